@@ -1,0 +1,28 @@
+#!/usr/bin/env node
+// The `anamnesis` command. The hub needs Node 24; where the machine's own is older, the Node that came with
+// `npm ci` (node_modules/.bin/node) takes over.
+import { spawn } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import path from 'node:path';
+
+const root = path.resolve(import.meta.dirname ?? path.dirname(new URL(import.meta.url).pathname), '..');
+const MINIMUM_NODE_MAJOR = 24;
+
+if (Number(process.versions.node.split('.')[0]) >= MINIMUM_NODE_MAJOR) {
+  const entry = path.join(root, 'dist/src/cli/main.js');
+  if (!existsSync(entry)) {
+    console.error('anamnesis is not built yet: run `npm run build` first');
+    process.exit(1);
+  }
+  const { main } = await import(entry);
+  await main(process.argv);
+} else {
+  const node = path.join(root, 'node_modules/.bin/node');
+  if (!existsSync(node)) {
+    console.error(`anamnesis needs Node ${MINIMUM_NODE_MAJOR} or newer (this is ${process.version}); run \`npm ci\` or install it`);
+    process.exit(1);
+  }
+  const child = spawn(node, [process.argv[1], ...process.argv.slice(2)], { stdio: 'inherit' });
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, () => child.kill(signal));
+  child.on('exit', (code, signal) => process.exit(signal ? 1 : (code ?? 1)));
+}

@@ -1,0 +1,84 @@
+/** Connections to PostgreSQL: one place for type parsing, so that no position becomes a JS number and no time a JS Date. */
+import pg from 'pg';
+
+const INT8_OID = 20;
+const TIMESTAMPTZ_OID = 1184;
+const DATE_OID = 1082;
+
+/**
+ * PostgreSQL's text form of a timestamptz in UTC, as an Instant: `2026-11-20 10:15:00.1+00` → `2026-11-20T10:15:00.100000Z`.
+ * Sessions must run in time zone UTC with DateStyle ISO (every pool made here does).
+ */
+export function instantOfTimestamptz(text: string): string {
+  if (text === 'infinity' || text === '-infinity') return text;
+  const match = /^(\d+-\d\d-\d\d) (\d\d:\d\d:\d\d)(?:\.(\d+))?\+00$/.exec(text);
+  if (match === null) throw new Error('a timestamp in an unexpected form: the session is not in UTC');
+  return `${match[1]}T${match[2]}.${(match[3] ?? '').padEnd(6, '0')}Z`;
+}
+
+const parsers = new Map<number, (text: string) => unknown>([
+  [INT8_OID, BigInt],
+  [TIMESTAMPTZ_OID, instantOfTimestamptz],
+  [DATE_OID, (text: string) => text],
+]);
+
+const types: pg.CustomTypesConfig = {
+  getTypeParser: ((oid: number, format?: 'text' | 'binary') =>
+    (format !== 'binary' && parsers.get(oid)) || pg.types.getTypeParser(oid, format as 'text')) as pg.CustomTypesConfig['getTypeParser'],
+};
+
+export interface PoolSettings {
+  readonly max?: number;
+  /** Shown in pg_stat_activity. */
+  readonly applicationName?: string;
+  /** Run with `synchronous_commit = off`: only where the log can give everything again. */
+  readonly relaxedCommit?: boolean;
+}
+
+/** A pool whose sessions run in UTC, with int8 as bigint and timestamptz as Instant text. Idle errors are left to the next query. */
+export function openPool(url: string, settings: PoolSettings = {}): pg.Pool {
+  const pool = new pg.Pool({ ...connectionSettings(url, settings), max: settings.max ?? 4 });
+  pool.on('error', () => undefined);
+  return pool;
+}
+
+/** A single connection of the same kind, connected. The caller listens for 'error' and ends it. */
+export async function openClient(url: string, settings: PoolSettings = {}): Promise<pg.Client> {
+  const client = new pg.Client(connectionSettings(url, settings));
+  await client.connect();
+  return client;
+}
+
+function connectionSettings(url: string, settings: PoolSettings): pg.ClientConfig {
+  const options = ['-c TimeZone=UTC', '-c DateStyle=ISO', '-c jit=off'];
+  if (settings.relaxedCommit === true) options.push('-c synchronous_commit=off');
+  return {
+    connectionString: url,
+    options: options.join(' '),
+    types,
+    application_name: settings.applicationName ?? 'anamnesis',
+  };
+}
+
+/** Runs `work` in one transaction on a connection of the pool; rolls back and rethrows on error. */
+export async function inTransaction<T>(pool: pg.Pool, work: (client: pg.PoolClient) => Promise<T>): Promise<T> {
+  const client = await pool.connect();
+  let broken: Error | undefined;
+  try {
+    await client.query('begin');
+    const result = await work(client);
+    await client.query('commit');
+    return result;
+  } catch (error) {
+    broken = error as Error;
+    try {
+      await client.query('rollback');
+      broken = undefined;
+    } catch {
+      // The connection is gone; releasing it with the error below discards it.
+    }
+    throw error;
+  } finally {
+    client.release(broken);
+  }
+}

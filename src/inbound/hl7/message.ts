@@ -1,0 +1,65 @@
+/** An HL7 v2 message as the reader gives it: lazy, over the original bytes. Reading never throws; problems are warnings. */
+
+export interface Hl7Separators {
+  readonly field: string;
+  readonly component: string;
+  readonly repetition: string;
+  readonly escape: string;
+  readonly subcomponent: string;
+}
+
+/** A problem found while reading. The code is stable; content is never quoted. */
+export interface Hl7Warning {
+  readonly code: string;
+  readonly byteOffset: number;
+  /** `PID-5`, `OBX[3]-14`, where there is one. */
+  readonly path?: string;
+}
+
+/**
+ * One segment. Fields, repetitions, components and subcomponents count as the standard does: from 1
+ * (MSH-1 is the field separator itself). Omitted repetition, component and subcomponent mean 1.
+ */
+export interface Hl7Segment {
+  readonly name: string;
+  /** Place among the segments of the message, from 0. */
+  readonly index: number;
+  readonly byteOffset: number;
+  /** Number of the last field present. */
+  readonly fieldCount: number;
+  /** How many repetitions the field has; 0 for a field that is empty or holds separators only. */
+  repetitions(field: number): number;
+  /** Number of the last component present in a repetition; 0 where empty. */
+  components(field: number, repetition?: number): number;
+  subcomponents(field: number, repetition: number, component: number): number;
+  /**
+   * Unescaped text; undefined where nothing was said, null where `""` was (HL7 v2.9 §2.5.3: delete).
+   * A component of an older, unstructured field is its first: PID-5 `SMITH` gives `SMITH` for component 1.
+   */
+  value(field: number, repetition?: number, component?: number, subcomponent?: number): string | null | undefined;
+  /** The same, '' for nothing and for null. */
+  text(field: number, repetition?: number, component?: number, subcomponent?: number): string;
+  /** The whole field, all repetitions, still escaped, as sent. */
+  rawField(field: number): string;
+  /** True where the whole field is `""`: deletes all repetitions. */
+  isNull(field: number): boolean;
+}
+
+export interface Hl7Message {
+  readonly bytes: Buffer;
+  readonly separators: Hl7Separators;
+  readonly charset: string;
+  readonly segments: readonly Hl7Segment[];
+  /** MSH-9.1, MSH-9.2 and MSH-9.3, '' where absent. */
+  readonly messageCode: string;
+  readonly triggerEvent: string;
+  readonly structure: string;
+  /** MSH-12.1. */
+  readonly version: string;
+  /** MSH-10. */
+  readonly controlId: string;
+  readonly warnings: readonly Hl7Warning[];
+  /** First segment of that name. */
+  segment(name: string): Hl7Segment | undefined;
+  all(name: string): readonly Hl7Segment[];
+}

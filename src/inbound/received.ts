@@ -1,0 +1,42 @@
+/** What a transport hands to the intake, and what it gets back once the event is durable. */
+import type { Transport } from '../log/envelope.js';
+import type { SourceConfiguration } from './source.js';
+
+export interface ReceivedMessage {
+  readonly transport: Transport;
+  readonly source: SourceConfiguration;
+  /** As declared, or as sniffed by the transport: `x-application/hl7-v2+er7`, `application/fhir+json`, `application/json`, anything else. */
+  readonly contentType: string;
+  readonly bytes: Buffer;
+  /** Charset from the transport (Content-Type), where it stated one. */
+  readonly charset?: string;
+  readonly correlationId?: string;
+  /** FHIR: how it came: the interaction and the type and id of the URL. */
+  readonly fhir?: { readonly interaction: 'batch' | 'create' | 'update'; readonly type?: string; readonly id?: string };
+  /** A fault that the transport found already (an oversize or broken frame): kept and parked. */
+  readonly fault?: { readonly code: string; readonly byteOffset?: number };
+}
+
+/** Durable in the log in every case. */
+export interface IntakeOutcome {
+  readonly status: 'accepted' | 'duplicate' | 'conflict' | 'parked';
+  /** The hub's event id (of the original for a duplicate). */
+  readonly messageId: string;
+  /** MSH-10 or `eventId`, as sent; for receipts and MSA-2 only, never logged. */
+  readonly controlId?: string;
+  readonly position: bigint;
+  readonly recordedAt: string;
+  readonly patientId?: string;
+  /** For parked: the documented code, path and byte offset. */
+  readonly problem?: { readonly code: string; readonly path?: string; readonly byteOffset?: number };
+  /** Which answer the sender gets: AA, AE (can be sent again corrected), AR (not a message of ours). The original's for a duplicate. */
+  readonly answer: 'AA' | 'AE' | 'AR';
+}
+
+export interface Intake {
+  /**
+   * Resolves once the message is durable in the log (or its original is). Rejects with LogUnavailableError when that
+   * cannot be said: the sender gets no positive answer and sends again.
+   */
+  receive(message: ReceivedMessage): Promise<IntakeOutcome>;
+}
