@@ -1,0 +1,460 @@
+/**
+ * The hub's configuration: one typed object, from `anamnesis.yaml` overridden by environment variables
+ * (docs/configuration.md holds the table). Whatever is unknown, malformed or impossible stops the start with the key's
+ * name and what was expected; a value is never repeated, for it may be a secret.
+ */
+import { existsSync, readFileSync } from 'node:fs';
+import path from 'node:path';
+import moment from 'moment-timezone';
+import { parse as parseYaml } from 'yaml';
+import type { SourceConfiguration } from '../inbound/source.js';
+
+export const ROLES = ['ingest', 'project', 'query'] as const;
+export type Role = (typeof ROLES)[number];
+
+export const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const;
+export type LogLevel = (typeof LOG_LEVELS)[number];
+
+export interface HubConfig {
+  /** Absolute path. */
+  readonly dataDir: string;
+  readonly http: { readonly host: string; readonly port: number };
+  /** Of the built-in source `mllp`. */
+  readonly mllp: { readonly host: string; readonly port: number };
+  /** An external PostgreSQL; absent: the embedded one in the data directory. */
+  readonly databaseUrl?: string;
+  /** `postgres`, or the URL of an EventStoreDB / KurrentDB. */
+  readonly eventLog: string;
+  /** `postgres`, or the URL of an OpenSearch. */
+  readonly search: string;
+  /** Absolute path of the key-encryption key. */
+  readonly masterKeyFile: string;
+  /** Whether somebody chose the key file; one in the data directory lies beside what it protects. */
+  readonly masterKeyFileChosen: boolean;
+  readonly auth:
+    { readonly mode: 'loopback' } | { readonly mode: 'oidc'; readonly issuer: string; readonly rolesClaim: string };
+  readonly tls?: { readonly cert: string; readonly key: string; readonly clientCa?: string };
+  /** Another part ends TLS in front of the hub. */
+  readonly behindProxy: boolean;
+  /** IANA zone of sources that state none. */
+  readonly timeZone: string;
+  readonly tenant: string;
+  readonly logLevel: LogLevel;
+  readonly identity: {
+    /** Name + birth date decides alone, whatever the other evidence says. */
+    readonly strict: boolean;
+  };
+  readonly anonymized: {
+    /** When dated rows appear: from the first 1 January after their dates, or at once (for a site with an expert's determination). */
+    readonly rowRelease: 'yearly' | 'immediate';
+  };
+  readonly limits: HubLimits;
+  /** Settings by source id that differ from the built-in ones. */
+  readonly sources: Readonly<Record<string, SourceSettings>>;
+}
+
+export interface HubLimits {
+  /** Largest MLLP frame. */
+  readonly frameBytes: number;
+  /** Largest HTTP body. */
+  readonly httpBodyBytes: number;
+  /** Largest JSON event. */
+  readonly eventBytes: number;
+  /** `first` where a query says none. */
+  readonly pageDefault: number;
+  /** Largest `first`. */
+  readonly pageMost: number;
+  readonly queryDepth: number;
+  /** Nodes a query may ask for (`first` or the default per level, edges and nodes counted once). */
+  readonly queryCost: number;
+}
+
+/** What a configuration file may say about a source. */
+export type SourceSettings = Partial<
+  Pick<
+    SourceConfiguration,
+    'enabled' | 'charset' | 'timeZone' | 'defaultAuthority' | 'trustedIdentifierTypes' | 'onParked' | 'honourNever'
+  >
+>;
+
+/** The start is refused. `key` is the key of the file or the name of the environment variable. */
+export class ConfigError extends Error {
+  readonly code = 'BAD_CONFIGURATION';
+  constructor(
+    readonly key: string,
+    readonly expected: string,
+  ) {
+    super(`configuration: ${key}: ${expected}`);
+  }
+}
+
+export interface LoadOptions {
+  /** From the command line; overrides the environment and the file. */
+  readonly dataDir?: string;
+  /** From the command line; without it `anamnesis.yaml` in the working directory is read where there is one. */
+  readonly configFile?: string;
+  /** Default: the process's own. */
+  readonly env?: Readonly<Record<string, string | undefined>>;
+  /** Folder that relative paths of the command line and environment start from. Default: the working directory. */
+  readonly cwd?: string;
+}
+
+const MIB = 1024 * 1024;
+const DEFAULT_LIMITS: HubLimits = {
+  frameBytes: 50 * MIB,
+  httpBodyBytes: 50 * MIB,
+  eventBytes: MIB,
+  pageDefault: 50,
+  pageMost: 1000,
+  queryDepth: 15,
+  queryCost: 100_000,
+};
+
+/** Environment variable → key of the file. */
+const VARIABLES: Readonly<Record<string, string>> = {
+  ANAMNESIS_DATA_DIR: 'dataDir',
+  ANAMNESIS_HTTP_HOST: 'http.host',
+  ANAMNESIS_HTTP_PORT: 'http.port',
+  ANAMNESIS_MLLP_HOST: 'mllp.host',
+  ANAMNESIS_MLLP_PORT: 'mllp.port',
+  ANAMNESIS_DATABASE_URL: 'databaseUrl',
+  ANAMNESIS_EVENT_LOG: 'eventLog',
+  ANAMNESIS_SEARCH: 'search',
+  ANAMNESIS_MASTER_KEY_FILE: 'masterKeyFile',
+  ANAMNESIS_AUTH: 'auth',
+  ANAMNESIS_OIDC_ISSUER: 'oidc.issuer',
+  ANAMNESIS_OIDC_ROLES_CLAIM: 'oidc.rolesClaim',
+  ANAMNESIS_TLS_CERT: 'tls.cert',
+  ANAMNESIS_TLS_KEY: 'tls.key',
+  ANAMNESIS_TLS_CLIENT_CA: 'tls.clientCa',
+  ANAMNESIS_BEHIND_PROXY: 'behindProxy',
+  ANAMNESIS_TIME_ZONE: 'timeZone',
+  ANAMNESIS_TENANT: 'tenant',
+  ANAMNESIS_LOG_LEVEL: 'logLevel',
+  ANAMNESIS_IDENTITY_STRICT: 'identity.strict',
+};
+
+/** Variables of the same prefix that belong to tests, or that Kubernetes makes for a service of the hub's name. */
+const FOREIGN_VARIABLE =
+  /^ANAMNESIS_(TEST_\w+|SHARED_DATA|CONFIG|(\w+_)?SERVICE_(HOST|PORT)(_\w+)?|(\w+_)?PORT(_\d+_(TCP|UDP)(_\w+)?)?)$/;
+
+const TENANT = /^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/;
+const SOURCE_ID = /^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/;
+const LOOPBACK = /^(localhost|127(\.\d{1,3}){3}|::1|\[::1\])$/;
+
+/** Whether a host to listen on is reachable from this machine only. */
+export function isLoopback(host: string): boolean {
+  return LOOPBACK.test(host);
+}
+
+/**
+ * Reads and checks the configuration.
+ * @throws ConfigError
+ */
+export function loadConfig(options: LoadOptions = {}): HubConfig {
+  const env = options.env ?? process.env;
+  const cwd = options.cwd ?? process.cwd();
+  const file = readFile(options.configFile ?? env['ANAMNESIS_CONFIG'], cwd);
+  const values = new Map<string, Value>(file);
+  for (const [variable, text] of Object.entries(env)) {
+    if (!variable.startsWith('ANAMNESIS_') || text === undefined) continue;
+    const key = VARIABLES[variable];
+    if (key === undefined) {
+      if (FOREIGN_VARIABLE.test(variable)) continue;
+      throw new ConfigError(variable, 'there is no such setting');
+    }
+    if (text === '') values.delete(key);
+    else values.set(key, { value: text, key: variable, text: true, base: cwd });
+  }
+  if (options.dataDir !== undefined)
+    values.set('dataDir', { value: options.dataDir, key: '--data', text: true, base: cwd });
+  return build(values, cwd);
+}
+
+interface Value {
+  readonly value: unknown;
+  /** As the person who wrote it knows it. */
+  readonly key: string;
+  /** From an environment variable: numbers and booleans come as text. */
+  readonly text: boolean;
+  /** What a relative path starts from. */
+  readonly base: string;
+}
+
+/** Leaves of the file by dotted key; lists and the sources stay whole. */
+function readFile(given: string | undefined, cwd: string): Map<string, Value> {
+  const file = path.resolve(cwd, given ?? 'anamnesis.yaml');
+  const values = new Map<string, Value>();
+  if (!existsSync(file)) {
+    if (given !== undefined) throw new ConfigError('--config', `there is no file ${given}`);
+    return values;
+  }
+  let document: unknown;
+  try {
+    document = parseYaml(readFileSync(file, 'utf8'));
+  } catch {
+    throw new ConfigError(path.basename(file), 'is not valid YAML');
+  }
+  if (document === null || document === undefined) return values;
+  const base = path.dirname(file);
+  const walk = (node: unknown, prefix: string): void => {
+    if (prefix === 'sources' || node === null || typeof node !== 'object' || Array.isArray(node)) {
+      if (prefix === '') throw new ConfigError(path.basename(file), 'expected keys and values');
+      if (!FILE_KEYS.has(prefix)) {
+        const inside = [...FILE_KEYS].filter((key) => key.startsWith(`${prefix}.`));
+        const expected = inside.length === 0 ? 'there is no such setting' : `expected ${inside.join(', ')}`;
+        throw new ConfigError(prefix, expected);
+      }
+      if (node !== null) values.set(prefix, { value: node, key: prefix, text: false, base });
+      return;
+    }
+    if (FILE_KEYS.has(prefix)) throw new ConfigError(prefix, 'expected one value, not a group of them');
+    for (const [name, child] of Object.entries(node)) walk(child, prefix === '' ? name : `${prefix}.${name}`);
+  };
+  walk(document, '');
+  return values;
+}
+
+const FILE_KEYS = new Set<string>([
+  ...Object.values(VARIABLES),
+  'anonymized.rowRelease',
+  'sources',
+  ...Object.keys(DEFAULT_LIMITS).map((name) => `limits.${name}`),
+]);
+
+function build(values: ReadonlyMap<string, Value>, cwd: string): HubConfig {
+  const read = new Reader(values);
+  const dataDir = read.path('dataDir') ?? path.resolve(cwd, 'data');
+  const chosenKey = read.path('masterKeyFile');
+  const databaseUrl = read.url('databaseUrl', ['postgres:', 'postgresql:']);
+  const config: HubConfig = {
+    dataDir,
+    http: { host: read.text('http.host') ?? '127.0.0.1', port: read.port('http.port') ?? 8080 },
+    mllp: { host: read.text('mllp.host') ?? '127.0.0.1', port: read.port('mllp.port') ?? 2575 },
+    ...(databaseUrl === undefined ? {} : { databaseUrl }),
+    eventLog: read.engine('eventLog', ['esdb:', 'esdb+discover:', 'kurrentdb:', 'kurrentdb+discover:']),
+    search: read.engine('search', ['http:', 'https:']),
+    masterKeyFile: chosenKey ?? path.join(dataDir, 'master.key'),
+    masterKeyFileChosen: chosenKey !== undefined,
+    auth: authOf(read),
+    ...tlsOf(read),
+    behindProxy: read.boolean('behindProxy') ?? false,
+    timeZone: read.zone('timeZone') ?? 'UTC',
+    tenant: read.matching('tenant', TENANT, 'expected letters, digits, . _ - (at most 63)') ?? 'main',
+    logLevel: read.oneOf('logLevel', LOG_LEVELS) ?? 'info',
+    identity: { strict: read.boolean('identity.strict') ?? false },
+    anonymized: { rowRelease: read.oneOf('anonymized.rowRelease', ['yearly', 'immediate']) ?? 'yearly' },
+    limits: limitsOf(read),
+    sources: sourcesOf(values.get('sources')),
+  };
+  checkTogether(config, read);
+  return config;
+}
+
+function authOf(read: Reader): HubConfig['auth'] {
+  const mode = read.oneOf('auth', ['loopback', 'oidc']) ?? 'loopback';
+  const issuer = read.url('oidc.issuer', ['https:', 'http:']);
+  const rolesClaim = read.text('oidc.rolesClaim');
+  if (mode === 'oidc') {
+    if (issuer === undefined)
+      throw new ConfigError('oidc.issuer', 'expected the URL of the issuer, since auth is oidc');
+    return { mode, issuer, rolesClaim: rolesClaim ?? 'roles' };
+  }
+  if (issuer !== undefined) throw new ConfigError(read.key('oidc.issuer'), 'is of use only with auth oidc');
+  if (rolesClaim !== undefined) throw new ConfigError(read.key('oidc.rolesClaim'), 'is of use only with auth oidc');
+  return { mode };
+}
+
+function tlsOf(read: Reader): Pick<HubConfig, 'tls'> {
+  const cert = read.path('tls.cert');
+  const key = read.path('tls.key');
+  const clientCa = read.path('tls.clientCa');
+  if (cert === undefined && key === undefined && clientCa === undefined) return {};
+  if (cert === undefined) throw new ConfigError('tls.cert', 'expected a file, since another tls setting is given');
+  if (key === undefined) throw new ConfigError('tls.key', 'expected a file, since another tls setting is given');
+  return { tls: { cert, key, ...(clientCa === undefined ? {} : { clientCa }) } };
+}
+
+function limitsOf(read: Reader): HubLimits {
+  const limits = { ...DEFAULT_LIMITS };
+  for (const name of Object.keys(DEFAULT_LIMITS) as (keyof HubLimits)[]) {
+    const value = read.integer(`limits.${name}`, 1, 2 ** 31 - 1);
+    if (value !== undefined) limits[name] = value;
+  }
+  if (limits.pageDefault > limits.pageMost) {
+    throw new ConfigError('limits.pageDefault', 'expected at most limits.pageMost');
+  }
+  return limits;
+}
+
+function sourcesOf(given: Value | undefined): HubConfig['sources'] {
+  if (given === undefined) return {};
+  if (typeof given.value !== 'object' || given.value === null || Array.isArray(given.value)) {
+    throw new ConfigError('sources', 'expected settings by source id');
+  }
+  const sources: Record<string, SourceSettings> = {};
+  for (const [id, settings] of Object.entries(given.value as Record<string, unknown>)) {
+    if (!SOURCE_ID.test(id)) throw new ConfigError('sources', 'expected ids of letters, digits, . _ - (at most 63)');
+    if (typeof settings !== 'object' || settings === null || Array.isArray(settings)) {
+      throw new ConfigError(`sources.${id}`, 'expected settings');
+    }
+    const read = new Reader(
+      new Map(
+        Object.entries(settings).map(([name, value]) => [
+          name,
+          { value: value as unknown, key: `sources.${id}.${name}`, text: false, base: given.base },
+        ]),
+      ),
+    );
+    const known: { [name in keyof SourceSettings]-?: () => SourceSettings[name] } = {
+      enabled: () => read.boolean('enabled'),
+      charset: () => read.text('charset'),
+      timeZone: () => read.zone('timeZone'),
+      defaultAuthority: () => read.text('defaultAuthority'),
+      trustedIdentifierTypes: () => read.texts('trustedIdentifierTypes'),
+      onParked: () => read.oneOf('onParked', ['error', 'accept']),
+      honourNever: () => read.boolean('honourNever'),
+    };
+    for (const name of Object.keys(settings)) {
+      if (!Object.hasOwn(known, name)) {
+        throw new ConfigError(
+          `sources.${id}.${name}`,
+          `there is no such setting; expected ${Object.keys(known).join(', ')}`,
+        );
+      }
+    }
+    sources[id] = Object.fromEntries(
+      Object.entries(known)
+        .map(([name, value]) => [name, value()] as const)
+        .filter(([, value]) => value !== undefined),
+    );
+  }
+  return sources;
+}
+
+/** Combinations that cannot work, or that would expose patient data. */
+function checkTogether(config: HubConfig, read: Reader): void {
+  for (const [key, host] of [
+    ['http.host', config.http.host],
+    ['mllp.host', config.mllp.host],
+  ] as const) {
+    if (isLoopback(host)) continue;
+    if (config.auth.mode === 'loopback') {
+      throw new ConfigError(read.key(key), 'expected a loopback address, since auth is loopback (nobody logs in)');
+    }
+    if (config.tls === undefined && !config.behindProxy) {
+      throw new ConfigError(read.key(key), 'expected tls.cert and tls.key (or behindProxy) beyond a loopback address');
+    }
+  }
+  if (config.http.port !== 0 && config.http.port === config.mllp.port && config.http.host === config.mllp.host) {
+    throw new ConfigError(read.key('mllp.port'), 'expected another port than http.port');
+  }
+  // Parts of the design that this version does not have: a start that pretended otherwise would be worse than none.
+  if (config.auth.mode === 'oidc')
+    throw new ConfigError(read.key('auth'), 'expected loopback: oidc is not available yet');
+  if (config.eventLog !== 'postgres') {
+    throw new ConfigError(read.key('eventLog'), 'expected postgres: the EventStoreDB adapter is not available yet');
+  }
+  if (config.search !== 'postgres') {
+    throw new ConfigError(read.key('search'), 'expected postgres: OpenSearch is not available yet');
+  }
+  if (config.tls !== undefined) throw new ConfigError(read.key('tls.cert'), 'TLS is not available yet');
+}
+
+/** Typed access to the values; every method answers undefined where nothing was given. */
+class Reader {
+  constructor(private readonly values: ReadonlyMap<string, Value>) {}
+
+  /** The key as the person who wrote it knows it: the variable's name, or the key of the file. */
+  key(key: string): string {
+    return this.values.get(key)?.key ?? key;
+  }
+
+  text(key: string): string | undefined {
+    const given = this.values.get(key);
+    if (given === undefined) return undefined;
+    if (typeof given.value !== 'string' || given.value.trim() === '')
+      throw new ConfigError(given.key, 'expected a text');
+    return given.value.trim();
+  }
+
+  texts(key: string): string[] | undefined {
+    const given = this.values.get(key);
+    if (given === undefined) return undefined;
+    if (!Array.isArray(given.value) || !given.value.every((item): item is string => typeof item === 'string')) {
+      throw new ConfigError(given.key, 'expected a list of texts');
+    }
+    return given.value;
+  }
+
+  matching(key: string, pattern: RegExp, expected: string): string | undefined {
+    const text = this.text(key);
+    if (text !== undefined && !pattern.test(text)) throw new ConfigError(this.key(key), expected);
+    return text;
+  }
+
+  path(key: string): string | undefined {
+    const text = this.text(key);
+    return text === undefined ? undefined : path.resolve(this.values.get(key)?.base ?? '', text);
+  }
+
+  boolean(key: string): boolean | undefined {
+    const given = this.values.get(key);
+    if (given === undefined || typeof given.value === 'boolean') return given?.value as boolean | undefined;
+    if (given.text && (given.value === 'true' || given.value === 'false')) return given.value === 'true';
+    throw new ConfigError(given.key, 'expected true or false');
+  }
+
+  integer(key: string, least: number, most: number): number | undefined {
+    const given = this.values.get(key);
+    if (given === undefined) return undefined;
+    const value = given.text && /^\d{1,10}$/.test(String(given.value)) ? Number(given.value) : given.value;
+    if (typeof value !== 'number' || !Number.isInteger(value) || value < least || value > most) {
+      throw new ConfigError(given.key, `expected a whole number from ${least} to ${most}`);
+    }
+    return value;
+  }
+
+  port(key: string): number | undefined {
+    return this.integer(key, 0, 65_535);
+  }
+
+  oneOf<T extends string>(key: string, allowed: readonly T[]): T | undefined {
+    const given = this.values.get(key);
+    if (given === undefined) return undefined;
+    if (!allowed.includes(given.value as T)) throw new ConfigError(given.key, `expected one of ${allowed.join(', ')}`);
+    return given.value as T;
+  }
+
+  zone(key: string): string | undefined {
+    const text = this.text(key);
+    if (text !== undefined && moment.tz.zone(text) === null) {
+      throw new ConfigError(this.key(key), 'expected an IANA time zone, for instance Europe/Vienna');
+    }
+    return text;
+  }
+
+  url(key: string, protocols: readonly string[]): string | undefined {
+    const text = this.text(key);
+    if (text === undefined) return undefined;
+    if (!URL.canParse(text) || !protocols.includes(new URL(text).protocol)) {
+      throw new ConfigError(
+        this.key(key),
+        `expected a URL that starts with ${protocols.map((p) => `${p}//`).join(' or ')}`,
+      );
+    }
+    return text;
+  }
+
+  engine(key: string, protocols: readonly string[]): string {
+    const text = this.text(key);
+    if (text === undefined || text === 'postgres') return 'postgres';
+    if (!protocols.some((protocol) => text.startsWith(`${protocol}//`))) {
+      throw new ConfigError(
+        this.key(key),
+        `expected postgres or a URL that starts with ${protocols.map((p) => `${p}//`).join(' or ')}`,
+      );
+    }
+    return text;
+  }
+}
