@@ -1,0 +1,39 @@
+/** Which identifiers of a message can be trusted, and in which order. */
+import type { IdentityIdentifier } from './types.js';
+
+export interface StatedIdentifier {
+  readonly authority?: string | undefined;
+  readonly value: string;
+  readonly type?: string | undefined;
+}
+
+export interface TrustRules {
+  readonly defaultAuthority: string;
+  /** HL7 table 0203, most telling first. */
+  readonly trustedIdentifierTypes: readonly string[];
+}
+
+/**
+ * Orders identifiers as a source trusts them: trusted types first, in the order of the configuration, the others behind, each group
+ * in the order sent. An untyped identifier counts as MR (a PID-3 without CX-5 is a medical record number); one without authority
+ * gets the source's default. Empty values are left out.
+ */
+export function trustIdentifiers(stated: readonly StatedIdentifier[], rules: TrustRules): IdentityIdentifier[] {
+  const rank = new Map(rules.trustedIdentifierTypes.map((type, index) => [type.toUpperCase(), index]));
+  const ranked = stated
+    .filter((identifier) => identifier.value.trim() !== '')
+    .map((identifier) => {
+      const type = identifier.type?.trim() || 'MR';
+      const place = rank.get(type.toUpperCase());
+      return {
+        place: place ?? Number.MAX_SAFE_INTEGER,
+        identifier: {
+          authority: identifier.authority?.trim() || rules.defaultAuthority,
+          value: identifier.value.trim(),
+          type,
+          trusted: place !== undefined,
+        },
+      };
+    });
+  return ranked.sort((a, b) => a.place - b.place).map(({ identifier }) => identifier);
+}
