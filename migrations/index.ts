@@ -1,2 +1,8 @@
+import type { MigrationInterface } from 'typeorm';
+import { Sealing1763700002000 } from './002-sealing.js';
+
 /** Every migration, oldest first. Append only: a released migration never changes. */
-export const MIGRATIONS: (new () => import('typeorm').MigrationInterface)[] = [];
+export const MIGRATIONS: (new () => MigrationInterface)[] = [
+  // prettier-ignore
+  Sealing1763700002000,
+];
