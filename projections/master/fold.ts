@@ -1,0 +1,210 @@
+/**
+ * The fold: what stands of a thing at (K, V), out of the rows that messages wrote about it. The only implementation of the rule in
+ * docs/architecture.md §8; the graph, diff and verification all use it.
+ *
+ * For field f of a thing at (K, V): among rows with pos ≤ K and valid_from ≤ V that speak of f, take the greatest valid_from at which f is
+ * not hidden, and there the greatest position. At one valid_from, rows are taken in order of position: a retraction hides every earlier
+ * row there that speaks of f; one that finds none hides the first that comes later (a cancel that overtook its event).
+ */
+import type { Json } from '../../src/mapping/fact.js';
+import type { Instant } from '../../src/time/valid-time.js';
+
+/** `a`: field → value from valid_from on. `e`: fields that end there. `w`: every field not in `a` ends. `r`: retracts rows at exactly this valid_from. */
+export interface FactBody {
+  readonly a?: Readonly<Record<string, Json>>;
+  readonly e?: readonly string[];
+  readonly w?: true;
+  readonly r?: '*' | readonly string[];
+}
+
+/** What the fold needs of a row. Rows of one event about one thing at one valid time are one row. */
+export interface FoldRow {
+  readonly validFrom: Instant;
+  readonly pos: bigint;
+  readonly body: FactBody;
+}
+
+/** What the hub knew (K, inclusive) and about when (V, inclusive). */
+export interface Point {
+  readonly position: bigint;
+  readonly validAt: Instant;
+}
+
+/** The row that decides a field, and its value there; `undefined` where that row ended the field. */
+export interface FieldVersion<Row extends FoldRow = FoldRow> {
+  readonly row: Row;
+  readonly value: Json | undefined;
+}
+
+/** Field → the version that stands. A field nobody spoke of, or whose every row is hidden, is not in it. */
+export type Folded<Row extends FoldRow = FoldRow> = ReadonlyMap<string, FieldVersion<Row>>;
+
+/** True where a row says something of the field: a value or its end. */
+export function speaksOf(body: FactBody, field: string): boolean {
+  return (
+    body.w === true || (body.a !== undefined && Object.hasOwn(body.a, field)) || (body.e?.includes(field) ?? false)
+  );
+}
+
+/** True where a row retracts what stands of the field at its valid time. */
+export function retracts(body: FactBody, field: string): boolean {
+  return body.r === '*' || (body.r?.includes(field) ?? false);
+}
+
+function valueIn(body: FactBody, field: string): Json | undefined {
+  return body.a !== undefined && Object.hasOwn(body.a, field) ? body.a[field] : undefined;
+}
+
+/** Order of rows in the store and in the fold: by valid time, then by position. */
+export function compareRows(left: FoldRow, right: FoldRow): number {
+  if (left.validFrom !== right.validFrom) return left.validFrom < right.validFrom ? -1 : 1;
+  return left.pos < right.pos ? -1 : left.pos > right.pos ? 1 : 0;
+}
+
+/**
+ * Folds the rows of one thing at a point.
+ * @param rows in order of (valid_from, pos); rows beyond the point are passed over
+ */
+export function foldThing<Row extends FoldRow>(rows: readonly Row[], at: Point): Folded<Row> {
+  const standing = new Map<string, FieldVersion<Row>>();
+  let start = 0;
+  while (start < rows.length) {
+    const validFrom = (rows[start] as Row).validFrom;
+    if (validFrom > at.validAt) break;
+    let end = start + 1;
+    while (end < rows.length && (rows[end] as Row).validFrom === validFrom) end += 1;
+    foldInstant(rows, start, end, at.position, standing);
+    start = end;
+  }
+  return standing;
+}
+
+/** Rows [start, end) share one valid_from: lays what they leave visible over what stood before. */
+function foldInstant<Row extends FoldRow>(
+  rows: readonly Row[],
+  start: number,
+  end: number,
+  position: bigint,
+  standing: Map<string, FieldVersion<Row>>,
+): void {
+  let retracting = false;
+  for (let index = start; index < end; index += 1) {
+    const row = rows[index] as Row;
+    if (row.pos <= position && row.body.r !== undefined) retracting = true;
+  }
+  if (!retracting) {
+    for (let index = start; index < end; index += 1) {
+      const row = rows[index] as Row;
+      if (row.pos <= position) lay(row, standing);
+    }
+    return;
+  }
+  const known: Row[] = [];
+  const mentioned = new Set<string>();
+  for (let index = start; index < end; index += 1) {
+    const row = rows[index] as Row;
+    if (row.pos > position) continue;
+    known.push(row);
+    if (row.body.a !== undefined) for (const field of Object.keys(row.body.a)) mentioned.add(field);
+    for (const field of row.body.e ?? []) mentioned.add(field);
+    if (row.body.r !== undefined && row.body.r !== '*') for (const field of row.body.r) mentioned.add(field);
+  }
+  // Fields that stand from earlier and that no row here names can only be ended, by a row that states the whole thing.
+  const whole = visibleAmong(
+    known,
+    (body) => body.w === true,
+    (body) => body.r === '*',
+  );
+  if (whole !== undefined) {
+    for (const field of standing.keys()) {
+      if (!mentioned.has(field)) standing.set(field, { row: whole, value: undefined });
+    }
+  }
+  for (const field of mentioned) {
+    const row = visibleAmong(
+      known,
+      (body) => speaksOf(body, field),
+      (body) => retracts(body, field),
+    );
+    if (row !== undefined) standing.set(field, { row, value: valueIn(row.body, field) });
+  }
+}
+
+function lay<Row extends FoldRow>(row: Row, standing: Map<string, FieldVersion<Row>>): void {
+  const { a, e, w } = row.body;
+  if (w === true) {
+    for (const field of standing.keys()) {
+      if (a === undefined || !Object.hasOwn(a, field)) standing.set(field, { row, value: undefined });
+    }
+  }
+  if (e !== undefined) for (const field of e) standing.set(field, { row, value: undefined });
+  if (a !== undefined) for (const field of Object.keys(a)) standing.set(field, { row, value: a[field] });
+}
+
+/**
+ * Of rows at one valid_from in order of position, the one that is left visible. A row that both retracts and speaks replaces what
+ * stood: its own statement stays, and it does not wait for a later row to hide.
+ */
+function visibleAmong<Row extends FoldRow>(
+  rows: readonly Row[],
+  speaks: (body: FactBody) => boolean,
+  retractsIt: (body: FactBody) => boolean,
+): Row | undefined {
+  let visible: Row | undefined;
+  let found = false;
+  let waiting = false;
+  for (const row of rows) {
+    const spoken = speaks(row.body);
+    if (retractsIt(row.body)) {
+      visible = undefined;
+      if (!found && !spoken) waiting = true;
+    }
+    if (spoken) {
+      if (waiting) waiting = false;
+      else visible = row;
+      found = true;
+    }
+  }
+  return visible;
+}
+
+/** The standing values alone, in order of field name. Empty where the thing is absent. */
+export function valuesOf(folded: Folded): Record<string, Json> {
+  const entries: [string, Json][] = [];
+  for (const [field, version] of folded) if (version.value !== undefined) entries.push([field, version.value]);
+  entries.sort(([left], [right]) => (left < right ? -1 : left > right ? 1 : 0));
+  return Object.fromEntries(entries);
+}
+
+/** True where the thing has a value in any field: a thing whose every row is hidden or ended is absent, not empty. */
+export function isPresent(folded: Folded): boolean {
+  for (const version of folded.values()) if (version.value !== undefined) return true;
+  return false;
+}
+
+/** The row of the field version with the greatest position: where `meta` comes from. */
+export function latestRow<Row extends FoldRow>(folded: Folded<Row>): Row | undefined {
+  let latest: Row | undefined;
+  for (const { row } of folded.values()) {
+    if (latest === undefined || row.pos > latest.pos || (row.pos === latest.pos && row.validFrom > latest.validFrom)) {
+      latest = row;
+    }
+  }
+  return latest;
+}
+
+/**
+ * Lays one folded thing over another of the same kind on another source record of the same patient: for each field the version with the
+ * greatest (valid_from, pos) wins (DESIGN: "What Patient shows of a demographic field").
+ */
+export function mergeFolded<Row extends FoldRow>(parts: readonly Folded<Row>[]): Folded<Row> {
+  if (parts.length === 1) return parts[0] as Folded<Row>;
+  const merged = new Map<string, FieldVersion<Row>>();
+  for (const part of parts) {
+    for (const [field, version] of part) {
+      const other = merged.get(field);
+      if (other === undefined || compareRows(other.row, version.row) < 0) merged.set(field, version);
+    }
+  }
+  return merged;
+}

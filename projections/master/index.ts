@@ -1,0 +1,414 @@
+/**
+ * The master projection: facts of source records on both time axes, links between records and patients, messages, and the clock that
+ * leads from a time to a position. Pure: the same events give the same rows, whatever the batches.
+ */
+import { EVENT_TYPES } from '../../src/log/envelope.js';
+import { FACT_KINDS, type Fact, type FactKind, type Json } from '../../src/mapping/fact.js';
+import {
+  EventRejected,
+  type DecodedEvent,
+  type ProjectionDefinition,
+  type TableRows,
+} from '../../src/projecting/projection.js';
+import type { KeyedHashes } from '../../src/sealing/hashes.js';
+import type { TimeFlag } from '../../src/time/valid-time.js';
+import type { FactBody } from './fold.js';
+import { lookupsOf } from './lookup.js';
+import { installMaster, masterTables, uninstallMaster } from './tables.js';
+
+export const MASTER = 'master';
+/** Raise with every change of the tables, of the rules here, or of what the mappings give. */
+export const MASTER_VERSION = 1;
+
+/** Bits of `valid_flags`. Append only. */
+const FLAG_BITS: Readonly<Record<TimeFlag, number>> = { FOLD: 1, GAP: 2, NO_OFFSET: 4, PARTIAL: 8, ARRIVAL: 16 };
+
+/** Time flags as the stores keep them: one bit each. */
+export function flagBits(flags: readonly TimeFlag[]): number {
+  let bits = 0;
+  for (const flag of flags) bits |= FLAG_BITS[flag];
+  return bits;
+}
+
+/** The flags of a stored bit set, in a fixed order. */
+export function flagsOfBits(bits: number): TimeFlag[] {
+  return (Object.keys(FLAG_BITS) as TimeFlag[]).filter((flag) => (bits & FLAG_BITS[flag]) !== 0);
+}
+
+/** Number of a kind in the stores. */
+export function kindNumber(kind: FactKind): number {
+  return FACT_KINDS.indexOf(kind);
+}
+
+/** Purpose of the keyed hash by which a message is found by its control id. */
+export const CONTROL_ID_PURPOSE = 'master.control-id';
+
+const INBOUND: ReadonlySet<string> = new Set([
+  EVENT_TYPES.hl7,
+  EVENT_TYPES.fhir,
+  EVENT_TYPES.clinicalEvent,
+  EVENT_TYPES.unknown,
+]);
+
+const FACT_COLUMNS = [
+  'record',
+  'kind',
+  'entity',
+  'valid_from',
+  'pos',
+  'recorded_at',
+  'event_id',
+  'valid_text',
+  'valid_field',
+  'valid_flags',
+  'key',
+  'body',
+] as const;
+const FACT_TYPES = [
+  'uuid',
+  'int2',
+  'int8',
+  'timestamptz',
+  'int8',
+  'timestamptz',
+  'uuid',
+  'text',
+  'text',
+  'int2',
+  'text',
+  'jsonb',
+] as const;
+
+/** What the definition needs of the hub's keyed hashes. */
+export type MasterHashes = Pick<KeyedHashes, 'thing' | 'hash'>;
+
+/** The message that caused an event's facts: itself, or for a replay the original. */
+export function causeOf(event: DecodedEvent): string {
+  return event.type === EVENT_TYPES.replayed ? (event.envelope.causationId ?? event.id) : event.id;
+}
+
+/** Facts of one event about one thing at one valid time, as the one row they are. */
+interface Merged {
+  readonly fact: Fact;
+  readonly body: FactBody;
+}
+
+/**
+ * Merges facts of one event that speak of one thing at one valid time, in their order: a later statement replaces an earlier one of the
+ * same field, a retraction takes back what the event itself had said before.
+ */
+export function mergeFacts(facts: readonly Fact[]): Merged[] {
+  if (facts.length === 1) {
+    const fact = facts[0] as Fact;
+    return [{ fact, body: bodyOf(fact) }];
+  }
+  const merged = new Map<string, { fact: Fact; body: FactBody }>();
+  for (const fact of facts) {
+    const slot = `${fact.sourceRecordId}|${fact.kind}|${fact.valid.instant}|${fact.key}`;
+    const earlier = merged.get(slot);
+    if (earlier === undefined) merged.set(slot, { fact, body: bodyOf(fact) });
+    else earlier.body = overlay(earlier.body, bodyOf(fact));
+  }
+  return [...merged.values()];
+}
+
+function bodyOf(fact: Fact): FactBody {
+  const body: { a?: Record<string, Json>; e?: string[]; w?: true; r?: '*' | string[] } = {};
+  if (fact.assert !== undefined) {
+    const fields = Object.entries(fact.assert);
+    if (fields.length > 0) body.a = Object.fromEntries(fields);
+  }
+  const asserted = body.a;
+  const ended = (fact.end ?? []).filter((field) => asserted === undefined || !Object.hasOwn(asserted, field));
+  if (ended.length > 0) body.e = [...new Set(ended)].sort();
+  if (fact.whole === true) body.w = true;
+  if (fact.retract === '*') body.r = '*';
+  else if (fact.retract !== undefined && fact.retract.length > 0) body.r = [...new Set(fact.retract)].sort();
+  return body;
+}
+
+function overlay(earlier: FactBody, later: FactBody): FactBody {
+  const asserted = new Map<string, Json>(Object.entries(earlier.a ?? {}));
+  const ended = new Set<string>(earlier.e ?? []);
+  let whole = earlier.w === true;
+  if (later.r === '*') {
+    asserted.clear();
+    ended.clear();
+    whole = false;
+  } else {
+    for (const field of later.r ?? []) {
+      asserted.delete(field);
+      ended.delete(field);
+    }
+  }
+  if (later.w === true) {
+    asserted.clear();
+    ended.clear();
+    whole = true;
+  }
+  for (const field of later.e ?? []) {
+    asserted.delete(field);
+    ended.add(field);
+  }
+  for (const [field, value] of Object.entries(later.a ?? {})) {
+    ended.delete(field);
+    asserted.set(field, value);
+  }
+  const retracted =
+    earlier.r === '*' || later.r === '*' ? '*' : [...new Set([...(earlier.r ?? []), ...(later.r ?? [])])].sort();
+  return {
+    ...(asserted.size > 0 ? { a: Object.fromEntries(asserted) } : {}),
+    ...(ended.size > 0 ? { e: [...ended].sort() } : {}),
+    ...(whole ? { w: true as const } : {}),
+    ...(retracted.length > 0 ? { r: retracted } : {}),
+  };
+}
+
+/** U+0000 and lone surrogates, which jsonb and text cannot hold, in their escaped form. */
+const UNSTORABLE = /\\u(?:0000|d[89a-f])/i;
+
+/** Text as PostgreSQL can keep it: U+0000 and lone surrogates become U+FFFD. The message itself stays as it was sent. */
+function storableText(text: string): string {
+  return text.includes('\0') || !text.isWellFormed() ? text.toWellFormed().replaceAll('\0', '\uFFFD') : text;
+}
+
+function storable(value: Json): Json {
+  if (typeof value === 'string') return storableText(value);
+  if (Array.isArray(value)) return value.map(storable);
+  if (value !== null && typeof value === 'object') {
+    return Object.fromEntries(Object.entries(value).map(([name, item]) => [storableText(name), storable(item)]));
+  }
+  return value;
+}
+
+function storableJson(body: FactBody): string {
+  const text = JSON.stringify(body);
+  return UNSTORABLE.test(text) ? JSON.stringify(storable(body as unknown as Json)) : text;
+}
+
+interface Rows {
+  readonly fact: unknown[][];
+  readonly link: unknown[][];
+  readonly message: unknown[][];
+  readonly note: unknown[][];
+  readonly lookup: Map<string, unknown[]>;
+  readonly clock: Map<string, bigint>;
+}
+
+/** What `timestamptz` and an Instant both hold: the years 1 to 9999. */
+function checkInstant(instant: string): string {
+  if (instant.length !== 27 || instant < '0001') throw new RangeError('not an instant that can be kept');
+  return instant;
+}
+
+function applyEvent(event: DecodedEvent, rows: Rows, hashes: MasterHashes): void {
+  const { envelope, position } = event;
+  const { recordedAt } = envelope;
+  const known = rows.clock.get(recordedAt);
+  if (known === undefined || known < position) rows.clock.set(recordedAt, position);
+
+  const links = new Map<string, unknown[]>();
+  for (const link of envelope.links ?? []) {
+    links.set(link.sourceRecordId, [
+      link.sourceRecordId,
+      position,
+      link.patientId,
+      recordedAt,
+      causeOf(event),
+      link.reason,
+    ]);
+  }
+  rows.link.push(...links.values());
+
+  if (INBOUND.has(event.type)) rows.message.push(messageRow(event, hashes));
+
+  const cause = causeOf(event);
+  if (event.mapped.facts.length > 0) {
+    for (const { fact, body } of mergeFacts(event.mapped.facts)) {
+      if (body.a === undefined && body.e === undefined && body.w === undefined && body.r === undefined) continue;
+      rows.fact.push([
+        fact.sourceRecordId,
+        kindNumber(fact.kind),
+        hashes.thing(fact.sourceRecordId, fact.kind, fact.key),
+        checkInstant(fact.valid.instant),
+        position,
+        recordedAt,
+        cause,
+        storableText(fact.valid.text),
+        fact.valid.field,
+        flagBits(fact.valid.flags),
+        storableText(fact.key),
+        storableJson(body),
+      ]);
+      if (body.a === undefined) continue;
+      for (const [field, value] of Object.entries(body.a)) {
+        for (const [kind, token] of lookupsOf(fact.kind, field, value)) {
+          const stored = storableText(token);
+          const slot = `${kind}|${fact.sourceRecordId}|${stored}`;
+          if (!rows.lookup.has(slot)) rows.lookup.set(slot, [kind, stored, fact.sourceRecordId, position]);
+        }
+      }
+    }
+  }
+  event.mapped.notes.forEach((note, index) => {
+    rows.note.push([
+      note.sourceRecordId,
+      checkInstant(note.valid.instant),
+      position,
+      index,
+      recordedAt,
+      cause,
+      storableText(note.valid.text),
+      note.valid.field,
+      flagBits(note.valid.flags),
+      storableText(note.title),
+    ]);
+  });
+}
+
+function messageRow(event: DecodedEvent, hashes: MasterHashes): unknown[] {
+  const { envelope } = event;
+  const header = event.body.state === 'open' ? event.body.header : undefined;
+  const parked = envelope.validation.state === 'parked' ? envelope.validation : undefined;
+  return [
+    event.id,
+    event.position,
+    storableText(envelope.messageType ?? header?.messageType ?? ''),
+    envelope.messageVersion ?? null,
+    envelope.contentType ?? 'application/octet-stream',
+    envelope.source,
+    envelope.sourceVersion,
+    envelope.sourceRecordId ?? null,
+    envelope.patientId ?? null,
+    envelope.recordedAt,
+    envelope.sourceRecordedAt ?? null,
+    header?.controlId === undefined || header.controlId === ''
+      ? null
+      : hashes.hash(CONTROL_ID_PURPOSE, header.controlId),
+    parked?.code ?? null,
+    parked?.path ?? null,
+    parked?.byteOffset ?? null,
+    envelope.duplicateOf ?? null,
+    event.mapped.unmapped.map(storableText),
+    event.body.state,
+  ];
+}
+
+/** The master projection. `hashes` gives the ids of things and the hash of control ids. */
+export function createMasterProjection(options: { readonly hashes: MasterHashes }): ProjectionDefinition {
+  const { hashes } = options;
+  return {
+    name: MASTER,
+    version: MASTER_VERSION,
+    install: installMaster,
+    uninstall: uninstallMaster,
+    tables: (version) => Object.values(masterTables(version)) as string[],
+    apply(batch, _context, version): readonly TableRows[] {
+      const tables = masterTables(version);
+      const rows: Rows = { fact: [], link: [], message: [], note: [], lookup: new Map(), clock: new Map() };
+      for (const event of batch) {
+        try {
+          applyEvent(event, rows, hashes);
+        } catch (error) {
+          throw new EventRejected(event.id, error instanceof RangeError ? 'VALUE_OUT_OF_RANGE' : 'NOT_APPLICABLE');
+        }
+      }
+      return [
+        {
+          table: tables.fact,
+          columns: FACT_COLUMNS,
+          types: FACT_TYPES,
+          rows: rows.fact,
+          onConflict: 'insert' as const,
+        },
+        {
+          table: tables.link,
+          columns: ['record', 'pos', 'patient', 'recorded_at', 'event_id', 'reason'],
+          types: ['uuid', 'int8', 'uuid', 'timestamptz', 'uuid', 'text'],
+          rows: rows.link,
+          onConflict: 'insert' as const,
+        },
+        {
+          table: tables.message,
+          columns: [
+            'event_id',
+            'pos',
+            'type',
+            'version',
+            'content_type',
+            'source',
+            'source_version',
+            'record',
+            'patient',
+            'recorded_at',
+            'source_recorded_at',
+            'control_hash',
+            'parked_code',
+            'parked_path',
+            'parked_offset',
+            'duplicate_of',
+            'unmapped',
+            'state',
+          ],
+          types: [
+            'uuid',
+            'int8',
+            'text',
+            'text',
+            'text',
+            'text',
+            'int4',
+            'uuid',
+            'uuid',
+            'timestamptz',
+            'text',
+            'bytea',
+            'text',
+            'text',
+            'int4',
+            'uuid',
+            'text[]',
+            'text',
+          ],
+          rows: rows.message,
+          onConflict: 'insert' as const,
+        },
+        {
+          table: tables.note,
+          columns: [
+            'record',
+            'valid_from',
+            'pos',
+            'seq',
+            'recorded_at',
+            'event_id',
+            'valid_text',
+            'valid_field',
+            'valid_flags',
+            'title',
+          ],
+          types: ['uuid', 'timestamptz', 'int8', 'int2', 'timestamptz', 'uuid', 'text', 'text', 'int2', 'text'],
+          rows: rows.note,
+          onConflict: 'insert' as const,
+        },
+        {
+          table: tables.lookup,
+          columns: ['kind', 'token', 'record', 'pos'],
+          types: ['int2', 'text', 'uuid', 'int8'],
+          rows: [...rows.lookup.values()],
+          onConflict: 'ignore' as const,
+        },
+        {
+          table: tables.clock,
+          columns: ['recorded_at', 'pos'],
+          types: ['timestamptz', 'int8'],
+          rows: [...rows.clock],
+          // A batch that a page cut in two: the later part knows the last position.
+          onConflict: {
+            update: `on conflict (recorded_at) do update set pos = greatest(${tables.clock.replace('master.', '')}.pos, excluded.pos)`,
+          },
+        },
+      ].filter((table) => table.rows.length > 0);
+    },
+  };
+}

@@ -1,0 +1,97 @@
+/**
+ * Tokens by which filters find candidate records. A token never decides: the graph folds each candidate at the basis and looks again,
+ * with the same functions (DESIGN §8, API.md §4: name, authority and identifier, location).
+ */
+import type { FactKind, Json } from '../../src/mapping/fact.js';
+import { foldText, nameTokens } from '../../src/text/names.js';
+
+/** What a token is of; the number is stored. Append only. */
+export const LOOKUP = { name: 1, identifier: 2, birthDate: 3, location: 4 } as const;
+export type LookupKind = (typeof LOOKUP)[keyof typeof LOOKUP];
+
+/** Longer tokens are cut: an index entry has a limit, and the fold decides anyway. Characters. */
+export const TOKEN_MAX_CHARACTERS = 200;
+
+function cut(token: string): string {
+  return token.length <= TOKEN_MAX_CHARACTERS ? token : token.slice(0, TOKEN_MAX_CHARACTERS).toWellFormed();
+}
+
+/** The words of a name as they are stored and asked for. */
+export function nameLookups(text: string): string[] {
+  return nameTokens(text).map(cut);
+}
+
+/** An identifier's value as it is stored and asked for: blanks around it do not count, its case does. */
+export function identifierLookup(value: string): string {
+  return cut(value.trim());
+}
+
+/** A point of care, room or bed as it is stored and asked for. */
+export function locationLookup(text: string): string {
+  return cut(foldText(text));
+}
+
+/** Every text in a value, however deep. */
+function* textsIn(value: Json | undefined): Iterable<string> {
+  if (typeof value === 'string') yield value;
+  else if (Array.isArray(value)) for (const item of value) yield* textsIn(item);
+  else if (value !== null && typeof value === 'object') for (const item of Object.values(value)) yield* textsIn(item);
+}
+
+function listOf(value: Json | undefined): Json[] {
+  return Array.isArray(value) ? value : value === undefined || value === null ? [] : [value];
+}
+
+function member(value: Json | undefined, name: string): Json | undefined {
+  return value !== null && typeof value === 'object' && !Array.isArray(value) && Object.hasOwn(value, name)
+    ? value[name]
+    : undefined;
+}
+
+/** The parts of a FHIR HumanName by which people are found. */
+export function* nameParts(value: Json | undefined): Iterable<string> {
+  for (const name of listOf(value)) {
+    if (typeof name === 'string') yield name;
+    yield* textsIn(member(name, 'text'));
+    yield* textsIn(member(name, 'family'));
+    yield* textsIn(member(name, 'given'));
+    yield* textsIn(member(name, 'suffix'));
+  }
+}
+
+/** Texts of a FHIR Encounter's location: display, identifier and reference of each place, and their parts. */
+export function* locationParts(value: Json | undefined): Iterable<string> {
+  for (const text of textsIn(value)) {
+    yield text;
+    for (const part of text.split(/[\^\s/|,;]+/u)) if (part !== '' && part !== text) yield part;
+  }
+}
+
+export function isNameField(field: string): boolean {
+  return field === 'name' || field.startsWith('name.') || field.startsWith('name:');
+}
+
+export function isIdentifierField(field: string): boolean {
+  return field === 'identifier' || field.startsWith('identifier.') || field.startsWith('identifier:');
+}
+
+/** Tokens of what one row asserts of a field, as `[kind, token]`. */
+export function* lookupsOf(kind: FactKind, field: string, value: Json): Iterable<readonly [LookupKind, string]> {
+  if (kind === 'PATIENT') {
+    if (isNameField(field)) {
+      for (const part of nameParts(value)) for (const token of nameLookups(part)) yield [LOOKUP.name, token];
+    } else if (isIdentifierField(field)) {
+      for (const identifier of listOf(value)) {
+        const number = member(identifier, 'value') ?? (typeof identifier === 'string' ? identifier : undefined);
+        if (typeof number === 'string' && number.trim() !== '') yield [LOOKUP.identifier, identifierLookup(number)];
+      }
+    } else if (field === 'birthDate' && typeof value === 'string') {
+      yield [LOOKUP.birthDate, cut(value)];
+    }
+  } else if (kind === 'ENCOUNTER' && field === 'location') {
+    for (const part of locationParts(value)) {
+      const token = locationLookup(part);
+      if (token !== '') yield [LOOKUP.location, token];
+    }
+  }
+}
