@@ -6,6 +6,8 @@ export interface Hl7Separators {
   readonly repetition: string;
   readonly escape: string;
   readonly subcomponent: string;
+  /** Fifth character of MSH-2, from HL7 v2.7 on. */
+  readonly truncation?: string;
 }
 
 /** A problem found while reading. The code is stable; content is never quoted. */
