@@ -1,8 +1,10 @@
 import type { MigrationInterface } from 'typeorm';
+import { Log1763700001000 } from './001-log.js';
 import { Sealing1763700002000 } from './002-sealing.js';
 
 /** Every migration, oldest first. Append only: a released migration never changes. */
 export const MIGRATIONS: (new () => MigrationInterface)[] = [
   // prettier-ignore
+  Log1763700001000,
   Sealing1763700002000,
 ];

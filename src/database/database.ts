@@ -42,9 +42,14 @@ export function openPool(url: string, settings: PoolSettings = {}): pg.Pool {
   return pool;
 }
 
-/** A single connection of the same kind, connected. The caller listens for 'error' and ends it. */
+/**
+ * A single connection of the same kind, connected; the caller ends it. A lost connection fails the next query; whoever
+ * wants to know at once listens for 'error' or 'end'.
+ */
 export async function openClient(url: string, settings: PoolSettings = {}): Promise<pg.Client> {
   const client = new pg.Client(connectionSettings(url, settings));
+  // An 'error' that nobody listens to would end the process, even in the moment before the caller has the client.
+  client.on('error', () => undefined);
   await client.connect();
   return client;
 }
