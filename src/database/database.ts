@@ -24,7 +24,8 @@ const parsers = new Map<number, (text: string) => unknown>([
 
 const types: pg.CustomTypesConfig = {
   getTypeParser: ((oid: number, format?: 'text' | 'binary') =>
-    (format !== 'binary' && parsers.get(oid)) || pg.types.getTypeParser(oid, format as 'text')) as pg.CustomTypesConfig['getTypeParser'],
+    (format !== 'binary' && parsers.get(oid)) ||
+    pg.types.getTypeParser(oid, format as 'text')) as pg.CustomTypesConfig['getTypeParser'],
 };
 
 export interface PoolSettings {
@@ -42,13 +43,10 @@ export function openPool(url: string, settings: PoolSettings = {}): pg.Pool {
   return pool;
 }
 
-/**
- * A single connection of the same kind, connected; the caller ends it. A lost connection fails the next query; whoever
- * wants to know at once listens for 'error' or 'end'.
- */
+/** A single connection of the same kind, connected. The caller ends it; a lost connection shows at its next query and as 'error' and 'end'. */
 export async function openClient(url: string, settings: PoolSettings = {}): Promise<pg.Client> {
   const client = new pg.Client(connectionSettings(url, settings));
-  // An 'error' that nobody listens to would end the process, even in the moment before the caller has the client.
+  // Before connecting: an error can arrive in the same packet that says the session is ready, and without a listener it ends the process.
   client.on('error', () => undefined);
   await client.connect();
   return client;

@@ -17,7 +17,8 @@ export interface MessageParked {
 /** `review.opened`: one per contradicted key, never quoting the key. */
 export interface ReviewOpened {
   readonly reviewId: string;
-  readonly reason: 'IDENTIFIER_CONTRADICTS' | 'SSN_CONTRADICTS' | 'SUFFIX_CONTRADICTS' | 'TWIN' | 'KEY_OWNED_BY_ANOTHER';
+  readonly reason:
+    'IDENTIFIER_CONTRADICTS' | 'SSN_CONTRADICTS' | 'SUFFIX_CONTRADICTS' | 'TWIN' | 'KEY_OWNED_BY_ANOTHER';
   readonly patientIds: readonly string[];
   readonly sourceRecordId: string;
   readonly messageId: string;
@@ -30,4 +31,26 @@ export interface ProjectionDecision {
   readonly verify?: boolean;
   readonly requestedBy: string;
   readonly idempotencyKey?: string;
+}
+
+/**
+ * `message.replayed`: a message that was parked, or waited behind one, is applied now, at this event's position, in the order of these
+ * events. `released` on the last of a sequence: from here on the source record's later events flow again.
+ */
+export interface MessageReplayed {
+  readonly messageId: string;
+  /** Position of the original, decimal. */
+  readonly position: string;
+  readonly projection?: string;
+  readonly sourceRecordId?: string;
+  readonly attempt: number;
+  readonly released?: boolean;
+}
+
+/** `message.discarded`: a parked message is given up; what waited behind it is replayed. */
+export interface MessageDiscarded {
+  readonly messageId: string;
+  readonly projection?: string;
+  readonly sourceRecordId?: string;
+  readonly attempt: number;
 }

@@ -26,11 +26,17 @@ export interface SealedHeader {
   /** IANA zone that times without an offset were read in. */
   readonly timeZone?: string;
   /** Keyed hashes, base64url. */
-  readonly identityKeys?: { readonly record?: string; readonly person?: string; readonly [name: string]: string | undefined };
+  readonly identityKeys?: {
+    readonly record?: string;
+    readonly person?: string;
+    readonly [name: string]: string | undefined;
+  };
   /** On a part of a bundle: [start, end) byte ranges of its entries in the bundle; on the container: the bytes it holds itself. */
   readonly ranges?: readonly (readonly [number, number])[];
   /** On a container: length of the whole bundle in bytes. */
   readonly totalLength?: number;
+  /** Assigning authority of identifiers that state none, as the source was configured then. Without it: the source's id. */
+  readonly defaultAuthority?: string;
   /** `sourceRecordId` by reference within a bundle: `Patient/1`, `urn:uuid:…`. */
   readonly records?: Readonly<Record<string, string>>;
 }
@@ -46,11 +52,29 @@ export interface DecodedEvent {
   readonly body: EventBody;
   /** Parsed content; undefined for decisions and bodies that cannot be read. */
   readonly content?: MessageContent;
-  /** The facts; empty for decisions, parts (their container has them), unreadable and parked messages. */
+  /** The facts; empty for decisions, parts (their container has them), unreadable, rejected, parked and waiting messages. */
   readonly mapped: Mapped;
+  /** Set where the mapping cannot take the message. It is parked for every projection. */
+  readonly rejected?: { readonly code: string; readonly path?: string; readonly byteOffset?: number };
+  /**
+   * Set by the runtime before `apply`: `parked` is a message in the dead letters; `waiting` stands behind a parked one of the same
+   * source record (of an event about several records only the facts of the waiting ones are left out). The envelope's links hold all the same.
+   */
+  readonly held?: 'parked' | 'waiting';
+  /** On `message.replayed`: the original whose content this event carries, the cause to show for its facts. */
+  readonly replayOf?: { readonly messageId: string; readonly position: Position };
 }
 
+/** What a body and parse that yields nothing maps to. */
+export const NOTHING_MAPPED: Mapped = { facts: [], notes: [], unmapped: [] };
+
 export type ProjectionMode = 'live' | 'rebuild' | 'test';
+
+/**
+ * Number of a build of a projection, from 1: every rebuild makes a new set of tables, also of the same definition version.
+ * It is what `install`, `apply` and the others get as `version`, and what the physical names carry.
+ */
+export type Build = number;
 
 /** Binary-COPY target: rows of one table in column order. */
 export interface TableRows {
@@ -60,7 +84,10 @@ export interface TableRows {
   /** PostgreSQL types in column order, for the encoder: `uuid`, `int8`, `int2`, `timestamptz`, `text`, `jsonb`, `bool`, `text[]`, `bytea`. */
   readonly types: readonly string[];
   readonly rows: readonly (readonly unknown[])[];
-  /** `insert` fails on a conflict; `ignore` keeps the first row of a key; `{ update }` runs the given `on conflict …` clause. */
+  /**
+   * `insert` fails on a conflict; `ignore` keeps the first row of a key; `{ update }` runs the given `on conflict …` clause, for which
+   * the rows of one batch must have distinct keys (PostgreSQL refuses to update a row twice in one statement).
+   */
   readonly onConflict?: 'insert' | 'ignore' | { readonly update: string };
 }
 
@@ -70,12 +97,25 @@ export interface ApplyContext<Loaded = unknown> {
   readonly loaded: Loaded;
 }
 
+/** How a build is held against the events themselves, source record by source record, by other code than `apply`. */
+export interface ProjectionVerification {
+  /** Digest of what the tables hold of each record from events at or below `upTo`; records without rows are left out. */
+  digests(
+    client: PoolClient,
+    version: Build,
+    records: readonly string[],
+    upTo: Position,
+  ): Promise<ReadonlyMap<string, string>>;
+  /** The same digests, from the events alone (those of these records, in order of position). */
+  expected(events: readonly DecodedEvent[], records: readonly string[], upTo: Position): ReadonlyMap<string, string>;
+}
+
 export interface ProjectionDefinition<Loaded = unknown> {
   readonly name: string;
   /** Version of the tables and rules. A change of either needs a new one. */
   readonly version: number;
-  /** SQL that makes the tables of this version; runs once, in a transaction. Physical names carry the version. */
-  install(version: number): readonly string[];
+  /** SQL that makes the tables of a build; runs once, in a transaction. Physical names carry the build's number. */
+  install(version: Build): readonly string[];
   /** SQL that drops them. */
   uninstall(version: number): readonly string[];
   /** Physical names of the tables, for checks at start and verification. */
@@ -85,7 +125,12 @@ export interface ProjectionDefinition<Loaded = unknown> {
   /** Pure: events in, rows out. Throws MappingError for an event that cannot be applied (`EventRejected` names which). */
   apply(batch: readonly DecodedEvent[], context: ApplyContext<Loaded>, version: number): readonly TableRows[];
   /** Statements after the rows are in, in the same transaction (set-based upkeep). */
-  after?(batch: readonly DecodedEvent[], version: number): readonly { readonly text: string; readonly values?: readonly unknown[] }[];
+  after?(
+    batch: readonly DecodedEvent[],
+    version: number,
+  ): readonly { readonly text: string; readonly values?: readonly unknown[] }[];
+  /** Optional: without it a rebuild is verified by the tables of the build that serves alone. */
+  readonly verify?: ProjectionVerification;
 }
 
 /** Thrown by `apply` for an event it cannot take: the runtime parks that event's source record and applies the rest. */

@@ -1,0 +1,211 @@
+/** Builds of projections: sets of tables with a number, of which one serves. Installing, checking at start, switching. */
+import { createHash } from 'node:crypto';
+import type { Pool, PoolClient } from 'pg';
+import { inTransaction } from '../database/database.js';
+import type { EventLogReader, Position } from '../log/event-log.js';
+import {
+  AnotherLogError,
+  CheckpointBeyondLogError,
+  DefinitionChangedError,
+  ProjectionTablesMissingError,
+} from './errors.js';
+import type { Build, ProjectionDefinition } from './projection.js';
+
+/** The one lane there is, until more workers are wanted. */
+export const ONLY_LANE = 0;
+
+export type BuildState = 'building' | 'built' | 'live' | 'retired' | 'failed' | 'cancelled';
+
+export interface BuildRow {
+  readonly name: string;
+  readonly version: Build;
+  readonly definition_version: number;
+  readonly definition_hash: string;
+  readonly log_id: string;
+  readonly state: BuildState;
+  readonly serving: boolean;
+  readonly paused: boolean;
+  readonly worker: 'running' | 'paused' | 'stopped';
+  readonly last_error: string | null;
+  readonly verify_wanted: boolean;
+  readonly switch_wanted: boolean;
+  readonly target: Position | null;
+  readonly started_at: string;
+  readonly finished_at: string | null;
+  readonly verified: boolean | null;
+  readonly report: unknown;
+  readonly requested_by: string | null;
+}
+
+/** Hash of everything `install` makes, whatever the build's number: it changes exactly when the tables do. */
+export function definitionHash(definition: ProjectionDefinition): string {
+  const numbered = 424_242;
+  return createHash('sha256')
+    .update(JSON.stringify(definition.install(numbered)))
+    .digest('base64url');
+}
+
+/** Every build of a projection, newest first. */
+export async function buildsOf(database: Pick<Pool, 'query'>, name: string): Promise<BuildRow[]> {
+  const { rows } = await database.query<BuildRow>(
+    'select * from hub.projection where name = $1 order by version desc',
+    [name],
+  );
+  return rows;
+}
+
+/** The build that readers use, or undefined before the first one is installed. */
+export async function servingBuild(database: Pick<Pool, 'query'>, name: string): Promise<Build | undefined> {
+  const { rows } = await database.query<{ version: number }>(
+    'select version from hub.projection where name = $1 and serving',
+    [name],
+  );
+  return rows[0]?.version;
+}
+
+export interface NewBuild {
+  readonly state: 'building' | 'live';
+  readonly serving: boolean;
+  readonly requestedBy?: string;
+  readonly verify?: boolean;
+  readonly switchWhenDone?: boolean;
+}
+
+/**
+ * Makes the tables of the next build, its row and its checkpoint at 0, in one transaction. Of two processes that do it at once one waits and
+ * then finds the other's build.
+ * @returns its number; undefined where the same request was carried out before
+ */
+export async function installBuild(
+  pool: Pool,
+  definition: ProjectionDefinition,
+  logId: string,
+  wanted: NewBuild,
+): Promise<Build | undefined> {
+  return inTransaction(pool, async (client) => {
+    await client.query('select pg_advisory_xact_lock($1, hashtext($2))', [BUILD_LOCK, definition.name]);
+    const rows = await buildsOf(client, definition.name);
+    if (wanted.requestedBy !== undefined && rows.some((row) => row.requested_by === wanted.requestedBy))
+      return undefined;
+    if (wanted.serving && rows.some((row) => row.serving)) return undefined;
+    const build = (rows[0]?.version ?? 0) + 1;
+    for (const statement of definition.install(build)) await client.query(statement);
+    await client.query(
+      `insert into hub.projection (name, version, definition_version, definition_hash, log_id, state, serving, paused, verify_wanted,
+         switch_wanted, requested_by) values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)`,
+      [
+        definition.name,
+        build,
+        definition.version,
+        definitionHash(definition),
+        logId,
+        wanted.state,
+        wanted.serving,
+        wanted.state === 'live' && rows.some((row) => row.paused && row.serving),
+        wanted.verify ?? true,
+        wanted.switchWhenDone ?? true,
+        wanted.requestedBy ?? null,
+      ],
+    );
+    await client.query('insert into hub.checkpoint (projection, version, lane, position) values ($1, $2, $3, 0)', [
+      definition.name,
+      build,
+      ONLY_LANE,
+    ]);
+    return build;
+  });
+}
+
+const BUILD_LOCK = 7_261_005;
+
+/** Drops a build's tables and forgets it. Never the serving one. */
+export async function dropBuild(pool: Pool, definition: ProjectionDefinition, build: Build): Promise<void> {
+  await inTransaction(pool, async (client) => {
+    const { rowCount } = await client.query(
+      'delete from hub.projection where name = $1 and version = $2 and not serving',
+      [definition.name, build],
+    );
+    if (rowCount !== 1) return;
+    for (const statement of definition.uninstall(build)) await client.query(statement);
+    await client.query('delete from hub.checkpoint where projection = $1 and version = $2', [definition.name, build]);
+  });
+}
+
+/**
+ * Makes a build the one that readers use, in the transaction of the caller; the one before stays as it is, for a rollback.
+ */
+export async function serve(client: PoolClient, name: string, build: Build): Promise<void> {
+  await client.query('update hub.projection set serving = false where name = $1 and serving and version <> $2', [
+    name,
+    build,
+  ]);
+  const { rowCount } = await client.query(
+    `update hub.projection set serving = true, state = 'live' where name = $1 and version = $2`,
+    [name, build],
+  );
+  if (rowCount !== 1) throw new Error(`projection ${name} has no build ${build}`);
+}
+
+/** What a start finds of one projection. */
+export type StartCheck =
+  | { readonly state: 'ready'; readonly serving: BuildRow; readonly builds: readonly BuildRow[] }
+  /** No build yet. */
+  | { readonly state: 'new' }
+  /** The definition's version was raised: the serving build stays as it is, a new one has to be made. */
+  | { readonly state: 'outdated'; readonly serving: BuildRow; readonly builds: readonly BuildRow[] };
+
+/**
+ * Holds what the database has against the log and the definition.
+ * @throws AnotherLogError, CheckpointBeyondLogError, ProjectionTablesMissingError, DefinitionChangedError, each saying what to do
+ */
+export async function checkAtStart(
+  pool: Pool,
+  definition: ProjectionDefinition,
+  log: Pick<EventLogReader, 'id' | 'head'>,
+): Promise<StartCheck> {
+  const builds = await buildsOf(pool, definition.name);
+  const serving = builds.find((row) => row.serving);
+  if (serving === undefined) return { state: 'new' };
+  for (const row of builds) {
+    if (row.state === 'failed' || row.state === 'cancelled') continue;
+    if (row.log_id !== log.id) throw new AnotherLogError(definition.name, row.version, row.log_id, log.id);
+    await checkCheckpoint(pool, definition, row, log);
+    await checkTables(pool, definition, row);
+  }
+  if (serving.definition_version !== definition.version) return { state: 'outdated', serving, builds };
+  if (serving.definition_hash !== definitionHash(definition)) {
+    throw new DefinitionChangedError(definition.name, definition.version);
+  }
+  return { state: 'ready', serving, builds };
+}
+
+async function checkCheckpoint(
+  pool: Pool,
+  definition: ProjectionDefinition,
+  row: BuildRow,
+  log: Pick<EventLogReader, 'head'>,
+): Promise<void> {
+  const { rows } = await pool.query<{ position: bigint }>(
+    'select position from hub.checkpoint where projection = $1 and version = $2',
+    [definition.name, row.version],
+  );
+  const furthest = rows.reduce((most, lane) => (lane.position > most ? lane.position : most), 0n);
+  // The head is read after the checkpoint: a log that grows meanwhile is never behind it.
+  const head = await log.head();
+  if (furthest > head) throw new CheckpointBeyondLogError(definition.name, row.version, furthest, head);
+}
+
+async function checkTables(pool: Pool, definition: ProjectionDefinition, row: BuildRow): Promise<void> {
+  const tables = definition.tables(row.version);
+  const { rows } = await pool.query<{ name: string }>(
+    'select name from unnest($1::text[]) as wanted(name) where to_regclass(name) is null',
+    [tables],
+  );
+  if (rows.length > 0) {
+    throw new ProjectionTablesMissingError(
+      definition.name,
+      row.version,
+      rows.map((missing) => missing.name),
+    );
+  }
+}

@@ -1,0 +1,252 @@
+/**
+ * Pages of decoded events for several workers: read and decoded once, ahead of the workers by one page, in memory only as long as somebody may
+ * still want them. A page always ends where an append batch ends, so a worker that commits whole pages never shows half of one.
+ */
+import { EVENT_TYPES, type Envelope } from '../log/envelope.js';
+import type { EventLogReader, Position, RecordedEvent } from '../log/event-log.js';
+import type { EventDecoder } from './decode.js';
+import { RuntimeClosedError } from './errors.js';
+import type { DecodedEvent } from './projection.js';
+
+export interface DecodedPage {
+  /** Exclusive. */
+  readonly after: Position;
+  /** Position of the last event. */
+  readonly last: Position;
+  readonly events: readonly DecodedEvent[];
+}
+
+export interface FeedOptions {
+  readonly reader: EventLogReader;
+  readonly decoder: Pick<EventDecoder, 'decode'>;
+  /** Sees every page before any worker does (parkings and releases). */
+  readonly observe?: (events: readonly DecodedEvent[]) => void;
+  /** Most events of a page; an append batch larger than that still comes whole. */
+  readonly maxEvents?: number;
+  /** Body bytes that a page aims to stay below. */
+  readonly maxBytes?: number;
+}
+
+const FIRST_PAGE_EVENTS = 256;
+const LIVE_PAGE_EVENTS = 512;
+const DEFAULT_MAX_EVENTS = 2_000;
+const DEFAULT_MAX_BYTES = 8 * 1024 * 1024;
+/** Pages kept for workers that are a little behind: the one being written, the one being decoded, and one more. */
+const KEPT_PAGES = 4;
+
+interface Entry {
+  readonly after: Position;
+  readonly page: Promise<DecodedPage>;
+  settled: DecodedPage | undefined;
+}
+
+export class EventFeed {
+  private readonly entries: Entry[] = [];
+  private readonly abort = new AbortController();
+  private readonly maxEvents: number;
+  private readonly maxBytes: number;
+  private limit = FIRST_PAGE_EVENTS;
+  private live: LiveTail | undefined;
+
+  constructor(private readonly options: FeedOptions) {
+    this.maxEvents = options.maxEvents ?? DEFAULT_MAX_EVENTS;
+    this.maxBytes = options.maxBytes ?? DEFAULT_MAX_BYTES;
+    this.limit = Math.min(FIRST_PAGE_EVENTS, this.maxEvents);
+  }
+
+  /** The events after a position; waits at the end of the log. Rejects with RuntimeClosedError once the feed is closed. */
+  pageAfter(position: Position): Promise<DecodedPage> {
+    if (this.abort.signal.aborted) return Promise.reject(new RuntimeClosedError());
+    for (const entry of this.entries) {
+      if (entry.after === position) return entry.page;
+      const page = entry.settled;
+      if (page !== undefined && page.after < position && position < page.last) {
+        return Promise.resolve({
+          after: position,
+          last: page.last,
+          events: page.events.filter((event) => event.position > position),
+        });
+      }
+    }
+    return this.fetch(position).page;
+  }
+
+  /** Starts reading and decoding what follows, while the caller writes the page before it. */
+  prefetch(after: Position): void {
+    this.pageAfter(after).catch(() => undefined);
+  }
+
+  /** One page after a position, or undefined at the end of the log. Not shared: for one reader that goes its own pace (a rebuild). */
+  async readAfter(position: Position, until?: Position): Promise<DecodedPage | undefined> {
+    const events = await this.readWholeBatches(position, until);
+    return events.length === 0 ? undefined : this.decode(position, events);
+  }
+
+  async close(): Promise<void> {
+    this.abort.abort();
+    await this.live?.close();
+    await Promise.allSettled(this.entries.map((entry) => entry.page));
+  }
+
+  private fetch(after: Position): Entry {
+    const entry: Entry = { after, page: this.next(after), settled: undefined };
+    this.entries.push(entry);
+    entry.page.then(
+      (page) => {
+        entry.settled = page;
+        const settled = this.entries.filter((candidate) => candidate.settled !== undefined);
+        for (const old of settled.slice(0, Math.max(0, settled.length - KEPT_PAGES))) this.forget(old);
+      },
+      () => this.forget(entry),
+    );
+    return entry;
+  }
+
+  private forget(entry: Entry): void {
+    const index = this.entries.indexOf(entry);
+    if (index >= 0) this.entries.splice(index, 1);
+  }
+
+  private async next(after: Position): Promise<DecodedPage> {
+    for (;;) {
+      if (this.abort.signal.aborted) throw new RuntimeClosedError();
+      if (this.live !== undefined && !this.live.isIdleAt(after)) {
+        const events = await this.readWholeBatches(after);
+        if (events.length > 0) return this.decode(after, events);
+        // At the end of the log, and another caller waits there already: whatever comes, comes through it.
+        await this.live.settled();
+        if (!this.live.isIdleAt(after)) await this.closeLive();
+        continue;
+      }
+      if (this.live === undefined) {
+        const events = await this.readWholeBatches(after);
+        if (events.length > 0) return this.decode(after, events);
+        this.live ??= new LiveTail(
+          this.options.reader,
+          after,
+          Math.min(LIVE_PAGE_EVENTS, this.maxEvents),
+          this.abort.signal,
+        );
+        if (!this.live.isIdleAt(after)) continue;
+      }
+      const live = this.live;
+      let events: RecordedEvent[];
+      try {
+        events = await live.pull();
+      } catch (error) {
+        await this.closeLive();
+        throw error;
+      }
+      // A full page means that more is waiting than a live page takes: catch up with larger pages, then follow live again.
+      if ((events.length >= live.pageSize || live.ended) && this.live === live) await this.closeLive();
+      if (events.length > 0) return this.decode(after, events);
+    }
+  }
+
+  private async closeLive(): Promise<void> {
+    const live = this.live;
+    this.live = undefined;
+    await live?.close();
+  }
+
+  private async decode(after: Position, events: readonly RecordedEvent[]): Promise<DecodedPage> {
+    const decoded = await this.options.decoder.decode(events);
+    this.options.observe?.(decoded);
+    return { after, last: (events.at(-1) as RecordedEvent).position, events: decoded };
+  }
+
+  /** Whole append batches; grows from page to page while there is more than a page to read. */
+  private async readWholeBatches(after: Position, until?: Position): Promise<RecordedEvent[]> {
+    for (let limit = this.limit; ; limit *= 2) {
+      const read = await this.options.reader.readPage({ after, limit });
+      const full = read.length >= limit;
+      const events = until === undefined ? read : read.filter((event) => event.position <= until);
+      const whole = full && events.length === read.length ? withoutOpenBatch(events) : events;
+      if (whole.length === 0 && events.length > 0) continue;
+      this.adapt(full, whole);
+      return whole;
+    }
+  }
+
+  private adapt(full: boolean, events: readonly RecordedEvent[]): void {
+    if (events.length === 0) return;
+    const bytes = events.reduce((sum, event) => sum + event.data.length, 0);
+    const byBytes = Math.max(1, Math.floor((this.maxBytes * events.length) / Math.max(bytes, 1)));
+    const wanted = full ? this.limit * 2 : Math.max(FIRST_PAGE_EVENTS, Math.floor(this.limit / 2));
+    this.limit = Math.max(1, Math.min(wanted, this.maxEvents, byBytes));
+  }
+}
+
+/** Events of one append batch share their stamp, which no other batch has: the last batch of a full page may go on behind it. */
+function withoutOpenBatch(events: readonly RecordedEvent[]): RecordedEvent[] {
+  const stamp = stampOf(events.at(-1) as RecordedEvent);
+  let end = events.length - 1;
+  while (end > 0 && stampOf(events[end - 1] as RecordedEvent) === stamp) end -= 1;
+  return events.slice(0, end);
+}
+
+function stampOf(event: RecordedEvent): string {
+  return (JSON.parse(event.metadata.toString('utf8')) as Envelope).recordedAt;
+}
+
+/** The log's subscription, pulled by one caller at a time. */
+class LiveTail {
+  private readonly abort = new AbortController();
+  private readonly iterator: AsyncIterator<RecordedEvent[]>;
+  private pulling: Promise<unknown> | undefined;
+  /** The subscription gives no more, because it was closed here or broke off. */
+  ended = false;
+
+  constructor(
+    reader: EventLogReader,
+    private position: Position,
+    readonly pageSize: number,
+    outer: AbortSignal,
+  ) {
+    outer.addEventListener('abort', () => this.abort.abort(), { once: true, signal: this.abort.signal });
+    const pages = reader.subscribe({ after: position, pageSize, signal: this.abort.signal });
+    this.iterator = pages[Symbol.asyncIterator]();
+  }
+
+  isIdleAt(position: Position): boolean {
+    return this.pulling === undefined && this.position === position;
+  }
+
+  /** Resolves when no pull is under way. */
+  async settled(): Promise<void> {
+    await this.pulling?.catch(() => undefined);
+  }
+
+  async pull(): Promise<RecordedEvent[]> {
+    const next = this.iterator.next();
+    this.pulling = next;
+    try {
+      const result = await next;
+      if (result.done === true) {
+        this.ended = true;
+        return [];
+      }
+      const events = result.value;
+      this.position = events.at(-1)?.position ?? this.position;
+      return events;
+    } finally {
+      this.pulling = undefined;
+    }
+  }
+
+  async close(): Promise<void> {
+    this.abort.abort();
+    await this.settled();
+    await this.iterator.return?.().catch(() => undefined);
+  }
+}
+
+/** Whether an event tells of parkings or releases. */
+export function concernsParking(event: DecodedEvent): boolean {
+  return (
+    event.type === EVENT_TYPES.parked ||
+    event.type === EVENT_TYPES.replayed ||
+    event.type === EVENT_TYPES.discarded ||
+    event.envelope.validation.state === 'parked'
+  );
+}

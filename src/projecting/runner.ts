@@ -1,0 +1,205 @@
+/** Runs the live builds of all projections over one feed: each at its own pace and in its own transactions, decoded once for all. */
+import type pg from 'pg';
+import type { Lane } from './batch-writer.js';
+import { RuntimeClosedError, errorText, errorWord, failureKind } from './errors.js';
+import type { DecodedPage, EventFeed } from './feed.js';
+import type { Parking, Parkings } from './parkings.js';
+import { ProjectionWorker, backOff, pause, type WorkerCounters } from './worker.js';
+
+/** The part of a logger that the runtime uses; fields are names, numbers and codes only. */
+export interface RuntimeLog {
+  info(fields: Record<string, unknown>, message: string): void;
+  warn(fields: Record<string, unknown>, message: string): void;
+  error(fields: Record<string, unknown>, message: string): void;
+}
+
+export interface RunnerOptions {
+  readonly databaseUrl: string;
+  readonly pool: pg.Pool;
+  readonly feed: EventFeed;
+  readonly parkings: Parkings;
+  readonly log: RuntimeLog;
+  readonly onParked?: (parked: readonly Parking[]) => void;
+}
+
+interface Running {
+  readonly worker: ProjectionWorker;
+  readonly abort: AbortController;
+  /** Open while the worker may run; replaced by a pause. */
+  gate: { readonly open: Promise<void>; readonly release: () => void } | undefined;
+  done: Promise<void>;
+  /** Why it stopped, where it did by itself. */
+  failure: unknown;
+}
+
+export class LiveRunner {
+  private readonly running = new Map<string, Running>();
+
+  constructor(private readonly options: RunnerOptions) {}
+
+  /** Starts a worker for a build; paused if asked. */
+  start(lane: Lane, paused = false): void {
+    const key = keyOf(lane.definition.name, lane.build);
+    if (this.running.has(key)) throw new Error(`${key} runs already`);
+    const { databaseUrl, parkings, onParked, log } = this.options;
+    const worker = new ProjectionWorker({
+      databaseUrl,
+      lane,
+      parkings,
+      ...(onParked === undefined ? {} : { onParked }),
+      onRetry: (word, attempt) => {
+        // The first few are a moment's matter; what lasts is said.
+        if (attempt === 4 || attempt % 50 === 0) {
+          log.warn({ projection: lane.definition.name, build: lane.build, code: word, attempt }, 'projection retries');
+        }
+      },
+    });
+    const running: Running = {
+      worker,
+      abort: new AbortController(),
+      gate: undefined,
+      done: Promise.resolve(),
+      failure: undefined,
+    };
+    if (paused) running.gate = newGate();
+    this.running.set(key, running);
+    running.done = this.run(running, lane);
+  }
+
+  /** Finishes the batch in hand and holds the worker there. */
+  async pause(name: string, build: number): Promise<void> {
+    const running = this.running.get(keyOf(name, build));
+    if (running === undefined || running.gate !== undefined) return;
+    running.gate = newGate();
+    await this.note(name, build, 'paused');
+  }
+
+  async resume(name: string, build: number): Promise<void> {
+    const running = this.running.get(keyOf(name, build));
+    const gate = running?.gate;
+    if (running === undefined || gate === undefined) return;
+    running.gate = undefined;
+    gate.release();
+    await this.note(name, build, 'running');
+  }
+
+  /** Finishes the batch in hand and ends the worker. */
+  async stop(name: string, build: number): Promise<void> {
+    const key = keyOf(name, build);
+    const running = this.running.get(key);
+    if (running === undefined) return;
+    running.abort.abort();
+    running.worker.giveUpRetrying();
+    running.gate?.release();
+    await running.done;
+    this.running.delete(key);
+  }
+
+  async stopAll(): Promise<void> {
+    await Promise.all(
+      [...this.running.values()].map(({ worker: { lane } }) => this.stop(lane.definition.name, lane.build)),
+    );
+  }
+
+  isRunning(name: string, build: number): boolean {
+    return this.running.has(keyOf(name, build));
+  }
+
+  counters(): { projection: string; build: number; counters: WorkerCounters; failed: boolean }[] {
+    return [...this.running.values()].map(({ worker, failure }) => ({
+      projection: worker.lane.definition.name,
+      build: worker.lane.build,
+      counters: worker.counters,
+      failed: failure !== undefined,
+    }));
+  }
+
+  /** Resolves when the worker ends; with the failure, if it was not asked to. */
+  async ended(name: string, build: number): Promise<unknown> {
+    const running = this.running.get(keyOf(name, build));
+    await running?.done;
+    return running?.failure;
+  }
+
+  private async run(running: Running, lane: Lane): Promise<void> {
+    const { definition, build } = lane;
+    try {
+      await this.note(definition.name, build, running.gate === undefined ? 'running' : 'paused');
+      await this.carry(running);
+      await this.note(definition.name, build, 'stopped');
+    } catch (error) {
+      if (error instanceof RuntimeClosedError) {
+        await this.note(definition.name, build, 'stopped');
+        return;
+      }
+      running.failure = error;
+      this.options.log.error(
+        { projection: definition.name, build, code: errorWord(error) },
+        `projection stopped: ${errorText(error)}`,
+      );
+      await this.note(definition.name, build, 'stopped', errorText(error));
+    } finally {
+      await running.worker.close();
+    }
+  }
+
+  private async carry(running: Running): Promise<void> {
+    const { worker, abort } = running;
+    const aborted = new Promise<undefined>((resolve) => {
+      abort.signal.addEventListener('abort', () => resolve(undefined), { once: true });
+    });
+    while (!abort.signal.aborted) {
+      await running.gate?.open;
+      if (abort.signal.aborted) return;
+      const page = await Promise.race([this.nextPage(worker, abort.signal), aborted]);
+      if (page === undefined) return;
+      // A pause that came while this was waiting for events holds before they are written.
+      if (running.gate !== undefined) continue;
+      this.options.feed.prefetch(page.last);
+      await worker.process(page);
+    }
+  }
+
+  private async nextPage(worker: ProjectionWorker, signal: AbortSignal): Promise<DecodedPage | undefined> {
+    const position = await worker.position();
+    for (let attempt = 1; !signal.aborted; attempt += 1) {
+      try {
+        return await this.options.feed.pageAfter(position);
+      } catch (error) {
+        if (failureKind(error) !== 'transient') throw error;
+        await pause(backOff(attempt), signal);
+      }
+    }
+    return undefined;
+  }
+
+  /** For status displays only: that the database is away must not end a worker. */
+  private async note(
+    name: string,
+    build: number,
+    state: 'running' | 'paused' | 'stopped',
+    failure?: string,
+  ): Promise<void> {
+    try {
+      await this.options.pool.query(
+        `update hub.projection set worker = $3, last_error = coalesce($4, case when $3 = 'running' then null else last_error end)
+         where name = $1 and version = $2`,
+        [name, build, state, failure ?? null],
+      );
+    } catch (error) {
+      this.options.log.warn({ projection: name, build, code: errorWord(error) }, 'state of a projection not noted');
+    }
+  }
+}
+
+function keyOf(name: string, build: number): string {
+  return `${name}:${build}`;
+}
+
+function newGate(): { open: Promise<void>; release: () => void } {
+  let release = (): void => undefined;
+  const open = new Promise<void>((resolve) => {
+    release = resolve;
+  });
+  return { open, release };
+}
