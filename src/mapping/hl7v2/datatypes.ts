@@ -1,0 +1,358 @@
+/** HL7 v2 data types as FHIR R4 JSON. Each function reads one repetition of a field and gives undefined where it holds nothing. */
+import type { Hl7Segment } from '../../inbound/hl7/message.js';
+import { parseHl7Time, type ParsedTime } from '../../time/parse.js';
+import type { Json } from '../fact.js';
+import { fhirDateTime, type JsonObject } from '../fhir-time.js';
+import {
+  ADDRESS_TYPE,
+  ADDRESS_USE,
+  CODING_SYSTEM,
+  NAME_USE,
+  TELECOM_SYSTEM,
+  TELECOM_USE,
+  type CodeTable,
+  type CodingTable,
+} from './tables.js';
+
+const V2_TABLE = /^HL7(\d{4})$/;
+const URI = /^[a-z][a-z0-9+.-]*:/i;
+
+/** Concept map 0396: the URI of a coding system by its HL7 name. `undefined` where none was stated. */
+export function codingSystem(name: string): string | undefined {
+  if (name === '') return undefined;
+  const known = CODING_SYSTEM[name.toUpperCase()];
+  if (known !== undefined) return known;
+  const table = V2_TABLE.exec(name.toUpperCase());
+  if (table !== null) return `http://terminology.hl7.org/CodeSystem/v2-${table[1]}`;
+  if (URI.test(name)) return name;
+  return `urn:anamnesis:coding-system:${name}`;
+}
+
+/** A `Coding`, or undefined where neither code nor display was said. */
+export function coding(code: string, display: string, system: string | undefined, version = ''): JsonObject | undefined {
+  if (code === '' && display === '') return undefined;
+  const result: JsonObject = {};
+  if (system !== undefined) result['system'] = system;
+  if (version !== '') result['version'] = version;
+  if (code !== '') result['code'] = code;
+  if (display !== '') result['display'] = display;
+  return result;
+}
+
+/** Data type map CWE[CodeableConcept]; CE, CNE, CF, IS, ID and ST are its first components. `system` is that of an unnamed coding system. */
+export function codeableConcept(
+  segment: Hl7Segment,
+  field: number,
+  repetition = 1,
+  system?: string,
+): JsonObject | undefined {
+  const count = segment.components(field, repetition);
+  if (count === 0) return undefined;
+  const text = (component: number): string => (component > count ? '' : segment.text(field, repetition, component));
+  const codings: JsonObject[] = [];
+  const first = coding(text(1), text(2), systemOf(text(3), text(14)) ?? system, text(7));
+  if (first !== undefined) codings.push(first);
+  if (count > 3) {
+    const second = coding(text(4), text(5), systemOf(text(6), text(17)), text(8));
+    if (second !== undefined) codings.push(second);
+    const third = count > 9 ? coding(text(10), text(11), systemOf(text(12), text(20)), text(13)) : undefined;
+    if (third !== undefined) codings.push(third);
+  }
+  const original = text(9);
+  if (codings.length === 0 && original === '') return undefined;
+  const concept: JsonObject = {};
+  // Text without any code is what was said, not a coding of it.
+  if (codings.length === 1 && first?.['code'] === undefined && first !== undefined) {
+    concept['text'] = original === '' ? first['display']! : original;
+    return concept;
+  }
+  if (codings.length > 0) concept['coding'] = codings;
+  if (original !== '') concept['text'] = original;
+  return concept;
+}
+
+/** The name of the system wins; a bare OID (CWE.14, .17, .20) stands in for a name that is local. */
+function systemOf(name: string, oid: string): string | undefined {
+  if (oid !== '' && (name === '' || CODING_SYSTEM[name.toUpperCase()] === undefined)) return `urn:oid:${oid}`;
+  return codingSystem(name);
+}
+
+/** A coded field whose table has a concept map: the FHIR coding first, then the one that was sent. */
+export function mappedConcept(
+  segment: Hl7Segment,
+  field: number,
+  table: CodingTable,
+  sentSystem: string,
+  repetition = 1,
+): JsonObject | undefined {
+  const code = segment.text(field, repetition, 1);
+  const sent = codeableConcept(segment, field, repetition, sentSystem);
+  const mapped = table[code.toUpperCase()];
+  if (sent === undefined || mapped === undefined || !ownTable(segment.text(field, repetition, 3), sentSystem))
+    return sent;
+  const [mappedCode, display, system] = mapped;
+  const first: JsonObject = { system: system ?? sentSystem, code: mappedCode, display };
+  if (system === sentSystem) return { ...sent, coding: [first] };
+  return { ...sent, coding: [first, ...((sent['coding'] as Json[] | undefined) ?? [])] };
+}
+
+/** A code of a named foreign system is not looked up in a table of HL7's. */
+function ownTable(name: string, system: string): boolean {
+  return name === '' || codingSystem(name) === system;
+}
+
+/** A code by a table, in any case of letters; undefined where the table does not know it. */
+export function mappedCode(table: CodeTable, code: string): string | undefined {
+  return Object.hasOwn(table, code.toUpperCase()) ? table[code.toUpperCase()] : undefined;
+}
+
+/** Data type map HD[uri]: the universal id where it is one, undefined where only a namespace was sent. */
+export function authoritySystem(universalId: string, universalIdType: string): string | undefined {
+  if (universalId === '') return undefined;
+  const type = universalIdType.toUpperCase();
+  if (type === 'ISO') return `urn:oid:${universalId}`;
+  if (type === 'UUID' || type === 'GUID') return `urn:uuid:${universalId.toLowerCase()}`;
+  if (URI.test(universalId)) return universalId;
+  if (/^[0-2](\.\d+)+$/.test(universalId)) return `urn:oid:${universalId}`;
+  return undefined;
+}
+
+export const IDENTIFIER_TYPE_SYSTEM = 'http://terminology.hl7.org/CodeSystem/v2-0203';
+
+/** An `Identifier`; its authority is `system` (a URI) and `assigner.display` (the namespace as sent). */
+export function identifier(
+  value: string,
+  authority: { readonly namespace: string; readonly universalId?: string; readonly universalIdType?: string },
+  type?: string,
+): JsonObject | undefined {
+  if (value === '') return undefined;
+  const result: JsonObject = {};
+  if (type !== undefined && type !== '')
+    result['type'] = { coding: [{ system: IDENTIFIER_TYPE_SYSTEM, code: type }] };
+  const system = authoritySystem(authority.universalId ?? '', authority.universalIdType ?? '');
+  if (system !== undefined) result['system'] = system;
+  result['value'] = value;
+  const assigner = authority.namespace !== '' ? authority.namespace : system === undefined ? (authority.universalId ?? '') : '';
+  if (assigner !== '') result['assigner'] = { display: assigner };
+  return result;
+}
+
+/** Data type map CX[Identifier]. `defaults` say what an identifier without authority or type is. */
+export function cx(
+  segment: Hl7Segment,
+  field: number,
+  repetition = 1,
+  defaults: { readonly authority?: string; readonly type?: string } = {},
+): JsonObject | undefined {
+  const value = segment.text(field, repetition, 1);
+  if (value === '') return undefined;
+  let namespace = segment.text(field, repetition, 4, 1);
+  const universalId = segment.text(field, repetition, 4, 2);
+  if (namespace === '' && universalId === '') namespace = defaults.authority ?? '';
+  const type = segment.text(field, repetition, 5);
+  const result = identifier(
+    value,
+    { namespace, universalId, universalIdType: segment.text(field, repetition, 4, 3) },
+    type === '' ? defaults.type : type,
+  )!;
+  const period = periodOf(segment.text(field, repetition, 7), segment.text(field, repetition, 8));
+  if (period !== undefined) result['period'] = period;
+  return result;
+}
+
+/** An authority for keys: the namespace, else the universal id, else the source's default. */
+export function authorityKey(segment: Hl7Segment, field: number, repetition: number, component: number, otherwise: string): string {
+  const namespace = segment.text(field, repetition, component, 1);
+  if (namespace !== '') return namespace;
+  const universal = segment.text(field, repetition, component, 2);
+  return universal === '' ? otherwise : universal;
+}
+
+/** Data type map EI: entity identifier, namespace, universal id, type. */
+export function ei(segment: Hl7Segment, field: number, repetition = 1, type?: string): JsonObject | undefined {
+  return identifier(
+    segment.text(field, repetition, 1),
+    {
+      namespace: segment.text(field, repetition, 2),
+      universalId: segment.text(field, repetition, 3),
+      universalIdType: segment.text(field, repetition, 4),
+    },
+    type,
+  );
+}
+
+/** Data type map XPN[HumanName]; older messages have one plain component, which is the family name. */
+export function xpn(segment: Hl7Segment, field: number, repetition = 1): JsonObject | undefined {
+  const name: JsonObject = {};
+  const family = segment.text(field, repetition, 1, 1);
+  const given = present(segment.text(field, repetition, 2), segment.text(field, repetition, 3));
+  const prefix = present(segment.text(field, repetition, 5));
+  const suffix = present(
+    segment.text(field, repetition, 4),
+    segment.text(field, repetition, 6),
+    segment.text(field, repetition, 14),
+  );
+  if (family === '' && given.length === 0 && prefix.length === 0 && suffix.length === 0) return undefined;
+  const use = mappedCode(NAME_USE, segment.text(field, repetition, 7));
+  if (use !== undefined) name['use'] = use;
+  if (family !== '') name['family'] = family;
+  if (given.length > 0) name['given'] = given;
+  if (prefix.length > 0) name['prefix'] = prefix;
+  if (suffix.length > 0) name['suffix'] = suffix;
+  const period = periodOf(segment.text(field, repetition, 12), segment.text(field, repetition, 13));
+  if (period !== undefined) name['period'] = period;
+  return name;
+}
+
+/** Data type map XAD[Address]; AD is its first components. */
+export function xad(segment: Hl7Segment, field: number, repetition = 1): JsonObject | undefined {
+  const text = (component: number, subcomponent = 1): string => segment.text(field, repetition, component, subcomponent);
+  const address: JsonObject = {};
+  const use = mappedCode(ADDRESS_USE, text(7));
+  if (use !== undefined) address['use'] = use;
+  const type = mappedCode(ADDRESS_TYPE, text(7));
+  if (type !== undefined) address['type'] = type;
+  const line = present(text(1, 1), [text(1, 3), text(1, 2)].filter((part) => part !== '').join(' '), text(2), text(19));
+  if (line.length > 0) address['line'] = line;
+  if (text(3) !== '') address['city'] = text(3);
+  if (text(9) !== '') address['district'] = text(9);
+  if (text(4) !== '') address['state'] = text(4);
+  if (text(5) !== '') address['postalCode'] = text(5);
+  if (text(6) !== '') address['country'] = text(6);
+  if (line.length === 0 && ['city', 'district', 'state', 'postalCode', 'country'].every((name) => !(name in address)))
+    return undefined;
+  const period = periodOf(text(13), text(14));
+  if (period !== undefined) address['period'] = period;
+  return address;
+}
+
+/** Data type map XTN[ContactPoint]. `use` is what the field says where the value does not. */
+export function xtn(segment: Hl7Segment, field: number, repetition = 1, use?: string): JsonObject | undefined {
+  const text = (component: number): string => segment.text(field, repetition, component);
+  const equipment = text(3).toUpperCase();
+  const electronic = equipment === 'INTERNET' || equipment === 'X.400' || text(2).toUpperCase() === 'NET';
+  let value = electronic ? text(4) : text(12);
+  if (value === '' && !electronic && text(7) !== '') {
+    const country = text(5) === '' ? '' : `+${text(5).replace(/^\+/, '')} `;
+    value = `${country}${text(6)} ${text(7)}`.trim() + (text(8) === '' ? '' : ` X${text(8)}`);
+  }
+  if (value === '') value = text(1);
+  const mail = value === '' && text(4) !== '';
+  if (mail) value = text(4);
+  if (value === '') return undefined;
+  const contact: JsonObject = {};
+  const system = mail ? 'email' : (mappedCode(TELECOM_SYSTEM, equipment) ?? (electronic ? 'email' : undefined));
+  if (system !== undefined) contact['system'] = system;
+  else if (text(3) === '') contact['system'] = value.includes('@') ? 'email' : 'phone';
+  contact['value'] = value;
+  const sentUse = equipment === 'CP' ? 'mobile' : mappedCode(TELECOM_USE, text(2));
+  if (sentUse !== undefined) contact['use'] = sentUse;
+  else if (use !== undefined && text(2) === '') contact['use'] = use;
+  return contact;
+}
+
+/** Data type map XCN[Practitioner] as a reference by name and identifier: people of the staff are no resources of their own here. */
+export function xcn(segment: Hl7Segment, field: number, repetition = 1): JsonObject | undefined {
+  const text = (component: number): string => segment.text(field, repetition, component);
+  const display = present(text(6), text(3), text(4), segment.text(field, repetition, 2, 1), text(5)).join(' ');
+  const id = identifier(text(1), {
+    namespace: segment.text(field, repetition, 9, 1),
+    universalId: segment.text(field, repetition, 9, 2),
+    universalIdType: segment.text(field, repetition, 9, 3),
+  });
+  return reference(display, id);
+}
+
+/** Data type map XON[Organization] as a reference by name and identifier. */
+export function xon(segment: Hl7Segment, field: number, repetition = 1): JsonObject | undefined {
+  const id = segment.text(field, repetition, 10) || segment.text(field, repetition, 3);
+  return reference(
+    segment.text(field, repetition, 1),
+    identifier(id, {
+      namespace: segment.text(field, repetition, 6, 1),
+      universalId: segment.text(field, repetition, 6, 2),
+      universalIdType: segment.text(field, repetition, 6, 3),
+    }),
+  );
+}
+
+/** A reference by display and logical identifier; undefined where there is neither. */
+export function reference(display: string, id: JsonObject | undefined): JsonObject | undefined {
+  if (display === '' && id === undefined) return undefined;
+  const result: JsonObject = {};
+  if (id !== undefined) result['identifier'] = id;
+  if (display !== '') result['display'] = display;
+  return result;
+}
+
+/**
+ * Data type map PL[Location]: one location by display (`4E 12 1`) and its parts as sent
+ * (point of care, room, bed, facility), `^` between them.
+ */
+export function pl(segment: Hl7Segment, field: number): JsonObject | undefined {
+  const part = (component: number): string => segment.text(field, 1, component, 1).replaceAll('^', ' ').trim();
+  const parts = [part(1), part(2), part(3), part(4)];
+  while (parts.length > 0 && parts.at(-1) === '') parts.pop();
+  const display = [part(1), part(2), part(3)].filter((text) => text !== '').join(' ');
+  const shown = display !== '' ? display : part(9) !== '' ? part(9) : present(part(7), part(8), part(4)).join(' ');
+  if (shown === '') return undefined;
+  const location: JsonObject = {};
+  if (parts.length > 0) location['identifier'] = { value: parts.join('^') };
+  location['display'] = shown;
+  return { location };
+}
+
+/** Data type map DR[Period] over two texts; what is not a time is left out. */
+export function periodOf(start: string, end: string): JsonObject | undefined {
+  const period: JsonObject = {};
+  // Validity of a name, address or number: days, and rarely an hour; no zone is at hand, so only what needs none is kept.
+  const from = start === '' ? undefined : parseHl7Time(start, UTC);
+  const to = end === '' ? undefined : parseHl7Time(end, UTC);
+  if (from !== undefined) period['start'] = dayOrOffset(from);
+  if (to !== undefined) period['end'] = dayOrOffset(to);
+  return from === undefined && to === undefined ? undefined : period;
+}
+
+const UTC = { timeZone: 'UTC' } as const;
+
+function dayOrOffset(parsed: ParsedTime): string {
+  return parsed.hasOffset ? fhirDateTime(parsed) : parsed.text.slice(0, 10);
+}
+
+/** HL7 v2.9 §2.A.44 NM: optional sign, digits, optional fraction. */
+const NUMBER = /^[+-]?(?:\d+\.?\d*|\.\d+)$/;
+
+/** The number of an NM; undefined where the text is none. */
+export function number(text: string): number | undefined {
+  const trimmed = text.trim();
+  if (!NUMBER.test(trimmed)) return undefined;
+  const value = Number(trimmed);
+  return Number.isFinite(value) ? value : undefined;
+}
+
+/** Concept map YesNoIndicator (HL70136). */
+export function yesNo(text: string): boolean | undefined {
+  const code = text.toUpperCase();
+  if (code === 'Y' || code === 'YES' || code === 'T' || code === '1') return true;
+  if (code === 'N' || code === 'NO' || code === 'F' || code === '0') return false;
+  return undefined;
+}
+
+/** Every repetition that holds something; undefined where none does. */
+export function list(
+  segment: Hl7Segment,
+  field: number,
+  read: (segment: Hl7Segment, field: number, repetition: number) => JsonObject | undefined,
+): JsonObject[] | undefined {
+  const count = segment.repetitions(field);
+  const values: JsonObject[] = [];
+  for (let repetition = 1; repetition <= count; repetition += 1) {
+    const value = read(segment, field, repetition);
+    if (value !== undefined) values.push(value);
+  }
+  return values.length === 0 ? undefined : values;
+}
+
+function present(...texts: readonly string[]): string[] {
+  return texts.filter((text) => text !== '');
+}

@@ -1,0 +1,78 @@
+/** OBR with its ORC → DiagnosticReport (v2-to-FHIR maps OBR[DiagnosticReport], ORC[DiagnosticReport]). */
+import type { Hl7Segment } from '../../inbound/hl7/message.js';
+import type { ValidTime } from '../../time/valid-time.js';
+import { putDateTime, putInstant, type JsonObject } from '../fhir-time.js';
+import { codeableConcept, ei, mappedCode } from './datatypes.js';
+import { conceptKey, orderKey } from './keys.js';
+import { annotations } from './obx.js';
+import type { Reading } from './reading.js';
+import { REPORT_STATUS } from './tables.js';
+
+export const OBR_FIELDS: readonly number[] = [1, 2, 3, 4, 7, 8, 22, 24, 25, 32];
+export const ORC_FIELDS: readonly number[] = [1, 2, 3, 9];
+
+/** R5's DiagnosticReport.note, in R4 an extension. */
+const NOTE_URL = 'http://hl7.org/fhir/5.0/StructureDefinition/extension-DiagnosticReport.note';
+
+export interface ReportGroup {
+  readonly sourceRecordId: string;
+  readonly orc?: Hl7Segment;
+  readonly obr: Hl7Segment;
+  /** OBR-7, else the time of the message. */
+  readonly valid: ValidTime;
+  readonly encounter?: JsonObject;
+  readonly notes: readonly Hl7Segment[];
+}
+
+/** One report, keyed by its order and OBR-4. Its results are Observations of the same order. */
+export function readObr(group: ReportGroup, reading: Reading): void {
+  const { obr, orc, valid } = group;
+  reading.read.add(obr);
+  if (orc !== undefined) reading.read.add(orc);
+  const code = codeableConcept(obr, 4);
+  const concept = conceptKey(obr, 4);
+  const order = orderKey(obr, orc);
+  if (order === undefined && concept === undefined) {
+    reading.problem('OBR-4');
+    return;
+  }
+  const resource: JsonObject = { resourceType: 'DiagnosticReport' };
+  const identifier = [
+    ei(obr, 2, 1, 'PLAC') ?? (orc && ei(orc, 2, 1, 'PLAC')),
+    ei(obr, 3, 1, 'FILL') ?? (orc && ei(orc, 3, 1, 'FILL')),
+  ].filter((one) => one !== undefined);
+  if (identifier.length > 0) resource['identifier'] = identifier;
+  resource['status'] = mappedCode(REPORT_STATUS, obr.text(25)) ?? 'unknown';
+  const section = obr.text(24);
+  if (section !== '')
+    resource['category'] = [{ coding: [{ system: 'http://terminology.hl7.org/CodeSystem/v2-0074', code: section }] }];
+  if (code !== undefined) resource['code'] = code;
+  if (group.encounter !== undefined) resource['encounter'] = group.encounter;
+  const start = reading.time(obr, 7);
+  const end = reading.time(obr, 8);
+  if (start !== undefined && end !== undefined && end.instant > start.instant) {
+    const period: JsonObject = {};
+    putDateTime(period, 'start', start);
+    putDateTime(period, 'end', end);
+    resource['effectivePeriod'] = period;
+  } else putDateTime(resource, 'effectiveDateTime', start);
+  putInstant(resource, 'issued', reading.time(obr, 22));
+  const interpreter = ndl(obr, 32);
+  if (interpreter !== undefined) resource['resultsInterpreter'] = [interpreter];
+  const note = annotations(group.notes, reading);
+  if (note.length > 0) resource['extension'] = note.map((one) => ({ url: NOTE_URL, valueAnnotation: one }));
+  reading.facts.push({
+    kind: 'DIAGNOSTIC_REPORT',
+    sourceRecordId: group.sourceRecordId,
+    key: `${order ?? `at|${valid.instant}`}|${concept ?? ''}`,
+    valid,
+    assert: { resource },
+  });
+}
+
+/** NDL.1 (a CNN within the component): the interpreter's name. */
+function ndl(obr: Hl7Segment, field: number): JsonObject | undefined {
+  const part = (subcomponent: number): string => obr.text(field, 1, 1, subcomponent);
+  const display = [part(3), part(2)].filter((text) => text !== '').join(' ') || part(1);
+  return display === '' ? undefined : { display };
+}

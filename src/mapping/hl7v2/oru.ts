@@ -1,0 +1,100 @@
+/** ORU^R01: reports and results per order, per person (HL7 v2.9 §7.3.1, v2-to-FHIR message map ORU_R01). */
+import type { Hl7Segment } from '../../inbound/hl7/message.js';
+import type { ValidTime } from '../../time/valid-time.js';
+import type { JsonObject } from '../fhir-time.js';
+import { every, first, personGroups } from './groups.js';
+import { readNk1 } from './nk1.js';
+import { readObr } from './obr.js';
+import { readObx } from './obx.js';
+import { readPd1, readPid } from './pid.js';
+import { readVisitIdentity, visitKey, visitReference } from './pv1.js';
+import type { PersonGroup } from './groups.js';
+import type { Reading } from './reading.js';
+
+export function readOru(reading: Reading): void {
+  const sent = reading.messageTime();
+  for (const group of personGroups(reading)) {
+    if (group.sourceRecordId === undefined) continue;
+    readDemographics(group, group.sourceRecordId, sent, reading);
+    const encounter = readVisitOf(group, group.sourceRecordId, reading);
+    readObservations(group.segments, group.sourceRecordId, sent, encounter, reading);
+  }
+}
+
+/** PID, PD1 and NK1 of a message that is no ADT: true since it was sent (MSH-7). */
+export function readDemographics(group: PersonGroup, sourceRecordId: string, valid: ValidTime, reading: Reading): void {
+  const patient = reading.slots();
+  readPid(group.pid, patient, reading);
+  const pd1 = first(group, 'PD1');
+  if (pd1 !== undefined) readPd1(pd1, patient, reading);
+  readNk1(every(group, 'NK1'), patient, reading);
+  reading.add({ kind: 'PATIENT', sourceRecordId, key: '', valid }, patient);
+}
+
+/**
+ * PV1 outside an ADT says which visit a result belongs to. A laboratory repeats the ward that ordered, long after the patient has
+ * moved on, so only what does not change with time is asserted (class, identifiers, start), at the admission time (PV1-44)
+ * of a visit that is named.
+ * @returns the visit as a logical reference
+ */
+export function readVisitOf(group: PersonGroup, sourceRecordId: string, reading: Reading): JsonObject | undefined {
+  const pv1 = first(group, 'PV1');
+  if (pv1 === undefined) return undefined;
+  const { defaultAuthority } = reading.context;
+  const key = visitKey(pv1, defaultAuthority);
+  const admitted = reading.firstTime({ segment: pv1, field: 44 });
+  if (admitted !== undefined && key.startsWith('visit|')) {
+    const slots = reading.slots();
+    readVisitIdentity(pv1, slots, reading);
+    reading.add({ kind: 'ENCOUNTER', sourceRecordId, key, valid: admitted }, slots);
+  }
+  return visitReference(pv1, defaultAuthority);
+}
+
+/**
+ * Walks ORC, OBR, OBX and their NTE in order. OBX before any OBR (as in ADT) belong to no order and take the event's time.
+ * @param event of OBX without a time of their own and without OBR-7
+ */
+export function readObservations(
+  segments: readonly Hl7Segment[],
+  sourceRecordId: string,
+  event: ValidTime,
+  encounter: JsonObject | undefined,
+  reading: Reading,
+): void {
+  const occurrences = new Map<string, number>();
+  let orc: Hl7Segment | undefined;
+  let obr: Hl7Segment | undefined;
+  let otherwise = event;
+  for (let index = 0; index < segments.length; index += 1) {
+    const segment = segments[index]!;
+    if (segment.name === 'ORC') {
+      orc = segment;
+      obr = undefined;
+      otherwise = event;
+    } else if (segment.name === 'OBR') {
+      obr = segment;
+      const observed = reading.firstTime({ segment: obr, field: 7 });
+      otherwise = observed ?? event;
+      readObr({ sourceRecordId, orc, obr, valid: otherwise, encounter, notes: notesAfter(segments, index) }, reading);
+    } else if (segment.name === 'OBX') {
+      if (obr === undefined && orc !== undefined) reading.read.add(orc);
+      readObx(
+        segment,
+        notesAfter(segments, index),
+        { sourceRecordId, orc, obr, otherwise, otherwiseClinical: otherwise !== event, encounter, occurrences },
+        reading,
+      );
+    } else if (segment.name === 'SPM') {
+      // OBX behind a specimen describe the specimen, under the same order (§7.3.1, SPECIMEN_OBSERVATION).
+      continue;
+    }
+  }
+}
+
+/** The NTE that directly follow a segment. */
+export function notesAfter(segments: readonly Hl7Segment[], index: number): Hl7Segment[] {
+  const notes: Hl7Segment[] = [];
+  for (let next = index + 1; segments[next]?.name === 'NTE'; next += 1) notes.push(segments[next]!);
+  return notes;
+}

@@ -1,0 +1,166 @@
+/** PV1 and PV2 → Encounter, field by field (v2-to-FHIR maps PV1[Encounter], PV2[Encounter]). */
+import type { Hl7Segment } from '../../inbound/hl7/message.js';
+import type { Json } from '../fact.js';
+import { timeValue, type JsonObject } from '../fhir-time.js';
+import { authorityKey, codeableConcept, coding, cx, list, mappedConcept, number, pl, xcn } from './datatypes.js';
+import type { Reading } from './reading.js';
+import type { Slots } from './slots.js';
+import { ENCOUNTER_CLASS } from './tables.js';
+
+export const PV1_FIELDS: readonly number[] = [
+  1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 13, 14, 15, 16, 17, 19, 36, 37, 38, 39, 42, 44, 45, 50,
+];
+export const PV2_FIELDS: readonly number[] = [1, 3, 8, 11, 25];
+
+const TABLE = 'http://terminology.hl7.org/CodeSystem/v2-';
+
+/**
+ * The key of the visit a PV1 speaks of: visit number (PV1-19) with its authority, else the alternate visit id (PV1-50),
+ * else the admission time as sent (PV1-44), else '': one running visit of the record.
+ */
+export function visitKey(pv1: Hl7Segment, defaultAuthority: string): string {
+  const visit = pv1.text(19, 1, 1);
+  if (visit !== '') return visitNumberKey(authorityKey(pv1, 19, 1, 4, defaultAuthority), visit);
+  const alternate = pv1.text(50, 1, 1);
+  if (alternate !== '') return `alternate|${authorityKey(pv1, 50, 1, 4, defaultAuthority)}|${alternate}`;
+  const admitted = pv1.text(44);
+  return admitted === '' ? '' : `admitted|${admitted}`;
+}
+
+/** Key of a visit by its number: the same whether HL7 v2, FHIR or a JSON event names it. */
+export function visitNumberKey(authority: string, value: string): string {
+  return `visit|${authority}|${value}`;
+}
+
+/** Logical reference to the visit, for what hangs on it. */
+export function visitReference(pv1: Hl7Segment | undefined, defaultAuthority: string): JsonObject | undefined {
+  if (pv1 === undefined) return undefined;
+  const id = cx(pv1, 19, 1, { authority: defaultAuthority, type: 'VN' });
+  return id && { identifier: id };
+}
+
+/** PV1-2 as `Coding`. */
+export function encounterClass(pv1: Hl7Segment): Json | undefined {
+  const concept = mappedConcept(pv1, 2, ENCOUNTER_CLASS, `${TABLE}0004`);
+  const codings = concept?.['coding'] as Json[] | undefined;
+  return codings?.[0] ?? coding('', String(concept?.['text'] ?? ''), undefined);
+}
+
+/** What says which visit it is and when it began; never where it stands now. */
+export function readVisitIdentity(pv1: Hl7Segment, slots: Slots, reading: Reading): void {
+  reading.read.add(pv1);
+  const { defaultAuthority } = reading.context;
+  slots.field(pv1, 2, 'class', encounterClass);
+  slots.field(pv1, 19, 'identifier', (segment, field) =>
+    list(segment, field, (one, at, repetition) => cx(one, at, repetition, { authority: defaultAuthority, type: 'VN' })),
+  );
+  slots.field(pv1, 50, 'identifier:alternate', (segment, field) =>
+    list(segment, field, (one, at, repetition) => cx(one, at, repetition, { authority: defaultAuthority })),
+  );
+  slots.field(pv1, 44, 'start', (segment, field) => {
+    const time = reading.time(segment, field);
+    return time && timeValue(time);
+  });
+}
+
+/**
+ * Everything of PV1 but PV1-45: a discharge is asserted at its own time (see adt.ts).
+ */
+export function readPv1(pv1: Hl7Segment, slots: Slots, reading: Reading): void {
+  readVisitIdentity(pv1, slots, reading);
+  slots.field(pv1, 3, 'location', location);
+  slots.field(pv1, 4, 'type', concept(`${TABLE}0007`));
+  slots.field(pv1, 5, 'hospitalization.preAdmissionIdentifier', (segment, field) => cx(segment, field));
+  slots.field(pv1, 6, 'location:prior', location);
+  for (const [field, role] of PARTICIPANTS) slots.field(pv1, field, `participant:${role}`, participants(role));
+  slots.field(pv1, 10, 'serviceType', single(`${TABLE}0069`));
+  slots.field(pv1, 11, 'location:temporary', location);
+  if (pv1.fieldCount < 13) return;
+  slots.field(pv1, 13, 'hospitalization.reAdmission', single(`${TABLE}0092`));
+  slots.field(pv1, 14, 'hospitalization.admitSource', single(`${TABLE}0023`));
+  slots.field(pv1, 15, 'hospitalization.specialArrangement', concept(`${TABLE}0009`));
+  slots.field(pv1, 16, 'hospitalization.specialCourtesy', concept(`${TABLE}0099`));
+  if (pv1.fieldCount < 36) return;
+  slots.field(pv1, 36, 'hospitalization.dischargeDisposition', single(`${TABLE}0112`));
+  slots.field(pv1, 37, 'hospitalization.destination', (segment, field) => {
+    const display = segment.text(field, 1, 1) || segment.text(field, 1, 2);
+    return display === '' ? undefined : { display };
+  });
+  slots.field(pv1, 38, 'hospitalization.dietPreference', concept(`${TABLE}0114`));
+  slots.field(pv1, 39, 'serviceProvider', (segment, field) => {
+    const display = segment.text(field, 1, 2) || segment.text(field, 1, 1);
+    return display === '' ? undefined : { display };
+  });
+  slots.field(pv1, 42, 'location:pending', location);
+}
+
+/** PV2-1, -3, -11, -25. PV2-8 is a valid time (see adt.ts). */
+export function readPv2(pv2: Hl7Segment, slots: Slots, reading: Reading): void {
+  reading.read.add(pv2);
+  slots.field(pv2, 1, 'location:priorPending', location);
+  slots.field(pv2, 3, 'reasonCode', (segment, field) => list(segment, field, codeableConcept));
+  slots.field(pv2, 11, 'length', (segment, field) => {
+    const days = number(segment.text(field));
+    return days === undefined ? undefined : { value: days, unit: 'd', system: 'http://unitsofmeasure.org', code: 'd' };
+  });
+  slots.field(pv2, 25, 'priority', single(`${TABLE}0217`));
+}
+
+/** PID-18: the account the visit is billed to. */
+export function readAccount(pid: Hl7Segment, slots: Slots, reading: Reading): void {
+  slots.field(pid, 18, 'account', (segment, field) => {
+    const id = cx(segment, field, 1, { authority: reading.context.defaultAuthority, type: 'AN' });
+    return id && [{ identifier: id }];
+  });
+}
+
+const PARTICIPANTS = [
+  [7, 'ATND'],
+  [8, 'REF'],
+  [9, 'CON'],
+  [17, 'ADM'],
+] as const;
+
+/** v3-ParticipationType, as map PV1[Encounter] names them. */
+const ROLE_DISPLAY: Readonly<Record<string, string>> = {
+  ATND: 'attender',
+  REF: 'referrer',
+  CON: 'consultant',
+  ADM: 'admitter',
+};
+
+function participants(role: string): (segment: Hl7Segment, field: number) => Json | undefined {
+  return (segment, field) =>
+    list(segment, field, (one, at, repetition) => {
+      const individual = xcn(one, at, repetition);
+      return (
+        individual && {
+          type: [
+            {
+              coding: [
+                {
+                  system: 'http://terminology.hl7.org/CodeSystem/v3-ParticipationType',
+                  code: role,
+                  display: ROLE_DISPLAY[role]!,
+                },
+              ],
+            },
+          ],
+          individual,
+        }
+      );
+    });
+}
+
+function location(segment: Hl7Segment, field: number): Json | undefined {
+  const value = pl(segment, field);
+  return value && [value];
+}
+
+function concept(system: string): (segment: Hl7Segment, field: number) => Json | undefined {
+  return (segment, field) => list(segment, field, (one, at, repetition) => codeableConcept(one, at, repetition, system));
+}
+
+function single(system: string): (segment: Hl7Segment, field: number) => Json | undefined {
+  return (segment, field) => codeableConcept(segment, field, 1, system);
+}

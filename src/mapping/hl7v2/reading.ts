@@ -1,0 +1,80 @@
+/** One message while it is being mapped: its facts so far, its times, and what found no place. */
+import type { Hl7Message, Hl7Segment } from '../../inbound/hl7/message.js';
+import { arrivalTime, parseHl7Time, validTime, type ParsedTime } from '../../time/parse.js';
+import type { ValidTime } from '../../time/valid-time.js';
+import type { MappingContext } from '../context.js';
+import type { Fact, TimelineNote } from '../fact.js';
+import { Slots } from './slots.js';
+
+/** A place a valid time may come from. */
+export interface TimeCandidate {
+  readonly segment: Hl7Segment | undefined;
+  readonly field: number;
+}
+
+export class Reading {
+  readonly facts: Fact[] = [];
+  readonly notes: TimelineNote[] = [];
+  /** Segments that were read, by identity: the others are unmapped as a whole. */
+  readonly read = new Set<Hl7Segment>();
+  /** Fields that held something no value could be made of. */
+  readonly problems: string[] = [];
+  readonly msh: Hl7Segment | undefined;
+  readonly evn: Hl7Segment | undefined;
+
+  constructor(
+    readonly message: Hl7Message,
+    readonly context: MappingContext,
+  ) {
+    this.msh = message.segment('MSH');
+    this.evn = message.segment('EVN');
+  }
+
+  slots(): Slots {
+    return new Slots((path) => this.problem(path));
+  }
+
+  problem(path: string): void {
+    if (!this.problems.includes(path)) this.problems.push(path);
+  }
+
+  /** A time field; undefined where it is empty or no time (which is noted). */
+  time(segment: Hl7Segment | undefined, field: number, repetition = 1, component = 1): ParsedTime | undefined {
+    if (segment === undefined || segment.fieldCount < field) return undefined;
+    const text = segment.text(field, repetition, component);
+    if (text === '') return undefined;
+    const parsed = parseHl7Time(text, this.context);
+    if (parsed === undefined) this.problem(`${segment.name}-${field}`);
+    return parsed;
+  }
+
+  /** The first candidate that holds a time. */
+  firstTime(...candidates: readonly TimeCandidate[]): ValidTime | undefined {
+    for (const { segment, field } of candidates) {
+      const parsed = this.time(segment, field);
+      if (parsed !== undefined) return validTime(parsed, `${segment!.name}-${field}`);
+    }
+    return undefined;
+  }
+
+  /** MSH-7, else the time of arrival. */
+  messageTime(): ValidTime {
+    return this.firstTime({ segment: this.msh, field: 7 }) ?? arrivalTime(this.context.recordedAt);
+  }
+
+  /** When it was recorded: EVN-2, MSH-7, else the time of arrival. */
+  recordedTime(): ValidTime {
+    return this.firstTime({ segment: this.evn, field: 2 }) ?? this.messageTime();
+  }
+
+  /** A fact of assertions and ends, unless there are none. */
+  add(fact: Pick<Fact, 'kind' | 'sourceRecordId' | 'key' | 'valid'>, slots: Slots): void {
+    if (slots.empty) return;
+    const asserted = Object.keys(slots.assert).length > 0;
+    this.facts.push({
+      ...fact,
+      ...(asserted ? { assert: slots.assert } : {}),
+      ...(slots.end.length > 0 ? { end: slots.end } : {}),
+    });
+  }
+}

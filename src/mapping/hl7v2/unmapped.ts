@@ -1,0 +1,61 @@
+/** Paths of what a message said and no rule read: names of segments and numbers of fields, never content. */
+import type { Hl7Segment } from '../../inbound/hl7/message.js';
+import { AL1_FIELDS } from './al1.js';
+import { DG1_FIELDS } from './dg1.js';
+import { MRG_FIELDS } from './mrg.js';
+import { NK1_FIELDS } from './nk1.js';
+import { OBR_FIELDS, ORC_FIELDS } from './obr.js';
+import { NTE_FIELDS, OBX_FIELDS } from './obx.js';
+import { PD1_FIELDS, PID_FIELDS } from './pid.js';
+import { PV1_FIELDS, PV2_FIELDS } from './pv1.js';
+import type { Reading } from './reading.js';
+import { RXA_FIELDS, RXR_FIELDS } from './rxa.js';
+
+/** About the message, not about a person. */
+const ENVELOPE_SEGMENTS = new Set(['MSH', 'EVN', 'SFT', 'UAC', 'FHS', 'FTS', 'BHS', 'BTS', 'DSC', 'MSA', 'ERR', 'ADD']);
+
+const READ_FIELDS: ReadonlyMap<string, ReadonlySet<number>> = new Map(
+  Object.entries({
+    AL1: AL1_FIELDS,
+    DG1: DG1_FIELDS,
+    MRG: MRG_FIELDS,
+    NK1: NK1_FIELDS,
+    NTE: NTE_FIELDS,
+    OBR: OBR_FIELDS,
+    OBX: OBX_FIELDS,
+    ORC: ORC_FIELDS,
+    PD1: PD1_FIELDS,
+    PID: PID_FIELDS,
+    PV1: PV1_FIELDS,
+    PV2: PV2_FIELDS,
+    RXA: RXA_FIELDS,
+    RXR: RXR_FIELDS,
+  }).map(([segment, fields]) => [segment, new Set(fields)]),
+);
+
+/** Segment names are three characters; anything else on a line is not one and is not repeated. */
+const SEGMENT_NAME = /^[A-Z][A-Z0-9]{2}$/;
+
+export function unmappedPaths(reading: Reading): string[] {
+  const paths = new Set<string>();
+  let persons = 0;
+  for (const segment of reading.message.segments) {
+    if (segment.name === 'PID') persons += 1;
+    if (ENVELOPE_SEGMENTS.has(segment.name)) continue;
+    if (!reading.read.has(segment)) {
+      const name = SEGMENT_NAME.test(segment.name) ? segment.name : '?';
+      if (segment.fieldCount > 0) paths.add(name === 'PID' && persons > 1 ? `PID[${persons}]` : name);
+      continue;
+    }
+    const fields = READ_FIELDS.get(segment.name);
+    if (fields !== undefined) fieldsBeyond(segment, fields, paths);
+  }
+  for (const path of reading.problems) paths.add(path);
+  return [...paths];
+}
+
+function fieldsBeyond(segment: Hl7Segment, fields: ReadonlySet<number>, paths: Set<string>): void {
+  for (let field = 1; field <= segment.fieldCount; field += 1) {
+    if (!fields.has(field) && (segment.repetitions(field) > 0 || segment.isNull(field))) paths.add(`${segment.name}-${field}`);
+  }
+}

@@ -1,0 +1,48 @@
+/** VXU^V04: vaccinations, each with its order, route and observations (HL7 v2.9 §4A.7, v2-to-FHIR message map VXU_V04). */
+import type { Hl7Segment } from '../../inbound/hl7/message.js';
+import type { JsonObject } from '../fhir-time.js';
+import { personGroups, type PersonGroup } from './groups.js';
+import { readObx } from './obx.js';
+import { notesAfter, readDemographics, readVisitOf } from './oru.js';
+import type { Reading } from './reading.js';
+import { readRxa } from './rxa.js';
+
+export function readVxu(reading: Reading): void {
+  const sent = reading.messageTime();
+  for (const group of personGroups(reading)) {
+    if (group.sourceRecordId === undefined) continue;
+    readDemographics(group, group.sourceRecordId, sent, reading);
+    const encounter = readVisitOf(group, group.sourceRecordId, reading);
+    readVaccinations(group, group.sourceRecordId, encounter, reading);
+  }
+}
+
+function readVaccinations(
+  group: PersonGroup,
+  sourceRecordId: string,
+  encounter: JsonObject | undefined,
+  reading: Reading,
+): void {
+  const { segments } = group;
+  const sent = reading.messageTime();
+  const occurrences = new Map<string, number>();
+  let orc: Hl7Segment | undefined;
+  let otherwise = sent;
+  for (let index = 0; index < segments.length; index += 1) {
+    const segment = segments[index]!;
+    if (segment.name === 'ORC') {
+      orc = segment;
+      otherwise = sent;
+    } else if (segment.name === 'RXA') {
+      otherwise = reading.firstTime({ segment, field: 3 }) ?? sent;
+      const next = segments[index + 1];
+      const rxr = next?.name === 'RXR' ? next : undefined;
+      const notes = [...notesAfter(segments, index), ...(rxr === undefined ? [] : notesAfter(segments, index + 1))];
+      readRxa({ sourceRecordId, orc, rxa: segment, rxr, notes, encounter }, reading);
+    } else if (segment.name === 'OBX') {
+      const clinical = otherwise !== sent;
+      const place = { sourceRecordId, orc, otherwise, otherwiseClinical: clinical, encounter, occurrences };
+      readObx(segment, notesAfter(segments, index), place, reading);
+    }
+  }
+}
