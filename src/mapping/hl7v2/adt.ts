@@ -2,7 +2,6 @@
 import type { Hl7Segment } from '../../inbound/hl7/message.js';
 import { validTime } from '../../time/parse.js';
 import type { ValidTime } from '../../time/valid-time.js';
-import type { Json } from '../fact.js';
 import { timeValue, type JsonObject } from '../fhir-time.js';
 import { readAl1 } from './al1.js';
 import { readDg1 } from './dg1.js';
@@ -102,8 +101,7 @@ function readPerson(group: PersonGroup, trigger: string, rule: Trigger, reading:
   for (const al1 of every(group, 'AL1')) readAl1(al1, sourceRecordId, event, reading);
   for (const dg1 of every(group, 'DG1')) readDg1(dg1, sourceRecordId, event, encounter, reading);
   readObservations(group.segments, sourceRecordId, event, encounter, reading);
-  if (Object.hasOwn(MERGE_TITLES, trigger))
-    mergeNote(trigger, first(group, 'MRG'), sourceRecordId, event, reading);
+  if (Object.hasOwn(MERGE_TITLES, trigger)) mergeNote(trigger, first(group, 'MRG'), sourceRecordId, event, reading);
 }
 
 /**
@@ -205,14 +203,19 @@ function readPlan(
   reading: Reading,
 ): void {
   const plan: JsonObject = { status: 'planned' };
-  for (const [slot, value] of Object.entries(slots.assert)) plan[slot] = value as Json;
+  for (const [slot, value] of Object.entries(slots.assert)) plan[slot] = value;
   const planned = reading.slots();
   planned.assert['planned'] = plan;
   reading.add({ ...thing, valid }, planned);
 }
 
 /** Time of the event that is cancelled, which is where its row stands. */
-function cancelledTime(group: PersonGroup, pv1: Hl7Segment, rule: CancelVisit, reading: Reading): ValidTime | undefined {
+function cancelledTime(
+  group: PersonGroup,
+  pv1: Hl7Segment,
+  rule: CancelVisit,
+  reading: Reading,
+): ValidTime | undefined {
   if (rule.time === 'plan') {
     const planned = plannedTime(group, reading);
     if (planned !== undefined) return planned;

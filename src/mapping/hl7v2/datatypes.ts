@@ -29,7 +29,12 @@ export function codingSystem(name: string): string | undefined {
 }
 
 /** A `Coding`, or undefined where neither code nor display was said. */
-export function coding(code: string, display: string, system: string | undefined, version = ''): JsonObject | undefined {
+export function coding(
+  code: string,
+  display: string,
+  system: string | undefined,
+  version = '',
+): JsonObject | undefined {
   if (code === '' && display === '') return undefined;
   const result: JsonObject = {};
   if (system !== undefined) result['system'] = system;
@@ -127,12 +132,12 @@ export function identifier(
 ): JsonObject | undefined {
   if (value === '') return undefined;
   const result: JsonObject = {};
-  if (type !== undefined && type !== '')
-    result['type'] = { coding: [{ system: IDENTIFIER_TYPE_SYSTEM, code: type }] };
+  if (type !== undefined && type !== '') result['type'] = { coding: [{ system: IDENTIFIER_TYPE_SYSTEM, code: type }] };
   const system = authoritySystem(authority.universalId ?? '', authority.universalIdType ?? '');
   if (system !== undefined) result['system'] = system;
   result['value'] = value;
-  const assigner = authority.namespace !== '' ? authority.namespace : system === undefined ? (authority.universalId ?? '') : '';
+  const assigner =
+    authority.namespace !== '' ? authority.namespace : system === undefined ? (authority.universalId ?? '') : '';
   if (assigner !== '') result['assigner'] = { display: assigner };
   return result;
 }
@@ -161,7 +166,13 @@ export function cx(
 }
 
 /** An authority for keys: the namespace, else the universal id, else the source's default. */
-export function authorityKey(segment: Hl7Segment, field: number, repetition: number, component: number, otherwise: string): string {
+export function authorityKey(
+  segment: Hl7Segment,
+  field: number,
+  repetition: number,
+  component: number,
+  otherwise: string,
+): string {
   const namespace = segment.text(field, repetition, component, 1);
   if (namespace !== '') return namespace;
   const universal = segment.text(field, repetition, component, 2);
@@ -206,7 +217,8 @@ export function xpn(segment: Hl7Segment, field: number, repetition = 1): JsonObj
 
 /** Data type map XAD[Address]; AD is its first components. */
 export function xad(segment: Hl7Segment, field: number, repetition = 1): JsonObject | undefined {
-  const text = (component: number, subcomponent = 1): string => segment.text(field, repetition, component, subcomponent);
+  const text = (component: number, subcomponent = 1): string =>
+    segment.text(field, repetition, component, subcomponent);
   const address: JsonObject = {};
   const use = mappedCode(ADDRESS_USE, text(7));
   if (use !== undefined) address['use'] = use;

@@ -77,6 +77,10 @@ function codeOf(dg1: Hl7Segment): JsonObject | undefined {
 /** DG1-6: admitting, working, final. */
 function diagnosisType(dg1: Hl7Segment): JsonObject[] {
   const code = dg1.text(6);
-  const type = coding(code, dg1.text(6, 1, 2), codingSystem(dg1.text(6, 1, 3)) ?? 'http://terminology.hl7.org/CodeSystem/v2-0052');
+  const type = coding(
+    code,
+    dg1.text(6, 1, 2),
+    codingSystem(dg1.text(6, 1, 3)) ?? 'http://terminology.hl7.org/CodeSystem/v2-0052',
+  );
   return type === undefined ? [] : [{ coding: [type] }];
 }

@@ -38,7 +38,7 @@ export function mergeNote(
 ): void {
   if (mrg !== undefined) reading.read.add(mrg);
   const title = MERGE_TITLES[trigger] ?? 'Identifiers changed';
-  const prior = mrg === undefined ? '' : (mrg.text(1, 1, 1) || mrg.text(4, 1, 1));
+  const prior = mrg === undefined ? '' : mrg.text(1, 1, 1) || mrg.text(4, 1, 1);
   const authority = mrg === undefined ? '' : mrg.text(1, 1, 4, 1);
   const named = prior === '' ? '' : `: ${prior}${authority === '' ? '' : ` (${authority})`}`;
   reading.notes.push({ sourceRecordId, valid, title: `${title}${named}` });

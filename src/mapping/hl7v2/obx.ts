@@ -3,18 +3,9 @@ import type { Hl7Segment } from '../../inbound/hl7/message.js';
 import { parseHl7Time, validTime, type ParsedTime } from '../../time/parse.js';
 import type { ValidTime } from '../../time/valid-time.js';
 import type { Fact, Json } from '../fact.js';
+import { conceptDisplay } from '../concepts.js';
 import { ORIGINAL_TEXT_URL, putDateTime, putInstant, type JsonObject } from '../fhir-time.js';
-import {
-  codeableConcept,
-  codingSystem,
-  ei,
-  list,
-  mappedCode,
-  number,
-  pl,
-  xcn,
-  xon,
-} from './datatypes.js';
+import { codeableConcept, codingSystem, ei, list, mappedCode, number, pl, xcn, xon } from './datatypes.js';
 import { conceptKey, orderKey } from './keys.js';
 import type { Reading } from './reading.js';
 import { INTERPRETATION, OBSERVATION_CATEGORY, OBSERVATION_STATUS } from './tables.js';
@@ -46,7 +37,12 @@ export interface ObservationGroup {
   readonly occurrences: Map<string, number>;
 }
 
-export function readObx(obx: Hl7Segment, notes: readonly Hl7Segment[], group: ObservationGroup, reading: Reading): void {
+export function readObx(
+  obx: Hl7Segment,
+  notes: readonly Hl7Segment[],
+  group: ObservationGroup,
+  reading: Reading,
+): void {
   reading.read.add(obx);
   for (const note of notes) reading.read.add(note);
   const concept = conceptKey(obx, 3);
@@ -126,7 +122,12 @@ function observationKey(obx: Hl7Segment, concept: string, valid: ValidTime, grou
 }
 
 /** OBX-14, else OBR-7 and OBR-8; what the message was sent at is no time of an observation. */
-function putEffective(resource: JsonObject, observed: ParsedTime | undefined, group: ObservationGroup, reading: Reading): void {
+function putEffective(
+  resource: JsonObject,
+  observed: ParsedTime | undefined,
+  group: ObservationGroup,
+  reading: Reading,
+): void {
   if (observed !== undefined) {
     putDateTime(resource, 'effectiveDateTime', observed);
     return;
@@ -150,9 +151,11 @@ function categoryOf(obr: Hl7Segment | undefined, obx: Hl7Segment): Json | undefi
     categories.push({
       coding: [{ system: 'http://terminology.hl7.org/CodeSystem/observation-category', code: known }],
     });
-  if (section !== '') categories.push({ coding: [{ system: 'http://terminology.hl7.org/CodeSystem/v2-0074', code: section }] });
+  if (section !== '')
+    categories.push({ coding: [{ system: 'http://terminology.hl7.org/CodeSystem/v2-0074', code: section }] });
   const type = obx.text(29);
-  if (type !== '') categories.push({ coding: [{ system: 'http://terminology.hl7.org/CodeSystem/v2-0936', code: type }] });
+  if (type !== '')
+    categories.push({ coding: [{ system: 'http://terminology.hl7.org/CodeSystem/v2-0936', code: type }] });
   return categories.length === 0 ? undefined : categories;
 }
 
@@ -230,7 +233,9 @@ function valueOf(obx: Hl7Segment, repetition: number, type: string, reading: Rea
 
 function nameText(obx: Hl7Segment, repetition: number, type: 'XCN' | 'XPN'): string {
   const shift = type === 'XCN' ? 1 : 0;
-  return [obx.text(5, repetition, 2 + shift), obx.text(5, repetition, 1 + shift)].filter((part) => part !== '').join(' ');
+  return [obx.text(5, repetition, 2 + shift), obx.text(5, repetition, 1 + shift)]
+    .filter((part) => part !== '')
+    .join(' ');
 }
 
 /** All components of a value as one text, as a reader of the message would see it. */
@@ -243,7 +248,14 @@ function wholeText(obx: Hl7Segment, repetition: number): string {
 }
 
 const COMPARED = /^(<=?|>=?|≤|≥)\s*(.+)$/;
-const COMPARATOR: Readonly<Record<string, string>> = { '<': '<', '<=': '<=', '>': '>', '>=': '>=', '≤': '<=', '≥': '>=' };
+const COMPARATOR: Readonly<Record<string, string>> = {
+  '<': '<',
+  '<=': '<=',
+  '>': '>',
+  '>=': '>=',
+  '≤': '<=',
+  '≥': '>=',
+};
 
 /** NM; numbers with a comparator, which NM does not allow and laboratories send, are read too. */
 function plainQuantity(text: string, obx: Hl7Segment): JsonObject | undefined {
@@ -251,7 +263,9 @@ function plainQuantity(text: string, obx: Hl7Segment): JsonObject | undefined {
   const digits = compared === null ? text : compared[2]!;
   const value = number(digits);
   if (value === undefined) return undefined;
-  return { valueQuantity: quantity(value, digits.trim(), obx, compared === null ? undefined : COMPARATOR[compared[1]!]) };
+  return {
+    valueQuantity: quantity(value, digits.trim(), obx, compared === null ? undefined : COMPARATOR[compared[1]!]),
+  };
 }
 
 /** A Quantity in the units of OBX-6. Zeros that a JSON number cannot hold (`7.0`) stay beside it. */
@@ -276,11 +290,9 @@ function quantity(value: number, sent: string, obx: Hl7Segment, comparator?: str
 /** SN: comparator, number, separator, number (HL7 v2.9 §2.A.71): quantity, range or ratio. */
 function structuredNumeric(obx: Hl7Segment, repetition: number): JsonObject | undefined {
   const comparator = obx.text(5, repetition, 1);
-  const [firstText, separator, secondText] = [2, 3, 4].map((component) => obx.text(5, repetition, component).trim()) as [
-    string,
-    string,
-    string,
-  ];
+  const [firstText, separator, secondText] = [2, 3, 4].map((component) =>
+    obx.text(5, repetition, component).trim(),
+  ) as [string, string, string];
   const first = number(firstText);
   const second = number(secondText);
   if (comparator === '<>') return undefined;
@@ -426,9 +438,7 @@ function performers(obx: Hl7Segment): JsonObject[] {
   const organization = xon(obx, 23);
   if (organization !== undefined) found.push(organization);
   else {
-    const producer = codeableConcept(obx, 15);
-    const first = (producer?.['coding'] as JsonObject[] | undefined)?.[0];
-    const display = String(first?.['display'] ?? producer?.['text'] ?? first?.['code'] ?? '');
+    const display = conceptDisplay(codeableConcept(obx, 15));
     if (display !== '') found.push({ display });
   }
   const director = xcn(obx, 25);

@@ -2,7 +2,21 @@
 import type { Hl7Segment } from '../../inbound/hl7/message.js';
 import type { Json } from '../fact.js';
 import { fhirDate, fhirDateTime, timeValue, type JsonObject } from '../fhir-time.js';
-import { codeableConcept, cx, identifier, IDENTIFIER_TYPE_SYSTEM, list, mappedCode, mappedConcept, number, xad, xcn, xpn, xtn, yesNo } from './datatypes.js';
+import {
+  codeableConcept,
+  cx,
+  identifier,
+  IDENTIFIER_TYPE_SYSTEM,
+  list,
+  mappedCode,
+  mappedConcept,
+  number,
+  xad,
+  xcn,
+  xpn,
+  xtn,
+  yesNo,
+} from './datatypes.js';
 import type { Reading } from './reading.js';
 import type { Slots } from './slots.js';
 import { GENDER, MARITAL_STATUS } from './tables.js';
@@ -81,7 +95,8 @@ function birthDate(segment: Hl7Segment, field: number, reading: Reading): Json |
 }
 
 function concepts(system: string): (segment: Hl7Segment, field: number) => Json | undefined {
-  return (segment, field) => list(segment, field, (one, at, repetition) => codeableConcept(one, at, repetition, system));
+  return (segment, field) =>
+    list(segment, field, (one, at, repetition) => codeableConcept(one, at, repetition, system));
 }
 
 function contactPoints(use: string | undefined): (segment: Hl7Segment, field: number) => Json | undefined {

@@ -1,6 +1,7 @@
 /** PV1 and PV2 → Encounter, field by field (v2-to-FHIR maps PV1[Encounter], PV2[Encounter]). */
 import type { Hl7Segment } from '../../inbound/hl7/message.js';
 import type { Json } from '../fact.js';
+import { conceptDisplay } from '../concepts.js';
 import { timeValue, type JsonObject } from '../fhir-time.js';
 import { authorityKey, codeableConcept, coding, cx, list, mappedConcept, number, pl, xcn } from './datatypes.js';
 import type { Reading } from './reading.js';
@@ -43,7 +44,7 @@ export function visitReference(pv1: Hl7Segment | undefined, defaultAuthority: st
 export function encounterClass(pv1: Hl7Segment): Json | undefined {
   const concept = mappedConcept(pv1, 2, ENCOUNTER_CLASS, `${TABLE}0004`);
   const codings = concept?.['coding'] as Json[] | undefined;
-  return codings?.[0] ?? coding('', String(concept?.['text'] ?? ''), undefined);
+  return codings?.[0] ?? coding('', conceptDisplay(concept), undefined);
 }
 
 /** What says which visit it is and when it began; never where it stands now. */
@@ -158,7 +159,8 @@ function location(segment: Hl7Segment, field: number): Json | undefined {
 }
 
 function concept(system: string): (segment: Hl7Segment, field: number) => Json | undefined {
-  return (segment, field) => list(segment, field, (one, at, repetition) => codeableConcept(one, at, repetition, system));
+  return (segment, field) =>
+    list(segment, field, (one, at, repetition) => codeableConcept(one, at, repetition, system));
 }
 
 function single(system: string): (segment: Hl7Segment, field: number) => Json | undefined {

@@ -1,6 +1,7 @@
 /** RXA with its ORC, RXR and NTE → Immunization (v2-to-FHIR maps RXA, RXR and ORC[Immunization]). */
 import type { Hl7Segment } from '../../inbound/hl7/message.js';
 import { validTime } from '../../time/parse.js';
+import { conceptDisplay } from '../concepts.js';
 import { fhirDate, putDateTime, type JsonObject } from '../fhir-time.js';
 import { codeableConcept, coding, codingSystem, ei, list, mappedCode, number, xcn } from './datatypes.js';
 import { conceptKey, orderKey } from './keys.js';
@@ -65,9 +66,7 @@ export function readRxa(group: ImmunizationGroup, reading: Reading): void {
   origin(rxa, resource);
   const place = rxa.text(11, 1, 4, 1) || rxa.text(11, 1, 1, 1) || rxa.text(27, 1, 1, 1);
   if (place !== '') resource['location'] = { display: place };
-  const maker = codeableConcept(rxa, 17);
-  const makerCoding = (maker?.['coding'] as JsonObject[] | undefined)?.[0];
-  const makerName = String(makerCoding?.['display'] ?? maker?.['text'] ?? makerCoding?.['code'] ?? '');
+  const makerName = conceptDisplay(codeableConcept(rxa, 17));
   if (makerName !== '') resource['manufacturer'] = { display: makerName };
   const lot = rxa.text(15);
   if (lot !== '') resource['lotNumber'] = lot;

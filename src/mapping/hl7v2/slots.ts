@@ -17,7 +17,12 @@ export class Slots {
    * One field of the message and the slot it speaks of (HL7 v2.9 §2.5.3.3):
    * empty says nothing, `""` ends the slot, anything else asserts it, and where only `""` components are left the slot ends too.
    */
-  field(segment: Hl7Segment, field: number, slot: string, read: (segment: Hl7Segment, field: number) => Json | undefined): void {
+  field(
+    segment: Hl7Segment,
+    field: number,
+    slot: string,
+    read: (segment: Hl7Segment, field: number) => Json | undefined,
+  ): void {
     if (segment.isNull(field)) {
       this.ends(slot);
       return;
