@@ -1,3 +1,4 @@
+import { describe, expect, it } from '@jest/globals';
 import fc from 'fast-check';
 import { splitMessages } from '../../src/inbound/hl7/batch.js';
 import { readHl7 } from '../../src/inbound/hl7/reader.js';
@@ -37,7 +38,9 @@ whenShared('the messages of real senders', () => {
       const count = counts.get(type) ?? { messages: 0, facts: 0, silent: 0 };
       count.messages += 1;
       count.facts += mapped.facts.length;
-      if (mapped.facts.length === 0) count.silent += 1;
+      // Many fixtures of others are fragments; one that names a patient by number must say something.
+      const names = (message.segment('PID')?.text(3) ?? '') !== '';
+      if (names && mapped.facts.length === 0) count.silent += 1;
       counts.set(type, count);
       for (const fact of mapped.facts) kinds.set(fact.kind, (kinds.get(fact.kind) ?? 0) + 1);
       for (const path of mapped.unmapped) expect(path).toMatch(/^(\?|[A-Z][A-Z0-9]{2}(\[\d+\])?(-\d+)?)$/);
@@ -46,15 +49,15 @@ whenShared('the messages of real senders', () => {
     console.info(
       [
         `${messages.length} messages`,
-        ...lines.map(([type, count]) => `${type}: ${count.messages} messages, ${count.facts} facts, ${count.silent} silent`),
+        ...lines.map(
+          ([type, count]) => `${type}: ${count.messages} messages, ${count.facts} facts, ${count.silent} silent`,
+        ),
         [...kinds].map(([kind, count]) => `${kind} ${count}`).join(', '),
       ].join('\n'),
     );
-    const admits = counts.get('ADT^A01');
-    expect(admits!.messages).toBeGreaterThan(400);
-    expect(admits!.silent).toBeLessThan(admits!.messages / 20);
-    const results = counts.get('ORU^R01');
-    expect(results!.silent).toBeLessThan(results!.messages / 20);
+    expect(counts.get('ADT^A01')!.messages).toBeGreaterThan(400);
+    for (const type of ['ADT^A01', 'ORU^R01', 'VXU^V04', 'ADT^A08', 'ADT^A40'])
+      expect(counts.get(type)!.silent).toBe(0);
   });
 
   it('give the same facts every time', () => {
@@ -64,7 +67,22 @@ whenShared('the messages of real senders', () => {
 
   it('are mapped without an exception after any mutation', () => {
     const small = messages.filter(({ bytes }) => bytes.length < 20_000);
-    const pieces = ['|', '^', '~', '&', '\\', '""', '\r', 'PID|', 'OBX|', '9'.repeat(30), '\u0000', 'ß', '20261399', '-'];
+    const pieces = [
+      '|',
+      '^',
+      '~',
+      '&',
+      '\\',
+      '""',
+      '\r',
+      'PID|',
+      'OBX|',
+      '9'.repeat(30),
+      '\u0000',
+      'ß',
+      '20261399',
+      '-',
+    ];
     fc.assert(
       fc.property(
         fc.nat(small.length - 1),

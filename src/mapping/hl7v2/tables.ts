@@ -216,6 +216,7 @@ export const CODING_SYSTEM: CodeTable = {
   I9C: 'http://hl7.org/fhir/sid/icd-9-cm',
   I9CDX: 'http://hl7.org/fhir/sid/icd-9-cm',
   ICD9: 'http://hl7.org/fhir/sid/icd-9-cm',
+  ISO3166_1: 'urn:iso:std:iso:3166',
   'ISO639-2': 'urn:iso:std:iso:639:-2',
   ISO639: 'urn:ietf:bcp:47',
   ISO6392: 'urn:iso:std:iso:639:-2',
