@@ -134,9 +134,14 @@ const VARIABLES: Readonly<Record<string, string>> = {
   ANAMNESIS_IDENTITY_STRICT: 'identity.strict',
 };
 
-/** Variables of the same prefix that belong to tests, or that Kubernetes makes for a service of the hub's name. */
-const FOREIGN_VARIABLE =
-  /^ANAMNESIS_(TEST_\w+|SHARED_DATA|CONFIG|(\w+_)?SERVICE_(HOST|PORT)(_\w+)?|(\w+_)?PORT(_\d+_(TCP|UDP)(_\w+)?)?)$/;
+/** Variables of the same prefix that belong to tests, or that Kubernetes makes for services whose names start with the hub's. */
+function isForeign(variable: string, value: string): boolean {
+  return (
+    /^ANAMNESIS_(TEST_\w+|SHARED_DATA|CONFIG)$/.test(variable) ||
+    /^ANAMNESIS_(\w+_)?(SERVICE_(HOST|PORT)(_\w+)?|PORT_\d+_(TCP|UDP)(_\w+)?)$/.test(variable) ||
+    (/^ANAMNESIS_(\w+_)?PORT$/.test(variable) && /^(tcp|udp):/.test(value))
+  );
+}
 
 const TENANT = /^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/;
 const SOURCE_ID = /^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/;
@@ -160,7 +165,7 @@ export function loadConfig(options: LoadOptions = {}): HubConfig {
     if (!variable.startsWith('ANAMNESIS_') || text === undefined) continue;
     const key = VARIABLES[variable];
     if (key === undefined) {
-      if (FOREIGN_VARIABLE.test(variable)) continue;
+      if (isForeign(variable, text)) continue;
       throw new ConfigError(variable, 'there is no such setting');
     }
     if (text === '') values.delete(key);

@@ -24,8 +24,11 @@ export interface RunningPostgres {
   readonly pid: number;
   /** Resolves when the server has ended, wanted or not. */
   readonly exited: Promise<void>;
-  /** Stops the server (fast shutdown: sessions are cut, everything is flushed) and waits for it. */
-  stop(): Promise<void>;
+  /**
+   * Stops the server (fast shutdown: sessions are cut, everything is flushed) and waits for it. After `patienceMs` (default
+   * 8 s) it is stopped without a flush, and the next start replays its write-ahead log.
+   */
+  stop(patienceMs?: number): Promise<void>;
 }
 
 export interface EmbeddedPostgresSettings {
@@ -72,7 +75,10 @@ export async function startEmbeddedPostgres(settings: EmbeddedPostgresSettings):
   if (!existsSync(path.join(folder, 'PG_VERSION'))) await makeCluster(binaries.initdb, launch, folder, password);
 
   const port = settings.port === undefined || settings.port === 0 ? await freePort() : settings.port;
-  const flags = [...DEFAULT_SETTINGS, `port=${port}`, ...(settings.settings ?? [])].flatMap((setting) => ['-c', setting]);
+  const flags = [...DEFAULT_SETTINGS, `port=${port}`, ...(settings.settings ?? [])].flatMap((setting) => [
+    '-c',
+    setting,
+  ]);
   const child = launch.spawn(binaries.postgres, ['-D', folder, ...flags]);
   const lines = collectLines(child, settings.onLog);
   const exited = new Promise<void>((resolve) => {
@@ -80,10 +86,10 @@ export async function startEmbeddedPostgres(settings: EmbeddedPostgresSettings):
     child.once('error', () => resolve());
   });
   const server = (name: string): string => `postgres://${SUPERUSER}:${password}@127.0.0.1:${port}/${name}`;
-  const stop = async (): Promise<void> => {
+  const stop = async (patienceMs = STOP_TIMEOUT_MS): Promise<void> => {
     if (child.exitCode !== null || child.signalCode !== null) return;
     child.kill('SIGINT');
-    const late = setTimeout(() => child.kill('SIGQUIT'), STOP_TIMEOUT_MS);
+    const late = setTimeout(() => child.kill('SIGQUIT'), patienceMs);
     await exited;
     clearTimeout(late);
   };
@@ -102,7 +108,10 @@ async function postgresBinaries(): Promise<{ initdb: string; postgres: string }>
   try {
     return (await import(name)) as { initdb: string; postgres: string };
   } catch (error) {
-    throw new Error(`there is no embedded PostgreSQL for ${process.platform}-${process.arch}: set ANAMNESIS_DATABASE_URL`, { cause: error });
+    throw new Error(
+      `there is no embedded PostgreSQL for ${process.platform}-${process.arch}: set ANAMNESIS_DATABASE_URL`,
+      { cause: error },
+    );
   }
 }
 
@@ -129,7 +138,10 @@ async function launcher(folder: string): Promise<Launcher> {
 async function ordinaryUser(): Promise<{ uid: number; gid: number }> {
   const users = (await readFile('/etc/passwd', 'utf8')).split('\n').map((line) => line.split(':'));
   const user = users.find(([name]) => name === 'postgres') ?? users.find(([name]) => name === 'nobody');
-  if (user === undefined) throw new Error('PostgreSQL does not run as root, and there is neither a user postgres nor nobody: start as another user');
+  if (user === undefined)
+    throw new Error(
+      'PostgreSQL does not run as root, and there is neither a user postgres nor nobody: start as another user',
+    );
   return { uid: Number(user[2]), gid: Number(user[3]) };
 }
 
@@ -190,7 +202,8 @@ async function untilReady(url: string, child: ChildProcess, lines: readonly stri
       await client.end();
       return;
     } catch (error) {
-      if (Date.now() > deadline) throw new Error(`PostgreSQL did not answer: ${lines.slice(-5).join(' ')}`, { cause: error });
+      if (Date.now() > deadline)
+        throw new Error(`PostgreSQL did not answer: ${lines.slice(-5).join(' ')}`, { cause: error });
       await new Promise((resolve) => setTimeout(resolve, 20));
     }
   }
