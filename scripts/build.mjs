@@ -1,4 +1,4 @@
-// Compiles src, projections, migrations and bench to dist with swc (types are checked by `npm run typecheck`),
+// Compiles src, projections, migrations, bench and the runners in test to dist with swc (types are checked by `npm run typecheck`),
 // and copies the schemas beside them.
 import { transformFile } from '@swc/core';
 import { cp, mkdir, readdir, rm, writeFile } from 'node:fs/promises';
@@ -11,13 +11,14 @@ async function* typescriptFiles(folder) {
   for (const entry of await readdir(path.join(root, folder), { withFileTypes: true })) {
     const relative = path.join(folder, entry.name);
     if (entry.isDirectory()) yield* typescriptFiles(relative);
-    else if (entry.name.endsWith('.ts') && !entry.name.endsWith('.test.ts') && !entry.name.endsWith('.d.ts')) yield relative;
+    else if (entry.name.endsWith('.ts') && !entry.name.endsWith('.test.ts') && !entry.name.endsWith('.d.ts'))
+      yield relative;
   }
 }
 
 await rm(out, { recursive: true, force: true });
 let count = 0;
-for (const folder of ['src', 'projections', 'migrations', 'bench']) {
+for (const folder of ['src', 'projections', 'migrations', 'bench', 'test']) {
   for await (const file of typescriptFiles(folder)) {
     const { code, map } = await transformFile(path.join(root, file), { swcrc: true, sourceMaps: true });
     const target = path.join(out, file.replace(/\.ts$/, '.js'));

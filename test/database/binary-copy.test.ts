@@ -28,7 +28,13 @@ test('every type survives binary COPY unchanged, to the microsecond', async () =
     123_456_789,
   ];
   const empty = row.map(() => null);
-  await copyRows(client, 't', [...'abcdefghijkl'], ['uuid', 'int8', 'int2', 'timestamptz', 'text', 'jsonb', 'bool', 'bytea', 'text[]', 'float8', 'date', 'int4'], [row, empty]);
+  await copyRows(
+    client,
+    't',
+    [...'abcdefghijkl'],
+    ['uuid', 'int8', 'int2', 'timestamptz', 'text', 'jsonb', 'bool', 'bytea', 'text[]', 'float8', 'date', 'int4'],
+    [row, empty],
+  );
   const { rows } = await client.query({ text: 'select * from t', rowMode: 'array' });
   expect(rows).toEqual([row, empty]);
   client.release();
@@ -38,7 +44,13 @@ test('years 0001 and 9999 and times before 1970 keep their microseconds', async 
   const client = await database.pool.connect();
   await client.query('create table u (d timestamptz)');
   const instants = ['0001-01-01T00:00:00.000001Z', '1899-12-31T23:59:59.999999Z', '9999-12-31T23:59:59.999999Z'];
-  await copyRows(client, 'u', ['d'], ['timestamptz'], instants.map((instant) => [instant]));
+  await copyRows(
+    client,
+    'u',
+    ['d'],
+    ['timestamptz'],
+    instants.map((instant) => [instant]),
+  );
   const { rows } = await client.query({ text: 'select d from u order by d', rowMode: 'array' });
   expect(rows.flat()).toEqual(instants);
   client.release();

@@ -1,0 +1,27 @@
+/** `npm run crash -- [--target all|log] --kills <n> --seed <n>`; see run.ts. Exits 1 where anything was lost, doubled or differs. */
+import { parseArgs } from 'node:util';
+import { runCrash } from './run.js';
+
+const { values } = parseArgs({
+  options: {
+    target: { type: 'string', default: 'all' },
+    kills: { type: 'string', default: '20' },
+    seed: { type: 'string', default: '1' },
+  },
+});
+const kills = Number(values.kills);
+const seed = Number(values.seed);
+if (
+  !Number.isInteger(kills) ||
+  kills < 1 ||
+  !Number.isInteger(seed) ||
+  (values.target !== 'all' && values.target !== 'log')
+) {
+  console.error('usage: npm run crash -- [--target all|log] --kills <n> --seed <n>');
+  process.exit(2);
+}
+const result = await runCrash({ kills, seed, target: values.target, print: console.log });
+console.log(
+  `kills ${result.kills}, acknowledged ${result.acknowledged}, lost ${result.lost}, doubled ${result.doubled}, mismatches ${result.mismatches}`,
+);
+process.exit(result.lost + result.doubled + result.mismatches === 0 ? 0 : 1);

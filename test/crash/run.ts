@@ -1,0 +1,276 @@
+/**
+ * `npm run crash -- [--target all|log] --kills <n> --seed <n>`: a hub under load is killed at random instants; senders send again
+ * what was not acknowledged, as real ones do. At the end the log and the chart are held against a ledger of what was acknowledged.
+ * Everything is looked at from outside: sockets, HTTP, GraphQL.
+ *
+ * Last line: `kills N, acknowledged N, lost N, doubled N, mismatches N`.
+ */
+import { createHash } from 'node:crypto';
+import { answerCode, MllpClient } from '../support/mllp-client.js';
+import {
+  graphql,
+  startHubProcess,
+  temporaryDataDir,
+  until,
+  untilCaughtUp,
+  type HubProcess,
+} from '../support/hub-process.js';
+
+export interface CrashOptions {
+  readonly kills: number;
+  readonly seed: number;
+  /** `log`: only the processes on the way into the log (supervisor, ingest, PostgreSQL); `all`: the projector and the query role too. */
+  readonly target: 'all' | 'log';
+  readonly print?: (line: string) => void;
+}
+
+export interface CrashResult {
+  readonly kills: number;
+  readonly acknowledged: number;
+  /** Acknowledged and not in the log. */
+  readonly lost: number;
+  /** In the log more than once. */
+  readonly doubled: number;
+  /** Patients whose chart is not what their messages say, and messages in the log that nobody sent. */
+  readonly mismatches: number;
+}
+
+const MLLP_SENDERS = 6;
+const HTTP_SENDERS = 2;
+const PATIENTS = 40;
+const LONGEST_LIFE_MS = 1_500;
+
+/** Small deterministic generator (mulberry32): which instant and which victim, not what the machine makes of it. */
+function random(seed: number): () => number {
+  let state = seed >>> 0;
+  return () => {
+    state = (state + 0x6d2b79f5) >>> 0;
+    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
+    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
+    return ((mixed ^ (mixed >>> 14)) >>> 0) / 4_294_967_296;
+  };
+}
+
+interface Ledger {
+  /** Acknowledged messages by SHA-256 of their bytes. */
+  readonly acknowledged: Set<string>;
+  /** Everything that was ever sent, with what it should leave on the chart. */
+  readonly sent: Map<string, { readonly patient: number; readonly order: string }>;
+}
+
+function hl7Message(sender: number, count: number, patient: number, seed: number): { bytes: Buffer; order: string } {
+  const order = `O${seed}-${sender}-${count}`;
+  const at = `2026030${1 + (count % 9)}10${String(count % 60).padStart(2, '0')}00`;
+  const text = [
+    `MSH|^~\\&|CRASH|WARD|HUB|HUB|${at}||ORU^R01|C${seed}-${sender}-${count}|P|2.5.1`,
+    `PID|1||P${seed}-${patient}^^^CRASH^MR||Kill${patient}^Test||19700${1 + (patient % 9)}1${patient % 10}|F`,
+    `OBR|1||${order}|K^Potassium^L|||${at}`,
+    `OBX|1|NM|K^Potassium^L||${(3 + (count % 30) / 10).toFixed(1)}|mmol/L|||||F|||${at}`,
+    '',
+  ].join('\r');
+  return { bytes: Buffer.from(text, 'utf8'), order };
+}
+
+/** Runs it; the data directory is a temporary one. */
+export async function runCrash(options: CrashOptions): Promise<CrashResult> {
+  const print = options.print ?? (() => undefined);
+  const next = random(options.seed);
+  const { dataDir, remove } = await temporaryDataDir();
+  const ledger: Ledger = { acknowledged: new Set(), sent: new Map() };
+  let hub: HubProcess = await startHubProcess(dataDir);
+  let finishing = false;
+  const senders = [
+    ...Array.from({ length: MLLP_SENDERS }, (_, sender) => mllpSender(sender)),
+    ...Array.from({ length: HTTP_SENDERS }, (_, sender) => httpSender(MLLP_SENDERS + sender)),
+  ];
+
+  async function eachMessage(sender: number, send: (bytes: Buffer) => Promise<boolean>): Promise<void> {
+    for (let count = 0; !finishing; count += 1) {
+      const patient = (sender * 7 + count) % PATIENTS;
+      const { bytes, order } = hl7Message(sender, count, patient, options.seed);
+      const digest = createHash('sha256').update(bytes).digest('base64url');
+      ledger.sent.set(digest, { patient, order });
+      for (let acknowledged = false; !acknowledged;) {
+        try {
+          acknowledged = await send(bytes);
+        } catch {
+          acknowledged = false; // No answer: a real sender sends the same bytes again.
+        }
+        if (!acknowledged) await new Promise((resolve) => setTimeout(resolve, 30));
+      }
+      ledger.acknowledged.add(digest);
+    }
+  }
+
+  function mllpSender(sender: number): Promise<void> {
+    const client = new MllpClient(hub.run.mllp, 5_000);
+    return eachMessage(sender, async (bytes) => {
+      client.moveTo(hub.run.mllp);
+      return answerCode(await client.send(bytes)) === 'AA';
+    }).finally(() => client.close());
+  }
+
+  function httpSender(sender: number): Promise<void> {
+    return eachMessage(sender, async (bytes) => {
+      const response = await fetch(`${hub.run.http}/hl7`, {
+        method: 'POST',
+        headers: { 'content-type': 'x-application/hl7-v2+er7', 'x-anamnesis-source': 'mllp' },
+        body: new Uint8Array(bytes),
+        signal: AbortSignal.timeout(5_000),
+      });
+      return response.ok && answerCode(Buffer.from(await response.arrayBuffer())) === 'AA';
+    });
+  }
+
+  try {
+    for (let kill = 1; kill <= options.kills; kill += 1) {
+      await new Promise((resolve) => setTimeout(resolve, 50 + next() * LONGEST_LIFE_MS));
+      const victim = await killSomething(hub, next(), options.target);
+      if (victim === 'supervisor') {
+        hub = await startHubProcess(dataDir);
+      } else {
+        const { http } = hub.run;
+        await until(
+          () => graphql<{ log: { head: string } }>(http, '{ log { head } }'),
+          () => true,
+        );
+      }
+      print(`kill ${kill}/${options.kills}: ${victim}; acknowledged so far ${ledger.acknowledged.size}`);
+    }
+    finishing = true;
+    await Promise.all(senders);
+    await untilCaughtUp(hub.run.http);
+    const result = await compare(hub, ledger, options);
+    return { kills: options.kills, acknowledged: ledger.acknowledged.size, ...result };
+  } finally {
+    finishing = true;
+    await hub.stop();
+    await Promise.allSettled(senders);
+    await remove();
+  }
+}
+
+async function killSomething(hub: HubProcess, chance: number, target: CrashOptions['target']): Promise<string> {
+  const victims =
+    target === 'log' ? ['supervisor', 'ingest', 'postgres'] : ['supervisor', 'ingest', 'project', 'query', 'postgres'];
+  const victim = victims[Math.floor(chance * victims.length)] as string;
+  if (victim === 'supervisor') {
+    await hub.kill();
+    return victim;
+  }
+  const pid = await pidOf(hub, victim);
+  if (pid === undefined) {
+    await hub.kill();
+    return 'supervisor';
+  }
+  process.kill(pid, 'SIGKILL');
+  return victim;
+}
+
+/** Looks a role's process up among the hub's children; undefined where it is not running just now. */
+async function pidOf(hub: HubProcess, victim: string): Promise<number | undefined> {
+  const { readFile, readdir } = await import('node:fs/promises');
+  if (victim === 'postgres') {
+    const text = await readFile(`${hub.dataDir}/postgres/postmaster.pid`, 'utf8').catch(() => '');
+    const pid = Number(text.split('\n')[0]);
+    return pid > 0 ? pid : undefined;
+  }
+  for (const entry of await readdir('/proc')) {
+    if (!/^\d+$/.test(entry)) continue;
+    const command = await readFile(`/proc/${entry}/cmdline`, 'utf8').catch(() => '');
+    const status = await readFile(`/proc/${entry}/stat`, 'utf8').catch(() => '');
+    const parent = Number(status.slice(status.lastIndexOf(')') + 2).split(' ')[1]);
+    if (parent === hub.child.pid && command.split('\0').some((part) => part === victim || part.endsWith(`=${victim}`)))
+      return Number(entry);
+  }
+  return undefined;
+}
+
+interface MessagePage {
+  messages: {
+    nodes: { id: string; status: string; body: { base64: string } | null }[];
+    pageInfo: { hasNextPage: boolean; endCursor: string | null };
+  };
+}
+
+async function compare(
+  hub: HubProcess,
+  ledger: Ledger,
+  options: CrashOptions,
+): Promise<Omit<CrashResult, 'kills' | 'acknowledged'>> {
+  const seen = new Map<string, number>();
+  let mismatches = 0;
+  for (let after: string | null = null; ;) {
+    const page: MessagePage = await graphql<MessagePage>(
+      hub.run.http,
+      'query ($after: String) { messages(first: 500, after: $after) { nodes { id status body { base64 } } pageInfo { hasNextPage endCursor } } }',
+      { after },
+    );
+    for (const node of page.messages.nodes) {
+      const digest = createHash('sha256')
+        .update(Buffer.from(node.body?.base64 ?? '', 'base64'))
+        .digest('base64url');
+      seen.set(digest, (seen.get(digest) ?? 0) + 1);
+      if (!ledger.sent.has(digest) || node.status !== 'APPLIED') mismatches += 1;
+    }
+    if (!page.messages.pageInfo.hasNextPage) break;
+    after = page.messages.pageInfo.endCursor;
+  }
+  let lost = 0;
+  for (const digest of ledger.acknowledged) if (!seen.has(digest)) lost += 1;
+  let doubled = 0;
+  for (const count of seen.values()) doubled += count - 1;
+
+  const expected = new Map<number, number>();
+  for (const [digest, { patient }] of ledger.sent)
+    if (seen.has(digest)) expected.set(patient, (expected.get(patient) ?? 0) + 1);
+  for (const [patient, count] of expected)
+    if ((await observationsOf(hub.run.http, `P${options.seed}-${patient}`)) !== count) mismatches += 1;
+  const people = await graphql<{ at: { population: { count: number }[] } }>(
+    hub.run.http,
+    '{ at { population(by: []) { count } } }',
+  );
+  if (people.at.population.reduce((sum, { count }) => sum + count, 0) !== expected.size) mismatches += 1;
+  return { lost, doubled, mismatches };
+}
+
+interface ObservationPage {
+  at: {
+    patientByIdentifier: {
+      observations: { nodes: { id: string }[]; pageInfo: { hasNextPage: boolean; endCursor: string | null } };
+    } | null;
+  };
+}
+
+/** Number of different results on the patient's chart; -1 where there is no such patient. */
+async function observationsOf(http: string, identifier: string): Promise<number> {
+  const ids = new Set<string>();
+  for (let after: string | null = null; ;) {
+    const answer: ObservationPage = await graphql<ObservationPage>(
+      http,
+      `
+        query ($value: String!, $after: String) {
+          at {
+            patientByIdentifier(authority: "CRASH", value: $value) {
+              observations(first: 1000, after: $after) {
+                nodes {
+                  id
+                }
+                pageInfo {
+                  hasNextPage
+                  endCursor
+                }
+              }
+            }
+          }
+        }
+      `,
+      { value: identifier, after },
+    );
+    const patient = answer.at.patientByIdentifier;
+    if (patient === null) return -1;
+    for (const { id } of patient.observations.nodes) ids.add(id);
+    if (!patient.observations.pageInfo.hasNextPage) return ids.size;
+    after = patient.observations.pageInfo.endCursor;
+  }
+}
