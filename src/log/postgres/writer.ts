@@ -1,0 +1,358 @@
+/**
+ * Writing side of the log on PostgreSQL. Every round is one transaction that first updates the single row of log.writer:
+ * that row's lock lets one append at a time through, so that positions become visible in order and no reader can miss one;
+ * it allocates them, dense; and its epoch makes the append of a writer that was replaced fail.
+ */
+import type pg from 'pg';
+import { copyRows, type CopyType } from '../../database/binary-copy.js';
+import { openClient } from '../../database/database.js';
+import {
+  LogUnavailableError,
+  WriterFencedError,
+  WrongExpectedRevisionError,
+  type AppendResult,
+  type EventLogWriter,
+  type NewEvent,
+  type Position,
+  type StreamAppend,
+} from '../event-log.js';
+import { LruMap } from '../../sealing/lru.js';
+import { asLogFailure, isPassing } from './failures.js';
+import { makePartitions, PARTITION_EVENTS } from './partitions.js';
+import { LOG_CHANNEL, PostgresLogReader } from './reader.js';
+
+export interface PostgresLogWriterOptions {
+  /** Replace a writer that is still connected (it is fenced), instead of being refused. */
+  readonly takeOver?: boolean;
+  /** How long to wait for the session of a writer that has just died. */
+  readonly waitMs?: number;
+  /** Events per partition; for tests. */
+  readonly partitionEvents?: bigint;
+}
+
+/** Thrown at opening while another writer is connected to this log. `code` is stable: WRITER_ACTIVE. */
+export class WriterActiveError extends Error {
+  readonly code = 'WRITER_ACTIVE';
+  constructor() {
+    super('another hub writes to this log');
+  }
+}
+
+const WAIT_FOR_PREDECESSOR_MS = 5_000;
+const WAIT_STEP_MS = 50;
+/** Arbitrary, fixed: the advisory lock that a connected writer holds. */
+const WRITER_LOCK = 7_261_002;
+const KNOWN_STREAMS = 20_000;
+/**
+ * Set here whatever the server or the role says: an append that is answered is on disk. A writer that hangs in the middle
+ * of an append loses its session, and so the lock that its successor waits for.
+ */
+const SESSION = `set synchronous_commit = on; set idle_in_transaction_session_timeout = '10s'; set lock_timeout = 0; set statement_timeout = 0`;
+
+const EVENT_COLUMNS = ['position', 'batch', 'stream_id', 'revision', 'id', 'type', 'metadata', 'data'];
+const EVENT_TYPES: readonly CopyType[] = ['int8', 'int8', 'int4', 'int8', 'uuid', 'text', 'bytea', 'bytea'];
+
+/** A batch that is to be stored: after revision `from` of its stream (-1n: a new stream). */
+interface Fresh {
+  readonly append: StreamAppend;
+  readonly streamId: number;
+  readonly from: bigint;
+}
+
+export class PostgresLogWriter extends PostgresLogReader implements EventLogWriter {
+  private client: pg.Client | undefined;
+  private closed = false;
+  private busy = false;
+  private lastPosition = 0n;
+  private partitionsUpTo = 0n;
+  private readonly streamIds = new LruMap<string, number>(KNOWN_STREAMS);
+
+  private constructor(
+    id: string,
+    url: string,
+    pool: pg.Pool,
+    private readonly epoch: bigint,
+    private readonly partitionEvents: bigint,
+  ) {
+    super(id, url, pool);
+  }
+
+  /**
+   * Takes the log over: from here on every append of an earlier writer fails.
+   * @throws WriterActiveError, LogUnavailableError
+   */
+  static async openWriter(url: string, options: PostgresLogWriterOptions = {}): Promise<PostgresLogWriter> {
+    const { id, pool } = await PostgresLogReader.connect(url);
+    let client: pg.Client | undefined;
+    try {
+      client = await openSession(url);
+      await claim(client, options);
+      const { rows } = await client.query<{ epoch: bigint; head: bigint }>(
+        'update log.writer set epoch = epoch + 1 returning epoch, head',
+      );
+      const row = rows[0] as { epoch: bigint; head: bigint };
+      const writer = new PostgresLogWriter(id, url, pool, row.epoch, options.partitionEvents ?? PARTITION_EVENTS);
+      writer.lastPosition = row.head;
+      writer.adopt(client);
+      await writer.prepare();
+      return writer;
+    } catch (error) {
+      await client?.end().catch(() => undefined);
+      await pool.end();
+      throw asLogFailure(error, 'opening the log for writing');
+    }
+  }
+
+  async append(round: readonly StreamAppend[]): Promise<AppendResult[]> {
+    checkRound(round);
+    if (this.closed) throw new LogUnavailableError('the log is closed');
+    if (this.busy) throw new Error('appends of one writer follow one another');
+    this.busy = true;
+    try {
+      const client = await this.session();
+      try {
+        return (await this.appendKnown(client, round)) ?? (await this.appendChecked(client, round));
+      } catch (error) {
+        // Also for an error of what was asked: the transaction is over before the next append begins.
+        await client.query('rollback').catch(() => this.abandon(client));
+        throw error;
+      }
+    } catch (error) {
+      throw asLogFailure(error, 'appending');
+    } finally {
+      this.busy = false;
+    }
+  }
+
+  /** After an append that was answered, or at any idle moment: makes partitions ahead. */
+  async prepare(): Promise<void> {
+    if (this.lastPosition + this.partitionEvents / 2n < this.partitionsUpTo) return;
+    const client = await openClient(this.url, { applicationName: 'anamnesis log partitions' });
+    client.on('error', () => undefined);
+    try {
+      this.partitionsUpTo = await makePartitions(client, this.partitionEvents);
+    } catch (error) {
+      // The default partition takes over meanwhile; only what will not pass is worth stopping for.
+      if (!isPassing(error)) throw error;
+    } finally {
+      await client.end().catch(() => undefined);
+    }
+  }
+
+  override async close(): Promise<void> {
+    this.closed = true;
+    const client = this.client;
+    this.client = undefined;
+    await Promise.all([client?.end(), super.close()]);
+  }
+
+  /** The usual case in the fewest round trips: known streams at the revisions that the caller says; undefined for any other. */
+  private async appendKnown(client: pg.Client, round: readonly StreamAppend[]): Promise<AppendResult[] | undefined> {
+    const fresh: Fresh[] = [];
+    for (const append of round) {
+      const streamId = this.streamIds.get(append.stream);
+      if (streamId === undefined || typeof append.expectedRevision !== 'bigint') return undefined;
+      fresh.push({ append, streamId, from: append.expectedRevision });
+    }
+    const count = eventCount(round);
+    const [, writer, streams] = (await client.query(
+      `begin; ${this.advanceWriter(count)}; ${advanceStreams(fresh)}`,
+    )) as unknown as pg.QueryResult<{ head: bigint }>[];
+    const head = writer?.rows[0]?.head;
+    if (head === undefined) throw new WriterFencedError();
+    if (streams?.rowCount !== fresh.length) {
+      await client.query('rollback');
+      return undefined;
+    }
+    return this.store(client, fresh, head, count);
+  }
+
+  /** Looks at every stream under the writer's lock first: new streams, repeated rounds, wrong revisions. */
+  private async appendChecked(client: pg.Client, round: readonly StreamAppend[]): Promise<AppendResult[]> {
+    await client.query('begin');
+    const fenced = await client.query('select 1 from log.writer where epoch = $1 for update', [this.epoch]);
+    if (fenced.rowCount === 0) throw new WriterFencedError();
+    const names = round.map((append) => append.stream);
+    const { rows } = await client.query<{ id: number; name: string; revision: bigint }>(
+      'select id, name, revision from log.stream where name = any ($1)',
+      [names],
+    );
+    const streams = new Map(rows.map((row) => [row.name, row]));
+    const results = new Map<string, AppendResult>();
+    const fresh: Fresh[] = [];
+    const made: StreamAppend[] = [];
+    for (const append of round) {
+      const stream = streams.get(append.stream);
+      const current = stream?.revision ?? -1n;
+      const expected = expectedAsNumber(append, current);
+      if (current === expected) {
+        if (stream === undefined) made.push(append);
+        else fresh.push({ append, streamId: stream.id, from: current });
+        continue;
+      }
+      const stored =
+        stream === undefined ? undefined : await storedPositions(client, stream.id, expected, append.events);
+      if (stored === undefined) {
+        throw new WrongExpectedRevisionError(append.stream, append.expectedRevision, stream?.revision ?? 'no_stream');
+      }
+      const revision = expected + BigInt(append.events.length);
+      results.set(append.stream, { stream: append.stream, revision, positions: stored });
+    }
+    for (const row of rows) this.streamIds.set(row.name, row.id);
+    fresh.push(...(await makeStreams(client, made)));
+    // In the order of the call, as positions are given in that order.
+    const order = new Map(round.map((append, index) => [append, index]));
+    fresh.sort((a, b) => (order.get(a.append) as number) - (order.get(b.append) as number));
+    if (fresh.length > 0) {
+      const count = eventCount(fresh.map(({ append }) => append));
+      const { rows: writer } = await client.query<{ head: bigint }>(this.advanceWriter(count));
+      const existing = fresh.filter(({ from }) => from >= 0n);
+      if (existing.length > 0) await client.query(advanceStreams(existing));
+      const stored = await this.store(client, fresh, (writer[0] as { head: bigint }).head, count);
+      for (const result of stored) results.set(result.stream, result);
+      for (const { append, streamId } of fresh) this.streamIds.set(append.stream, streamId);
+    } else {
+      await client.query('commit');
+    }
+    return round.map((append) => results.get(append.stream) as AppendResult);
+  }
+
+  private async store(
+    client: pg.Client,
+    fresh: readonly Fresh[],
+    head: bigint,
+    count: bigint,
+  ): Promise<AppendResult[]> {
+    const first = head - count + 1n;
+    await copyRows(client, 'log.event', EVENT_COLUMNS, EVENT_TYPES, eventRows(fresh, first));
+    await client.query(`notify ${LOG_CHANNEL}; commit`);
+    this.lastPosition = head;
+    if (head + this.partitionEvents / 2n >= this.partitionsUpTo) await this.prepareQuietly();
+    let next = first;
+    return fresh.map(({ append, from }) => ({
+      stream: append.stream,
+      revision: from + BigInt(append.events.length),
+      positions: append.events.map(() => next++),
+    }));
+  }
+
+  /** What was appended stands, whatever becomes of the next partition: the default one takes events until it is there. */
+  private async prepareQuietly(): Promise<void> {
+    try {
+      await this.prepare();
+    } catch {
+      this.partitionsUpTo = this.lastPosition + this.partitionEvents;
+    }
+  }
+
+  private advanceWriter(count: bigint): string {
+    return `update log.writer set head = head + ${count}, events = events + ${count} where epoch = ${this.epoch} returning head`;
+  }
+
+  private async session(): Promise<pg.Client> {
+    if (this.client !== undefined) return this.client;
+    const client = await openSession(this.url);
+    this.adopt(client);
+    // Held again where it is free; the epoch is what protects the log.
+    await client.query('select pg_try_advisory_lock($1)', [WRITER_LOCK]);
+    return client;
+  }
+
+  private adopt(client: pg.Client): void {
+    this.client = client;
+    client.on('error', () => this.abandon(client));
+    client.on('end', () => this.abandon(client));
+  }
+
+  private abandon(client: pg.Client): void {
+    if (this.client !== client) return;
+    this.client = undefined;
+    void client.end().catch(() => undefined);
+  }
+}
+
+async function openSession(url: string): Promise<pg.Client> {
+  const client = await openClient(url, { applicationName: 'anamnesis log writer' });
+  client.on('error', () => undefined);
+  await client.query(SESSION);
+  return client;
+}
+
+/** A dead writer's session ends as soon as the server notices; a living one's does not. */
+async function claim(client: pg.Client, options: PostgresLogWriterOptions): Promise<void> {
+  const deadline = Date.now() + (options.takeOver === true ? 0 : (options.waitMs ?? WAIT_FOR_PREDECESSOR_MS));
+  for (;;) {
+    const { rows } = await client.query<{ free: boolean }>('select pg_try_advisory_lock($1) as free', [WRITER_LOCK]);
+    if (rows[0]?.free === true || options.takeOver === true) return;
+    if (Date.now() >= deadline) throw new WriterActiveError();
+    await new Promise((resolve) => setTimeout(resolve, WAIT_STEP_MS));
+  }
+}
+
+function checkRound(round: readonly StreamAppend[]): void {
+  const names = new Set(round.map((append) => append.stream));
+  if (names.size !== round.length) throw new RangeError('a stream stands twice in one round');
+  if (round.some((append) => append.events.length === 0)) throw new RangeError('a batch without events');
+  if (round.some((append) => append.stream === '')) throw new RangeError('a stream without a name');
+}
+
+function eventCount(appends: readonly StreamAppend[]): bigint {
+  let count = 0;
+  for (const append of appends) count += append.events.length;
+  return BigInt(count);
+}
+
+/** Only numbers of our own stand in this text. */
+function advanceStreams(fresh: readonly Fresh[]): string {
+  const values = fresh.map(
+    ({ append, streamId, from }) => `(${streamId}, ${from}::int8, ${from + BigInt(append.events.length)}::int8)`,
+  );
+  return `update log.stream as s set revision = v.next from (values ${values.join(', ')}) as v (id, expected, next)
+    where s.id = v.id and s.revision = v.expected`;
+}
+
+async function makeStreams(client: pg.Client, made: readonly StreamAppend[]): Promise<Fresh[]> {
+  if (made.length === 0) return [];
+  const { rows } = await client.query<{ id: number; name: string }>(
+    'insert into log.stream (name, revision) select * from unnest($1::text[], $2::int8[]) returning id, name',
+    [made.map((append) => append.stream), made.map((append) => append.events.length - 1)],
+  );
+  const ids = new Map(rows.map((row) => [row.name, row.id]));
+  return made.map((append) => ({ append, streamId: ids.get(append.stream) as number, from: -1n }));
+}
+
+/** -1n stands for "no stream". */
+function expectedAsNumber(append: StreamAppend, current: bigint): bigint {
+  if (append.expectedRevision === 'any') return current;
+  return append.expectedRevision === 'no_stream' ? -1n : append.expectedRevision;
+}
+
+/** The positions of exactly these events, behind exactly that revision, where they are stored already. */
+async function storedPositions(
+  client: pg.Client,
+  streamId: number,
+  expected: bigint,
+  events: readonly NewEvent[],
+): Promise<Position[] | undefined> {
+  // Backwards from the end of the stream: what is repeated is near it.
+  const { rows } = await client.query<{ id: string; position: bigint }>(
+    `select id, position from log.event where stream_id = $1 and revision > $2 and revision <= $3
+     order by position desc limit $4`,
+    [streamId, expected, expected + BigInt(events.length), events.length],
+  );
+  rows.reverse();
+  const same = rows.length === events.length && rows.every((row, index) => row.id === events[index]?.id);
+  return same ? rows.map((row) => row.position) : undefined;
+}
+
+function* eventRows(fresh: readonly Fresh[], first: bigint): Generator<readonly unknown[]> {
+  let position = first;
+  for (const { append, streamId, from } of fresh) {
+    let revision = from;
+    for (const event of append.events) {
+      revision += 1n;
+      yield [position, first, streamId, revision, event.id, event.type, event.metadata, event.data];
+      position += 1n;
+    }
+  }
+}
