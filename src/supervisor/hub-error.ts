@@ -8,7 +8,8 @@ export class HubError extends Error {
       | 'POSTGRES_LEFT_BEHIND'
       | 'POSTGRES_UNAVAILABLE'
       | 'ROLE_FAILED'
-      | 'NO_HUB',
+      /** Asked to stop before it was ready. */
+      | 'STOPPED',
     message: string,
     options?: ErrorOptions,
   ) {

@@ -31,6 +31,8 @@ export interface HubOptions {
   readonly logger: Logger;
   /** Where the roles' processes write: a file descriptor, or this process's own output. */
   readonly output?: number | 'inherit';
+  /** Stops a start that is under way; a running hub is stopped by `stop`. */
+  readonly signal?: AbortSignal;
   /** Another module for the roles' processes; for tests. */
   readonly childModule?: string;
 }
@@ -105,6 +107,8 @@ class Supervisor implements RunningHub {
 
   async start(): Promise<RunningHub> {
     const { dataDir } = this.config;
+    const { signal } = this.options;
+    signal?.addEventListener('abort', () => this.startFailed?.(stoppedEarly()));
     await makeDataDir(dataDir);
     this.lock = await lockDataDir(dataDir);
     await removeRunFile(dataDir);
@@ -121,6 +125,7 @@ class Supervisor implements RunningHub {
     if (ran.length > 0) this.logger.info({ count: ran.length }, 'database migrated');
     this.analystDatabaseUrl = await ensureAnalystRole(databaseUrl, dataDir);
     this.run = { pid: process.pid, postgres: databaseUrl };
+    if (signal?.aborted === true) throw stoppedEarly();
     await this.startRoles();
     await this.publish();
     this.ready = true;
@@ -326,6 +331,10 @@ class Supervisor implements RunningHub {
     for (const process of this.processes.values()) process.kill();
     if (this.postgres !== undefined) process.kill(this.postgres.pid, 'SIGQUIT');
   }
+}
+
+function stoppedEarly(): HubError {
+  return new HubError('STOPPED', 'stopped before it was ready');
 }
 
 async function makeDataDir(dataDir: string): Promise<void> {

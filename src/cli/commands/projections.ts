@@ -1,0 +1,177 @@
+import cliProgress from 'cli-progress';
+import type { Command } from 'commander';
+import { setTimeout as pause } from 'node:timers/promises';
+import { CliError } from '../cli-error.js';
+import { findHub, type HubClient } from '../hub-client.js';
+import { wholeNumber, withHub, type HubOptions } from '../options.js';
+import { duration, grouped, table } from '../output.js';
+
+const FIELDS = `name version position lagSeconds lagEvents rate parked state lastError
+  rebuild { version progress rate etaSeconds verified report }`;
+const POLL_MS = 250;
+
+export interface Projection {
+  readonly name: string;
+  readonly version: number;
+  readonly position: string;
+  readonly lagSeconds: number;
+  readonly lagEvents: string;
+  readonly rate: number;
+  readonly parked: number;
+  readonly state: string;
+  readonly lastError: string | null;
+  readonly rebuild: Rebuild | null;
+}
+
+export interface Rebuild {
+  readonly version: number;
+  readonly progress: number;
+  readonly rate: number;
+  readonly etaSeconds: number | null;
+  readonly verified: boolean;
+  readonly report: unknown;
+}
+
+export function projectionsCommand(program: Command): void {
+  const projections = program.command('projections').description('list, rebuild and steer the projections');
+
+  withHub(projections.command('list'))
+    .description('every projection: version, state, position, how far behind')
+    .action(async (options: HubOptions) => {
+      const all = await listProjections(await findHub(options));
+      console.log(options.json === true ? JSON.stringify(all) : describe(all));
+    });
+
+  withHub(projections.command('rebuild <name>'))
+    .description('build it anew from the log beside the one that serves, then switch')
+    .option('--verify', 'compare with an independent fold before the switch', false)
+    .action(async (name: string, options: HubOptions & { verify: boolean }) => {
+      const hub = await findHub(options);
+      const quiet = options.json === true || !process.stderr.isTTY;
+      const done = await rebuildProjection(hub, name, options.verify, quiet ? undefined : progressBar(name));
+      console.log(options.json === true ? JSON.stringify(done) : describeRebuilt(done));
+    });
+
+  simple(projections, 'pause', 'pauseProjection', 'stop after the batch in hand; what serves keeps serving');
+  simple(projections, 'resume', 'resumeProjection', 'go on from the checkpoint');
+  simple(projections, 'rollback', 'rollbackProjection', 'back to the version that served before');
+  simple(projections, 'cancel', 'cancelRebuild', 'give up a rebuild; what serves keeps serving');
+
+  withHub(projections.command('switch <name> <version>'))
+    .description('let another version that is built serve')
+    .action(async (name: string, version: string, options: HubOptions) => {
+      const number = wholeNumber('version', 1)(version);
+      const hub = await findHub(options);
+      const { changed } = await hub.data<{ changed: Projection }>(
+        'clinical',
+        `mutation ($name: String!, $version: Int!) { changed: switchProjection(name: $name, version: $version) { ${FIELDS} } }`,
+        { name, version: number },
+      );
+      console.log(options.json === true ? JSON.stringify(changed) : describe([changed]));
+    });
+}
+
+function simple(projections: Command, name: string, mutation: string, description: string): void {
+  withHub(projections.command(`${name} <name>`))
+    .description(description)
+    .action(async (projection: string, options: HubOptions) => {
+      const hub = await findHub(options);
+      const { changed } = await hub.data<{ changed: Projection }>(
+        'clinical',
+        `mutation ($name: String!) { changed: ${mutation}(name: $name) { ${FIELDS} } }`,
+        { name: projection },
+      );
+      console.log(options.json === true ? JSON.stringify(changed) : describe([changed]));
+    });
+}
+
+export async function listProjections(hub: HubClient): Promise<readonly Projection[]> {
+  const { projections } = await hub.data<{ projections: Projection[] }>('clinical', `{ projections { ${FIELDS} } }`);
+  return projections;
+}
+
+/** Takes the state of a rebuild under way; `undefined` ends it. */
+export type RebuildProgress = (rebuild: Rebuild | undefined) => void;
+
+/**
+ * Rebuilds a projection and waits until the new version serves.
+ * @throws CliError where the rebuild fails or its verification does not agree
+ */
+export async function rebuildProjection(
+  hub: HubClient,
+  name: string,
+  verify: boolean,
+  progress?: RebuildProgress,
+): Promise<Projection> {
+  const { changed } = await hub.data<{ changed: Projection }>(
+    'clinical',
+    `mutation ($name: String!, $verify: Boolean!) { changed: rebuildProjection(name: $name, verify: $verify) { ${FIELDS} } }`,
+    { name, verify },
+  );
+  const before = changed.version;
+  let seen = changed.rebuild;
+  try {
+    for (;;) {
+      const projection = (await listProjections(hub)).find((candidate) => candidate.name === name);
+      if (projection === undefined) throw new CliError(`the projection ${name} is gone`);
+      seen = projection.rebuild ?? seen;
+      if (projection.version !== before) return { ...projection, rebuild: projection.rebuild ?? seen };
+      if (projection.rebuild === null && projection.state !== 'REBUILDING' && seen !== null) {
+        throw new CliError(`the rebuild of ${name} ended without a switch: ${projection.lastError ?? 'cancelled'}`);
+      }
+      if (projection.lastError !== null && projection.state === 'STOPPED')
+        throw new CliError(`${name}: ${projection.lastError}`);
+      if (projection.rebuild !== null) progress?.(projection.rebuild);
+      await pause(POLL_MS);
+    }
+  } finally {
+    progress?.(undefined);
+  }
+}
+
+/** A bar with rate and remaining time on standard error. */
+export function progressBar(name: string): RebuildProgress {
+  const bar = new cliProgress.SingleBar({
+    format: `rebuild ${name} [{bar}] {percentage} %  {rate} events/s  {eta}`,
+    stream: process.stderr,
+    hideCursor: true,
+  });
+  let started = false;
+  return (rebuild) => {
+    if (rebuild === undefined) {
+      if (started) bar.stop();
+      return;
+    }
+    const payload = {
+      rate: grouped(Math.round(rebuild.rate)),
+      eta: rebuild.etaSeconds === null ? '' : `${duration(rebuild.etaSeconds)} left`,
+    };
+    if (!started) bar.start(100, 0, payload);
+    started = true;
+    bar.update(Math.floor(rebuild.progress * 100), payload);
+  };
+}
+
+function describe(projections: readonly Projection[]): string {
+  return table(
+    ['projection', 'version', 'state', 'position', 'behind', 'events/s', 'parked', 'rebuild', 'error'],
+    projections.map((projection) => [
+      projection.name,
+      projection.version,
+      projection.state,
+      projection.position,
+      projection.lagEvents,
+      Math.round(projection.rate),
+      projection.parked,
+      projection.rebuild === null
+        ? ''
+        : `version ${projection.rebuild.version}: ${Math.floor(projection.rebuild.progress * 100)} %`,
+      projection.lastError,
+    ]),
+  );
+}
+
+function describeRebuilt(projection: Projection): string {
+  const verified = projection.rebuild?.verified === true ? ', verified' : '';
+  return `${projection.name} now serves version ${projection.version}${verified}`;
+}
