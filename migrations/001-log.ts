@@ -50,9 +50,11 @@ export class Log1763700001000 implements MigrationInterface {
       `create table log.event_default partition of log.event default with (toast_tuple_target = 8160)`,
     );
 
+    // writer: who may publish; a new one claims the row, so a mark of the one it replaced can never come after its own.
     await runner.query(`
       create table hub.clock_mark (
         one boolean primary key default true check (one),
+        writer uuid not null,
         at timestamptz not null,
         head bigint not null
       )`);

@@ -1,0 +1,442 @@
+/**
+ * The writer: the one place that appends. It collects what is ready into rounds (group commit), stamps each round once,
+ * appends one round after another, and publishes the clock mark.
+ */
+import { randomUUID } from 'node:crypto';
+import { setImmediate as nextTurn, setTimeout as delay } from 'node:timers/promises';
+import type pg from 'pg';
+import { bodyHash } from '../sealing/body.js';
+import { LruMap } from '../sealing/lru.js';
+import { instantFromMicros, microsOfInstant, now } from '../time/clock.js';
+import type { Instant } from '../time/valid-time.js';
+import { claimClockMark, publishClockMark, type ClockMark } from './clock-mark.js';
+import { clinicalStream, EVENT_TYPES, PARTITIONS, type Envelope } from './envelope.js';
+import {
+  LogUnavailableError,
+  WriterFencedError,
+  WrongExpectedRevisionError,
+  type AppendResult,
+  type EventLogWriter,
+  type Position,
+  type StreamAppend,
+} from './event-log.js';
+import {
+  batchesOf,
+  encodeEvent,
+  resultsOf,
+  sizeOf,
+  type EncodedEvent,
+  type PendingEvent,
+  type RecordedResult,
+} from './round.js';
+
+export { BadEventError, type PendingEvent, type RecordedResult } from './round.js';
+export type { ClockMark } from './clock-mark.js';
+
+export interface LogWriterLimits {
+  /** Most events of a round; a single call with more still goes, as a round of its own. */
+  readonly roundEvents: number;
+  /** Most bytes of a round; a single call with more still goes. */
+  readonly roundBytes: number;
+  /** `room()` waits while more than this is queued. */
+  readonly queueBytes: number;
+  /** Calls are refused while more than this is queued. */
+  readonly refuseBytes: number;
+}
+
+export interface LogWriterOptions {
+  /** Opened for writing; the caller closes it after the writer. */
+  readonly log: EventLogWriter;
+  /** The hub's PostgreSQL (table hub.clock_mark). */
+  readonly pool: pg.Pool;
+  readonly tenant?: string;
+  /** The machine's clock; it may step back. */
+  readonly clock?: () => Instant;
+  readonly limits?: Partial<LogWriterLimits>;
+  /** Told of failures that the writer goes on after: an append that is repeated, a mark that could not be published. */
+  readonly onTrouble?: (error: unknown) => void;
+}
+
+const DEFAULT_LIMITS: LogWriterLimits = {
+  roundEvents: 2_000,
+  roundBytes: 8 * 1024 * 1024,
+  queueBytes: 32 * 1024 * 1024,
+  refuseBytes: 128 * 1024 * 1024,
+};
+const RETRY_MIN_MS = 20;
+const RETRY_MAX_MS = 1_000;
+/** Least time between two marks while rounds follow one another. */
+const MARK_BUSY_MS = 25;
+/** A mark comes at least this often on a quiet hub; the promise is one second. */
+const MARK_IDLE_MS = 500;
+/** The 64 partitions and as many decision streams as are in use lately. */
+const KNOWN_STREAMS = 16_384;
+/** A stream that is never where the log said it was a moment ago is written by something that the log does not fence. */
+const MOST_REVISION_SURPRISES = 20;
+const DRAIN_MS = 5_000;
+
+interface Submission {
+  readonly events: readonly EncodedEvent[];
+  readonly bytes: number;
+  resolve(results: RecordedResult[]): void;
+  reject(error: unknown): void;
+}
+
+export class LogWriter {
+  private readonly limits: LogWriterLimits;
+  private readonly clock: () => Instant;
+  private readonly revisions = new LruMap<string, bigint | 'no_stream'>(KNOWN_STREAMS);
+  private readonly queue: Submission[] = [];
+  private queuedBytes = 0;
+  private readonly waitingForRoom: (() => void)[] = [];
+  private working: Promise<void> | undefined;
+  private dead: Error | undefined;
+  private closing = false;
+  private readonly stopped = new AbortController();
+
+  /** Stamp of the last round that is durable. */
+  private lastStampUs = 0n;
+  /** Stamp of the round whose outcome is not known yet. */
+  private openStampUs: bigint | undefined;
+  /** Greatest time that a mark may stand at, published or tried: every stamp lies above. */
+  private markFloorUs = 0n;
+  private lastHead: Position = 0n;
+  private published: ClockMark;
+  private publishing: Promise<void> | undefined;
+  private publishedAtMs = 0;
+  private markTimer: { readonly handle: NodeJS.Timeout; readonly dueMs: number } | undefined;
+
+  private signalEnd!: (reason: Error | undefined) => void;
+  /**
+   * Resolves when the writer has ended: with the reason where it was fenced (the process must end: another one writes
+   * now), with undefined after `close`.
+   */
+  readonly ended = new Promise<Error | undefined>((resolve) => (this.signalEnd = resolve));
+
+  private constructor(
+    private readonly options: LogWriterOptions,
+    private readonly id: string,
+    mark: ClockMark,
+  ) {
+    this.limits = { ...DEFAULT_LIMITS, ...options.limits };
+    this.clock = options.clock ?? now;
+    this.published = mark;
+    this.markFloorUs = microsOfInstant(mark.at);
+  }
+
+  /**
+   * Takes over: from here on no other writer's mark is published; then a `log.fence` event goes to each of the 64 streams,
+   * so that no late append of a predecessor can still succeed there; only then is anything accepted.
+   * @throws LogUnavailableError, WriterFencedError
+   */
+  static async open(options: LogWriterOptions): Promise<LogWriter> {
+    const id = randomUUID();
+    const mark = await claimClockMark(options.pool, id);
+    const writer = new LogWriter(options, id, mark);
+    const [last] = await options.log.readPage({ direction: 'backwards', limit: 1 });
+    if (last !== undefined) {
+      const envelope = JSON.parse(last.metadata.toString('utf8')) as Envelope;
+      writer.lastStampUs = microsOfInstant(envelope.recordedAt);
+      writer.lastHead = last.position;
+    }
+    await writer.submit(fences(options.tenant ?? 'main'));
+    await writer.publish();
+    writer.scheduleMark(MARK_IDLE_MS);
+    return writer;
+  }
+
+  /** The last mark known to be durable. */
+  get clockMark(): ClockMark {
+    return this.published;
+  }
+
+  /** Bytes that wait to be appended. */
+  get backlogBytes(): number {
+    return this.queuedBytes;
+  }
+
+  /** Resolves when the queue has room: a transport reads no further before. */
+  async room(): Promise<void> {
+    while (this.queuedBytes > this.limits.queueBytes && this.dead === undefined && !this.closing) {
+      await new Promise<void>((resolve) => this.waitingForRoom.push(resolve));
+    }
+  }
+
+  /**
+   * Appends events: all of one call in one round, and in order within each stream. Calls are taken in the order in which
+   * they come. Resolves when everything is durable.
+   *
+   * While the log is unavailable the round is repeated, identical, until its outcome is known: a caller that cannot wait
+   * that long answers its sender that it does not know.
+   * @throws BadEventError, WrongExpectedRevisionError (only with `expectedRevision`), WriterFencedError; LogUnavailableError
+   *   where the queue is full, or when the writer closes before the outcome is known
+   */
+  async submit(events: readonly PendingEvent[]): Promise<RecordedResult[]> {
+    if (this.dead !== undefined) throw this.dead;
+    if (this.closing) throw new LogUnavailableError('the writer is closed');
+    if (this.queuedBytes > this.limits.refuseBytes) throw new LogUnavailableError('too much waits to be appended');
+    if (events.length === 0) return [];
+    const encoded = events.map(encodeEvent);
+    let bytes = 0;
+    for (const event of encoded) bytes += sizeOf(event);
+    return new Promise((resolve, reject) => {
+      this.queue.push({ events: encoded, bytes, resolve, reject });
+      this.queuedBytes += bytes;
+      this.working ??= this.work();
+    });
+  }
+
+  /**
+   * Accepts nothing more, finishes what is queued and publishes a last mark. What is not durable in time is rejected with
+   * LogUnavailableError.
+   */
+  async close(options: { timeoutMs?: number } = {}): Promise<void> {
+    if (this.closing) return;
+    this.closing = true;
+    const timer = setTimeout(() => this.stopped.abort(), options.timeoutMs ?? DRAIN_MS);
+    await this.working;
+    clearTimeout(timer);
+    clearTimeout(this.markTimer?.handle);
+    if (this.dead === undefined && !this.stopped.signal.aborted) await this.publish();
+    this.stopped.abort();
+    this.rejectAll(new LogUnavailableError('the writer is closed'));
+    this.signalEnd(this.dead);
+  }
+
+  private async work(): Promise<void> {
+    // What becomes ready in this turn of the event loop joins the round.
+    await nextTurn();
+    while (this.queue.length > 0 && this.dead === undefined && !this.stopped.signal.aborted) {
+      const round = this.takeRound();
+      if (this.queuedBytes <= this.limits.queueBytes) this.tellRoom();
+      await this.record(round);
+    }
+    this.working = undefined;
+    if (this.stopped.signal.aborted) this.rejectAll(new LogUnavailableError('the writer was closed'));
+  }
+
+  private takeRound(): Submission[] {
+    let taken = 0;
+    let count = 0;
+    let bytes = 0;
+    for (const submission of this.queue) {
+      const fits =
+        count + submission.events.length <= this.limits.roundEvents &&
+        bytes + submission.bytes <= this.limits.roundBytes;
+      if (taken > 0 && !fits) break;
+      taken += 1;
+      count += submission.events.length;
+      bytes += submission.bytes;
+    }
+    this.queuedBytes -= bytes;
+    return this.queue.splice(0, taken);
+  }
+
+  /** Appends a round and settles every call in it. Never throws. */
+  private async record(round: readonly Submission[]): Promise<void> {
+    let accepted: readonly Submission[] = round;
+    try {
+      await this.loadRevisions(round);
+      accepted = this.checkExpectations(round);
+      if (accepted.length === 0) return;
+      const events = accepted.flatMap((submission) => submission.events);
+      const stampUs = this.nextStamp();
+      const recordedAt = instantFromMicros(stampUs);
+      this.openStampUs = stampUs;
+      const answers = await this.append(batchesOf(events, recordedAt, this.knownRevisions(events)));
+      this.lastStampUs = stampUs;
+      this.openStampUs = undefined;
+      for (const answer of answers) {
+        this.revisions.set(answer.stream, answer.revision);
+        const last = answer.positions.at(-1) as Position;
+        if (last > this.lastHead) this.lastHead = last;
+      }
+      const results = resultsOf(events, recordedAt, answers);
+      let from = 0;
+      for (const submission of accepted) {
+        submission.resolve(results.slice(from, from + submission.events.length));
+        from += submission.events.length;
+      }
+      this.scheduleMark(MARK_BUSY_MS - (Date.now() - this.publishedAtMs));
+    } catch (error) {
+      await this.settleFailure(accepted, error);
+    }
+  }
+
+  private async settleFailure(round: readonly Submission[], error: unknown): Promise<void> {
+    for (const submission of round) for (const event of submission.events) this.revisions.delete(event.stream);
+    if (error instanceof WriterFencedError) {
+      this.die(error);
+    } else if (!(error instanceof LogUnavailableError)) {
+      // The log refused it for what it held: nothing was stored. One call costs itself only.
+      this.openStampUs = undefined;
+      if (round.length > 1) {
+        for (const submission of round) await this.record([submission]);
+        return;
+      }
+    }
+    for (const submission of round) submission.reject(error);
+  }
+
+  /** Repeats the identical round until its outcome is known. */
+  private async append(batches: StreamAppend[]): Promise<AppendResult[]> {
+    let surprises = 0;
+    let current = batches;
+    return this.persistently(async () => {
+      for (;;) {
+        try {
+          return await this.options.log.append(current);
+        } catch (error) {
+          if (!(error instanceof WrongExpectedRevisionError) || surprises >= MOST_REVISION_SURPRISES) throw error;
+          // Nothing of that batch is stored (the log knows an identical one again): it goes behind what stands there now.
+          surprises += 1;
+          this.options.onTrouble?.(error);
+          const { stream, actual } = error;
+          current = current.map((batch) => (batch.stream === stream ? { ...batch, expectedRevision: actual } : batch));
+        }
+      }
+    });
+  }
+
+  private async persistently<T>(work: () => Promise<T>): Promise<T> {
+    for (let retryMs = RETRY_MIN_MS; ; retryMs = Math.min(retryMs * 2, RETRY_MAX_MS)) {
+      try {
+        return await work();
+      } catch (error) {
+        if (!(error instanceof LogUnavailableError) || this.stopped.signal.aborted) throw error;
+        this.options.onTrouble?.(error);
+        await delay(retryMs, undefined, { signal: this.stopped.signal }).catch(() => undefined);
+        if (this.stopped.signal.aborted) throw error;
+      }
+    }
+  }
+
+  private async loadRevisions(round: readonly Submission[]): Promise<void> {
+    const unknown = new Set<string>();
+    for (const submission of round) {
+      for (const event of submission.events) {
+        if (this.revisions.get(event.stream) === undefined) unknown.add(event.stream);
+      }
+    }
+    for (const stream of unknown) {
+      this.revisions.set(stream, await this.persistently(() => this.options.log.streamRevision(stream)));
+    }
+  }
+
+  /** Rejects the calls whose expectation is not met, as the streams will be when their turn comes. */
+  private checkExpectations(round: readonly Submission[]): Submission[] {
+    const ahead = new Map<string, bigint | 'no_stream'>();
+    return round.filter((submission) => {
+      const own = new Map<string, bigint | 'no_stream'>();
+      for (const { stream, expectedRevision } of submission.events) {
+        const current = own.get(stream) ?? ahead.get(stream) ?? this.revisions.get(stream) ?? 'no_stream';
+        if (expectedRevision !== undefined && expectedRevision !== current) {
+          submission.reject(new WrongExpectedRevisionError(stream, expectedRevision, current));
+          return false;
+        }
+        own.set(stream, current === 'no_stream' ? 0n : current + 1n);
+      }
+      for (const [stream, revision] of own) ahead.set(stream, revision);
+      return true;
+    });
+  }
+
+  private knownRevisions(events: readonly EncodedEvent[]): Map<string, bigint | 'no_stream'> {
+    const known = new Map<string, bigint | 'no_stream'>();
+    for (const { stream } of events) known.set(stream, this.revisions.get(stream) ?? 'no_stream');
+    return known;
+  }
+
+  /** max(clock, previous + 1 µs, mark + 1 µs) */
+  private nextStamp(): bigint {
+    const above = (this.lastStampUs > this.markFloorUs ? this.lastStampUs : this.markFloorUs) + 1n;
+    const clockUs = microsOfInstant(this.clock());
+    return clockUs > above ? clockUs : above;
+  }
+
+  private scheduleMark(inMs: number): void {
+    if (this.dead !== undefined || this.closing) return;
+    const dueMs = Date.now() + Math.max(inMs, 0);
+    if (this.markTimer !== undefined) {
+      if (this.markTimer.dueMs <= dueMs) return;
+      clearTimeout(this.markTimer.handle);
+    }
+    const handle = setTimeout(() => {
+      this.markTimer = undefined;
+      void this.publish().then(() => this.scheduleMark(MARK_IDLE_MS));
+    }, dueMs - Date.now());
+    handle.unref();
+    this.markTimer = { handle, dueMs };
+  }
+
+  /** One at a time. Never throws: a mark that could not be published is followed by the next one. */
+  private async publish(): Promise<void> {
+    while (this.publishing !== undefined) await this.publishing;
+    this.publishing = this.publishNow();
+    await this.publishing;
+    this.publishing = undefined;
+  }
+
+  private async publishNow(): Promise<void> {
+    this.publishedAtMs = Date.now();
+    const mark = this.nextMark();
+    if (mark === undefined) return;
+    try {
+      await publishClockMark(this.options.pool, this.id, mark);
+      this.published = mark;
+    } catch (error) {
+      if (error instanceof WriterFencedError) this.die(error);
+      else this.options.onTrouble?.(error);
+    }
+  }
+
+  /** As late as can be said; undefined where nothing has changed since the last one. */
+  private nextMark(): ClockMark | undefined {
+    const clockUs = microsOfInstant(this.clock());
+    const lastUs = this.lastStampUs > this.markFloorUs ? this.lastStampUs : this.markFloorUs;
+    const quietUs = clockUs > lastUs ? clockUs : lastUs;
+    // Just below the round whose outcome is not known: it lies above everything before it.
+    const atUs = this.openStampUs === undefined ? quietUs : this.openStampUs - 1n;
+    const mark = { at: instantFromMicros(atUs), head: this.lastHead };
+    if (mark.at === this.published.at && mark.head === this.published.head) return undefined;
+    this.markFloorUs = atUs;
+    return mark;
+  }
+
+  private die(error: Error): void {
+    if (this.dead !== undefined) return;
+    this.dead = error;
+    clearTimeout(this.markTimer?.handle);
+    this.rejectAll(error);
+    this.signalEnd(error);
+  }
+
+  private rejectAll(error: Error): void {
+    for (const submission of this.queue.splice(0)) submission.reject(error);
+    this.queuedBytes = 0;
+    this.tellRoom();
+  }
+
+  private tellRoom(): void {
+    for (const resume of this.waitingForRoom.splice(0)) resume();
+  }
+}
+
+function fences(tenant: string): PendingEvent[] {
+  const data = Buffer.from('{}');
+  return Array.from({ length: PARTITIONS }, (_, partition) => ({
+    stream: clinicalStream(partition),
+    id: randomUUID(),
+    type: EVENT_TYPES.fence,
+    envelope: {
+      schema: 1,
+      tenant,
+      source: 'hub',
+      sourceVersion: 1,
+      validation: { state: 'valid' },
+      decoder: 1,
+      bodyHash: bodyHash(data),
+    },
+    data,
+  }));
+}
