@@ -141,7 +141,7 @@ function oneName(value: unknown): JsonObject | undefined {
 
 function dateOf(value: unknown, context: MappingContext): Json | undefined {
   const parsed = typeof value === 'string' ? parseIsoTime(value, context) : undefined;
-  return parsed === undefined ? undefined : parsed.text.length <= 10 ? fhirDate(parsed) : timeValue(parsed);
+  return parsed && fhirDate(parsed);
 }
 
 function deceasedOf(value: unknown, context: MappingContext): Json | undefined {

@@ -75,8 +75,7 @@ export function knowsAdt(trigger: string): boolean {
   return Object.hasOwn(TRIGGERS, trigger) || Object.hasOwn(MERGE_TITLES, trigger);
 }
 
-export function readAdt(reading: Reading): void {
-  const trigger = reading.message.triggerEvent.toUpperCase();
+export function readAdt(reading: Reading, trigger: string): void {
   const rule: Trigger = TRIGGERS[trigger] ?? { visit: 'none' };
   for (const group of personGroups(reading)) readPerson(group, trigger, rule, reading);
 }

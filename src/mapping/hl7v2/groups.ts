@@ -12,8 +12,8 @@ export interface PersonGroup {
 }
 
 /**
- * Each PID begins a person; what follows up to the next PID is about them. The first hangs on the message's source record,
- * the others on `records['PID[2]']`, `records['PID[3]']`, …: what was said about one person never lands on another.
+ * Each PID begins a person; what follows up to the next PID is about them. Each hangs on
+ * `records['PID[n]']`, the first, where that is absent, on the message's source record: what was said about one person never lands on another.
  */
 export function personGroups(reading: Reading): PersonGroup[] {
   const { segments } = reading.message;
@@ -24,12 +24,16 @@ export function personGroups(reading: Reading): PersonGroup[] {
       groups.push({
         ordinal,
         pid: segment,
-        sourceRecordId: ordinal === 1 ? reading.context.sourceRecordId : reading.context.records[`PID[${ordinal}]`],
+        sourceRecordId: sourceRecordOf(ordinal, reading),
         segments: [segment],
       });
     } else groups.at(-1)?.segments.push(segment);
   }
   return groups;
+}
+
+function sourceRecordOf(ordinal: number, { context }: Reading): string | undefined {
+  return context.records[`PID[${ordinal}]`] ?? (ordinal === 1 ? context.sourceRecordId : undefined);
 }
 
 /** First segment of that name in a group. */

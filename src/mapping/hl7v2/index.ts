@@ -24,11 +24,17 @@ export function mapHl7(message: Hl7Message, context: MappingContext): Mapped {
   };
 }
 
+/** MSH-9.2, else EVN-1: messages before v2.3.1 say it only there. */
+export function triggerOf(message: Hl7Message): string {
+  const stated = message.triggerEvent === '' ? (message.segment('EVN')?.text(1) ?? '') : message.triggerEvent;
+  return stated.toUpperCase();
+}
+
 function readerOf(message: Hl7Message): ((reading: Reading) => void) | undefined {
-  const trigger = message.triggerEvent.toUpperCase();
+  const trigger = triggerOf(message);
   switch (message.messageCode.toUpperCase()) {
     case 'ADT':
-      return knowsAdt(trigger) ? readAdt : undefined;
+      return knowsAdt(trigger) ? (reading) => readAdt(reading, trigger) : undefined;
     case 'ORU':
       return trigger === 'R01' || trigger === '' ? readOru : undefined;
     case 'VXU':

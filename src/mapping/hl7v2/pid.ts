@@ -1,7 +1,7 @@
 /** PID and PD1 → Patient: one slot per field of the message (v2-to-FHIR maps PID[Patient], PD1[Patient]). */
 import type { Hl7Segment } from '../../inbound/hl7/message.js';
 import type { Json } from '../fact.js';
-import { fhirDate, fhirDateTime, timeValue, type JsonObject } from '../fhir-time.js';
+import { fhirDate, timeValue, type JsonObject } from '../fhir-time.js';
 import {
   codeableConcept,
   cx,
@@ -46,7 +46,7 @@ export function readPid(pid: Hl7Segment, slots: Slots, reading: Reading): void {
   slots.field(pid, 4, 'identifier:alternate', identifiers);
   slots.field(pid, 5, 'name', (segment, field) => list(segment, field, xpn));
   slots.field(pid, 6, 'mothersMaidenName', (segment, field) => xpn(segment, field)?.['family']);
-  slots.field(pid, 7, 'birthDate', (segment, field) => birthDate(segment, field, reading));
+  slots.field(pid, 7, 'birthDate', (segment, field) => birthDate(segment, field, slots, reading));
   slots.field(pid, 8, 'gender', (segment, field) => mappedCode(GENDER, segment.text(field)));
   slots.field(pid, 9, 'name:alias', (segment, field) => list(segment, field, xpn));
   slots.field(pid, 10, 'race', concepts(`${TABLE}0005`));
@@ -85,13 +85,15 @@ export function readPd1(pd1: Hl7Segment, slots: Slots, reading: Reading): void {
   slots.field(pd1, 4, 'generalPractitioner', (segment, field) => list(segment, field, xcn));
 }
 
-/** PID-7: a `date` in FHIR; a time of birth stays beside it (extension patient-birthTime). */
-function birthDate(segment: Hl7Segment, field: number, reading: Reading): Json | undefined {
+/**
+ * PID-7: a `date` in FHIR. A time of birth is a slot of its own (extension patient-birthTime), which shows only beside the date it
+ * belongs to: a later message with the date alone neither repeats nor denies it.
+ */
+function birthDate(segment: Hl7Segment, field: number, slots: Slots, reading: Reading): Json | undefined {
   const time = reading.time(segment, field);
   if (time === undefined) return undefined;
-  const date = fhirDate(time);
-  if (time.precision === 'year' || time.precision === 'month' || time.precision === 'day') return date;
-  return { dateTime: fhirDateTime(time), text: time.text };
+  if (time.text.includes('T')) slots.assert['birthTime'] = timeValue(time);
+  return fhirDate(time);
 }
 
 function concepts(system: string): (segment: Hl7Segment, field: number) => Json | undefined {
