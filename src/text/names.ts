@@ -71,7 +71,7 @@ export function nameTokens(text: string): string[] {
 
 /**
  * A token and each of it with one character left out, without repeats. Two tokens share a key whenever they are one edit apart
- * (insertion, deletion, substitution, swap of neighbours); what shares one may be two edits apart: ask {@link withinOneEdit}.
+ * (insertion, deletion, substitution, swap of neighbours; not two single letters); what shares one may be two edits apart: ask {@link withinOneEdit}.
  * Characters are code points.
  */
 export function deletionKeys(token: string): string[] {

@@ -1,0 +1,314 @@
+/** Says whom a message is about: one patient per person, whatever the number of senders, processes and crashes. docs/architecture.md, "Identity". */
+import { randomUUID } from 'node:crypto';
+import type pg from 'pg';
+import { decide, reviewIdOf } from './decide.js';
+import type { KeyedInput } from './decide.js';
+import { personKeys } from './person-keys.js';
+import type { IdentityHashes, KeyHash, PersonKeys } from './person-keys.js';
+import { beginBatch, find, loadPatients, write } from './store.js';
+import type { WantedPatients } from './store.js';
+import type { IdentityDecision, IdentityInput, PersonEvidence } from './types.js';
+import { WorkingSet } from './working-set.js';
+
+export interface IdentityOptions {
+  readonly pool: pg.Pool;
+  readonly hashes: IdentityHashes;
+  /** The user's rule to the letter: name + birth date decides alone, nothing is held. */
+  readonly strict?: boolean;
+  /**
+   * Commit claims without waiting for the disk. Only where the log's own synchronous commit follows on the same PostgreSQL server
+   * (see `beginBatch`).
+   */
+  readonly relaxedCommit?: boolean;
+  /** Records remembered between batches; 0 remembers none. */
+  readonly cacheSize?: number;
+  /** Today in UTC, `YYYY-MM-DD`: a birth date in the future gives no key. */
+  readonly today?: () => string;
+}
+
+/** Thrown when claims are lost again and again to another process, which the lock rules out unless that process ignores it. */
+export class IdentityContentionError extends Error {
+  readonly code = 'IDENTITY_CONTENTION';
+  constructor() {
+    super('the claims of a batch were taken by another process again and again');
+  }
+}
+
+const DEFAULT_CACHE_SIZE = 20_000;
+const MOST_ATTEMPTS = 20;
+
+/** A record whose link and claims are known to stand in the log. */
+interface Remembered {
+  readonly id: string;
+  readonly patientId: string;
+  /** What its last message said of the person; the same again needs no look at the database. */
+  readonly said: string;
+}
+
+interface Memorable {
+  readonly key: KeyHash;
+  readonly entry: Remembered;
+  readonly epoch: number;
+}
+
+/**
+ * Decides batches in order of arrival, each in one transaction of at most five round trips. Append the events of a batch in the order of
+ * its decisions, batches in the order of resolving, and call {@link announced} once they are in the log.
+ *
+ * Memory: what is remembered of a record (its patient) changes by a merge only, and only this object or another resolver makes one. Every
+ * batch takes the lock that all resolvers share and sees who changed the tables last; unless that was this object, all is forgotten. So
+ * the memory is right with any number of resolvers, and a fenced writer that wakes up late can mislead nobody.
+ */
+export class IdentityResolver {
+  private readonly id = randomUUID();
+  private readonly remembered = new Map<KeyHash, Remembered>();
+  private readonly memorable = new WeakMap<IdentityDecision, Memorable>();
+  /** Raised whenever a record may have moved: what was decided before is not remembered any more. */
+  private epoch = 0;
+  private pendingLinks = new Map<string, string>();
+  private pendingReviews = new Set<string>();
+  private queue: Promise<unknown> = Promise.resolve();
+
+  private constructor(private readonly options: IdentityOptions) {}
+
+  static open(options: IdentityOptions): IdentityResolver {
+    return new IdentityResolver(options);
+  }
+
+  /**
+   * Decides a batch. Calls run one after another, in the order they were made.
+   * @throws errors of PostgreSQL (nothing was decided: try again), IdentityContentionError
+   */
+  resolve(batch: readonly IdentityInput[]): Promise<IdentityDecision[]> {
+    const result = this.queue.then(() => this.resolveNext(batch));
+    this.queue = result.catch(() => undefined);
+    return result;
+  }
+
+  /**
+   * The events with these decisions are in the log: their links and reviews need no repeating. Kept in memory and written with a later
+   * batch; a crash before that only repeats links, and a repeated link to the same patient is the same link.
+   */
+  announced(decisions: readonly IdentityDecision[]): void {
+    for (const decision of decisions) {
+      for (const link of decision.links) this.pendingLinks.set(link.sourceRecordId, link.patientId);
+      for (const review of decision.reviews) this.pendingReviews.add(review.reviewId);
+      const memorable = this.memorable.get(decision);
+      if (memorable !== undefined && memorable.epoch === this.epoch) this.remember(memorable.key, memorable.entry);
+    }
+  }
+
+  /** Writes outstanding announcements. */
+  async flush(): Promise<void> {
+    const result = this.queue.then(() => this.transact((client) => this.writeBatch(client, new WorkingSet())));
+    this.queue = result.catch(() => undefined);
+    await result;
+  }
+
+  private async resolveNext(batch: readonly IdentityInput[]): Promise<IdentityDecision[]> {
+    if (batch.length === 0) return [];
+    const today = this.options.today?.() ?? new Date().toISOString().slice(0, 10);
+    const keyed = batch.map((input): KeyedInput => {
+      const keysFor = (person: PersonEvidence): PersonKeys => {
+        const keys = personKeys(this.options.hashes, person, input, today);
+        return this.options.strict === true ? { ...keys, variants: [] } : keys;
+      };
+      return { input, persons: input.persons.map(keysFor), prior: (input.merge?.prior ?? []).map(keysFor) };
+    });
+    for (let attempt = 0; attempt < MOST_ATTEMPTS; attempt += 1) {
+      const decisions = await this.transact((client) => this.decideBatch(client, keyed));
+      if (decisions !== undefined) return decisions;
+    }
+    throw new IdentityContentionError();
+  }
+
+  /** Runs one batch; undefined from `work` rolls back. */
+  private async transact<T>(work: (client: pg.PoolClient) => Promise<T | undefined>): Promise<T | undefined> {
+    const client = await this.options.pool.connect();
+    let broken: Error | undefined;
+    try {
+      const last = await beginBatch(client, this.options.relaxedCommit === true);
+      if (last !== this.id) this.forget();
+      const result = await work(client);
+      await client.query(result === undefined ? 'rollback' : 'commit');
+      return result;
+    } catch (error) {
+      // The outcome of a failed commit is unknown, so the connection and the memory go.
+      broken = error as Error;
+      this.forget();
+      throw error;
+    } finally {
+      client.release(broken);
+    }
+  }
+
+  private async decideBatch(
+    client: pg.PoolClient,
+    keyed: readonly KeyedInput[],
+  ): Promise<IdentityDecision[] | undefined> {
+    const set = new WorkingSet();
+    await this.load(client, set, keyed);
+    const decisions = keyed.map((message) =>
+      decide(set, message, { hashes: this.options.hashes, strict: this.options.strict === true }),
+    );
+    if (!(await this.writeBatch(client, set))) return undefined;
+    if (set.newMoves.length > 0) {
+      this.epoch += 1;
+      for (const { record } of set.newMoves) this.remembered.delete(record.key);
+    }
+    keyed.forEach((message, index) => this.noteMemorable(set, message, decisions[index] as IdentityDecision));
+    return decisions;
+  }
+
+  private async load(client: pg.PoolClient, set: WorkingSet, keyed: readonly KeyedInput[]): Promise<void> {
+    const keys = new Set<KeyHash>();
+    const named = new Set<KeyHash>();
+    const reviews = new Set<string>();
+    for (const { input, persons, prior } of keyed) {
+      const [first] = persons;
+      if (input.merge?.kind === 'change' && first !== undefined)
+        reviews.add(reviewIdOf(this.options.hashes, first.record));
+      for (const person of [...persons, ...prior]) {
+        const remembered = this.recall(person);
+        if (remembered !== undefined) {
+          set.add({
+            key: person.record,
+            id: remembered.id,
+            patientId: remembered.patientId,
+            loadedPatientId: remembered.patientId,
+            reason: 'first',
+            announced: true,
+            isNew: false,
+            moved: false,
+          });
+          set.settled.add(person);
+          continue;
+        }
+        keys.add(person.record);
+        for (const key of person.identifiers) keys.add(key);
+        if (person.person !== undefined) named.add(person.person);
+        for (const key of person.variants) named.add(key);
+      }
+    }
+    const announced = { links: this.pendingLinks, reviews: this.pendingReviews };
+    if (keys.size > 0 || reviews.size > 0) await find(client, set, { keys, personKeys: named, reviews }, announced);
+    const wanted = patientsToLoad(set, keyed, this.options.strict === true);
+    if (wanted.members.size > 0 || wanted.evidence.size > 0) await loadPatients(client, set, wanted, announced);
+  }
+
+  private async writeBatch(client: pg.PoolClient, set: WorkingSet): Promise<true | undefined> {
+    const changes = set.newRecords.length + set.newEvidence.length + set.newIdentifiers.length + set.newMoves.length;
+    const claims = [...set.personKeys.values()].some((claim) => claim.isNew || claim.changed);
+    const reviews = [...set.reviews.values()].some((review) => review.isNew);
+    if (changes === 0 && !claims && !reviews && this.pendingLinks.size === 0 && this.pendingReviews.size === 0)
+      return true;
+    const announcements = { links: this.pendingLinks, reviews: this.pendingReviews };
+    if (!(await write(client, set, announcements, this.id))) return undefined;
+    // Announcements that get lost with a commit that fails only lead to links being repeated.
+    this.pendingLinks = new Map();
+    this.pendingReviews = new Set();
+    return true;
+  }
+
+  /** The usual message, of one person known by an identifier and without anything to tell, is remembered once it is in the log. */
+  private noteMemorable(set: WorkingSet, message: KeyedInput, decision: IdentityDecision): void {
+    const [person, ...others] = message.persons;
+    if (person === undefined || others.length > 0 || message.input.merge !== undefined || decision.flags.length > 0)
+      return;
+    if (person.basis !== 'identifier' && person.basis !== 'sender-id') return;
+    const record = set.byKey.get(person.record);
+    if (record === undefined || set.settled.has(person)) return;
+    const entry = { id: record.id, patientId: record.patientId, said: saidOf(person) };
+    this.memorable.set(decision, { key: person.record, entry, epoch: this.epoch });
+  }
+
+  private recall(person: PersonKeys): Remembered | undefined {
+    const entry = this.remembered.get(person.record);
+    if (entry === undefined || entry.said !== saidOf(person)) return undefined;
+    // Least recently used first: a Map keeps the order of insertion.
+    this.remembered.delete(person.record);
+    this.remembered.set(person.record, entry);
+    return entry;
+  }
+
+  private remember(key: KeyHash, entry: Remembered): void {
+    const size = this.options.cacheSize ?? DEFAULT_CACHE_SIZE;
+    if (size === 0) return;
+    this.remembered.delete(key);
+    this.remembered.set(key, entry);
+    if (this.remembered.size <= size) return;
+    const oldest = this.remembered.keys().next();
+    if (oldest.done !== true) this.remembered.delete(oldest.value);
+  }
+
+  private forget(): void {
+    this.remembered.clear();
+    this.epoch += 1;
+  }
+}
+
+function saidOf(person: PersonKeys): string {
+  return [
+    person.person ?? '',
+    ...person.identifiers,
+    ...person.variants,
+    ...person.evidence.map((one) => one.value),
+  ].join();
+}
+
+/**
+ * What a batch needs of patients: all records of everybody whom a merge can touch, and the evidence of those that a new record could join by
+ * name. A message may be decided by what one before it claimed, so everything that shares a key with such a message counts too.
+ */
+function patientsToLoad(set: WorkingSet, keyed: readonly KeyedInput[], strict: boolean): WantedPatients {
+  const merging = keyed.filter(({ input }) => input.merge !== undefined);
+  const joining = strict
+    ? []
+    : keyed.filter(({ persons }) =>
+        persons.some((person) => person.person !== undefined && !set.byKey.has(person.record)),
+      );
+  const members = patientsNear(set, keyed, merging);
+  const evidence = patientsNear(set, keyed, joining);
+  const scopes = new Set<KeyHash>();
+  if (!strict) {
+    for (const { persons } of keyed)
+      for (const person of persons) for (const { scope } of person.evidence) scopes.add(scope);
+  }
+  return { members, moves: merging.some(({ input }) => input.merge?.kind === 'unmerge'), evidence, scopes };
+}
+
+/** Patients known under any key of these messages, and of those that share a key with them, and so on. */
+function patientsNear(set: WorkingSet, keyed: readonly KeyedInput[], start: readonly KeyedInput[]): Set<string> {
+  const patientIds = new Set<string>();
+  if (start.length === 0) return patientIds;
+  const byKey = new Map<KeyHash, KeyedInput[]>();
+  for (const message of keyed) {
+    for (const key of keysOf(message)) {
+      const sharing = byKey.get(key);
+      if (sharing === undefined) byKey.set(key, [message]);
+      else sharing.push(message);
+    }
+  }
+  const reached = new Set(start);
+  const visited = new Set<KeyHash>();
+  for (const message of reached) {
+    for (const key of keysOf(message)) {
+      if (visited.has(key)) continue;
+      visited.add(key);
+      for (const record of [set.byKey.get(key), set.identifiers.get(key), set.personKeys.get(key)?.record]) {
+        if (record !== undefined) patientIds.add(record.patientId);
+      }
+      for (const other of byKey.get(key) ?? []) reached.add(other);
+    }
+  }
+  return patientIds;
+}
+
+function* keysOf({ persons, prior }: KeyedInput): Iterable<KeyHash> {
+  for (const person of [...persons, ...prior]) {
+    yield person.record;
+    yield* person.identifiers;
+    if (person.person !== undefined) yield person.person;
+    yield* person.variants;
+  }
+}
