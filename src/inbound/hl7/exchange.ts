@@ -28,8 +28,14 @@ export const LOG_UNAVAILABLE = 'LOG_UNAVAILABLE';
 /**
  * Hands a frame to the intake. A batch (FHS, BHS) becomes one message each; a frame that the transport found broken stays
  * one, as it is. `intake.receive` is called in the order of the messages. Never rejects: a failure of the intake is an answer too.
+ * @param handedOver called once the intake has been given the last message, for one message before this function returns:
+ *   only then may the next frame of the same sender follow, or it would overtake
  */
-export async function exchangeHl7(intake: Intake, frame: ReceivedMessage): Promise<Hl7Exchange> {
+export async function exchangeHl7(
+  intake: Intake,
+  frame: ReceivedMessage,
+  handedOver: () => void = () => undefined,
+): Promise<Hl7Exchange> {
   const charset = frame.charset ?? frame.source.charset;
   const split = frame.fault === undefined ? splitMessages(frame.bytes, { charset }) : undefined;
   const isBatch =
@@ -40,7 +46,9 @@ export async function exchangeHl7(intake: Intake, frame: ReceivedMessage): Promi
         ? { ...frame, fault: { code: 'EMPTY_FRAME', byteOffset: 0 } }
         : frame;
     const request = frame.bytes.length === 0 ? undefined : readHl7(frame.bytes, { charset });
-    const [outcome, failure] = await receive(intake, message);
+    const received = receive(intake, message);
+    handedOver();
+    const [outcome, failure] = await received;
     const answer = answerOf(outcome);
     const silent = frame.source.honourNever && !answerWanted(request, answer.code);
     return {
@@ -58,7 +66,9 @@ export async function exchangeHl7(intake: Intake, frame: ReceivedMessage): Promi
     while (next < split.messages.length) {
       const index = next;
       next += 1;
-      const [outcome, failure] = await receive(intake, { ...frame, bytes: split.messages[index]!.bytes });
+      const received = receive(intake, { ...frame, bytes: split.messages[index]!.bytes });
+      if (next === split.messages.length) handedOver();
+      const [outcome, failure] = await received;
       outcomes[index] = outcome;
       if (outcome === undefined) failures.push(failure);
     }
