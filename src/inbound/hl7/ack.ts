@@ -3,7 +3,7 @@
  * so a replay gets the answer of the original. Nothing of the message is repeated but its header's addresses, ids and the
  * control id; the trigger only where it looks like one.
  */
-import { createHash } from 'node:crypto';
+import { hash } from 'node:crypto';
 import type { BatchEnvelope } from './batch.js';
 import { charsetNamed, UTF_8 } from './charset.js';
 import { escapeText } from './escapes.js';
@@ -227,7 +227,7 @@ function join(fields: readonly string[], separators: Hl7Separators): string {
 
 /** 20 characters, the most that MSH-10 holds before v2.7. */
 function controlId(purpose: string, messageId: string): string {
-  return createHash('sha256').update(`${purpose}:${messageId}`).digest('hex').slice(0, 20).toUpperCase();
+  return hash('sha256', `${purpose}:${messageId}`, 'hex').slice(0, 20).toUpperCase();
 }
 
 /** `2026-03-01T10:15:30.123456Z` as `20260301101530.1234+0000`: four digits are the most that DTM holds (HL7 v2.9 §2.A.22). */

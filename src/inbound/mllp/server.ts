@@ -194,6 +194,8 @@ class Connection {
   private ended = false;
   private stopped = false;
   private closing = false;
+  private stalling = false;
+  private corked = false;
   private graceTimer: NodeJS.Timeout | undefined;
   private lingerTimer: NodeJS.Timeout | undefined;
   private readonly advanceAgain = (): void => this.advance();
@@ -264,7 +266,10 @@ class Connection {
     if (this.stopped || this.backlog.length > 0 || this.handingOver || this.answersUnread || full) this.socket.pause();
     else if (this.socket.isPaused()) this.socket.resume();
     const stalling = this.framing.isOpen || this.answersUnread;
-    this.socket.setTimeout(stalling ? this.settings.stalledTimeoutMs : this.settings.idleTimeoutMs);
+    if (stalling !== this.stalling) {
+      this.stalling = stalling;
+      this.socket.setTimeout(stalling ? this.settings.stalledTimeoutMs : this.settings.idleTimeoutMs);
+    }
     if ((this.ended || this.stopped) && this.backlog.length === 0 && this.framesInFlight === 0) this.close();
   }
 
@@ -292,7 +297,7 @@ class Connection {
     this.answers = this.answers.then(async () => {
       const content = await answer;
       if (content !== undefined && frame.answered && this.socket.writable) {
-        this.socket.write(frameOf(content));
+        this.write(frameOf(content));
         this.counters.answers += 1;
       }
       this.framesInFlight -= 1;
@@ -300,6 +305,20 @@ class Connection {
       this.budget.giveBack(bytes);
       this.advance();
     });
+  }
+
+  /** Answers that become ready together leave in one packet: one system call for a whole append round. */
+  private write(frame: Buffer): void {
+    if (!this.corked) {
+      this.corked = true;
+      this.socket.cork();
+      setImmediate(() => {
+        this.corked = false;
+        this.socket.uncork();
+        this.advance();
+      });
+    }
+    this.socket.write(frame);
   }
 
   private async exchange(frame: MllpFrame): Promise<Buffer | undefined> {
