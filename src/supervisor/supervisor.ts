@@ -50,9 +50,9 @@ export interface RunningHub {
 }
 
 /** A stop takes at most 10 s: these are the shares of its steps. */
-const INGEST_STOP_MS = 3_500;
-const OTHERS_STOP_MS = 2_500;
-const POSTGRES_STOP_MS = 3_000;
+const INGEST_STOP_MS = 4_500;
+const OTHERS_STOP_MS = 2_000;
+const POSTGRES_STOP_MS = 2_500;
 /** A role that cannot start this often in a row, before the hub was ever ready, will not. */
 const FAILED_STARTS = 5;
 const READY_TIMEOUT_MS = 120_000;
