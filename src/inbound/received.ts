@@ -11,6 +11,10 @@ export interface ReceivedMessage {
   /** Charset from the transport (Content-Type), where it stated one. */
   readonly charset?: string;
   readonly correlationId?: string;
+  /** How the bytes are to be read; without it the content type decides, and JSON is a clinical event. */
+  readonly reader?: 'hl7v2' | 'fhir' | 'event' | 'other';
+  /** The sender's own id of whom it is about, stated beside the bytes (`X-Anamnesis-Patient`); for content that nothing is read from. */
+  readonly patientId?: string;
   /** FHIR: how it came: the interaction and the type and id of the URL. */
   readonly fhir?: { readonly interaction: 'batch' | 'create' | 'update'; readonly type?: string; readonly id?: string };
   /** A fault that the transport found already (an oversize or broken frame): kept and parked. */
@@ -29,8 +33,26 @@ export interface IntakeOutcome {
   readonly patientId?: string;
   /** For parked: the documented code, path and byte offset. */
   readonly problem?: { readonly code: string; readonly path?: string; readonly byteOffset?: number };
+  /** FHIR: what became of the resource, or of each entry of the bundle, in order. */
+  readonly fhir?: FhirOutcome;
   /** Which answer the sender gets: AA, AE (can be sent again corrected), AR (not a message of ours). The original's for a duplicate. */
   readonly answer: 'AA' | 'AE' | 'AR';
+}
+
+export interface FhirOutcome {
+  /** `type` of a bundle; absent for a single resource. */
+  readonly bundleType?: string;
+  readonly entries: readonly FhirEntryOutcome[];
+}
+
+export interface FhirEntryOutcome {
+  /** '' where the entry holds no resource. */
+  readonly resourceType: string;
+  /** `request.method` of the entry, where it is an HTTP verb. */
+  readonly method?: string;
+  /** Whom the entry is about; absent where about nobody or several. */
+  readonly patientId?: string;
+  readonly sourceRecordId?: string;
 }
 
 export interface Intake {

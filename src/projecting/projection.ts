@@ -33,6 +33,11 @@ export interface SealedHeader {
   };
   /** On a part of a bundle: [start, end) byte ranges of its entries in the bundle; on the container: the bytes it holds itself. */
   readonly ranges?: readonly (readonly [number, number])[];
+  /** Keyed hash that duplicates are known by (UUID), and the answer that was given: what `inbound.message` is completed from after a crash. */
+  readonly duplicateKey?: string;
+  readonly answer?: 'AA' | 'AE' | 'AR';
+  /** FHIR: source record and patient of each person, in the order of `subjectsOf`. */
+  readonly people?: readonly (readonly [sourceRecordId: string, patientId: string])[];
   /** On a container: length of the whole bundle in bytes. */
   readonly totalLength?: number;
   /** Assigning authority of identifiers that state none, as the source was configured then. Without it: the source's id. */
