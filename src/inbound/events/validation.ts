@@ -143,7 +143,7 @@ class EventInput {
   @IsRfc3339() ts?: unknown;
   @IsOptional() @IsString() @IsNotEmpty() @MaxLength(MAX_ID_LENGTH) patientId?: unknown;
   @IsOptional() @IsObject() @ValidateNested() patient?: unknown;
-  @IsOptional() @IsObject() data?: unknown;
+  @IsObject() data?: unknown;
 }
 
 type JsonObject = { readonly [name: string]: Json };
@@ -227,7 +227,7 @@ export function readClinicalEvent(bytes: Buffer): ReadEvent {
     const readable = typeof eventId === 'string' && eventId !== '' && eventId.length <= MAX_ID_LENGTH;
     return { state: 'invalid', problems: [first, ...others], ...(readable ? { eventId } : {}) };
   }
-  return { state: 'valid', event: { ...value, data: value['data'] ?? {} } as unknown as ClinicalEvent };
+  return { state: 'valid', event: value as unknown as ClinicalEvent };
 }
 
 function problemsOf(value: JsonObject, bytes: Buffer): EventProblem[] {

@@ -1,0 +1,162 @@
+/**
+ * Recognises a message that was sent before (DESIGN §3, "Duplicates"). The table `inbound.message` holds what is in the log and nothing
+ * else: a row is written after the append, so a row is proof that the original is readable, and a crash between the two is made
+ * good from the log's tail (src/inbound/recovery.ts).
+ */
+import type pg from 'pg';
+import { copyRows, type CopyType } from '../database/binary-copy.js';
+import { inTransaction } from '../database/database.js';
+import type { Position } from '../log/event-log.js';
+import type { KeyedHashes } from '../sealing/hashes.js';
+
+/** What names a message for its sender. */
+export interface SenderKey {
+  readonly sourceId: string;
+  readonly kind: 'hl7v2' | 'fhir' | 'event' | 'other';
+  /** MSH-3 and MSH-4 as sent; '' for other kinds. */
+  readonly application?: string;
+  readonly facility?: string;
+  /** MSH-10, or `eventId`. */
+  readonly controlId: string;
+}
+
+/** Key of duplicates, a UUID: keyed hash of (source, MSH-3, MSH-4, control id). */
+export function duplicateKey(hashes: Pick<KeyedHashes, 'uuid'>, key: SenderKey): string {
+  return hashes.uuid('duplicate', key.sourceId, key.kind, key.application ?? '', key.facility ?? '', key.controlId);
+}
+
+/** The same for a message without control id: keyed hash of (source, bytes), and of what it was asked to be. */
+export function duplicateKeyOfBytes(
+  hashes: Pick<KeyedHashes, 'uuid'>,
+  key: { readonly sourceId: string; readonly kind: string; readonly scope: string; readonly bytes: Buffer },
+): string {
+  return hashes.uuid('duplicate-bytes', key.sourceId, key.kind, key.scope, key.bytes);
+}
+
+/** [source record id, patient id] of one person. */
+export type PersonIds = readonly [sourceRecordId: string, patientId: string];
+
+/** A message in the log, as the intake answered it. */
+export interface StoredMessage {
+  readonly eventId: string;
+  readonly duplicateKey: string;
+  readonly position: Position;
+  readonly recordedAt: string;
+  /** `part` is a share of a bundle, never a message of its own. */
+  readonly status: 'accepted' | 'conflict' | 'parked' | 'part';
+  readonly answer: 'AA' | 'AE' | 'AR';
+  readonly patientId?: string;
+  readonly duplicateOf?: string;
+  readonly problem?: { readonly code: string; readonly path?: string; readonly byteOffset?: number };
+  readonly people?: readonly PersonIds[];
+  /** Its body was erased: the same bytes are a new message. */
+  readonly erased?: boolean;
+}
+
+interface Row {
+  event_id: string;
+  duplicate_key: string;
+  position: bigint;
+  recorded_at: string;
+  status: StoredMessage['status'];
+  answer: StoredMessage['answer'];
+  patient_id: string | null;
+  duplicate_of: string | null;
+  problem: StoredMessage['problem'] | null;
+  people: PersonIds[] | null;
+  erased: boolean;
+}
+
+const COLUMNS = [
+  'event_id',
+  'duplicate_key',
+  'position',
+  'recorded_at',
+  'status',
+  'answer',
+  'patient_id',
+  'duplicate_of',
+  'problem',
+  'people',
+];
+const TYPES: readonly CopyType[] = ['uuid', 'uuid', 'int8', 'timestamptz', 'text', 'text', 'uuid', 'uuid', 'jsonb', 'jsonb'];
+
+/** The table `inbound.message`. One process writes it. */
+export class MessageRegister {
+  /** @param pool sessions with relaxed commit: everything here can be made again from the log */
+  constructor(private readonly pool: pg.Pool) {}
+
+  /** Messages by duplicate key, earliest first. */
+  async lookup(keys: readonly string[]): Promise<Map<string, StoredMessage[]>> {
+    const found = new Map<string, StoredMessage[]>();
+    if (keys.length === 0) return found;
+    const { rows } = await this.pool.query<Row>(
+      `select event_id, duplicate_key, position, recorded_at, status, answer, patient_id, duplicate_of, problem, people, erased
+       from inbound.message where duplicate_key = any ($1::uuid[]) order by position`,
+      [keys],
+    );
+    for (const row of rows) {
+      const message = storedOf(row);
+      const known = found.get(row.duplicate_key);
+      if (known === undefined) found.set(row.duplicate_key, [message]);
+      else known.push(message);
+    }
+    return found;
+  }
+
+  /** Adds messages that the log holds now, and moves the progress mark, in one transaction. */
+  async record(messages: readonly StoredMessage[], progress: Position): Promise<void> {
+    await inTransaction(this.pool, async (client) => {
+      await copyRows(client, 'inbound.message', COLUMNS, TYPES, messages.map(rowOf));
+      await client.query('update inbound.progress set position = greatest(position, $1)', [progress]);
+    });
+  }
+
+  /** As {@link record}, for messages of which some may be there already. @returns how many were missing */
+  async complete(messages: readonly StoredMessage[], progress: Position): Promise<number> {
+    const { rows } = await this.pool.query<{ event_id: string }>('select event_id from inbound.message where event_id = any ($1::uuid[])', [
+      messages.map((message) => message.eventId),
+    ]);
+    const known = new Set(rows.map((row) => row.event_id));
+    const missing = messages.filter((message) => !known.has(message.eventId));
+    await this.record(missing, progress);
+    return missing.length;
+  }
+
+  /** Up to this position every message of the log stands in the table. */
+  async progress(): Promise<Position> {
+    const { rows } = await this.pool.query<{ position: bigint }>('select position from inbound.progress');
+    return rows[0]?.position ?? 0n;
+  }
+}
+
+function storedOf(row: Row): StoredMessage {
+  return {
+    eventId: row.event_id,
+    duplicateKey: row.duplicate_key,
+    position: row.position,
+    recordedAt: row.recorded_at,
+    status: row.status,
+    answer: row.answer,
+    ...(row.patient_id === null ? {} : { patientId: row.patient_id }),
+    ...(row.duplicate_of === null ? {} : { duplicateOf: row.duplicate_of }),
+    ...(row.problem === null ? {} : { problem: row.problem }),
+    ...(row.people === null ? {} : { people: row.people }),
+    erased: row.erased,
+  };
+}
+
+function rowOf(message: StoredMessage): unknown[] {
+  return [
+    message.eventId,
+    message.duplicateKey,
+    message.position,
+    message.recordedAt,
+    message.status,
+    message.answer,
+    message.patientId,
+    message.duplicateOf,
+    message.problem,
+    message.people,
+  ];
+}

@@ -1,0 +1,66 @@
+import { Controller, Inject, Param, Post, Put, Req, Res } from '@nestjs/common';
+import { CommandBus } from '@nestjs/cqrs';
+import type { Request, Response } from 'express';
+import { intakeOver } from '../accept-message.js';
+import { FHIR_CONTENT_TYPE, isFhirR4Type, mediaType } from '../message-types.js';
+import type { ReceivedMessage } from '../received.js';
+import { readBody } from './body.js';
+import { fhirAnswer, problemOutcome } from './fhir-answer.js';
+import { HttpProblem, PROBLEMS, problemOf } from './problem.js';
+import { HTTP_INBOUND, receivedFrom, sourceOf, type HttpInbound } from './request-source.js';
+
+type Interaction = NonNullable<ReceivedMessage['fhir']>;
+
+/** FHIR R4 §2.20.0.1: the form of an id. */
+const FHIR_ID = /^[A-Za-z0-9\-.]{1,64}$/;
+
+/** FHIR R4 in: bundles and resources. Reading FHIR is the query role's. */
+@Controller('fhir')
+export class FhirController {
+  constructor(
+    @Inject(CommandBus) private readonly bus: CommandBus,
+    @Inject(HTTP_INBOUND) private readonly inbound: HttpInbound,
+  ) {}
+
+  @Post()
+  bundle(@Req() request: Request, @Res() response: Response): Promise<void> {
+    return this.receive(request, response, { interaction: 'batch' });
+  }
+
+  @Post(':type')
+  create(@Req() request: Request, @Res() response: Response, @Param('type') type: string): Promise<void> {
+    return this.receive(request, response, { interaction: 'create', type });
+  }
+
+  @Put(':type/:id')
+  update(
+    @Req() request: Request,
+    @Res() response: Response,
+    @Param('type') type: string,
+    @Param('id') id: string,
+  ): Promise<void> {
+    return this.receive(request, response, { interaction: 'update', type, id });
+  }
+
+  private async receive(request: Request, response: Response, fhir: Interaction): Promise<void> {
+    try {
+      if (fhir.type !== undefined && !isFhirR4Type(fhir.type)) throw new HttpProblem(PROBLEMS.notFound);
+      if (fhir.id !== undefined && !FHIR_ID.test(fhir.id)) throw new HttpProblem(PROBLEMS.notFound);
+      const source = sourceOf(request, this.inbound.sources);
+      const bytes = await readBody(request, this.inbound.bodyBytes);
+      const stated = mediaType(request.headers['content-type']);
+      const json = stated.endsWith('json') || stated === 'application/octet-stream';
+      const outcome = await intakeOver(this.bus).receive({
+        ...receivedFrom(request, source, json ? FHIR_CONTENT_TYPE : stated, bytes),
+        reader: 'fhir',
+        fhir,
+      });
+      const answer = fhirAnswer(outcome, fhir.interaction, `${request.protocol}://${request.headers.host ?? 'localhost'}/fhir`);
+      response.status(answer.status).set(answer.headers).type(FHIR_CONTENT_TYPE).send(JSON.stringify(answer.body));
+    } catch (error) {
+      const problem = problemOf(error);
+      if (problem.retryAfterSeconds !== undefined) response.setHeader('Retry-After', String(problem.retryAfterSeconds));
+      response.status(problem.status).type(FHIR_CONTENT_TYPE).send(JSON.stringify(problemOutcome(problem)));
+    }
+  }
+}

@@ -1,0 +1,34 @@
+import { Controller, Inject, Post, Req, Res } from '@nestjs/common';
+import { CommandBus } from '@nestjs/cqrs';
+import type { Request, Response } from 'express';
+import { intakeOver } from '../accept-message.js';
+import { exchangeHl7 } from '../hl7/exchange.js';
+import { HL7_CONTENT_TYPE } from '../message-types.js';
+import { readBody } from './body.js';
+import { problemOf, sendProblem } from './problem.js';
+import { HTTP_INBOUND, receivedFrom, sourceOf, type HttpInbound } from './request-source.js';
+
+/** HL7-over-HTTP: ER7 in, the HL7 acknowledgement out; AE and AR still are HTTP 200. */
+@Controller('hl7')
+export class Hl7Controller {
+  constructor(
+    @Inject(CommandBus) private readonly bus: CommandBus,
+    @Inject(HTTP_INBOUND) private readonly inbound: HttpInbound,
+  ) {}
+
+  @Post()
+  async receive(@Req() request: Request, @Res() response: Response): Promise<void> {
+    try {
+      const source = sourceOf(request, this.inbound.sources);
+      const bytes = await readBody(request, this.inbound.bodyBytes);
+      const received = receivedFrom(request, source, HL7_CONTENT_TYPE, bytes);
+      const { answer, outcomes, failures } = await exchangeHl7(intakeOver(this.bus), { ...received, reader: 'hl7v2' });
+      // Of a batch some may be stored: then the answer says of each what became of it.
+      if (outcomes.every((outcome) => outcome === undefined)) throw failures[0];
+      if (answer === undefined) response.status(204).end();
+      else response.status(200).setHeader('Content-Type', HL7_CONTENT_TYPE).end(answer);
+    } catch (error) {
+      sendProblem(response, problemOf(error));
+    }
+  }
+}

@@ -1,0 +1,43 @@
+import { Controller, Inject, Post, Req, Res } from '@nestjs/common';
+import { CommandBus } from '@nestjs/cqrs';
+import type { Request, Response } from 'express';
+import { intakeOver } from '../accept-message.js';
+import { FHIR_CONTENT_TYPE, HL7_CONTENT_TYPE, mediaType } from '../message-types.js';
+import type { ReceivedMessage } from '../received.js';
+import { readBody } from './body.js';
+import { problemOf, sendProblem } from './problem.js';
+import { receiptOf } from './receipt.js';
+import { header, HTTP_INBOUND, receivedFrom, sourceOf, type HttpInbound } from './request-source.js';
+
+const LONGEST_PATIENT_ID = 256;
+
+/** Any content: CDA, XML, text, custom. HL7 v2 and FHIR are read as such; the rest is kept, about whom `X-Anamnesis-Patient` says. */
+@Controller('messages')
+export class MessagesController {
+  constructor(
+    @Inject(CommandBus) private readonly bus: CommandBus,
+    @Inject(HTTP_INBOUND) private readonly inbound: HttpInbound,
+  ) {}
+
+  @Post()
+  async receive(@Req() request: Request, @Res() response: Response): Promise<void> {
+    try {
+      const source = sourceOf(request, this.inbound.sources);
+      const bytes = await readBody(request, this.inbound.bodyBytes);
+      const contentType = mediaType(request.headers['content-type']);
+      const patientId = header(request, 'x-anamnesis-patient')?.slice(0, LONGEST_PATIENT_ID);
+      const readers: Readonly<Record<string, ReceivedMessage['reader']>> = {
+        [HL7_CONTENT_TYPE]: 'hl7v2',
+        [FHIR_CONTENT_TYPE]: 'fhir',
+      };
+      const outcome = await intakeOver(this.bus).receive({
+        ...receivedFrom(request, source, contentType, bytes),
+        reader: readers[contentType] ?? 'other',
+        ...(patientId === undefined ? {} : { patientId }),
+      });
+      response.status(202).json(receiptOf(outcome));
+    } catch (error) {
+      sendProblem(response, problemOf(error));
+    }
+  }
+}

@@ -1,0 +1,657 @@
+/**
+ * The one way in (docs/architecture.md §1). Messages go through in batches, and the stages work at the same time on different batches:
+ *
+ *   read and recognise duplicates → identity, keys, seal → append → remember and answer
+ *
+ * A batch is formed from whatever waits as soon as the first stage is free, so an idle hub answers one message at once and a
+ * busy one takes hundreds together. Batches stay in order through all stages, so the order of arrival is the order of the log.
+ */
+import { KeyDestroyedError, type DataKey } from '../sealing/key-store.js';
+import { bodyHash, sealBody } from '../sealing/body.js';
+import type { KeyedHashes } from '../sealing/hashes.js';
+import type { AnnouncedLink, IdentityDecision, IdentityInput } from '../identity/types.js';
+import { clinicalStream, EVENT_TYPES, partitionOf, type RecordLink, type UnstampedEnvelope, type Validation } from '../log/envelope.js';
+import { LogUnavailableError } from '../log/event-log.js';
+import type { MessageParked } from '../log/decisions.js';
+import type { PendingEvent, RecordedResult } from '../log/writer.js';
+import type { SealedHeader } from '../projecting/projection.js';
+import { Capacity } from './capacity.js';
+import { decisionEvent, decisionId, DECODER_VERSION } from './decision-events.js';
+import { duplicateKey, duplicateKeyOfBytes, type MessageRegister, type PersonIds, type StoredMessage } from './duplicates.js';
+import { fhirOutcome } from './fhir/outcome.js';
+import { identifiedOf, identityInputs, lastLinks, nobody, partId, reviewsOf, type Identified } from './identified.js';
+import { INTAKE_LIMITS, type IntakeLimits } from './limits.js';
+import { readReceived, type ReadMessage } from './reading.js';
+import type { Intake, IntakeOutcome, ReceivedMessage } from './received.js';
+import { Stage } from './stage.js';
+
+/** What the pipeline stands on. */
+export interface IntakeParts {
+  readonly tenant: string;
+  readonly hashes: Pick<KeyedHashes, 'uuid'>;
+  readonly keys: { keysForOwners(ownerIds: readonly string[]): Promise<Map<string, DataKey>> };
+  readonly identity: {
+    resolve(batch: readonly IdentityInput[]): Promise<IdentityDecision[]>;
+    announced(links: readonly AnnouncedLink[]): void | Promise<void>;
+  };
+  readonly writer: { submit(events: readonly PendingEvent[]): Promise<RecordedResult[]> };
+  readonly register: Pick<MessageRegister, 'lookup' | 'record'>;
+  /** Makes the register complete again from the log's tail; asked before the next batch after an append or a record whose outcome is unknown. */
+  readonly recover: () => Promise<unknown>;
+  /** Told about a failure that senders only see as "not available"; it never holds content. */
+  readonly onFailure?: (stage: IntakeStage, error: unknown) => void;
+  readonly limits?: Partial<IntakeLimits>;
+}
+
+export type IntakeStage = 'recover' | 'duplicates' | 'identity' | 'append' | 'record';
+
+/** A message on its way. */
+interface Pending {
+  readonly received: ReceivedMessage;
+  readonly resolve: (outcome: IntakeOutcome) => void;
+  readonly reject: (error: Error) => void;
+}
+
+/** The same, read and known to be new. */
+interface Fresh extends Pending {
+  readonly read: ReadMessage;
+  readonly eventId: string;
+  readonly duplicateKey: string;
+  readonly duplicateOf?: string;
+  readonly stored: readonly StoredMessage[];
+  readonly inFlight: InFlight;
+}
+
+/** A message between its reading and its row in the register; another with the same key must know of it. */
+interface InFlight {
+  readonly eventId: string;
+  readonly outcome: Promise<IntakeOutcome>;
+}
+
+/** A message sealed and ready to be appended. */
+interface Sealed extends Fresh {
+  readonly identified: Identified;
+  /** Parts of a split bundle that are not in the log yet. */
+  readonly parts: readonly PendingEvent[];
+  /** All its parts, in order; the position of those in the log already. */
+  readonly partIds: readonly { readonly eventId: string; readonly position?: bigint }[];
+  /** Made when the positions of its parts are known. */
+  readonly events: (partPositions: ReadonlyMap<string, RecordedResult>) => readonly PendingEvent[];
+  readonly links: readonly RecordLink[];
+}
+
+/** The answer that a sender gets when the hub cannot say whether its message is durable. */
+const UNAVAILABLE = 'the message could not be stored: send it again';
+const CLOSED = 'the hub is stopping: send the message again';
+
+export class IntakePipeline implements Intake {
+  private readonly limits: IntakeLimits;
+  private readonly capacity: Capacity;
+  private queue: Pending[] = [];
+  private pumping = false;
+  private closed = false;
+  private recoveryNeeded = true;
+  private readonly identifying = new Stage();
+  private readonly appending = new Stage();
+  private readonly remembering = new Stage();
+  private readonly inFlight = new Map<string, InFlight[]>();
+  private idle: (() => void)[] = [];
+
+  constructor(private readonly parts: IntakeParts) {
+    this.limits = { ...INTAKE_LIMITS, ...parts.limits };
+    this.capacity = new Capacity(this.limits.pendingMessages, this.limits.pendingBytes);
+  }
+
+  /** @throws LogUnavailableError where it cannot be said that the message is durable */
+  async receive(received: ReceivedMessage): Promise<IntakeOutcome> {
+    if (this.closed) throw new LogUnavailableError(CLOSED);
+    const room = this.capacity.take(received.bytes.length);
+    if (room !== undefined) await room;
+    try {
+      if (this.closed) throw new LogUnavailableError(CLOSED);
+      return await new Promise<IntakeOutcome>((resolve, reject) => {
+        this.queue.push({ received, resolve, reject });
+        void this.pump();
+      });
+    } finally {
+      this.capacity.release(received.bytes.length);
+      if (this.capacity.size === 0) for (const done of this.idle.splice(0)) done();
+    }
+  }
+
+  /** Messages received and not answered yet. */
+  get pending(): number {
+    return this.capacity.size;
+  }
+
+  /** Takes nothing new and waits until everything inside is answered. */
+  async close(): Promise<void> {
+    this.closed = true;
+    if (this.capacity.size > 0) await new Promise<void>((resolve) => this.idle.push(resolve));
+  }
+
+  /** First stage: one batch at a time, formed of what waits now. Never rejects. */
+  private async pump(): Promise<void> {
+    if (this.pumping) return;
+    this.pumping = true;
+    // Messages that arrive in the same turn of the event loop go together.
+    await Promise.resolve();
+    while (this.queue.length > 0) {
+      const fresh = await this.recognise(this.takeBatch());
+      // The first stage is free for the next batch only once the second has taken this one: what waits is bounded.
+      if (fresh.length > 0) void this.advance(fresh, await this.identifying.enter());
+    }
+    this.pumping = false;
+  }
+
+  private takeBatch(): Pending[] {
+    let count = 0;
+    let bytes = 0;
+    for (const pending of this.queue) {
+      bytes += pending.received.bytes.length;
+      if (count > 0 && (count >= this.limits.batchMessages || bytes > this.limits.batchBytes)) break;
+      count += 1;
+    }
+    const batch = this.queue.slice(0, count);
+    this.queue = this.queue.slice(count);
+    return batch;
+  }
+
+  /* ------------------------------------------------ stage 1: read, recognise */
+
+  /** Answers what was sent before; gives what is new, in order. */
+  private async recognise(batch: readonly Pending[]): Promise<Fresh[]> {
+    const readings = batch.map((pending) => this.readPending(pending));
+    try {
+      if (this.recoveryNeeded) {
+        await this.staged('recover', () => this.parts.recover());
+        this.recoveryNeeded = false;
+      }
+      const wanted = new Set<string>();
+      for (const reading of readings) {
+        if (this.inFlight.get(reading.duplicateKey)?.some((other) => other.eventId === reading.eventId) === true) continue;
+        for (const key of reading.lookupKeys) wanted.add(key);
+      }
+      const stored = await this.staged('duplicates', () => this.parts.register.lookup([...wanted]));
+      const fresh: Fresh[] = [];
+      for (const reading of readings) {
+        const next = this.recogniseOne(reading, stored);
+        if (next !== undefined) fresh.push(next);
+      }
+      return fresh;
+    } catch (error) {
+      fail(batch, error);
+      return [];
+    }
+  }
+
+  private readPending(pending: Pending): Reading {
+    const { received } = pending;
+    const read = readReceived(received);
+    const { hashes } = this.parts;
+    const { controlId, sendingApplication, sendingFacility } = read.header;
+    const sourceId = received.source.id;
+    const key =
+      controlId === undefined || controlId === ''
+        ? duplicateKeyOfBytes(hashes, { sourceId, kind: read.kind, scope: read.scope, bytes: received.bytes })
+        : duplicateKey(hashes, {
+            sourceId,
+            kind: read.kind,
+            controlId,
+            ...(sendingApplication === undefined ? {} : { application: sendingApplication }),
+            ...(sendingFacility === undefined ? {} : { facility: sendingFacility }),
+          });
+    const eventId = this.eventIdOf(received, read, 0);
+    const parts = read.fhir?.split?.parts.map((part) => partId(hashes, eventId, part.ranges)) ?? [];
+    return { ...pending, read, eventId, duplicateKey: key, lookupKeys: [key, ...parts] };
+  }
+
+  /** Keyed hash over source, control id, bytes, and how many earlier events of the same three were erased (DESIGN §2). */
+  private eventIdOf(received: ReceivedMessage, read: ReadMessage, erasedBefore: number): string {
+    return this.parts.hashes.uuid(
+      'event',
+      received.source.id,
+      `${read.kind}|${read.scope}`,
+      read.header.controlId ?? '',
+      received.bytes,
+      String(erasedBefore),
+    );
+  }
+
+  /** Undefined where the message is answered, or will be with its original. */
+  private recogniseOne(reading: Reading, lookedUp: ReadonlyMap<string, StoredMessage[]>): Fresh | undefined {
+    const stored = lookedUp.get(reading.duplicateKey) ?? [];
+    const waiting = this.inFlight.get(reading.duplicateKey) ?? [];
+    let { eventId } = reading;
+    for (let erased = 1; stored.some((one) => one.eventId === eventId && one.erased === true); erased += 1) {
+      eventId = this.eventIdOf(reading.received, reading.read, erased);
+    }
+    const same = stored.find((one) => one.eventId === eventId);
+    if (same !== undefined) {
+      reading.resolve(replayOf(same, reading.read));
+      return undefined;
+    }
+    const twin = waiting.find((one) => one.eventId === eventId);
+    if (twin !== undefined) {
+      twin.outcome.then((outcome) => reading.resolve({ ...outcome, status: 'duplicate' }), reading.reject);
+      return undefined;
+    }
+    const duplicateOf = stored.find((one) => one.erased !== true)?.eventId ?? waiting[0]?.eventId;
+    let settle: Pick<Pending, 'resolve' | 'reject'> = reading;
+    const outcome = new Promise<IntakeOutcome>((resolve, reject) => (settle = { resolve, reject }));
+    outcome.then(reading.resolve, reading.reject);
+    const inFlight: InFlight = { eventId, outcome };
+    this.inFlight.set(reading.duplicateKey, [...waiting, inFlight]);
+    return {
+      received: reading.received,
+      ...settle,
+      read: reading.read,
+      eventId,
+      duplicateKey: reading.duplicateKey,
+      stored: reading.lookupKeys.slice(1).flatMap((key) => lookedUp.get(key) ?? []),
+      inFlight,
+      ...(duplicateOf === undefined ? {} : { duplicateOf }),
+    };
+  }
+
+  /* ------------------------------------------------ stages 2 to 4 */
+
+  private async advance(fresh: readonly Fresh[], leaveIdentifying: () => void): Promise<void> {
+    let leave = leaveIdentifying;
+    try {
+      const sealed = await this.staged('identity', () => this.identifyAndSeal(fresh));
+      leave = await handOver(leave, this.appending);
+      const results = await this.staged('append', () => this.append(sealed));
+      leave = await handOver(leave, this.remembering);
+      await this.remember(sealed, results);
+      for (const message of sealed) message.resolve(this.outcomeOf(message, results));
+    } catch (error) {
+      // Whether the append was stored is not known: the register learns it from the log before anything else is taken.
+      this.recoveryNeeded = true;
+      fail(fresh, error);
+    } finally {
+      for (const message of fresh) this.forget(message);
+      leave();
+    }
+  }
+
+  private forget(message: Fresh): void {
+    const others = (this.inFlight.get(message.duplicateKey) ?? []).filter((one) => one !== message.inFlight);
+    if (others.length === 0) this.inFlight.delete(message.duplicateKey);
+    else this.inFlight.set(message.duplicateKey, others);
+  }
+
+  private async identifyAndSeal(fresh: readonly Fresh[]): Promise<Sealed[]> {
+    const { hashes, identity } = this.parts;
+    const asked = fresh.map((message) =>
+      identityInputs(hashes, message.read, { tenant: this.parts.tenant, source: message.received.source, eventId: message.eventId }),
+    );
+    const inputs = asked.flatMap((one) => one.inputs);
+    const decisions = inputs.length === 0 ? [] : await identity.resolve(inputs);
+    let at = 0;
+    const decided = asked.map((one) => decisions.slice(at, (at += one.inputs.length)));
+    const owners = new Set<string>();
+    fresh.forEach((message, index) => {
+      const own = decided[index] ?? [];
+      const { ofPart } = asked[index] ?? { ofPart: [] };
+      if (message.read.fhir?.split === undefined) owners.add(identifiedOf(message.eventId, own).ownerId);
+      else owners.add(message.eventId);
+      for (const part of ofPart) owners.add(own[part]?.ownerId ?? message.eventId);
+    });
+    const keys = await this.keysFor([...owners], fresh);
+    return fresh.map((message, index) => this.seal(message, decided[index] ?? [], asked[index]?.ofPart ?? [], keys));
+  }
+
+  /** A body that belongs to somebody whose key was destroyed gets a key of its own, of the message: nothing new is tied to who was erased. */
+  private async keysFor(owners: readonly string[], fresh: readonly Fresh[]): Promise<Map<string, DataKey>> {
+    try {
+      return await this.parts.keys.keysForOwners(owners);
+    } catch (error) {
+      if (!(error instanceof KeyDestroyedError)) throw error;
+      const destroyed = new Set(error.ownerIds);
+      const own = fresh.map((message) => message.eventId);
+      return this.parts.keys.keysForOwners([...new Set([...owners.filter((owner) => !destroyed.has(owner)), ...own])]);
+    }
+  }
+
+  private seal(message: Fresh, decisions: readonly IdentityDecision[], ofPart: readonly number[], keys: ReadonlyMap<string, DataKey>): Sealed {
+    if (message.read.fhir?.split !== undefined) return this.sealBundle(message, decisions, ofPart, keys);
+    const { read, eventId } = message;
+    const identified = read.problem === undefined ? identifiedOf(eventId, decisions) : nobody(eventId);
+    const records = recordsOf(read, identified.persons);
+    const header: SealedHeader = {
+      ...this.headerOf(message),
+      ...(Object.keys(identified.identityKeys).length === 0 ? {} : { identityKeys: identified.identityKeys }),
+      ...(records === undefined ? {} : { records }),
+      ...(read.kind === 'fhir' && identified.persons.length > 0 ? { people: identified.persons } : {}),
+    };
+    const { data, keyId } = sealUnder(keys, identified.ownerId, eventId, read.eventType, header, message.received.bytes);
+    return {
+      ...message,
+      identified,
+      parts: [],
+      partIds: [],
+      links: identified.links,
+      events: () => this.eventsOf(message, identified, keyId, data, {}),
+    };
+  }
+
+  /** One part per person under that person's key, then the container under its own (DESIGN §2, "One message, one event"). */
+  private sealBundle(
+    message: Fresh,
+    decisions: readonly IdentityDecision[],
+    ofPart: readonly number[],
+    keys: ReadonlyMap<string, DataKey>,
+  ): Sealed {
+    const { read, eventId, received } = message;
+    const { fhir } = read;
+    if (fhir?.split === undefined) throw new RangeError('not a split bundle');
+    const { split, subjects } = fhir;
+    const people: PersonIds[] = [];
+    const known = new Map(message.stored.map((one) => [one.eventId, one.position]));
+    const parts: PendingEvent[] = [];
+    const partIds = split.parts.map((part, index) => {
+      const decision = decisions[ofPart[index] ?? -1];
+      const person = decision?.persons[0];
+      if (decision === undefined || person === undefined) throw new RangeError('a part without a person');
+      people[part.subject] = [person.sourceRecordId, person.patientId];
+      const id = partId(this.parts.hashes, eventId, part.ranges);
+      const position = known.get(id);
+      if (position !== undefined) return { eventId: id, position };
+      const header: SealedHeader = { identityKeys: decision.identityKeys, ranges: part.ranges };
+      const { data, keyId } = sealUnder(keys, decision.ownerId, id, EVENT_TYPES.fhirPart, header, part.content);
+      parts.push({
+        stream: clinicalStream(partitionOf(person.sourceRecordId)),
+        id,
+        type: EVENT_TYPES.fhirPart,
+        envelope: {
+          ...this.envelopeOf(message, { state: 'valid' }),
+          partOf: eventId,
+          patientId: person.patientId,
+          sourceRecordId: person.sourceRecordId,
+          identity: { method: decision.method, ...(decision.flags.length === 0 ? {} : { flags: decision.flags }) },
+          keyId,
+          bodyHash: bodyHash(data),
+        },
+        data,
+      });
+      return { eventId: id };
+    });
+    const rest = decisions.filter((_, index) => !ofPart.includes(index));
+    const withoutPart = subjects.subjects.map((_, index) => index).filter((index) => people[index] === undefined);
+    withoutPart.forEach((subject, index) => {
+      const person = rest[index]?.persons[0];
+      if (person !== undefined) people[subject] = [person.sourceRecordId, person.patientId];
+    });
+    const others = identifiedOf(eventId, rest);
+    const links = lastLinks(decisions.flatMap((decision) => decision.links));
+    // The container is about several people: it hangs on none of them, and its links make all of them visible at its own position.
+    const identified: Identified = {
+      ...nobody(eventId),
+      flags: [...new Set(decisions.flatMap((decision) => decision.flags))],
+      links,
+      reviews: reviewsOf(eventId, decisions),
+      persons: people,
+    };
+    const header: SealedHeader = {
+      ...this.headerOf(message),
+      ...(rest.length === 0 ? {} : { identityKeys: withIds(others) }),
+      ranges: split.ranges,
+      totalLength: split.totalLength,
+      records: recordsOf(read, people) ?? {},
+      people,
+    };
+    const { data, keyId } = sealUnder(keys, eventId, eventId, EVENT_TYPES.fhir, header, split.content);
+    return {
+      ...message,
+      received,
+      identified,
+      parts,
+      partIds,
+      links,
+      events: (positions) =>
+        this.eventsOf(message, identified, keyId, data, {
+          parts: partIds.map((part) => ({
+            eventId: part.eventId,
+            position: String(part.position ?? positions.get(part.eventId)?.position),
+          })),
+        }),
+    };
+  }
+
+  private headerOf(message: Fresh): SealedHeader {
+    const { read, received } = message;
+    return {
+      ...read.header,
+      defaultAuthority: received.source.defaultAuthority,
+      duplicateKey: message.duplicateKey,
+      answer: answerOf(message),
+    };
+  }
+
+  private envelopeOf(message: Fresh, validation: Validation): Omit<UnstampedEnvelope, 'bodyHash'> {
+    const { read, received } = message;
+    return {
+      schema: 1,
+      tenant: this.parts.tenant,
+      source: received.source.id,
+      sourceVersion: received.source.version,
+      transport: received.transport,
+      contentType: read.contentType,
+      ...(read.messageType === undefined ? {} : { messageType: read.messageType }),
+      ...(read.messageVersion === undefined ? {} : { messageVersion: read.messageVersion }),
+      ...(isOpaqueId(received.correlationId) ? { correlationId: received.correlationId } : {}),
+      ...(read.sourceRecordedAt === undefined ? {} : { sourceRecordedAt: read.sourceRecordedAt }),
+      validation,
+      decoder: DECODER_VERSION,
+    };
+  }
+
+  /** The message itself, what parks it, and the reviews that its identity opened. */
+  private eventsOf(
+    message: Fresh,
+    identified: Identified,
+    keyId: string,
+    data: Buffer,
+    more: Pick<UnstampedEnvelope, 'parts'>,
+  ): PendingEvent[] {
+    const { read, eventId, received } = message;
+    const { tenant, hashes } = this.parts;
+    const { sourceRecordId, patientId } = identified;
+    const stream = clinicalStream(partitionOf(sourceRecordId ?? `source:${received.source.id}`));
+    const validation: Validation =
+      read.problem === undefined
+        ? { state: 'valid', ...(read.warnings.length === 0 ? {} : { warnings: read.warnings }) }
+        : { state: 'parked', ...read.problem };
+    const events: PendingEvent[] = [
+      {
+        stream,
+        id: eventId,
+        type: read.eventType,
+        envelope: {
+          ...this.envelopeOf(message, validation),
+          ...(patientId === undefined ? {} : { patientId }),
+          ...(sourceRecordId === undefined ? {} : { sourceRecordId }),
+          identity: { method: identified.method, ...(identified.flags.length === 0 ? {} : { flags: identified.flags }) },
+          ...(identified.links.length === 0 ? {} : { links: identified.links }),
+          ...(message.duplicateOf === undefined ? {} : { duplicateOf: message.duplicateOf }),
+          ...more,
+          keyId,
+          bodyHash: bodyHash(data),
+        },
+        data,
+      },
+    ];
+    const context = { tenant, source: received.source.id, sourceVersion: received.source.version, causationId: eventId };
+    if (read.problem !== undefined) {
+      const parked: MessageParked = { messageId: eventId, ...read.problem, attempt: 1 };
+      events.push(decisionEvent(decisionId(hashes, EVENT_TYPES.parked, eventId, '', 1), stream, EVENT_TYPES.parked, parked, context));
+    }
+    for (const review of identified.reviews) {
+      const id = hashes.uuid('decision', EVENT_TYPES.reviewOpened, review.reviewId, eventId);
+      events.push(decisionEvent(id, `review-${review.reviewId}`, EVENT_TYPES.reviewOpened, review, context));
+    }
+    return events;
+  }
+
+  /** Parts first, for a container names their positions; then everything in the order of arrival, in one submission. */
+  private async append(sealed: readonly Sealed[]): Promise<Map<string, RecordedResult>> {
+    const results = new Map<string, RecordedResult>();
+    const submit = async (events: readonly PendingEvent[]): Promise<void> => {
+      for (const result of await this.parts.writer.submit(events)) results.set(result.id, result);
+    };
+    const parts = sealed.flatMap((message) => message.parts);
+    if (parts.length > 0) await submit(parts);
+    await submit(sealed.flatMap((message) => message.events(results)));
+    return results;
+  }
+
+  /** What fails here is made good from the log before the next batch; the messages are durable and are answered so. */
+  private async remember(sealed: readonly Sealed[], results: ReadonlyMap<string, RecordedResult>): Promise<void> {
+    const rows: StoredMessage[] = [];
+    let progress = 0n;
+    for (const result of results.values()) if (result.position > progress) progress = result.position;
+    for (const message of sealed) {
+      rows.push(storedOf(message, resultOf(results, message.eventId)));
+      for (const part of message.parts) rows.push(partRow(part, resultOf(results, part.id)));
+    }
+    try {
+      await this.staged('record', () => this.parts.register.record(rows, progress));
+      const links = sealed.flatMap((message) => message.links);
+      if (links.length > 0) await this.staged('record', async () => this.parts.identity.announced(links));
+    } catch {
+      this.recoveryNeeded = true;
+    }
+  }
+
+  private outcomeOf(message: Sealed, results: ReadonlyMap<string, RecordedResult>): IntakeOutcome {
+    return outcomeOfStored(storedOf(message, resultOf(results, message.eventId)), message.read);
+  }
+
+  private async staged<T>(stage: IntakeStage, work: () => Promise<T>): Promise<T> {
+    try {
+      return await work();
+    } catch (error) {
+      this.parts.onFailure?.(stage, error);
+      throw error;
+    }
+  }
+}
+
+interface Reading extends Pending {
+  readonly read: ReadMessage;
+  readonly eventId: string;
+  readonly duplicateKey: string;
+  /** The duplicate key, then the ids of the parts. */
+  readonly lookupKeys: readonly string[];
+}
+
+/** Enters the next stage before leaving the one before, so that batches neither overtake nor pile up. */
+async function handOver(leave: () => void, next: Stage): Promise<() => void> {
+  const leaveNext = await next.enter();
+  leave();
+  return leaveNext;
+}
+
+function fail(messages: readonly Pending[], error: unknown): void {
+  const failure = error instanceof LogUnavailableError ? error : new LogUnavailableError(UNAVAILABLE, { cause: error });
+  for (const message of messages) message.reject(failure);
+}
+
+function sealUnder(
+  keys: ReadonlyMap<string, DataKey>,
+  wantedOwner: string,
+  eventId: string,
+  type: string,
+  header: SealedHeader,
+  content: Buffer,
+): { data: Buffer; keyId: string } {
+  const ownerId = keys.has(wantedOwner) ? wantedOwner : eventId;
+  const key = keys.get(ownerId);
+  if (key === undefined) throw new Error('a data key was not made');
+  return { data: sealBody(key, { eventId, ownerId, type }, header, content), keyId: key.keyId };
+}
+
+/** Source records by what the message calls each person; undefined where one person needs no name. */
+function recordsOf(read: ReadMessage, persons: readonly PersonIds[]): Record<string, string> | undefined {
+  if (read.kind !== 'fhir' && read.people.references.length < 2) return undefined;
+  if (persons.length === 0) return undefined;
+  const records: Record<string, string> = {};
+  read.people.references.forEach((references, index) => {
+    const person = persons[index];
+    if (person !== undefined) for (const reference of references) records[reference] = person[0];
+  });
+  return records;
+}
+
+/** People without entries of their own: none of them stands in the container's envelope, so each says its record's id. */
+function withIds(identified: Identified): Record<string, string> {
+  const keys: Record<string, string> = { ...identified.identityKeys };
+  const [first] = identified.persons;
+  if (first !== undefined) keys['id'] = Buffer.from(first[0].replaceAll('-', ''), 'hex').toString('base64url');
+  return keys;
+}
+
+/** Only what a machine made up may stand in the envelope. */
+function isOpaqueId(text: string | undefined): text is string {
+  return text !== undefined && /^[0-9a-f]{8}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{12}$/i.test(text);
+}
+
+function answerOf(message: Fresh): 'AA' | 'AE' | 'AR' {
+  if (message.read.problem === undefined || message.received.source.onParked === 'accept') return 'AA';
+  return message.read.refusal ?? 'AE';
+}
+
+function resultOf(results: ReadonlyMap<string, RecordedResult>, eventId: string): RecordedResult {
+  const result = results.get(eventId);
+  if (result === undefined) throw new LogUnavailableError(UNAVAILABLE);
+  return result;
+}
+
+function storedOf(message: Sealed, result: RecordedResult): StoredMessage {
+  const { read, identified } = message;
+  const status = read.problem !== undefined ? 'parked' : message.duplicateOf !== undefined ? 'conflict' : 'accepted';
+  return {
+    eventId: message.eventId,
+    duplicateKey: message.duplicateKey,
+    position: result.position,
+    recordedAt: result.recordedAt,
+    status,
+    answer: answerOf(message),
+    ...(identified.patientId === undefined ? {} : { patientId: identified.patientId }),
+    ...(message.duplicateOf === undefined ? {} : { duplicateOf: message.duplicateOf }),
+    ...(read.problem === undefined ? {} : { problem: read.problem }),
+    ...(read.kind === 'fhir' && identified.persons.length > 0 ? { people: identified.persons } : {}),
+  };
+}
+
+function partRow(part: PendingEvent, result: RecordedResult): StoredMessage {
+  return {
+    eventId: part.id,
+    duplicateKey: part.id,
+    position: result.position,
+    recordedAt: result.recordedAt,
+    status: 'part',
+    answer: 'AA',
+    ...(part.envelope.patientId === undefined ? {} : { patientId: part.envelope.patientId }),
+  };
+}
+
+/** The same message again: the stored answer, and no event. */
+function replayOf(stored: StoredMessage, read: ReadMessage): IntakeOutcome {
+  return { ...outcomeOfStored(stored, read), status: 'duplicate' };
+}
+
+function outcomeOfStored(stored: StoredMessage, read: ReadMessage): IntakeOutcome {
+  return {
+    status: stored.status === 'part' ? 'accepted' : stored.status,
+    messageId: stored.eventId,
+    ...(read.header.controlId === undefined ? {} : { controlId: read.header.controlId }),
+    position: stored.position,
+    recordedAt: stored.recordedAt,
+    ...(stored.patientId === undefined ? {} : { patientId: stored.patientId }),
+    ...(stored.problem === undefined ? {} : { problem: stored.problem }),
+    ...(read.fhir === undefined ? {} : { fhir: fhirOutcome(read.fhir, stored.people ?? []) }),
+    answer: stored.answer,
+  };
+}
