@@ -2,6 +2,7 @@ import type { MigrationInterface } from 'typeorm';
 import { Log1763700001000 } from './001-log.js';
 import { Sealing1763700002000 } from './002-sealing.js';
 import { Identity1763700003000 } from './003-identity.js';
+import { Inbound1763700004000 } from './004-inbound.js';
 import { Projecting1763700005000 } from './005-projecting.js';
 
 /** Every migration, oldest first. Append only: a released migration never changes. */
@@ -10,5 +11,6 @@ export const MIGRATIONS: (new () => MigrationInterface)[] = [
   Log1763700001000,
   Sealing1763700002000,
   Identity1763700003000,
+  Inbound1763700004000,
   Projecting1763700005000,
 ];

@@ -234,7 +234,7 @@ function problemsOf(value: JsonObject, bytes: Buffer): EventProblem[] {
   const tree = treeProblem(value, bytes);
   if (tree !== undefined) return [tree];
   const problems: EventProblem[] = [];
-  for (const error of validateSync(inputOf(value), { forbidUnknownValues: false, stopAtFirstError: true })) collect(error, '', problems);
+  for (const error of validateSync(inputOf(value), { forbidUnknownValues: false })) collect(error, '', problems);
   if (problems.length === 0 && needsPatient(value['type'] as string) && !namesSomebody(value)) {
     problems.push({ code: 'PATIENT_REQUIRED', pointer: '/patient' });
   }
@@ -255,13 +255,14 @@ function namesSomebody(value: JsonObject): boolean {
   return isObject(name) && Object.values(name).some((part) => (Array.isArray(part) ? part.length > 0 : typeof part === 'string' && part.trim() !== ''));
 }
 
+/** Of several failed constraints of one member the first in this order is told. */
 const CODE_OF_CONSTRAINT: Readonly<Record<string, EventProblemCode>> = {
-  isNotEmpty: 'REQUIRED',
   isString: 'WRONG_TYPE',
   isArray: 'WRONG_TYPE',
   isObject: 'WRONG_TYPE',
   nestedValidation: 'WRONG_TYPE',
   unknownValue: 'WRONG_TYPE',
+  isNotEmpty: 'REQUIRED',
   maxLength: 'TOO_LONG',
   arrayMaxSize: 'TOO_LONG',
   matches: 'WRONG_FORMAT',
@@ -272,10 +273,11 @@ const CODE_OF_CONSTRAINT: Readonly<Record<string, EventProblemCode>> = {
 /** Property names in the errors are ours (documented members) or array indexes, never the sender's. */
 function collect(error: ValidationError, prefix: string, into: EventProblem[]): void {
   const pointer = `${prefix}/${error.property}`;
-  const constraint = Object.keys(error.constraints ?? {})[0];
-  if (constraint !== undefined) {
+  const failed = error.constraints ?? {};
+  if (Object.keys(failed).length > 0) {
     const missing = error.value === undefined || error.value === null;
-    into.push({ code: missing ? 'REQUIRED' : (CODE_OF_CONSTRAINT[constraint] ?? 'WRONG_FORMAT'), pointer });
+    const first = Object.keys(CODE_OF_CONSTRAINT).find((constraint) => constraint in failed);
+    into.push({ code: missing ? 'REQUIRED' : (CODE_OF_CONSTRAINT[first ?? ''] ?? 'WRONG_FORMAT'), pointer });
   }
   for (const child of error.children ?? []) collect(child, pointer, into);
 }
