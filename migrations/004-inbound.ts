@@ -30,7 +30,9 @@ export class Inbound1763700004000 implements MigrationInterface {
         one boolean primary key default true check (one),
         position int8 not null
       )`);
-    await runner.query(`comment on table inbound.progress is 'up to this position of the log every message stands in inbound.message'`);
+    await runner.query(
+      `comment on table inbound.progress is 'up to this position of the log every message stands in inbound.message'`,
+    );
     await runner.query(`insert into inbound.progress (position) values (0)`);
   }
 

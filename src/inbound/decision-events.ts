@@ -11,7 +11,13 @@ export const DECODER_VERSION = 1;
  * Id of a decision about a message: keyed hash of kind, message, projection and attempt (DESIGN §3).
  * @param projection '' where it was decided on the way in
  */
-export function decisionId(hashes: Pick<KeyedHashes, 'uuid'>, kind: EventType, messageId: string, projection: string, attempt: number): string {
+export function decisionId(
+  hashes: Pick<KeyedHashes, 'uuid'>,
+  kind: EventType,
+  messageId: string,
+  projection: string,
+  attempt: number,
+): string {
   return hashes.uuid('decision', kind, messageId, projection, String(attempt));
 }
 
@@ -26,7 +32,13 @@ export interface DecisionContext {
 }
 
 /** A decision ready for the writer. */
-export function decisionEvent(id: string, stream: string, type: EventType, body: object, context: DecisionContext): PendingEvent {
+export function decisionEvent(
+  id: string,
+  stream: string,
+  type: EventType,
+  body: object,
+  context: DecisionContext,
+): PendingEvent {
   const data = Buffer.from(JSON.stringify(body), 'utf8');
   const envelope: UnstampedEnvelope = {
     schema: 1,

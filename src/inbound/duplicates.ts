@@ -79,7 +79,18 @@ const COLUMNS = [
   'problem',
   'people',
 ];
-const TYPES: readonly CopyType[] = ['uuid', 'uuid', 'int8', 'timestamptz', 'text', 'text', 'uuid', 'uuid', 'jsonb', 'jsonb'];
+const TYPES: readonly CopyType[] = [
+  'uuid',
+  'uuid',
+  'int8',
+  'timestamptz',
+  'text',
+  'text',
+  'uuid',
+  'uuid',
+  'jsonb',
+  'jsonb',
+];
 
 /** The table `inbound.message`. One process writes it. */
 export class MessageRegister {
@@ -114,9 +125,10 @@ export class MessageRegister {
 
   /** As {@link record}, for messages of which some may be there already. @returns how many were missing */
   async complete(messages: readonly StoredMessage[], progress: Position): Promise<number> {
-    const { rows } = await this.pool.query<{ event_id: string }>('select event_id from inbound.message where event_id = any ($1::uuid[])', [
-      messages.map((message) => message.eventId),
-    ]);
+    const { rows } = await this.pool.query<{ event_id: string }>(
+      'select event_id from inbound.message where event_id = any ($1::uuid[])',
+      [messages.map((message) => message.eventId)],
+    );
     const known = new Set(rows.map((row) => row.event_id));
     const missing = messages.filter((message) => !known.has(message.eventId));
     await this.record(missing, progress);

@@ -22,7 +22,11 @@ export interface Asked {
 }
 
 /** Id of a part of a bundle: the same for a resend that is cut in the same way. */
-export function partId(hashes: Pick<KeyedHashes, 'uuid'>, containerId: string, ranges: readonly (readonly [number, number])[]): string {
+export function partId(
+  hashes: Pick<KeyedHashes, 'uuid'>,
+  containerId: string,
+  ranges: readonly (readonly [number, number])[],
+): string {
   return hashes.uuid('part', containerId, JSON.stringify(ranges));
 }
 
@@ -32,7 +36,10 @@ export function identityInputs(hashes: Pick<KeyedHashes, 'uuid'>, read: ReadMess
   const { tenant, source, eventId } = context;
   const split = read.fhir?.split;
   if (read.fhir === undefined || split === undefined) {
-    return { inputs: read.people.groups.map((group, index) => input(group, index === 0 ? eventId : groupId(index))), ofPart: [] };
+    return {
+      inputs: read.people.groups.map((group, index) => input(group, index === 0 ? eventId : groupId(index))),
+      ofPart: [],
+    };
   }
   const inputs: IdentityInput[] = [];
   const withPart = new Set(split.parts.map((part) => part.subject));
@@ -40,7 +47,9 @@ export function identityInputs(hashes: Pick<KeyedHashes, 'uuid'>, read: ReadMess
   const ofPart = split.parts.map((part) => {
     const subject = subjects[part.subject];
     if (subject === undefined) throw new RangeError('a part without a subject');
-    return inputs.push(input(groupOfFhir(subject, read.fhir!.subjects, source), partId(hashes, eventId, part.ranges))) - 1;
+    return (
+      inputs.push(input(groupOfFhir(subject, read.fhir!.subjects, source), partId(hashes, eventId, part.ranges))) - 1
+    );
   });
   subjects.forEach((subject, index) => {
     if (!withPart.has(index)) inputs.push(input(groupOfFhir(subject, read.fhir!.subjects, source), groupId(index)));
@@ -88,7 +97,9 @@ export function identifiedOf(eventId: string, decisions: readonly IdentityDecisi
     links: lastLinks(decisions.flatMap((decision) => decision.links)),
     reviews: reviewsOf(eventId, decisions),
     identityKeys: decisions.length === 1 ? first.identityKeys : joinIdentityKeys(decisions),
-    persons: decisions.flatMap((decision) => decision.persons.map((person): PersonIds => [person.sourceRecordId, person.patientId])),
+    persons: decisions.flatMap((decision) =>
+      decision.persons.map((person): PersonIds => [person.sourceRecordId, person.patientId]),
+    ),
   };
 }
 
@@ -129,7 +140,8 @@ function joinIdentityKeys(decisions: readonly IdentityDecision[]): Record<string
     }
     decision.persons.forEach((person, index) => {
       const place = persons + index;
-      if (place > 0) joined[`id.${place}`] = Buffer.from(person.sourceRecordId.replaceAll('-', ''), 'hex').toString('base64url');
+      if (place > 0)
+        joined[`id.${place}`] = Buffer.from(person.sourceRecordId.replaceAll('-', ''), 'hex').toString('base64url');
     });
     persons += decision.persons.length;
     earlier += priors;

@@ -9,15 +9,21 @@
 import { KeyDestroyedError, type DataKey } from '../sealing/key-store.js';
 import { bodyHash, sealBody } from '../sealing/body.js';
 import type { KeyedHashes } from '../sealing/hashes.js';
-import type { AnnouncedLink, IdentityDecision, IdentityInput } from '../identity/types.js';
-import { clinicalStream, EVENT_TYPES, partitionOf, type RecordLink, type UnstampedEnvelope, type Validation } from '../log/envelope.js';
+import type { IdentityDecision, IdentityInput } from '../identity/types.js';
+import { clinicalStream, EVENT_TYPES, partitionOf, type UnstampedEnvelope, type Validation } from '../log/envelope.js';
 import { LogUnavailableError } from '../log/event-log.js';
 import type { MessageParked } from '../log/decisions.js';
 import type { PendingEvent, RecordedResult } from '../log/writer.js';
 import type { SealedHeader } from '../projecting/projection.js';
 import { Capacity } from './capacity.js';
 import { decisionEvent, decisionId, DECODER_VERSION } from './decision-events.js';
-import { duplicateKey, duplicateKeyOfBytes, type MessageRegister, type PersonIds, type StoredMessage } from './duplicates.js';
+import {
+  duplicateKey,
+  duplicateKeyOfBytes,
+  type MessageRegister,
+  type PersonIds,
+  type StoredMessage,
+} from './duplicates.js';
 import { fhirOutcome } from './fhir/outcome.js';
 import { identifiedOf, identityInputs, lastLinks, nobody, partId, reviewsOf, type Identified } from './identified.js';
 import { INTAKE_LIMITS, type IntakeLimits } from './limits.js';
@@ -32,7 +38,7 @@ export interface IntakeParts {
   readonly keys: { keysForOwners(ownerIds: readonly string[]): Promise<Map<string, DataKey>> };
   readonly identity: {
     resolve(batch: readonly IdentityInput[]): Promise<IdentityDecision[]>;
-    announced(links: readonly AnnouncedLink[]): void | Promise<void>;
+    announced(decisions: readonly IdentityDecision[]): void;
   };
   readonly writer: { submit(events: readonly PendingEvent[]): Promise<RecordedResult[]> };
   readonly register: Pick<MessageRegister, 'lookup' | 'record'>;
@@ -77,7 +83,7 @@ interface Sealed extends Fresh {
   readonly partIds: readonly { readonly eventId: string; readonly position?: bigint }[];
   /** Made when the positions of its parts are known. */
   readonly events: (partPositions: ReadonlyMap<string, RecordedResult>) => readonly PendingEvent[];
-  readonly links: readonly RecordLink[];
+  readonly decisions: readonly IdentityDecision[];
 }
 
 /** The answer that a sender gets when the hub cannot say whether its message is durable. */
@@ -105,18 +111,30 @@ export class IntakePipeline implements Intake {
   /** @throws LogUnavailableError where it cannot be said that the message is durable */
   async receive(received: ReceivedMessage): Promise<IntakeOutcome> {
     if (this.closed) throw new LogUnavailableError(CLOSED);
-    const room = this.capacity.take(received.bytes.length);
+    const bytes = received.bytes.length;
+    const room = this.capacity.take(bytes);
     if (room !== undefined) await room;
-    try {
-      if (this.closed) throw new LogUnavailableError(CLOSED);
-      return await new Promise<IntakeOutcome>((resolve, reject) => {
-        this.queue.push({ received, resolve, reject });
-        void this.pump();
+    return new Promise<IntakeOutcome>((resolve, reject) => {
+      // A log that is away answers late or never: the sender is told, the message stays on its way, and the same sent again joins it.
+      const late = setTimeout(() => reject(new LogUnavailableError(UNAVAILABLE)), this.limits.answerTimeoutMs);
+      const leave = (): void => {
+        clearTimeout(late);
+        this.capacity.release(bytes);
+        if (this.capacity.size === 0) for (const done of this.idle.splice(0)) done();
+      };
+      this.queue.push({
+        received,
+        resolve(outcome) {
+          leave();
+          resolve(outcome);
+        },
+        reject(error) {
+          leave();
+          reject(error);
+        },
       });
-    } finally {
-      this.capacity.release(received.bytes.length);
-      if (this.capacity.size === 0) for (const done of this.idle.splice(0)) done();
-    }
+      void this.pump();
+    });
   }
 
   /** Messages received and not answered yet. */
@@ -124,7 +142,7 @@ export class IntakePipeline implements Intake {
     return this.capacity.size;
   }
 
-  /** Takes nothing new and waits until everything inside is answered. */
+  /** Takes nothing new from outside; what waits for room still gets in. Resolves when everything is answered. */
   async close(): Promise<void> {
     this.closed = true;
     if (this.capacity.size > 0) await new Promise<void>((resolve) => this.idle.push(resolve));
@@ -169,7 +187,8 @@ export class IntakePipeline implements Intake {
       }
       const wanted = new Set<string>();
       for (const reading of readings) {
-        if (this.inFlight.get(reading.duplicateKey)?.some((other) => other.eventId === reading.eventId) === true) continue;
+        if (this.inFlight.get(reading.duplicateKey)?.some((other) => other.eventId === reading.eventId) === true)
+          continue;
         for (const key of reading.lookupKeys) wanted.add(key);
       }
       const stored = await this.staged('duplicates', () => this.parts.register.lookup([...wanted]));
@@ -284,10 +303,15 @@ export class IntakePipeline implements Intake {
   private async identifyAndSeal(fresh: readonly Fresh[]): Promise<Sealed[]> {
     const { hashes, identity } = this.parts;
     const asked = fresh.map((message) =>
-      identityInputs(hashes, message.read, { tenant: this.parts.tenant, source: message.received.source, eventId: message.eventId }),
+      identityInputs(hashes, message.read, {
+        tenant: this.parts.tenant,
+        source: message.received.source,
+        eventId: message.eventId,
+      }),
     );
     const inputs = asked.flatMap((one) => one.inputs);
     const decisions = inputs.length === 0 ? [] : await identity.resolve(inputs);
+    if (decisions.length !== inputs.length) throw new Error('identity did not answer every question');
     let at = 0;
     const decided = asked.map((one) => decisions.slice(at, (at += one.inputs.length)));
     const owners = new Set<string>();
@@ -314,7 +338,12 @@ export class IntakePipeline implements Intake {
     }
   }
 
-  private seal(message: Fresh, decisions: readonly IdentityDecision[], ofPart: readonly number[], keys: ReadonlyMap<string, DataKey>): Sealed {
+  private seal(
+    message: Fresh,
+    decisions: readonly IdentityDecision[],
+    ofPart: readonly number[],
+    keys: ReadonlyMap<string, DataKey>,
+  ): Sealed {
     if (message.read.fhir?.split !== undefined) return this.sealBundle(message, decisions, ofPart, keys);
     const { read, eventId } = message;
     const identified = read.problem === undefined ? identifiedOf(eventId, decisions) : nobody(eventId);
@@ -325,13 +354,20 @@ export class IntakePipeline implements Intake {
       ...(records === undefined ? {} : { records }),
       ...(read.kind === 'fhir' && identified.persons.length > 0 ? { people: identified.persons } : {}),
     };
-    const { data, keyId } = sealUnder(keys, identified.ownerId, eventId, read.eventType, header, message.received.bytes);
+    const { data, keyId } = sealUnder(
+      keys,
+      identified.ownerId,
+      eventId,
+      read.eventType,
+      header,
+      message.received.bytes,
+    );
     return {
       ...message,
       identified,
       parts: [],
       partIds: [],
-      links: identified.links,
+      decisions,
       events: () => this.eventsOf(message, identified, keyId, data, {}),
     };
   }
@@ -384,12 +420,11 @@ export class IntakePipeline implements Intake {
       if (person !== undefined) people[subject] = [person.sourceRecordId, person.patientId];
     });
     const others = identifiedOf(eventId, rest);
-    const links = lastLinks(decisions.flatMap((decision) => decision.links));
     // The container is about several people: it hangs on none of them, and its links make all of them visible at its own position.
     const identified: Identified = {
       ...nobody(eventId),
       flags: [...new Set(decisions.flatMap((decision) => decision.flags))],
-      links,
+      links: lastLinks(decisions.flatMap((decision) => decision.links)),
       reviews: reviewsOf(eventId, decisions),
       persons: people,
     };
@@ -408,7 +443,7 @@ export class IntakePipeline implements Intake {
       identified,
       parts,
       partIds,
-      links,
+      decisions,
       events: (positions) =>
         this.eventsOf(message, identified, keyId, data, {
           parts: partIds.map((part) => ({
@@ -472,7 +507,10 @@ export class IntakePipeline implements Intake {
           ...this.envelopeOf(message, validation),
           ...(patientId === undefined ? {} : { patientId }),
           ...(sourceRecordId === undefined ? {} : { sourceRecordId }),
-          identity: { method: identified.method, ...(identified.flags.length === 0 ? {} : { flags: identified.flags }) },
+          identity: {
+            method: identified.method,
+            ...(identified.flags.length === 0 ? {} : { flags: identified.flags }),
+          },
           ...(identified.links.length === 0 ? {} : { links: identified.links }),
           ...(message.duplicateOf === undefined ? {} : { duplicateOf: message.duplicateOf }),
           ...more,
@@ -482,10 +520,23 @@ export class IntakePipeline implements Intake {
         data,
       },
     ];
-    const context = { tenant, source: received.source.id, sourceVersion: received.source.version, causationId: eventId };
+    const context = {
+      tenant,
+      source: received.source.id,
+      sourceVersion: received.source.version,
+      causationId: eventId,
+    };
     if (read.problem !== undefined) {
       const parked: MessageParked = { messageId: eventId, ...read.problem, attempt: 1 };
-      events.push(decisionEvent(decisionId(hashes, EVENT_TYPES.parked, eventId, '', 1), stream, EVENT_TYPES.parked, parked, context));
+      events.push(
+        decisionEvent(
+          decisionId(hashes, EVENT_TYPES.parked, eventId, '', 1),
+          stream,
+          EVENT_TYPES.parked,
+          parked,
+          context,
+        ),
+      );
     }
     for (const review of identified.reviews) {
       const id = hashes.uuid('decision', EVENT_TYPES.reviewOpened, review.reviewId, eventId);
@@ -502,7 +553,7 @@ export class IntakePipeline implements Intake {
     };
     const parts = sealed.flatMap((message) => message.parts);
     if (parts.length > 0) await submit(parts);
-    await submit(sealed.flatMap((message) => message.events(results)));
+    await submit(onceEach(sealed.flatMap((message) => message.events(results))));
     return results;
   }
 
@@ -515,10 +566,9 @@ export class IntakePipeline implements Intake {
       rows.push(storedOf(message, resultOf(results, message.eventId)));
       for (const part of message.parts) rows.push(partRow(part, resultOf(results, part.id)));
     }
+    this.parts.identity.announced(sealed.flatMap((message) => message.decisions));
     try {
       await this.staged('record', () => this.parts.register.record(rows, progress));
-      const links = sealed.flatMap((message) => message.links);
-      if (links.length > 0) await this.staged('record', async () => this.parts.identity.announced(links));
     } catch {
       this.recoveryNeeded = true;
     }
@@ -544,6 +594,17 @@ interface Reading extends Pending {
   readonly duplicateKey: string;
   /** The duplicate key, then the ids of the parts. */
   readonly lookupKeys: readonly string[];
+}
+
+/** A review stands in the decisions of every message until it is known to be in the log: of one submission the first says it for all. */
+function onceEach(events: readonly PendingEvent[]): PendingEvent[] {
+  const said = new Set<string>();
+  return events.filter((event) => {
+    if (event.type !== EVENT_TYPES.reviewOpened) return true;
+    if (said.has(event.stream)) return false;
+    said.add(event.stream);
+    return true;
+  });
 }
 
 /** Enters the next stage before leaving the one before, so that batches neither overtake nor pile up. */

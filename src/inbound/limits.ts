@@ -7,6 +7,8 @@ export interface IntakeLimits {
   /** Messages that go through the pipeline together. */
   readonly batchMessages: number;
   readonly batchBytes: number;
+  /** A sender that has waited this long is told to send again. */
+  readonly answerTimeoutMs: number;
 }
 
 const MIB = 1024 * 1024;
@@ -16,4 +18,5 @@ export const INTAKE_LIMITS: IntakeLimits = {
   pendingBytes: 128 * MIB,
   batchMessages: 1_000,
   batchBytes: 16 * MIB,
+  answerTimeoutMs: 20_000,
 };

@@ -165,11 +165,16 @@ const HL7_TYPES: Readonly<Record<string, string>> = {
 };
 
 function range(letter: string, first: number, last: number): string {
-  return Array.from({ length: last - first + 1 }, (_, index) => `${letter}${String(first + index).padStart(2, '0')}`).join(' ');
+  return Array.from(
+    { length: last - first + 1 },
+    (_, index) => `${letter}${String(first + index).padStart(2, '0')}`,
+  ).join(' ');
 }
 
 const KNOWN_HL7 = new Map(
-  Object.entries(HL7_TYPES).map(([code, events]) => [code, new Set(events.split(' ').filter((event) => event !== ''))] as const),
+  Object.entries(HL7_TYPES).map(
+    ([code, events]) => [code, new Set(events.split(' ').filter((event) => event !== ''))] as const,
+  ),
 );
 
 /**
@@ -182,7 +187,8 @@ export function knownHl7Type(code: string, triggerEvent: string): string | undef
   if (events === undefined) return undefined;
   if (triggerEvent === '') return code;
   // An acknowledgement carries the trigger event of what it acknowledges (HL7 v2.9 §2.13.1).
-  if (code === 'ACK') return [...KNOWN_HL7.values()].some((others) => others.has(triggerEvent)) ? `ACK^${triggerEvent}` : undefined;
+  if (code === 'ACK')
+    return [...KNOWN_HL7.values()].some((others) => others.has(triggerEvent)) ? `ACK^${triggerEvent}` : undefined;
   return events.has(triggerEvent) ? `${code}^${triggerEvent}` : undefined;
 }
 

@@ -1,6 +1,12 @@
 /** What a message says of the people in it, for identity (src/identity/types.ts). Pure: it reads, the resolver decides. */
 import { trustIdentifiers, type StatedIdentifier } from '../identity/identifiers.js';
-import type { IdentityInput, IdentityName, MergeInstruction, PersonEvidence, PersonReference } from '../identity/types.js';
+import type {
+  IdentityInput,
+  IdentityName,
+  MergeInstruction,
+  PersonEvidence,
+  PersonReference,
+} from '../identity/types.js';
 import type { FhirResource } from '../mapping/content.js';
 import type { Json } from '../mapping/fact.js';
 import type { ClinicalEvent } from './events/clinical-event.js';
@@ -165,7 +171,10 @@ function priorOf(mrg: Hl7Segment, triggerEvent: string, source: SourceConfigurat
 
 /** A relative with a record number of their own (NK1-33, PID-21): the message is about more than one person's data. */
 function namesRelativeWithNumber(message: Hl7Message): boolean {
-  return message.all('NK1').some((nk1) => cxList(nk1, 33).length > 0) || message.all('PID').some((pid) => cxList(pid, 21).length > 0);
+  return (
+    message.all('NK1').some((nk1) => cxList(nk1, 33).length > 0) ||
+    message.all('PID').some((pid) => cxList(pid, 21).length > 0)
+  );
 }
 
 function referenceOf(person: PersonEvidence): PersonReference {
@@ -206,7 +215,11 @@ export function personOfFhir(subject: FhirSubject, source: SourceConfiguration):
       authority: textOf(identifier['system']),
       type: fhirIdentifierType(identifier),
     })),
-    ...subject.identifiers.map(({ system, value, type }) => ({ value, authority: system, type: system === US_SSN ? 'SS' : type })),
+    ...subject.identifiers.map(({ system, value, type }) => ({
+      value,
+      authority: system,
+      type: system === US_SSN ? 'SS' : type,
+    })),
   ];
   const ssn = stated.find((identifier) => SSN_TYPES.has(identifier.type?.toUpperCase() ?? ''))?.value;
   const name = nameOfFhir(patient);
@@ -267,7 +280,11 @@ export function groupOfFhir(subject: FhirSubject, found: FhirSubjects, source: S
   return { persons };
 }
 
-function otherOf(other: JsonObject | undefined, found: FhirSubjects, source: SourceConfiguration): PersonReference | undefined {
+function otherOf(
+  other: JsonObject | undefined,
+  found: FhirSubjects,
+  source: SourceConfiguration,
+): PersonReference | undefined {
   const reference = textOf(other?.['reference']);
   if (reference !== undefined) {
     const inside = found.subjects.find((subject) => subject.references.includes(reference));
@@ -277,7 +294,12 @@ function otherOf(other: JsonObject | undefined, found: FhirSubjects, source: Sou
   const identifier = asObject(other?.['identifier']);
   const value = textOf(identifier?.['value']);
   if (identifier === undefined || value === undefined) return undefined;
-  return { identifiers: trustIdentifiers([{ value, authority: textOf(identifier['system']), type: fhirIdentifierType(identifier) }], source) };
+  return {
+    identifiers: trustIdentifiers(
+      [{ value, authority: textOf(identifier['system']), type: fhirIdentifierType(identifier) }],
+      source,
+    ),
+  };
 }
 
 /** People of a single FHIR resource, or of a bundle that stays one event. */
@@ -320,7 +342,8 @@ export function peopleOfSenderId(patientId: string | undefined): People {
 /* ---------------------------------------------------------------- shared */
 
 function nameOf(parts: IdentityName): IdentityName | undefined {
-  const filled = (list: readonly string[] | undefined): string[] => (list ?? []).map((part) => part.trim()).filter((part) => part !== '');
+  const filled = (list: readonly string[] | undefined): string[] =>
+    (list ?? []).map((part) => part.trim()).filter((part) => part !== '');
   const family = parts.family?.trim() ?? '';
   const text = parts.text?.trim() ?? '';
   const given = filled(parts.given);

@@ -129,7 +129,8 @@ function readHl7Message(received: ReceivedMessage): ReadMessage {
   const { source } = received;
   const message = readHl7(received.bytes, { charset: received.charset ?? source.charset });
   const msh = message.segments[0]?.name === 'MSH' ? message.segments[0] : undefined;
-  if (msh === undefined) return unreadable(received, 'hl7v2', { code: 'NO_MSH', byteOffset: 0 }, 'AR', { hl7: message });
+  if (msh === undefined)
+    return unreadable(received, 'hl7v2', { code: 'NO_MSH', byteOffset: 0 }, 'AR', { hl7: message });
   const header = {
     ...text('controlId', message.controlId),
     ...text('sendingApplication', msh.rawField(3)),
@@ -172,15 +173,19 @@ function readFhir(received: ReceivedMessage): ReadMessage {
   const arrival: FhirArrival = received.fhir ?? { interaction: 'batch' };
   const scope = `fhir|${arrival.interaction}|${arrival.type ?? ''}|${arrival.id ?? ''}`;
   const header = { charset: 'UTF-8', timeZone: received.source.timeZone };
-  const refuse = (problem: ReadingProblem, refusal: 'AE' | 'AR', eventType: EventType = EVENT_TYPES.fhir): ReadMessage =>
-    unreadable(received, 'fhir', problem, refusal, { scope, header, eventType });
+  const refuse = (
+    problem: ReadingProblem,
+    refusal: 'AE' | 'AR',
+    eventType: EventType = EVENT_TYPES.fhir,
+  ): ReadMessage => unreadable(received, 'fhir', problem, refusal, { scope, header, eventType });
 
   const parsed = parseJson(received.bytes);
   if ('problem' in parsed) {
     return refuse({ code: parsed.problem.code, ...offset(parsed.problem.byteOffset) }, 'AR', EVENT_TYPES.unknown);
   }
   const resource = asResource(parsed.value);
-  if (resource === undefined) return refuse({ code: 'NOT_A_RESOURCE', path: 'resourceType' }, 'AR', EVENT_TYPES.unknown);
+  if (resource === undefined)
+    return refuse({ code: 'NOT_A_RESOURCE', path: 'resourceType' }, 'AR', EVENT_TYPES.unknown);
   if (!isFhirR4Type(resource.resourceType)) {
     return refuse({ code: 'UNKNOWN_RESOURCE_TYPE', path: 'resourceType' }, 'AE', EVENT_TYPES.unknown);
   }
@@ -191,7 +196,8 @@ function readFhir(received: ReceivedMessage): ReadMessage {
     return refuse({ code: 'TYPE_MISMATCH', path: 'resourceType' }, 'AE');
   }
   // FHIR R4 §3.1.0.4: the id in the body of an update, where there is one, is that of the URL.
-  if (arrival.interaction === 'update' && id !== undefined && id !== arrival.id) return refuse({ code: 'ID_MISMATCH', path: 'id' }, 'AE');
+  if (arrival.interaction === 'update' && id !== undefined && id !== arrival.id)
+    return refuse({ code: 'ID_MISMATCH', path: 'id' }, 'AE');
   const entries = resource['entry'];
   if (resource.resourceType === 'Bundle' && entries !== undefined && !Array.isArray(entries)) {
     return refuse({ code: 'WRONG_TYPE', path: 'Bundle.entry' }, 'AE');
@@ -200,7 +206,8 @@ function readFhir(received: ReceivedMessage): ReadMessage {
   const subjects = subjectsOf(resource, arrival);
   const split = resource.resourceType === 'Bundle' ? splitBundle(received.bytes, subjects) : undefined;
   const timestamp = resource['timestamp'];
-  const recordedAt = resource.resourceType === 'Bundle' && typeof timestamp === 'string' && /^\d{4}-[-\d:T.Z+]{3,40}$/.test(timestamp);
+  const recordedAt =
+    resource.resourceType === 'Bundle' && typeof timestamp === 'string' && /^\d{4}-[-\d:T.Z+]{3,40}$/.test(timestamp);
   return {
     kind: 'fhir',
     eventType: EVENT_TYPES.fhir,

@@ -2,7 +2,6 @@
  * Completes `inbound.message` from the log's tail: at the start, and after an append or a record whose outcome is unknown. After
  * it, whatever is in the log is recognised when it is sent again, wherever a crash came.
  */
-import type { AnnouncedLink } from '../identity/types.js';
 import { EVENT_TYPES, type Envelope } from '../log/envelope.js';
 import type { EventLogReader, Position, RecordedEvent } from '../log/event-log.js';
 import type { SealedHeader } from '../projecting/projection.js';
@@ -14,7 +13,6 @@ export interface RecoveryParts {
   readonly reader: Pick<EventLogReader, 'readPage'>;
   readonly keys: { keysById(keyIds: readonly string[]): Promise<Map<string, DataKey | LostKey>> };
   readonly register: Pick<MessageRegister, 'complete' | 'progress'>;
-  readonly announced: (links: readonly AnnouncedLink[]) => void | Promise<void>;
   readonly pageSize?: number;
 }
 
@@ -44,18 +42,16 @@ export async function recoverRegister(parts: RecoveryParts): Promise<number> {
 
 async function recoverPage(parts: RecoveryParts, page: readonly RecordedEvent[], progress: Position): Promise<number> {
   const envelopes = page.map((event) => JSON.parse(event.metadata.toString('utf8')) as Envelope);
-  const keys = await parts.keys.keysById([...new Set(envelopes.map((envelope) => envelope.keyId).filter((id) => id !== undefined))]);
+  const keys = await parts.keys.keysById([
+    ...new Set(envelopes.map((envelope) => envelope.keyId).filter((id) => id !== undefined)),
+  ]);
   const messages: StoredMessage[] = [];
-  const links: AnnouncedLink[] = [];
   page.forEach((event, index) => {
     const envelope = envelopes[index] as Envelope;
-    links.push(...(envelope.links ?? []));
     const message = event.type === EVENT_TYPES.fhirPart ? partOf(event, envelope) : messageOf(event, envelope, keys);
     if (message !== undefined) messages.push(message);
   });
-  const missing = await parts.register.complete(messages, progress);
-  if (links.length > 0) await parts.announced(links);
-  return missing;
+  return parts.register.complete(messages, progress);
 }
 
 function partOf(event: RecordedEvent, envelope: Envelope): StoredMessage {
@@ -71,11 +67,16 @@ function partOf(event: RecordedEvent, envelope: Envelope): StoredMessage {
 }
 
 /** Undefined where the body cannot be opened: then the original is not readable, and the same bytes are a new message. */
-function messageOf(event: RecordedEvent, envelope: Envelope, keys: ReadonlyMap<string, DataKey | LostKey>): StoredMessage | undefined {
+function messageOf(
+  event: RecordedEvent,
+  envelope: Envelope,
+  keys: ReadonlyMap<string, DataKey | LostKey>,
+): StoredMessage | undefined {
   const header = headerOf(event, envelope, keys);
   if (header?.duplicateKey === undefined) return undefined;
   const { validation } = envelope;
-  const status = validation.state === 'parked' ? 'parked' : envelope.duplicateOf !== undefined ? 'conflict' : 'accepted';
+  const status =
+    validation.state === 'parked' ? 'parked' : envelope.duplicateOf !== undefined ? 'conflict' : 'accepted';
   return {
     eventId: event.id,
     duplicateKey: header.duplicateKey,
@@ -90,13 +91,19 @@ function messageOf(event: RecordedEvent, envelope: Envelope, keys: ReadonlyMap<s
   };
 }
 
-function problemOf(validation: Extract<Envelope['validation'], { state: 'parked' }>): NonNullable<StoredMessage['problem']> {
+function problemOf(
+  validation: Extract<Envelope['validation'], { state: 'parked' }>,
+): NonNullable<StoredMessage['problem']> {
   const { code, path, byteOffset } = validation;
   return { code, ...(path === undefined ? {} : { path }), ...(byteOffset === undefined ? {} : { byteOffset }) };
 }
 
 /** A body is sealed under its source record's key, or under the message's own where it names several persons or none. */
-function headerOf(event: RecordedEvent, envelope: Envelope, keys: ReadonlyMap<string, DataKey | LostKey>): SealedHeader | undefined {
+function headerOf(
+  event: RecordedEvent,
+  envelope: Envelope,
+  keys: ReadonlyMap<string, DataKey | LostKey>,
+): SealedHeader | undefined {
   const key = envelope.keyId === undefined ? undefined : keys.get(envelope.keyId);
   if (key === undefined || 'state' in key) return undefined;
   for (const ownerId of [envelope.sourceRecordId, event.id]) {

@@ -13,7 +13,10 @@ export interface SourceDirectory {
  * Sources of a configuration: `mllp`, `http` and `file` with the settings given for them, and any further id as a source of kind `http`.
  * @param timeZone IANA zone of sources that state none
  */
-export function configuredSources(settings: Readonly<Record<string, SourceSettings>>, timeZone: string): SourceDirectory {
+export function configuredSources(
+  settings: Readonly<Record<string, SourceSettings>>,
+  timeZone: string,
+): SourceDirectory {
   const sources = new Map<string, SourceConfiguration>();
   for (const id of BUILT_IN) sources.set(id, { ...builtInSource(id, timeZone), ...settings[id] });
   for (const [id, own] of Object.entries(settings)) {

@@ -6,7 +6,10 @@ import { builtInSource } from '../../src/inbound/source.js';
 const source = builtInSource('mllp');
 
 function people(type: string, ...segments: string[]) {
-  return peopleOfHl7(readHl7(Buffer.from([`MSH|^~\\&|A|B|||20260101||${type}|1|P|2.5.1`, ...segments].join('\r'))), source);
+  return peopleOfHl7(
+    readHl7(Buffer.from([`MSH|^~\\&|A|B|||20260101||${type}|1|P|2.5.1`, ...segments].join('\r'))),
+    source,
+  );
 }
 
 describe('people of an HL7 v2 message', () => {
@@ -77,9 +80,12 @@ describe('people of an HL7 v2 message', () => {
     });
   });
 
-  it.each(['A01', 'A31', 'A35', 'A41', 'A44', 'A49', 'A50'])('are left apart by %s, which is not about persons', (trigger) => {
-    expect(people(`ADT^${trigger}`, 'PID|||1^^^A^MR', 'MRG|2^^^A^MR').groups[0]?.merge).toBeUndefined();
-  });
+  it.each(['A01', 'A31', 'A35', 'A41', 'A44', 'A49', 'A50'])(
+    'are left apart by %s, which is not about persons',
+    (trigger) => {
+      expect(people(`ADT^${trigger}`, 'PID|||1^^^A^MR', 'MRG|2^^^A^MR').groups[0]?.merge).toBeUndefined();
+    },
+  );
 
   it.each([
     ['A24', 'merge'],
@@ -87,27 +93,41 @@ describe('people of an HL7 v2 message', () => {
   ])('stand in two PIDs of %s', (trigger, kind) => {
     const { groups, references } = people(`ADT^${trigger}`, 'PID|||1^^^A^MR', 'PID|||2^^^A^MR');
     expect(groups[0]?.persons.length).toBe(2);
-    expect(groups[0]?.merge).toEqual({ kind, prior: [{ identifiers: [{ authority: 'A', value: '2', type: 'MR', trusted: true }] }] });
+    expect(groups[0]?.merge).toEqual({
+      kind,
+      prior: [{ identifiers: [{ authority: 'A', value: '2', type: 'MR', trusted: true }] }],
+    });
     expect(references).toEqual([['PID[1]'], ['PID[2]']]);
   });
 
   it('are one group per PID where an A40 merges several', () => {
     const { groups } = people('ADT^A40', 'PID|||1^^^A^MR', 'MRG|2^^^A^MR', 'PID|||3^^^A^MR', 'MRG|4^^^A^MR');
-    expect(groups.map(({ persons, merge }) => [persons[0]?.identifiers[0]?.value, merge?.prior[0]?.identifiers[0]?.value])).toEqual([
+    expect(
+      groups.map(({ persons, merge }) => [persons[0]?.identifiers[0]?.value, merge?.prior[0]?.identifiers[0]?.value]),
+    ).toEqual([
       ['1', '2'],
       ['3', '4'],
     ]);
   });
 
   it('are one where several PIDs state the same identifiers', () => {
-    const { groups, references } = people('ORU^R01', 'PID|||1^^^A^MR||X', 'OBR|1', 'PID|||1^^^A^MR', 'OBR|2', 'PID|||2^^^A^MR');
+    const { groups, references } = people(
+      'ORU^R01',
+      'PID|||1^^^A^MR||X',
+      'OBR|1',
+      'PID|||1^^^A^MR',
+      'OBR|2',
+      'PID|||2^^^A^MR',
+    );
     expect(groups[0]?.persons.length).toBe(2);
     expect(references).toEqual([['PID[1]', 'PID[2]'], ['PID[3]']]);
   });
 
   it('are more than the patient where a relative has a record number', () => {
     expect(people('ADT^A01', 'PID|||1^^^A^MR', 'NK1|1|MUM^A').groups[0]?.namesOthers).toBe(false);
-    expect(people('ADT^A01', 'PID|||1^^^A^MR', `NK1|1|MUM^A${'|'.repeat(31)}99^^^A^MR`).groups[0]?.namesOthers).toBe(true);
+    expect(people('ADT^A01', 'PID|||1^^^A^MR', `NK1|1|MUM^A${'|'.repeat(31)}99^^^A^MR`).groups[0]?.namesOthers).toBe(
+      true,
+    );
     expect(people('ADT^A01', `PID|||1^^^A^MR${'|'.repeat(18)}99^^^A^MR`).groups[0]?.namesOthers).toBe(true);
   });
 });
@@ -115,10 +135,17 @@ describe('people of an HL7 v2 message', () => {
 describe('people of a clinical event', () => {
   const event = { eventId: '1', type: 't', ts: '2026-01-01T00:00:00Z', data: {} };
   it('are its patient, or the sender’s id', () => {
-    expect(peopleOfEvent({ ...event, patientId: 'p' }, source).groups).toEqual([{ persons: [{ identifiers: [], senderPatientId: 'p' }] }]);
+    expect(peopleOfEvent({ ...event, patientId: 'p' }, source).groups).toEqual([
+      { persons: [{ identifiers: [], senderPatientId: 'p' }] },
+    ]);
     expect(
-      peopleOfEvent({ ...event, patient: { identifiers: [{ value: '1' }], name: { family: 'A', given: ['B'] }, birthDate: '1990-01-01' } }, source).groups[0]
-        ?.persons[0],
+      peopleOfEvent(
+        {
+          ...event,
+          patient: { identifiers: [{ value: '1' }], name: { family: 'A', given: ['B'] }, birthDate: '1990-01-01' },
+        },
+        source,
+      ).groups[0]?.persons[0],
     ).toEqual({
       identifiers: [{ authority: 'mllp', value: '1', type: 'MR', trusted: true }],
       name: { family: 'A', given: ['B'] },

@@ -18,6 +18,8 @@ import {
 } from 'class-validator';
 import type { Json } from '../../mapping/fact.js';
 import { parseIsoTime } from '../../time/parse.js';
+import { byteOrderMarkLength } from '../fhir/json-scanner.js';
+import { jsonErrorIndex } from '../json-error.js';
 import type { ClinicalEvent } from './clinical-event.js';
 
 /** Codes of what can be wrong with an event. */
@@ -53,7 +55,11 @@ export interface EventProblem {
 export type ReadEvent =
   | { readonly state: 'valid'; readonly event: ClinicalEvent }
   /** `eventId`: the sender's id, where one can be read. */
-  | { readonly state: 'invalid'; readonly problems: readonly [EventProblem, ...EventProblem[]]; readonly eventId?: string };
+  | {
+      readonly state: 'invalid';
+      readonly problems: readonly [EventProblem, ...EventProblem[]];
+      readonly eventId?: string;
+    };
 
 /** Longest ids and types, in UTF-16 units. */
 export const MAX_ID_LENGTH = 256;
@@ -99,12 +105,21 @@ const BIRTH_DATE = /^\d{4}(-\d\d(-\d\d)?)?$/;
 
 /** Whether a text is an RFC 3339 time that exists. */
 export function isRfc3339(text: unknown): boolean {
-  return typeof text === 'string' && RFC_3339.test(text) && parseIsoTime(text.replace(' ', 'T').toUpperCase(), { timeZone: 'UTC' }) !== undefined;
+  return (
+    typeof text === 'string' &&
+    RFC_3339.test(text) &&
+    parseIsoTime(text.replace(' ', 'T').toUpperCase(), { timeZone: 'UTC' }) !== undefined
+  );
 }
 
 function IsRfc3339() {
   return (object: object, propertyName: string): void =>
-    registerDecorator({ name: 'isRfc3339', target: object.constructor, propertyName, validator: { validate: isRfc3339 } });
+    registerDecorator({
+      name: 'isRfc3339',
+      target: object.constructor,
+      propertyName,
+      validator: { validate: isRfc3339 },
+    });
 }
 
 function isBirthDate(text: unknown): boolean {
@@ -113,7 +128,12 @@ function isBirthDate(text: unknown): boolean {
 
 function IsBirthDate() {
   return (object: object, propertyName: string): void =>
-    registerDecorator({ name: 'isBirthDate', target: object.constructor, propertyName, validator: { validate: isBirthDate } });
+    registerDecorator({
+      name: 'isBirthDate',
+      target: object.constructor,
+      propertyName,
+      validator: { validate: isBirthDate },
+    });
 }
 
 class IdentifierInput {
@@ -124,9 +144,24 @@ class IdentifierInput {
 
 class NameInput {
   @IsOptional() @IsString() @MaxLength(MAX_TEXT_LENGTH) family?: unknown;
-  @IsOptional() @IsArray() @ArrayMaxSize(MAX_LIST_LENGTH) @IsString({ each: true }) @MaxLength(MAX_TEXT_LENGTH, { each: true }) given?: unknown;
-  @IsOptional() @IsArray() @ArrayMaxSize(MAX_LIST_LENGTH) @IsString({ each: true }) @MaxLength(MAX_TEXT_LENGTH, { each: true }) prefix?: unknown;
-  @IsOptional() @IsArray() @ArrayMaxSize(MAX_LIST_LENGTH) @IsString({ each: true }) @MaxLength(MAX_TEXT_LENGTH, { each: true }) suffix?: unknown;
+  @IsOptional()
+  @IsArray()
+  @ArrayMaxSize(MAX_LIST_LENGTH)
+  @IsString({ each: true })
+  @MaxLength(MAX_TEXT_LENGTH, { each: true })
+  given?: unknown;
+  @IsOptional()
+  @IsArray()
+  @ArrayMaxSize(MAX_LIST_LENGTH)
+  @IsString({ each: true })
+  @MaxLength(MAX_TEXT_LENGTH, { each: true })
+  prefix?: unknown;
+  @IsOptional()
+  @IsArray()
+  @ArrayMaxSize(MAX_LIST_LENGTH)
+  @IsString({ each: true })
+  @MaxLength(MAX_TEXT_LENGTH, { each: true })
+  suffix?: unknown;
   @IsOptional() @IsString() @MaxLength(MAX_TEXT_LENGTH) text?: unknown;
 }
 
@@ -168,7 +203,9 @@ function patientInputOf(value: JsonObject): PatientInput {
   const input = new PatientInput();
   const { identifiers, name } = value;
   input.identifiers = Array.isArray(identifiers)
-    ? identifiers.map((entry) => (isObject(entry) ? pick(new IdentifierInput(), entry, ['authority', 'value', 'type']) : entry))
+    ? identifiers.map((entry) =>
+        isObject(entry) ? pick(new IdentifierInput(), entry, ['authority', 'value', 'type']) : entry,
+      )
     : identifiers;
   input.name = isObject(name) ? pick(new NameInput(), name, ['family', 'given', 'prefix', 'suffix', 'text']) : name;
   input.birthDate = value['birthDate'];
@@ -195,22 +232,17 @@ export function jsonText(bytes: Buffer): string | undefined {
   }
 }
 
-/** Place of a syntax error as V8 tells it; the rest of its message may quote content and is dropped. */
-export function syntaxErrorOffset(error: unknown, text: string): number | undefined {
-  const position = /at position (\d+)/.exec((error as Error).message)?.[1];
-  if (position !== undefined) return Buffer.byteLength(text.slice(0, Number(position)), 'utf8');
-  return /unexpected end/i.test((error as Error).message) ? Buffer.byteLength(text, 'utf8') : undefined;
-}
-
 /** Parses JSON; a problem instead of an exception. */
 export function parseJson(bytes: Buffer): { readonly value: Json } | { readonly problem: EventProblem } {
   const text = jsonText(bytes);
   if (text === undefined) return { problem: { code: 'MALFORMED_JSON', pointer: '' } };
   try {
     return { value: JSON.parse(text) as Json };
-  } catch (error) {
-    const byteOffset = syntaxErrorOffset(error, text);
-    return { problem: { code: 'MALFORMED_JSON', pointer: '', ...(byteOffset === undefined ? {} : { byteOffset }) } };
+  } catch {
+    const index = jsonErrorIndex(text);
+    if (index === undefined) return { problem: { code: 'MALFORMED_JSON', pointer: '' } };
+    const byteOffset = byteOrderMarkLength(bytes) + Buffer.byteLength(text.slice(0, index), 'utf8');
+    return { problem: { code: 'MALFORMED_JSON', pointer: '', byteOffset } };
   }
 }
 
@@ -252,7 +284,12 @@ function namesSomebody(value: JsonObject): boolean {
   if (!isObject(patient)) return false;
   if (Array.isArray(patient['identifiers']) && patient['identifiers'].length > 0) return true;
   const name = patient['name'];
-  return isObject(name) && Object.values(name).some((part) => (Array.isArray(part) ? part.length > 0 : typeof part === 'string' && part.trim() !== ''));
+  return (
+    isObject(name) &&
+    Object.values(name).some((part) =>
+      Array.isArray(part) ? part.length > 0 : typeof part === 'string' && part.trim() !== '',
+    )
+  );
 }
 
 /** Of several failed constraints of one member the first in this order is told. */
@@ -293,12 +330,14 @@ export function treeProblem(value: JsonObject, bytes: Buffer): EventProblem | un
       return;
     }
     if (typeof node === 'string') {
-      if (suspicious && (node.includes('\0') || !node.isWellFormed())) problem = { code: 'FORBIDDEN_CHARACTER', pointer: member };
+      if (suspicious && (node.includes('\0') || !node.isWellFormed()))
+        problem = { code: 'FORBIDDEN_CHARACTER', pointer: member };
     } else if (Array.isArray(node)) {
       for (const child of node) walk(child, depth + 1, member);
     } else if (node !== null && typeof node === 'object') {
       for (const [name, child] of Object.entries(node)) {
-        if (suspicious && (name.includes('\0') || !name.isWellFormed())) problem = { code: 'FORBIDDEN_CHARACTER', pointer: member };
+        if (suspicious && (name.includes('\0') || !name.isWellFormed()))
+          problem = { code: 'FORBIDDEN_CHARACTER', pointer: member };
         walk(child, depth + 1, member);
       }
     }

@@ -80,7 +80,8 @@ export function reassembleBundle(
   for (const piece of [container, ...parts]) {
     let at = 0;
     for (const [start, end] of piece.ranges) {
-      if (start < 0 || end < start || end > bytes.length || at + end - start > piece.content.length) throw new BundleIncompleteError();
+      if (start < 0 || end < start || end > bytes.length || at + end - start > piece.content.length)
+        throw new BundleIncompleteError();
       piece.content.copy(bytes, start, at, at + end - start);
       at += end - start;
       placed.push([start, end]);

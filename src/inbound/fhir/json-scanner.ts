@@ -40,7 +40,14 @@ function skipValue(bytes: Buffer, from: number): number {
   if (first === QUOTE) return skipString(bytes, from);
   if (first !== OPEN_BRACE && first !== OPEN_BRACKET) {
     let at = from;
-    while (at < bytes.length && !isWhiteSpace(bytes[at]) && bytes[at] !== COMMA && bytes[at] !== CLOSE_BRACE && bytes[at] !== CLOSE_BRACKET) at += 1;
+    while (
+      at < bytes.length &&
+      !isWhiteSpace(bytes[at]) &&
+      bytes[at] !== COMMA &&
+      bytes[at] !== CLOSE_BRACE &&
+      bytes[at] !== CLOSE_BRACKET
+    )
+      at += 1;
     return at;
   }
   let depth = 0;

@@ -10,13 +10,19 @@ const METHODS = new Set(['GET', 'HEAD', 'POST', 'PUT', 'DELETE', 'PATCH']);
 /** @param people source record and patient of each subject, in order */
 export function fhirOutcome(fhir: ReadFhir, people: readonly (PersonIds | null | undefined)[]): FhirOutcome {
   const { resource, subjects } = fhir;
-  if (resource.resourceType !== 'Bundle') return { entries: [entryOutcome(resource.resourceType, undefined, subjects.ofEntry[0], people)] };
+  if (resource.resourceType !== 'Bundle')
+    return { entries: [entryOutcome(resource.resourceType, undefined, subjects.ofEntry[0], people)] };
   const entries = Array.isArray(resource['entry']) ? resource['entry'] : [];
   const bundleType = typeof resource['type'] === 'string' ? resource['type'] : '';
   return {
     bundleType,
     entries: entries.map((entry, index) =>
-      entryOutcome(asResource(member(entry, 'resource'))?.resourceType ?? '', methodOf(entry), subjects.ofEntry[index], people),
+      entryOutcome(
+        asResource(member(entry, 'resource'))?.resourceType ?? '',
+        methodOf(entry),
+        subjects.ofEntry[index],
+        people,
+      ),
     ),
   };
 }

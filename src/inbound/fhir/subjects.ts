@@ -120,7 +120,8 @@ class Finder {
   }
 
   resolve(inBundle: boolean): FhirSubjects {
-    for (const entry of this.entries) if (entry.resource?.resourceType === 'Patient') this.patientEntry(entry, inBundle);
+    for (const entry of this.entries)
+      if (entry.resource?.resourceType === 'Patient') this.patientEntry(entry, inBundle);
     const ofEntry = this.entries.map((entry) => {
       const subject = this.subjectOfEntry(entry, inBundle);
       return subject === undefined ? undefined : this.subjects.indexOf(subject);
@@ -137,7 +138,9 @@ class Finder {
   }
 
   private named(references: readonly string[]): Growing {
-    const known = references.map((reference) => this.subjectByReference.get(reference)).find((subject) => subject !== undefined);
+    const known = references
+      .map((reference) => this.subjectByReference.get(reference))
+      .find((subject) => subject !== undefined);
     const subject = known ?? { references: new Set<string>(), identifiers: [] };
     if (known === undefined) this.subjects.push(subject);
     for (const reference of references) {
@@ -170,7 +173,8 @@ class Finder {
     for (const element of SUBJECT_ELEMENTS) {
       for (const value of asArray(resource[element])) {
         const reference = asObject(value);
-        const subject = reference === undefined ? undefined : this.refer(reference, entry, inBundle, ALWAYS_A_PATIENT.has(element));
+        const subject =
+          reference === undefined ? undefined : this.refer(reference, entry, inBundle, ALWAYS_A_PATIENT.has(element));
         if (subject !== undefined) several.add(subject);
       }
     }
@@ -244,7 +248,8 @@ class Finder {
   }
 
   private logical(reference: JsonObject, type: string | undefined, surelyPatient: boolean): Growing | undefined {
-    if (type !== undefined ? type !== 'Patient' : !surelyPatient && reference['identifier'] === undefined) return undefined;
+    if (type !== undefined ? type !== 'Patient' : !surelyPatient && reference['identifier'] === undefined)
+      return undefined;
     const identifier = asObject(reference['identifier']);
     const value = asText(identifier?.['value']);
     if (value === undefined) return undefined;
@@ -281,7 +286,11 @@ class Finder {
     }
     const subject = this.named([key]);
     if (subject.identifiers.length === 0) {
-      subject.identifiers.push({ value, ...(system === undefined ? {} : { system }), ...(type === undefined ? {} : { type }) });
+      subject.identifiers.push({
+        value,
+        ...(system === undefined ? {} : { system }),
+        ...(type === undefined ? {} : { type }),
+      });
     }
     return subject;
   }

@@ -23,11 +23,14 @@ export class BatchAnswer {
   async write(answer: LineAnswer, instead?: Problem): Promise<void> {
     if (this.lines === 0) {
       if (instead !== undefined) throw new HttpProblem(instead);
-      if ('code' in answer && answer.code === PROBLEMS.logUnavailable.code) throw new HttpProblem(PROBLEMS.logUnavailable);
+      if ('code' in answer && answer.code === PROBLEMS.logUnavailable.code)
+        throw new HttpProblem(PROBLEMS.logUnavailable);
       this.begin();
     }
     const text = JSON.stringify(answer);
-    const written = this.response.write(this.form === 'ndjson' ? `${text}\n` : `${this.lines === 0 ? '' : ',\n'}${text}`);
+    const written = this.response.write(
+      this.form === 'ndjson' ? `${text}\n` : `${this.lines === 0 ? '' : ',\n'}${text}`,
+    );
     this.lines += 1;
     if (!written && !this.response.destroyed) {
       await Promise.race([once(this.response, 'drain'), once(this.response, 'close')]);

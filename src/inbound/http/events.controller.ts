@@ -44,7 +44,8 @@ export class EventsController {
     try {
       const source = sourceOf(request, this.inbound.sources);
       refuseDeclaredSize(request, this.inbound.bodyBytes);
-      const form = request.accepts(['application/x-ndjson', 'application/json']) === 'application/json' ? 'array' : 'ndjson';
+      const form =
+        request.accepts(['application/x-ndjson', 'application/json']) === 'application/json' ? 'array' : 'ndjson';
       await this.answerLines(request, source, new BatchAnswer(response, form));
     } catch (error) {
       sendProblem(response, problemOf(error));

@@ -12,7 +12,11 @@ export interface FhirAnswer {
 const CODE_SYSTEM = 'urn:anamnesis:problem';
 
 /** @param base URL of the FHIR endpoint, without a slash at its end */
-export function fhirAnswer(outcome: IntakeOutcome, interaction: 'batch' | 'create' | 'update', base: string): FhirAnswer {
+export function fhirAnswer(
+  outcome: IntakeOutcome,
+  interaction: 'batch' | 'create' | 'update',
+  base: string,
+): FhirAnswer {
   const headers = { 'X-Anamnesis-Receipt': outcome.messageId };
   const { problem, fhir } = outcome;
   if (problem !== undefined && outcome.answer !== 'AA') {
@@ -33,7 +37,9 @@ export function fhirAnswer(outcome: IntakeOutcome, interaction: 'batch' | 'creat
     headers: {
       ...headers,
       ...(location === undefined ? {} : { Location: `${base}/${location}` }),
-      ...(only === undefined ? {} : { ETag: `W/"${version}"`, 'Last-Modified': new Date(outcome.recordedAt).toUTCString() }),
+      ...(only === undefined
+        ? {}
+        : { ETag: `W/"${version}"`, 'Last-Modified': new Date(outcome.recordedAt).toUTCString() }),
     },
     body: operationOutcome('information', 'informational', outcome.status.toUpperCase(), undefined),
   };
@@ -63,7 +69,12 @@ function locationOf(entry: FhirEntryOutcome, version: string): string | undefine
 
 /** A failure of the transport or the log, as FHIR clients expect it (FHIR R4 value set issue-type). */
 export function problemOutcome(problem: Problem): object {
-  const types: Readonly<Record<number, string>> = { 403: 'forbidden', 404: 'not-found', 413: 'too-long', 503: 'transient' };
+  const types: Readonly<Record<number, string>> = {
+    403: 'forbidden',
+    404: 'not-found',
+    413: 'too-long',
+    503: 'transient',
+  };
   return operationOutcome('error', types[problem.status] ?? 'processing', problem.code, undefined);
 }
 

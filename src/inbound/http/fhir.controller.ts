@@ -55,12 +55,19 @@ export class FhirController {
         reader: 'fhir',
         fhir,
       });
-      const answer = fhirAnswer(outcome, fhir.interaction, `${request.protocol}://${request.headers.host ?? 'localhost'}/fhir`);
+      const answer = fhirAnswer(
+        outcome,
+        fhir.interaction,
+        `${request.protocol}://${request.headers.host ?? 'localhost'}/fhir`,
+      );
       response.status(answer.status).set(answer.headers).type(FHIR_CONTENT_TYPE).send(JSON.stringify(answer.body));
     } catch (error) {
       const problem = problemOf(error);
       if (problem.retryAfterSeconds !== undefined) response.setHeader('Retry-After', String(problem.retryAfterSeconds));
-      response.status(problem.status).type(FHIR_CONTENT_TYPE).send(JSON.stringify(problemOutcome(problem)));
+      response
+        .status(problem.status)
+        .type(FHIR_CONTENT_TYPE)
+        .send(JSON.stringify(problemOutcome(problem)));
     }
   }
 }

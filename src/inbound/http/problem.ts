@@ -78,5 +78,8 @@ export function sendProblem(response: Response, problem: Problem): void {
     return;
   }
   if (problem.retryAfterSeconds !== undefined) response.setHeader('Retry-After', String(problem.retryAfterSeconds));
-  response.status(problem.status).type('application/problem+json').send(JSON.stringify(problemDocument(problem)));
+  response
+    .status(problem.status)
+    .type('application/problem+json')
+    .send(JSON.stringify(problemDocument(problem)));
 }

@@ -18,7 +18,8 @@ const HOP_BY_HOP = new Set([
   'upgrade',
 ]);
 
-const UPGRADE_REFUSED = 'HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n';
+const UPGRADE_REFUSED =
+  'HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n';
 
 export class QueryProxy {
   private readonly agent = new http.Agent({ keepAlive: true, maxSockets: 256 });
@@ -116,11 +117,15 @@ function forwarded(request: IncomingMessage): Record<string, string | string[]> 
 }
 
 function endToEnd(rawHeaders: readonly string[]): string[] {
-  return pairs(rawHeaders).filter(([name]) => !HOP_BY_HOP.has(name.toLowerCase())).flat();
+  return pairs(rawHeaders)
+    .filter(([name]) => !HOP_BY_HOP.has(name.toLowerCase()))
+    .flat();
 }
 
 function rawHeaderLines(request: IncomingMessage): string {
-  return pairs(request.rawHeaders).map(([name, value]) => `${name}: ${value}\r\n`).join('');
+  return pairs(request.rawHeaders)
+    .map(([name, value]) => `${name}: ${value}\r\n`)
+    .join('');
 }
 
 function pairs(flat: readonly string[]): [string, string][] {

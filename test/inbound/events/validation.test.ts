@@ -55,8 +55,16 @@ describe('a clinical event', () => {
     ['a patient that is a text', { patient: 'Ada' }, [['WRONG_TYPE', '/patient']]],
     ['an empty patient', { patient: {} }, [['PATIENT_REQUIRED', '/patient']]],
     ['no patient', { patient: undefined }, [['PATIENT_REQUIRED', '/patient']]],
-    ['a birth date that is none', { patient: { ...GOOD.patient, birthDate: '1983-02-29' } }, [['WRONG_FORMAT', '/patient/birthDate']]],
-    ['an identifier without value', { patient: { identifiers: [{ value: '1' }, { authority: 'A' }] } }, [['REQUIRED', '/patient/identifiers/1/value']]],
+    [
+      'a birth date that is none',
+      { patient: { ...GOOD.patient, birthDate: '1983-02-29' } },
+      [['WRONG_FORMAT', '/patient/birthDate']],
+    ],
+    [
+      'an identifier without value',
+      { patient: { identifiers: [{ value: '1' }, { authority: 'A' }] } },
+      [['REQUIRED', '/patient/identifiers/1/value']],
+    ],
     ['an identifier that is a number', { patient: { identifiers: [12] } }, [['WRONG_TYPE', '/patient/identifiers/0']]],
     ['a name that is a text', { patient: { name: 'Ada' } }, [['WRONG_TYPE', '/patient/name']]],
     ['given names as text', { patient: { name: { given: 'Ada' } } }, [['WRONG_TYPE', '/patient/name/given']]],
@@ -78,8 +86,12 @@ describe('a clinical event', () => {
   it('is no event where it is not JSON, and the place is told', () => {
     const result = readClinicalEvent(Buffer.from('{"eventId": "ä", oops}'));
     expect(result).toEqual({ state: 'invalid', problems: [{ code: 'MALFORMED_JSON', pointer: '', byteOffset: 18 }] });
-    expect(readClinicalEvent(Buffer.from('{"a":'))).toMatchObject({ problems: [{ code: 'MALFORMED_JSON', byteOffset: 5 }] });
-    expect(readClinicalEvent(Buffer.from([0x7b, 0xff, 0x7d]))).toMatchObject({ problems: [{ code: 'MALFORMED_JSON' }] });
+    expect(readClinicalEvent(Buffer.from('{"a":'))).toMatchObject({
+      problems: [{ code: 'MALFORMED_JSON', byteOffset: 5 }],
+    });
+    expect(readClinicalEvent(Buffer.from([0x7b, 0xff, 0x7d]))).toMatchObject({
+      problems: [{ code: 'MALFORMED_JSON' }],
+    });
     expect(problems('[]')).toEqual([['NOT_AN_OBJECT', '']]);
   });
 
@@ -93,7 +105,12 @@ describe('a clinical event', () => {
     fc.assert(
       fc.property(fc.jsonValue(), fc.constantFrom(...Object.keys(GOOD)), fc.boolean(), (value, member, nested) => {
         const hostile = nested ? { [canary]: value, v: canary } : canary;
-        const result = read({ ...GOOD, [canary]: value, [member]: hostile, patient: { [canary]: hostile, name: { family: { [canary]: 1 } } } });
+        const result = read({
+          ...GOOD,
+          [canary]: value,
+          [member]: hostile,
+          patient: { [canary]: hostile, name: { family: { [canary]: 1 } } },
+        });
         if (result.state === 'invalid') expect(JSON.stringify(result.problems)).not.toContain(canary);
       }),
     );
@@ -102,11 +119,15 @@ describe('a clinical event', () => {
 });
 
 describe('a time of RFC 3339', () => {
-  it.each(['2026-11-20T10:15:00Z', '2026-11-20T10:15:00.1234567+01:00', '2016-12-31T23:59:60Z', '2026-11-20t10:15:00z', '0001-01-01T00:00:00Z'])(
-    'may be %s',
-    (text) => expect(isRfc3339(text)).toBe(true),
-  );
-  it.each(['2026-11-20T10:15Z', '2026-11-20T25:00:00Z', '2026-11-20T10:15:00+1:00', '20261120T101500Z', '', 12, null])('is not %s', (text) =>
-    expect(isRfc3339(text)).toBe(false),
+  it.each([
+    '2026-11-20T10:15:00Z',
+    '2026-11-20T10:15:00.1234567+01:00',
+    '2016-12-31T23:59:60Z',
+    '2026-11-20t10:15:00z',
+    '0001-01-01T00:00:00Z',
+  ])('may be %s', (text) => expect(isRfc3339(text)).toBe(true));
+  it.each(['2026-11-20T10:15Z', '2026-11-20T25:00:00Z', '2026-11-20T10:15:00+1:00', '20261120T101500Z', '', 12, null])(
+    'is not %s',
+    (text) => expect(isRfc3339(text)).toBe(false),
   );
 });

@@ -1,6 +1,11 @@
 import { describe, expect, it } from '@jest/globals';
 import fc from 'fast-check';
-import { BundleIncompleteError, reassembleBundle, splitBundle, type SplitBundle } from '../../../src/inbound/fhir/bundle.js';
+import {
+  BundleIncompleteError,
+  reassembleBundle,
+  splitBundle,
+  type SplitBundle,
+} from '../../../src/inbound/fhir/bundle.js';
 import { cut, elementRanges } from '../../../src/inbound/fhir/json-scanner.js';
 import { subjectsOf } from '../../../src/inbound/fhir/subjects.js';
 import type { FhirResource } from '../../../src/mapping/content.js';
@@ -19,8 +24,12 @@ function whole(one: SplitBundle): Buffer {
 function writeJson(value: unknown, noise: () => number): string {
   const blank = (): string => ['', '', '', ' ', '\n', '\t', '\r\n  '][noise() % 7] as string;
   const text = (one: string): string =>
-    `"${Array.from(JSON.stringify(one).slice(1, -1).matchAll(/\\u....|\\.|[\s\S]/g), ([unit]) =>
-      unit.length === 1 && noise() % 5 === 0 ? `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}` : unit,
+    `"${Array.from(
+      JSON.stringify(one)
+        .slice(1, -1)
+        .matchAll(/\\u....|\\.|[\s\S]/g),
+      ([unit]) =>
+        unit.length === 1 && noise() % 5 === 0 ? `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}` : unit,
     ).join('')}"`;
   const write = (node: unknown): string => {
     if (typeof node === 'string') return text(node);
@@ -60,7 +69,10 @@ describe('a bundle about several people', () => {
     fc.assert(
       fc.property(bundle, ({ before, entry: entries, after, noise }) => {
         let at = 0;
-        const text = writeJson({ resourceType: 'Bundle', before, type: 'collection', entry: entries, after }, () => noise[at++ % noise.length] ?? 0);
+        const text = writeJson(
+          { resourceType: 'Bundle', before, type: 'collection', entry: entries, after },
+          () => noise[at++ % noise.length] ?? 0,
+        );
         const bytes = Buffer.from(text, 'utf8');
         const one = split(bytes);
         if (one === undefined) return;
@@ -82,7 +94,10 @@ describe('a bundle about several people', () => {
         entry: [
           { fullUrl: 'urn:uuid:a', resource: { resourceType: 'Patient', name: [{ family: 'Ålesund' }] } },
           { fullUrl: 'http://x.example/fhir/Patient/b', resource: { resourceType: 'Patient', id: 'b' } },
-          { fullUrl: 'http://x.example/fhir/Observation/1', resource: { resourceType: 'Observation', subject: { reference: 'Patient/b' } } },
+          {
+            fullUrl: 'http://x.example/fhir/Observation/1',
+            resource: { resourceType: 'Observation', subject: { reference: 'Patient/b' } },
+          },
           { resource: { resourceType: 'Condition', subject: { reference: 'urn:uuid:a' } } },
           { resource: { resourceType: 'Practitioner', id: 'dr' } },
           { resource: { resourceType: 'Coverage', beneficiary: { reference: 'Patient/elsewhere' } } },
@@ -106,29 +121,57 @@ describe('a bundle about several people', () => {
     expect(() => reassembleBundle(one, one.parts.slice(1))).toThrow(BundleIncompleteError);
     const rest = reassembleBundle(one, one.parts.slice(1), { missing: 'blank' });
     expect(rest.length).toBe(bytes.length);
-    expect(JSON.parse(rest.toString())).toEqual({ resourceType: 'Bundle', entry: [null, { resource: { resourceType: 'Patient', id: '2' } }] });
+    expect(JSON.parse(rest.toString())).toEqual({
+      resourceType: 'Bundle',
+      entry: [null, { resource: { resourceType: 'Patient', id: '2' } }],
+    });
   });
 
   it('refuses pieces that overlap, or that are longer or shorter than their ranges', () => {
     const container = { totalLength: 10, ranges: [[0, 6]] as const, content: Buffer.from('{"a":1') };
-    expect(() => reassembleBundle(container, [{ ranges: [[5, 10]], content: Buffer.from('12345') }])).toThrow(BundleIncompleteError);
-    expect(() => reassembleBundle(container, [{ ranges: [[6, 10]], content: Buffer.from('123') }])).toThrow(BundleIncompleteError);
-    expect(() => reassembleBundle(container, [{ ranges: [[6, 10]], content: Buffer.from('12345') }])).toThrow(BundleIncompleteError);
-    expect(() => reassembleBundle(container, [{ ranges: [[6, 12]], content: Buffer.from('123456') }])).toThrow(BundleIncompleteError);
+    expect(() => reassembleBundle(container, [{ ranges: [[5, 10]], content: Buffer.from('12345') }])).toThrow(
+      BundleIncompleteError,
+    );
+    expect(() => reassembleBundle(container, [{ ranges: [[6, 10]], content: Buffer.from('123') }])).toThrow(
+      BundleIncompleteError,
+    );
+    expect(() => reassembleBundle(container, [{ ranges: [[6, 10]], content: Buffer.from('12345') }])).toThrow(
+      BundleIncompleteError,
+    );
+    expect(() => reassembleBundle(container, [{ ranges: [[6, 12]], content: Buffer.from('123456') }])).toThrow(
+      BundleIncompleteError,
+    );
   });
 });
 
 describe('a bundle about at most one person', () => {
   it('stays whole', () => {
-    const sharedOnly = { resourceType: 'Bundle', type: 'batch', entry: [{ resource: { resourceType: 'Organization' } }] };
+    const sharedOnly = {
+      resourceType: 'Bundle',
+      type: 'batch',
+      entry: [{ resource: { resourceType: 'Organization' } }],
+    };
     expect(split(Buffer.from(JSON.stringify(sharedOnly)))).toBeUndefined();
     const one = {
       resourceType: 'Bundle',
       type: 'batch',
       entry: [
-        { fullUrl: 'urn:uuid:1c1c1c1c-0000-4000-8000-000000000000', resource: { resourceType: 'Patient', id: '1c1c1c1c-0000-4000-8000-000000000000' } },
-        { resource: { resourceType: 'Observation', subject: { reference: 'Patient/1c1c1c1c-0000-4000-8000-000000000000' } } },
-        { resource: { resourceType: 'Condition', subject: { reference: 'urn:uuid:1c1c1c1c-0000-4000-8000-000000000000' } } },
+        {
+          fullUrl: 'urn:uuid:1c1c1c1c-0000-4000-8000-000000000000',
+          resource: { resourceType: 'Patient', id: '1c1c1c1c-0000-4000-8000-000000000000' },
+        },
+        {
+          resource: {
+            resourceType: 'Observation',
+            subject: { reference: 'Patient/1c1c1c1c-0000-4000-8000-000000000000' },
+          },
+        },
+        {
+          resource: {
+            resourceType: 'Condition',
+            subject: { reference: 'urn:uuid:1c1c1c1c-0000-4000-8000-000000000000' },
+          },
+        },
       ],
     };
     expect(split(Buffer.from(JSON.stringify(one)))).toBeUndefined();
@@ -150,7 +193,11 @@ describe('a bundle about at most one person', () => {
 describe('the scanner', () => {
   it('takes the last of two members of one name, as JSON.parse does, and names written with escapes', () => {
     const bytes = Buffer.from('\uFEFF {"entry":[1],"x":{"entry":[7]},"\\u0065ntry" : [ 2 , "a]\\"," , {} ] }');
-    expect(elementRanges(bytes, 'entry')?.map(([start, end]) => bytes.toString('utf8', start, end))).toEqual(['2', '"a]\\","', '{}']);
+    expect(elementRanges(bytes, 'entry')?.map(([start, end]) => bytes.toString('utf8', start, end))).toEqual([
+      '2',
+      '"a]\\","',
+      '{}',
+    ]);
   });
 
   it('finds nothing where there is no such array', () => {

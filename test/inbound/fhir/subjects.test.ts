@@ -11,7 +11,11 @@ function single(resource: object, arrival: Parameters<typeof subjectsOf>[1] = { 
 describe('whom a FHIR resource is about', () => {
   it.each([
     ['a reference to a patient that is not inside', { subject: { reference: 'Patient/9' } }, 'Patient/9'],
-    ['an absolute reference', { subject: { reference: 'https://x.example/fhir/Patient/9' } }, 'https://x.example/fhir/Patient/9'],
+    [
+      'an absolute reference',
+      { subject: { reference: 'https://x.example/fhir/Patient/9' } },
+      'https://x.example/fhir/Patient/9',
+    ],
     ['a reference to a version', { subject: { reference: 'Patient/9/_history/2' } }, 'Patient/9'],
     ['a URN of unknown kind', { subject: { reference: 'urn:uuid:9' } }, 'urn:uuid:9'],
     ['a URN said to be a patient', { subject: { reference: 'urn:uuid:9', type: 'Patient' } }, 'urn:uuid:9'],
@@ -38,13 +42,18 @@ describe('whom a FHIR resource is about', () => {
       contained: [{ resourceType: 'Patient', id: 'p', birthDate: '1984-02-29' }],
       subject: { reference: '#p' },
     });
-    expect(subjects).toEqual([{ references: ['#p'], identifiers: [], patient: expect.objectContaining({ birthDate: '1984-02-29' }) }]);
+    expect(subjects).toEqual([
+      { references: ['#p'], identifiers: [], patient: expect.objectContaining({ birthDate: '1984-02-29' }) },
+    ]);
   });
 
   it('is somebody known by an identifier, where the reference is logical or conditional', () => {
     const logical = single({ resourceType: 'Observation', subject: { identifier: { system: 'urn:mrn', value: '7' } } });
     expect(logical.subjects[0]?.identifiers).toEqual([{ system: 'urn:mrn', value: '7' }]);
-    const conditional = single({ resourceType: 'Observation', subject: { reference: 'Patient?identifier=urn%3Amrn%7C7' } });
+    const conditional = single({
+      resourceType: 'Observation',
+      subject: { reference: 'Patient?identifier=urn%3Amrn%7C7' },
+    });
     expect(conditional.subjects[0]?.identifiers).toEqual([{ system: 'urn:mrn', value: '7' }]);
     const inside = subjectsOf(
       {
@@ -63,7 +72,9 @@ describe('whom a FHIR resource is about', () => {
     const { ofEntry, subjects } = subjectsOf(
       {
         resourceType: 'Bundle',
-        entry: [{ resource: { resourceType: 'Account', subject: [{ reference: 'Patient/1' }, { reference: 'Patient/2' }] } }],
+        entry: [
+          { resource: { resourceType: 'Account', subject: [{ reference: 'Patient/1' }, { reference: 'Patient/2' }] } },
+        ],
       },
       { interaction: 'batch' },
     );
@@ -75,15 +86,23 @@ describe('whom a FHIR resource is about', () => {
 describe('the sender’s id of a patient', () => {
   const patient = { resourceType: 'Patient', id: '12' };
   it('is that of the URL of an update, and none of a create', () => {
-    expect(single(patient, { interaction: 'update', type: 'Patient', id: '12' }).subjects[0]?.senderPatientId).toBe('Patient/12');
+    expect(single(patient, { interaction: 'update', type: 'Patient', id: '12' }).subjects[0]?.senderPatientId).toBe(
+      'Patient/12',
+    );
     expect(single(patient).subjects[0]?.senderPatientId).toBeUndefined();
   });
 
   it('is that of an entry’s PUT, or of the resource where the entry has no request', () => {
     const of = (request?: object) =>
-      subjectsOf({ resourceType: 'Bundle', entry: [{ resource: patient, ...(request === undefined ? {} : { request }) }] } as FhirResource, {
-        interaction: 'batch',
-      }).subjects[0]?.senderPatientId;
+      subjectsOf(
+        {
+          resourceType: 'Bundle',
+          entry: [{ resource: patient, ...(request === undefined ? {} : { request }) }],
+        } as FhirResource,
+        {
+          interaction: 'batch',
+        },
+      ).subjects[0]?.senderPatientId;
     expect(of()).toBe('Patient/12');
     expect(of({ method: 'POST', url: 'Patient' })).toBeUndefined();
     expect(of({ method: 'PUT', url: 'Patient/77' })).toBe('Patient/77');

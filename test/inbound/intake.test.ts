@@ -1,0 +1,558 @@
+import { afterEach, describe, expect, it } from '@jest/globals';
+import { reassembleBundle } from '../../src/inbound/fhir/bundle.js';
+import type { IntakeParts, IntakeStage } from '../../src/inbound/intake.js';
+import type { IntakeOutcome, ReceivedMessage } from '../../src/inbound/received.js';
+import { builtInSource } from '../../src/inbound/source.js';
+import { clinicalStream, partitionOf } from '../../src/log/envelope.js';
+import { LogUnavailableError } from '../../src/log/event-log.js';
+import { event, fhir, hl7, openTestHub, type StoredEvent, type TestHub } from './support.js';
+
+const adt = (controlId: string, mrn: string, family = 'OKAFOR', trigger = 'A01') =>
+  hl7(
+    `MSH|^~\\&|APP|FAC|||20261120101500||ADT^${trigger}|${controlId}|P|2.5.1\nPID|1||${mrn}^^^MERCY^MR||${family}^ADA||19840229|F\n`,
+  );
+
+const colour = (eventId: string, more: object = {}) => ({
+  eventId,
+  type: 'patient.attributes',
+  ts: '2026-11-20T10:15:00.000001Z',
+  patient: {
+    identifiers: [{ authority: 'MERCY', value: '12345', type: 'MR' }],
+    name: { family: 'Okafor', given: ['Ada'] },
+    birthDate: '1984-02-29',
+  },
+  data: { favoriteColor: 'teal' },
+  ...more,
+});
+
+const BUNDLE = {
+  resourceType: 'Bundle',
+  type: 'transaction',
+  entry: [
+    {
+      fullUrl: 'urn:uuid:a',
+      resource: {
+        resourceType: 'Patient',
+        identifier: [{ system: 'urn:mrn', value: '1' }],
+        name: [{ family: 'Åse' }],
+        birthDate: '1990-01-01',
+      },
+      request: { method: 'POST', url: 'Patient' },
+    },
+    {
+      fullUrl: 'urn:uuid:b',
+      resource: {
+        resourceType: 'Patient',
+        identifier: [{ system: 'urn:mrn', value: '2' }],
+        name: [{ family: 'Bo' }],
+        birthDate: '1991-01-01',
+      },
+      request: { method: 'POST', url: 'Patient' },
+    },
+    {
+      resource: { resourceType: 'Observation', subject: { reference: 'urn:uuid:b' } },
+      request: { method: 'POST', url: 'Observation' },
+    },
+    { resource: { resourceType: 'Practitioner', id: 'dr' }, request: { method: 'PUT', url: 'Practitioner/dr' } },
+  ],
+};
+
+let hub: TestHub | undefined;
+afterEach(async () => {
+  await hub?.close();
+  hub = undefined;
+});
+
+async function start(change?: (parts: IntakeParts) => IntakeParts): Promise<TestHub> {
+  hub = await openTestHub(change);
+  return hub;
+}
+
+function byId(events: readonly StoredEvent[], id: string): StoredEvent {
+  const found = events.find((one) => one.id === id);
+  if (found === undefined) throw new Error('not in the log');
+  return found;
+}
+
+describe('a message that is taken', () => {
+  it('is in the log, byte for byte, sealed under its source record, when its sender is answered', async () => {
+    const { intake, events, keys } = await start();
+    const message = adt('M1', '77');
+    const outcome = await intake.receive(message);
+    expect(outcome).toMatchObject({ status: 'accepted', answer: 'AA', controlId: 'M1' });
+    const [stored, ...others] = await events();
+    expect(others).toEqual([]);
+    expect(stored?.content?.equals(message.bytes)).toBe(true);
+    expect(stored?.position).toBe(outcome.position);
+    const { envelope } = stored as StoredEvent;
+    expect(envelope).toMatchObject({
+      schema: 1,
+      tenant: 'main',
+      source: 'mllp',
+      sourceVersion: 1,
+      transport: 'mllp',
+      contentType: 'x-application/hl7-v2+er7',
+      messageType: 'ADT^A01',
+      messageVersion: '2.5.1',
+      sourceRecordedAt: '2026-11-20T10:15:00',
+      patientId: outcome.patientId,
+      identity: { method: 'new' },
+      validation: { state: 'valid' },
+      recordedAt: outcome.recordedAt,
+    });
+    expect(envelope.links).toEqual([
+      { sourceRecordId: envelope.sourceRecordId, patientId: envelope.patientId, reason: 'first' },
+    ]);
+    expect(stored?.stream).toBe(clinicalStream(partitionOf(envelope.sourceRecordId ?? '')));
+    expect(stored?.header).toMatchObject({
+      controlId: 'M1',
+      sendingApplication: 'APP',
+      sendingFacility: 'FAC',
+      timeZone: 'UTC',
+      defaultAuthority: 'mllp',
+    });
+    const key = await keys.keysForOwners([envelope.sourceRecordId ?? '']);
+    expect(key.get(envelope.sourceRecordId ?? '')?.keyId).toBe(envelope.keyId);
+  });
+
+  it('leaves no word of its content in clear text', async () => {
+    const { intake, reader } = await start();
+    await intake.receive(adt('CANARY1', 'CANARY2', 'CANARY3'));
+    await intake.receive(hl7('MSH|^~\\&|CANARY4|CANARY5|||2026||CANARY6^CANARY7|CANARY8|P|CANARY9\nPID|||CANARY10\n'));
+    await intake.receive(event(colour('CANARY11', { type: 'CANARY12', CANARY13: 'CANARY14' })));
+    await intake.receive(event(`{"eventId":"CANARY15","patient":{"CANARY16":1}}`));
+    await intake.receive(event('CANARY17'));
+    await intake.receive(fhir({ resourceType: 'CANARY18', id: 'CANARY19' }));
+    await intake.receive({
+      ...hl7('CANARY20'),
+      contentType: 'text/CANARY 21',
+      reader: 'other',
+      correlationId: 'CANARY22',
+      patientId: 'CANARY23',
+    });
+    const all = await reader.readPage({ limit: 10_000 });
+    expect(all.filter((one) => one.type.startsWith('inbound.')).length).toBe(7);
+    for (const one of all) {
+      const clear = `${one.stream} ${one.type} ${one.metadata.toString()} ${one.data.toString('latin1')}`;
+      expect(clear.toUpperCase()).not.toContain('CANARY');
+    }
+  });
+
+  it('is a clinical event, and joins the patient that HL7 v2 brought', async () => {
+    const { intake, events } = await start();
+    const first = await intake.receive(adt('M1', '12345'));
+    const second = await intake.receive(event(colour('e-1')));
+    expect(second).toMatchObject({ status: 'accepted', patientId: first.patientId, controlId: 'e-1' });
+    expect(byId(await events(), second.messageId)).toMatchObject({
+      type: 'inbound.event',
+      envelope: {
+        messageType: 'patient.attributes',
+        sourceRecordedAt: '2026-11-20T10:15:00.000001Z',
+        identity: { method: 'identifier' },
+      },
+    });
+  });
+
+  it('keeps a type that no table knows as unknown, what the sender called it sealed, and is answered AA', async () => {
+    const { intake, events } = await start();
+    const outcome = await intake.receive(hl7('MSH|^~\\&|A|B|||2026||ZZZ^Z01|1|P|2.5.1\nPID|||1^^^MERCY^MR\n'));
+    expect(outcome).toMatchObject({ status: 'accepted', answer: 'AA' });
+    const stored = byId(await events(), outcome.messageId);
+    expect(stored.type).toBe('inbound.unknown');
+    expect(stored.envelope.messageType).toBeUndefined();
+    expect(stored.header?.messageType).toBe('ZZZ^Z01');
+    expect(stored.envelope.patientId).toBe(outcome.patientId);
+  });
+
+  it('has a key of its own where it names nobody, and where it names several', async () => {
+    const { intake, events, keys } = await start();
+    const nobody = await intake.receive(hl7('MSH|^~\\&|A|B|||2026||MFN^M02|1|P|2.5.1\nMFI|x\n'));
+    const several = await intake.receive(
+      hl7('MSH|^~\\&|A|B|||2026||ADT^A40|2|P|2.5.1\nPID|||1^^^A^MR||X^Y||1980\nMRG|2^^^A^MR\n'),
+    );
+    const all = await events();
+    for (const outcome of [nobody, several]) {
+      expect((await keys.keysForOwners([outcome.messageId])).get(outcome.messageId)?.keyId).toBe(
+        byId(all, outcome.messageId).envelope.keyId,
+      );
+    }
+    expect(byId(all, nobody.messageId).stream).toBe(clinicalStream(partitionOf('source:mllp')));
+    expect(byId(all, several.messageId).envelope.links?.some((link) => link.reason === 'merge')).toBe(true);
+  });
+
+  it('keeps the order of arrival within a source record, however many come at once', async () => {
+    const { intake, events } = await start();
+    const outcomes = await Promise.all(
+      Array.from({ length: 500 }, (_, n) => intake.receive(adt(`M${n}`, String(n % 7)))),
+    );
+    const positions = outcomes.map((outcome) => outcome.position);
+    for (let record = 0; record < 7; record += 1) {
+      const own = positions.filter((_, n) => n % 7 === record);
+      expect(own).toEqual([...own].sort((a, b) => Number(a - b)));
+    }
+    expect((await events()).filter((one) => one.type === 'inbound.hl7v2').length).toBe(500);
+  });
+});
+
+describe('a message that cannot be taken', () => {
+  it.each<[string, ReceivedMessage, string, 'AE' | 'AR', object]>([
+    ['bytes that are no HL7', hl7('hello'), 'inbound.unknown', 'AR', { code: 'NO_MSH', byteOffset: 0 }],
+    ['nothing at all', hl7(''), 'inbound.unknown', 'AR', { code: 'NO_MSH', byteOffset: 0 }],
+    [
+      'HL7 without a type',
+      hl7('MSH|^~\\&|A|B|||2026|||1|P|2.5\n'),
+      'inbound.unknown',
+      'AE',
+      { code: 'NO_MESSAGE_TYPE', path: 'MSH-9', byteOffset: 0 },
+    ],
+    [
+      'a frame that its transport found broken',
+      { ...hl7('MSH|^'), fault: { code: 'FRAME_TOO_LARGE', byteOffset: 5 } },
+      'inbound.unknown',
+      'AR',
+      { code: 'FRAME_TOO_LARGE', byteOffset: 5 },
+    ],
+    ['an event that is no JSON', event('{"a":}'), 'inbound.unknown', 'AR', { code: 'MALFORMED_JSON', byteOffset: 5 }],
+    [
+      'an event without a time',
+      event(colour('x', { ts: 'now' })),
+      'inbound.event',
+      'AE',
+      { code: 'WRONG_FORMAT', path: '/ts' },
+    ],
+    ['FHIR that is no resource', fhir([1]), 'inbound.unknown', 'AR', { code: 'NOT_A_RESOURCE', path: 'resourceType' }],
+    [
+      'a resource of another type than the URL',
+      fhir({ resourceType: 'Patient' }, { interaction: 'create', type: 'Observation' }),
+      'inbound.fhir',
+      'AE',
+      { code: 'TYPE_MISMATCH', path: 'resourceType' },
+    ],
+    [
+      'a resource with another id than the URL',
+      fhir({ resourceType: 'Patient', id: '1' }, { interaction: 'update', type: 'Patient', id: '2' }),
+      'inbound.fhir',
+      'AE',
+      { code: 'ID_MISMATCH', path: 'id' },
+    ],
+  ])('is kept and parked: %s', async (_, message, type, answer, problem) => {
+    const { intake, events } = await start();
+    const outcome = await intake.receive(message);
+    expect(outcome).toMatchObject({ status: 'parked', answer, problem });
+    const [stored, parked, ...others] = await events();
+    expect(others).toEqual([]);
+    expect(stored).toMatchObject({
+      id: outcome.messageId,
+      type,
+      envelope: { validation: { state: 'parked', ...problem } },
+    });
+    expect(stored?.content?.equals(message.bytes)).toBe(true);
+    expect(parked).toMatchObject({
+      type: 'message.parked',
+      stream: stored?.stream,
+      position: (stored?.position ?? 0n) + 1n,
+    });
+    expect(JSON.parse(parked?.data.toString() ?? '')).toEqual({ messageId: outcome.messageId, ...problem, attempt: 1 });
+    expect(parked?.envelope).toMatchObject({ causationId: outcome.messageId });
+    // Sent again it is the same one, with the same answer.
+    expect(await intake.receive(message)).toEqual({ ...outcome, status: 'duplicate' });
+    expect((await events()).length).toBe(2);
+  });
+
+  it('is answered AA where the source wants its engine to go on', async () => {
+    const { intake } = await start();
+    const outcome = await intake.receive(hl7('hello', { ...builtInSource('mllp'), onParked: 'accept' }));
+    expect(outcome).toMatchObject({ status: 'parked', answer: 'AA', problem: { code: 'NO_MSH' } });
+  });
+});
+
+describe('a message sent again', () => {
+  it('makes no event, is answered as the first time, also in one batch and after a restart', async () => {
+    let running = await start();
+    const first = await running.intake.receive(adt('M1', '77'));
+    expect(await running.intake.receive(adt('M1', '77'))).toEqual({ ...first, status: 'duplicate' });
+    const together = await Promise.all(Array.from({ length: 5 }, () => running.intake.receive(adt('M2', '77'))));
+    expect(together.map((outcome) => outcome.status).sort()).toEqual([
+      'accepted',
+      'duplicate',
+      'duplicate',
+      'duplicate',
+      'duplicate',
+    ]);
+    expect(new Set(together.map((outcome) => outcome.messageId)).size).toBe(1);
+    running = hub = await running.restart();
+    expect(await running.intake.receive(adt('M1', '77'))).toEqual({ ...first, status: 'duplicate' });
+    expect((await running.events()).length).toBe(2);
+  });
+
+  it('is another message where its bytes differ, and says which one it contradicts', async () => {
+    const { intake, events } = await start();
+    const first = await intake.receive(adt('M1', '77'));
+    const second = await intake.receive(adt('M1', '77', 'OTHER'));
+    expect(second).toMatchObject({ status: 'conflict', answer: 'AA' });
+    expect(second.messageId).not.toBe(first.messageId);
+    expect(byId(await events(), second.messageId).envelope.duplicateOf).toBe(first.messageId);
+    expect(await intake.receive(adt('M1', '77', 'OTHER'))).toEqual({ ...second, status: 'duplicate' });
+    const both = await Promise.all([intake.receive(adt('M9', '77', 'ONE')), intake.receive(adt('M9', '77', 'TWO'))]);
+    expect(both.map((outcome) => outcome.status)).toEqual(['accepted', 'conflict']);
+    expect(byId(await events(), both[1]?.messageId ?? '').envelope.duplicateOf).toBe(both[0]?.messageId);
+  });
+
+  it('is another message where the same control id comes from another application or source', async () => {
+    const { intake } = await start();
+    const other = hl7(adt('M1', '77').bytes.toString(), { ...builtInSource('mllp'), id: 'ward-3' });
+    const statuses = await Promise.all([intake.receive(adt('M1', '77')), intake.receive(other)]);
+    expect(statuses.map((outcome) => outcome.status)).toEqual(['accepted', 'accepted']);
+  });
+
+  it('is known by its bytes where it has no control id', async () => {
+    const { intake, events } = await start();
+    const message = hl7('MSH|^~\\&|A|B|||2026||ADT^A01||P|2.5.1\nPID|||1^^^A^MR\n');
+    const first = await intake.receive(message);
+    expect((await intake.receive(message)).status).toBe('duplicate');
+    expect((await intake.receive(hl7('MSH|^~\\&|A|B|||2026||ADT^A01||P|2.5.1\nPID|||2^^^A^MR\n'))).status).toBe(
+      'accepted',
+    );
+    expect((await events()).length).toBe(2);
+    expect(first.status).toBe('accepted');
+  });
+});
+
+describe('a bundle', () => {
+  it('about one person is one event, whose references are known', async () => {
+    const { intake, events } = await start();
+    const message = fhir({ ...BUNDLE, entry: [BUNDLE.entry[0], BUNDLE.entry[3]] });
+    const outcome = await intake.receive(message);
+    const [stored, ...others] = await events();
+    expect(others).toEqual([]);
+    expect(stored).toMatchObject({
+      type: 'inbound.fhir',
+      envelope: { messageType: 'Bundle', patientId: outcome.patientId },
+    });
+    expect(stored?.content?.equals(message.bytes)).toBe(true);
+    expect(stored?.header?.records).toEqual({
+      'entry[0]': stored?.envelope.sourceRecordId,
+      'urn:uuid:a': stored?.envelope.sourceRecordId,
+    });
+    expect(outcome.fhir).toEqual({
+      bundleType: 'transaction',
+      entries: [
+        {
+          resourceType: 'Patient',
+          method: 'POST',
+          patientId: outcome.patientId,
+          sourceRecordId: stored?.envelope.sourceRecordId,
+        },
+        { resourceType: 'Practitioner', method: 'PUT' },
+      ],
+    });
+  });
+
+  it('about several is one part per person under that person’s key, and then a container; the bytes come back exactly', async () => {
+    const { intake, events } = await start();
+    const message = fhir(BUNDLE);
+    const outcome = await intake.receive(message);
+    const all = await events();
+    expect(all.map((one) => one.type).sort()).toEqual(['inbound.fhir', 'inbound.fhir-part', 'inbound.fhir-part']);
+    const container = all.at(-1) as StoredEvent;
+    expect(container.id).toBe(outcome.messageId);
+    expect(container.position).toBe(outcome.position);
+    const parts = (container.envelope.parts ?? []).map((part) => {
+      const stored = byId(all, part.eventId);
+      expect(String(stored.position)).toBe(part.position);
+      expect(stored.position < container.position).toBe(true);
+      expect(stored.envelope.partOf).toBe(container.id);
+      expect(stored.envelope.links).toBeUndefined();
+      return stored;
+    });
+    expect(new Set(parts.map((part) => part.envelope.keyId)).size).toBe(2);
+    expect(container.envelope.links?.map((link) => link.sourceRecordId).sort()).toEqual(
+      parts.map((part) => part.envelope.sourceRecordId).sort(),
+    );
+    expect(container.envelope.sourceRecordId).toBeUndefined();
+    expect(container.content?.includes('Åse')).toBe(false);
+    const bytes = reassembleBundle(
+      {
+        ranges: container.header?.ranges ?? [],
+        totalLength: container.header?.totalLength ?? 0,
+        content: container.content ?? Buffer.alloc(0),
+      },
+      parts.map((part) => ({ ranges: part.header?.ranges ?? [], content: part.content ?? Buffer.alloc(0) })),
+    );
+    expect(bytes.equals(message.bytes)).toBe(true);
+    expect(outcome.fhir?.entries.map((entry) => entry.patientId)).toEqual([
+      parts[0]?.envelope.patientId,
+      parts[1]?.envelope.patientId,
+      parts[1]?.envelope.patientId,
+      undefined,
+    ]);
+    expect(container.header?.records).toMatchObject({
+      'urn:uuid:a': parts[0]?.envelope.sourceRecordId,
+      'urn:uuid:b': parts[1]?.envelope.sourceRecordId,
+    });
+    expect(await intake.receive(message)).toEqual({ ...outcome, status: 'duplicate' });
+  });
+
+  it('that a crash left without container is completed by the resend, which doubles no part', async () => {
+    let calls = 0;
+    const first = await start((parts) => ({
+      ...parts,
+      writer: {
+        submit: (events) => {
+          calls += 1;
+          return calls === 1 ? parts.writer.submit(events) : Promise.reject(new LogUnavailableError('killed'));
+        },
+      },
+    }));
+    await expect(first.intake.receive(fhir(BUNDLE))).rejects.toThrow(LogUnavailableError);
+    hub = await first.restart();
+    expect((await hub.events()).map((one) => one.type)).toEqual(['inbound.fhir-part', 'inbound.fhir-part']);
+    const outcome = await hub.intake.receive(fhir(BUNDLE));
+    expect(outcome.status).toBe('accepted');
+    const all = await hub.events();
+    expect(all.map((one) => one.type)).toEqual(['inbound.fhir-part', 'inbound.fhir-part', 'inbound.fhir']);
+    expect(all[2]?.envelope.parts?.map((part) => part.position)).toEqual([
+      String(all[0]?.position),
+      String(all[1]?.position),
+    ]);
+  });
+});
+
+describe('a failure', () => {
+  /** The stage throws: `before` it has done anything, or `after` it has done everything. */
+  const failing =
+    (stage: IntakeStage, when: 'before' | 'after') =>
+    (parts: IntakeParts): IntakeParts => {
+      let failed = false;
+      const once =
+        <A extends unknown[], T>(work: (...given: A) => Promise<T>) =>
+        async (...given: A): Promise<T> => {
+          if (failed) return work(...given);
+          failed = true;
+          if (when === 'after') await work(...given);
+          throw new Error('killed');
+        };
+      switch (stage) {
+        case 'recover':
+          return { ...parts, recover: once(parts.recover) };
+        case 'duplicates':
+          return {
+            ...parts,
+            register: {
+              lookup: once((keys) => parts.register.lookup(keys)),
+              record: (rows, at) => parts.register.record(rows, at),
+            },
+          };
+        case 'identity':
+          return {
+            ...parts,
+            identity: {
+              resolve: once((batch) => parts.identity.resolve(batch)),
+              announced: (decisions) => parts.identity.announced(decisions),
+            },
+          };
+        case 'append':
+          return { ...parts, writer: { submit: once((events) => parts.writer.submit(events)) } };
+        case 'record':
+          return {
+            ...parts,
+            register: {
+              lookup: (keys) => parts.register.lookup(keys),
+              record: once((rows, at) => parts.register.record(rows, at)),
+            },
+          };
+      }
+    };
+  const batch = (): ReceivedMessage[] => [
+    adt('M1', '1'),
+    event(colour('e1')),
+    hl7('no message'),
+    fhir({ ...BUNDLE, entry: [BUNDLE.entry[1]] }),
+  ];
+  const stages: IntakeStage[] = ['recover', 'duplicates', 'identity', 'append', 'record'];
+
+  it.each(stages.flatMap((stage) => [[stage, 'before'] as const, [stage, 'after'] as const]))(
+    'of the stage %s, %s its work, loses and doubles nothing: a resend ends with each message once, here and after a kill',
+    async (stage, when) => {
+      for (const kill of [false, true]) {
+        let running = await openTestHub(failing(stage, when));
+        try {
+          const first = await Promise.allSettled(batch().map((message) => running.intake.receive(message)));
+          for (const one of first) {
+            if (one.status === 'rejected') expect(one.reason).toBeInstanceOf(LogUnavailableError);
+            // Whoever was answered is in the log.
+            else byId(await running.events(), one.value.messageId);
+          }
+          // Only what was durable may have been acknowledged.
+          expect(first.every((one) => one.status === 'fulfilled')).toBe(stage === 'record');
+          if (kill) running = await running.restart();
+          const again: IntakeOutcome[] = await Promise.all(batch().map((message) => running.intake.receive(message)));
+          const all = await running.events();
+          expect(
+            all
+              .filter((one) => one.type.startsWith('inbound.'))
+              .map((one) => one.id)
+              .sort(),
+          ).toEqual(again.map((one) => one.messageId).sort());
+          expect(all.filter((one) => one.type === 'message.parked').length).toBe(1);
+          // Every record's link is announced by some event of the log.
+          const linked = new Set(all.flatMap((one) => (one.envelope.links ?? []).map((link) => link.sourceRecordId)));
+          for (const one of all)
+            if (one.envelope.sourceRecordId !== undefined) expect(linked).toContain(one.envelope.sourceRecordId);
+        } finally {
+          await running.close();
+        }
+      }
+    },
+  );
+
+  it('of the log keeps a sender waiting no longer than it must, and the resend joins the message on its way', async () => {
+    let release: () => void = () => undefined;
+    const held = new Promise<void>((resolve) => (release = resolve));
+    const { intake, events } = await start((parts) => ({
+      ...parts,
+      writer: {
+        submit: async (pending) => {
+          await held;
+          return parts.writer.submit(pending);
+        },
+      },
+      limits: { answerTimeoutMs: 1_000 },
+    }));
+    await expect(intake.receive(adt('M1', '1'))).rejects.toThrow(LogUnavailableError);
+    const again = intake.receive(adt('M1', '1'));
+    release();
+    expect((await again).status).toBe('duplicate');
+    expect((await events()).length).toBe(1);
+  });
+});
+
+describe('back-pressure', () => {
+  it('holds senders back at the bound, and lets all of them through in the end', async () => {
+    let most = 0;
+    const { intake, events } = await start((parts) => ({
+      ...parts,
+      register: {
+        lookup: (keys) => {
+          most = Math.max(most, intake.pending);
+          return parts.register.lookup(keys);
+        },
+        record: (rows, at) => parts.register.record(rows, at),
+      },
+      limits: { pendingMessages: 10, batchMessages: 4 },
+    }));
+    const outcomes = await Promise.all(Array.from({ length: 100 }, (_, n) => intake.receive(adt(`M${n}`, String(n)))));
+    expect(outcomes.every((outcome) => outcome.status === 'accepted')).toBe(true);
+    expect(most).toBeLessThanOrEqual(10);
+    expect((await events()).filter((one) => one.type === 'inbound.hl7v2').length).toBe(100);
+  });
+
+  it('ends with everything answered when the intake closes, and nothing is taken after', async () => {
+    const { intake, events } = await start();
+    const inside = Array.from({ length: 20 }, (_, n) => intake.receive(adt(`M${n}`, String(n))));
+    await intake.close();
+    expect((await Promise.all(inside)).length).toBe(20);
+    await expect(intake.receive(adt('late', '1'))).rejects.toThrow(LogUnavailableError);
+    expect((await events()).filter((one) => one.type === 'inbound.hl7v2').length).toBe(20);
+  });
+});
