@@ -79,6 +79,34 @@ export function foldThing<Row extends FoldRow>(rows: readonly Row[], at: Point):
   return standing;
 }
 
+/** A valid time at which a thing changed, as known at a position. */
+export interface FoldStep<Row extends FoldRow = FoldRow> {
+  readonly validFrom: Instant;
+  readonly before: Folded<Row>;
+  readonly after: Folded<Row>;
+}
+
+/**
+ * The states a thing went through, as known at a position: one step for each valid time up to `at.validAt` whose visible rows spoke.
+ * @param rows in order of (valid_from, pos)
+ */
+export function* foldSteps<Row extends FoldRow>(rows: readonly Row[], at: Point): Generator<FoldStep<Row>> {
+  const standing = new Map<string, FieldVersion<Row>>();
+  let start = 0;
+  while (start < rows.length) {
+    const validFrom = (rows[start] as Row).validFrom;
+    if (validFrom > at.validAt) return;
+    let end = start + 1;
+    while (end < rows.length && (rows[end] as Row).validFrom === validFrom) end += 1;
+    const before = new Map(standing);
+    foldInstant(rows, start, end, at.position, standing);
+    let spoke = before.size !== standing.size;
+    if (!spoke) for (const [field, version] of standing) if (before.get(field) !== version) spoke = true;
+    if (spoke) yield { validFrom, before, after: new Map(standing) };
+    start = end;
+  }
+}
+
 /** Rows [start, end) share one valid_from: lays what they leave visible over what stood before. */
 function foldInstant<Row extends FoldRow>(
   rows: readonly Row[],

@@ -84,7 +84,7 @@ export type MasterHashes = Pick<KeyedHashes, 'thing' | 'hash'>;
 
 /** The message that caused an event's facts: itself, or for a replay the original. */
 export function causeOf(event: DecodedEvent): string {
-  return event.type === EVENT_TYPES.replayed ? (event.envelope.causationId ?? event.id) : event.id;
+  return event.replayOf?.messageId ?? event.id;
 }
 
 /** Facts of one event about one thing at one valid time, as the one row they are. */

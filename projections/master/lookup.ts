@@ -3,6 +3,7 @@
  * with the same functions (DESIGN §8, API.md §4: name, authority and identifier, location).
  */
 import type { FactKind, Json } from '../../src/mapping/fact.js';
+import { timeText } from '../../src/mapping/fhir-time.js';
 import { foldText, nameTokens } from '../../src/text/names.js';
 
 /** What a token is of; the number is stored. Append only. */
@@ -85,8 +86,9 @@ export function* lookupsOf(kind: FactKind, field: string, value: Json): Iterable
         const number = member(identifier, 'value') ?? (typeof identifier === 'string' ? identifier : undefined);
         if (typeof number === 'string' && number.trim() !== '') yield [LOOKUP.identifier, identifierLookup(number)];
       }
-    } else if (field === 'birthDate' && typeof value === 'string') {
-      yield [LOOKUP.birthDate, cut(value)];
+    } else if (field === 'birthDate') {
+      const date = timeText(value);
+      if (date !== undefined) yield [LOOKUP.birthDate, cut(date)];
     }
   } else if (kind === 'ENCOUNTER' && field === 'location') {
     for (const part of locationParts(value)) {

@@ -166,7 +166,7 @@ describe('the master projection in PostgreSQL', () => {
   it('gives the replayed message as the cause of what its replay says', async () => {
     const replay = event(6n, [fact({ key: 'r', assert: { a: 1 } })], { type: 'message.replayed' });
     const original = '33333333-3333-8333-8333-333333333333';
-    await write([{ ...replay, envelope: { ...replay.envelope, causationId: original } }]);
+    await write([{ ...replay, replayOf: { messageId: original, position: 1n } }]);
     const rows = await database.pool.query('select event_id from master.fact_v1 where pos = 6');
     expect(rows.rows).toEqual([{ event_id: original }]);
     expect((await database.pool.query('select 1 from master.message_v1 where pos = 6')).rowCount).toBe(0);

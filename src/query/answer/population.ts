@@ -1,0 +1,199 @@
+/**
+ * Counts of people at a basis, exact: everybody's rows are read in the order of the fold and folded. Where a place or a class of encounter is
+ * asked for, those with such an encounter under way are counted; a person is counted once in each group they belong to.
+ */
+import { foldThing, isPresent, mergeFolded, valuesOf, type Folded } from '../../../projections/master/fold.js';
+import { FACT_KINDS } from '../../mapping/fact.js';
+import { PATIENT_KIND, type Snapshot } from '../snapshot.js';
+import type { FactRow } from '../store/master-store.js';
+import { codedView, diagnosisGroup, encounterView, isUnderWay, locationOf } from '../view/clinical.js';
+import { birthDateOf, patientValues, sexOf } from '../view/people.js';
+import type { Values } from '../view/resource.js';
+import { isAt } from './patients.js';
+
+export const DIMENSIONS = ['LOCATION', 'CLASS', 'SEX', 'AGE_BAND', 'DIAGNOSIS_GROUP'] as const;
+export type Dimension = (typeof DIMENSIONS)[number];
+
+export interface PopulationFilter {
+  readonly location?: string | null;
+  readonly encounterClass?: string | null;
+  readonly sex?: string | null;
+  /** Years, inclusive. */
+  readonly ageFrom?: number | null;
+  readonly ageTo?: number | null;
+  readonly condition?: string | null;
+}
+
+export interface PopulationCount {
+  readonly key: readonly { readonly dimension: Dimension; readonly value: string | null }[];
+  readonly count: number;
+}
+
+const ENCOUNTER_KIND = FACT_KINDS.indexOf('ENCOUNTER');
+const CONDITION_KIND = FACT_KINDS.indexOf('CONDITION');
+/** Rows read at a time: bounds memory whatever the number of people. */
+const SCAN_ROWS = 20_000;
+
+interface Person {
+  readonly parts: Folded<FactRow>[];
+  readonly encounters: Values[];
+  readonly conditions: Values[];
+  present: boolean;
+}
+
+export async function populationAt(
+  snapshot: Snapshot,
+  by: readonly Dimension[],
+  filter: PopulationFilter,
+): Promise<PopulationCount[]> {
+  const dimensions = [...new Set(by)];
+  const counts = new Map<string, PopulationCount & { count: number }>();
+  for await (const person of people(snapshot)) {
+    if (!person.present) continue;
+    for (const key of groupsOf(person, dimensions, filter, snapshot.point.validAt)) {
+      const text = JSON.stringify(key);
+      const known = counts.get(text);
+      if (known === undefined) {
+        counts.set(text, {
+          key: dimensions.map((dimension, index) => ({ dimension, value: key[index] ?? null })),
+          count: 1,
+        });
+      } else known.count += 1;
+    }
+  }
+  return [...counts.entries()].sort(([left], [right]) => (left < right ? -1 : 1)).map(([, count]) => count);
+}
+
+/** Everybody, whole: people of one record as they come, those of several once all their records are read. */
+async function* people(snapshot: Snapshot): AsyncGenerator<Person> {
+  const { build, position } = snapshot.basis;
+  const patients = await snapshot.store.allLinks(build, position);
+  const recordsOf = new Map<string, number>();
+  for (const patient of patients.values()) recordsOf.set(patient, (recordsOf.get(patient) ?? 0) + 1);
+  const several = new Map<string, Person>();
+  let after: string | undefined;
+  do {
+    const page = await snapshot.store.scan(
+      build,
+      FACT_KINDS.map((_, index) => index),
+      position,
+      snapshot.point.validAt,
+      after,
+      SCAN_ROWS,
+    );
+    let record: string | undefined;
+    let current: Person | undefined;
+    for (const thing of page.things) {
+      if (thing.record !== record) {
+        if (current !== undefined) yield current;
+        record = thing.record;
+        current = undefined;
+        const patient = patients.get(record);
+        if (patient === undefined) continue;
+        if ((recordsOf.get(patient) ?? 0) > 1) {
+          if (!several.has(patient)) several.set(patient, nobody());
+        } else current = nobody();
+      }
+      const patient = patients.get(thing.record);
+      if (patient === undefined) continue;
+      const person = several.get(patient) ?? current;
+      if (person === undefined) continue;
+      const folded = foldThing(thing.rows, snapshot.point);
+      if (!isPresent(folded)) continue;
+      person.present = true;
+      if (thing.kind === PATIENT_KIND) person.parts.push(folded);
+      else if (thing.kind === ENCOUNTER_KIND) person.encounters.push(valuesOf(folded));
+      else if (thing.kind === CONDITION_KIND) person.conditions.push(valuesOf(folded));
+    }
+    if (current !== undefined) yield current;
+    after = page.last;
+  } while (after !== undefined);
+  yield* several.values();
+}
+
+function nobody(): Person {
+  return { parts: [], encounters: [], conditions: [], present: false };
+}
+
+/** The combinations of values a person is counted under, each once. */
+function groupsOf(
+  person: Person,
+  dimensions: readonly Dimension[],
+  filter: PopulationFilter,
+  validAt: string,
+): (string | null)[][] {
+  const values = patientValues([mergeFolded(person.parts)]);
+  const sex = sexOf(values);
+  if (filter.sex != null && filter.sex !== sex) return [];
+  const age = ageAt(birthDateOf(values), validAt);
+  if (filter.ageFrom != null && (age === null || age < filter.ageFrom)) return [];
+  if (filter.ageTo != null && (age === null || age > filter.ageTo)) return [];
+  if (
+    filter.condition != null &&
+    !person.conditions.some((condition) => hasCondition(condition, filter.condition as string))
+  ) {
+    return [];
+  }
+  const inside =
+    dimensions.includes('LOCATION') ||
+    dimensions.includes('CLASS') ||
+    filter.location != null ||
+    filter.encounterClass != null;
+  const encounters = inside
+    ? person.encounters.filter(
+        (encounter) =>
+          isUnderWay(encounter) &&
+          (filter.location == null || isAt(encounter, filter.location)) &&
+          (filter.encounterClass == null ||
+            encounterView(encounter).class?.toLowerCase() === filter.encounterClass.toLowerCase()),
+      )
+    : [undefined];
+  const groups = person.conditions.map(diagnosisGroup);
+  const diagnoses = dimensions.includes('DIAGNOSIS_GROUP') && groups.length > 0 ? [...new Set(groups)] : [null];
+  const keys = new Map<string, (string | null)[]>();
+  for (const encounter of encounters) {
+    for (const diagnosis of diagnoses) {
+      const key = dimensions.map((dimension) => {
+        switch (dimension) {
+          case 'LOCATION':
+            return encounter === undefined ? null : (locationOf(encounter)?.pointOfCare ?? null);
+          case 'CLASS':
+            return encounter === undefined ? null : encounterView(encounter).class;
+          case 'SEX':
+            return sex;
+          case 'AGE_BAND':
+            return ageBand(age);
+          case 'DIAGNOSIS_GROUP':
+            return diagnosis;
+        }
+      });
+      keys.set(JSON.stringify(key), key);
+    }
+  }
+  return [...keys.values()];
+}
+
+function hasCondition(condition: Values, wanted: string): boolean {
+  const { code } = codedView('CONDITION', condition);
+  return (
+    code?.toLowerCase() === wanted.toLowerCase() || diagnosisGroup(condition)?.toLowerCase() === wanted.toLowerCase()
+  );
+}
+
+/** Whole years between a birth date, as precise as it was sent, and an instant in UTC; null where there is none. */
+export function ageAt(birthDate: string | null, validAt: string): number | null {
+  const match = birthDate === null ? null : /^(\d{4})(?:-(\d\d))?(?:-(\d\d))?/.exec(birthDate);
+  if (match === null) return null;
+  const years = Number(validAt.slice(0, 4)) - Number(match[1]);
+  const day = `${match[2] ?? '01'}-${match[3] ?? '01'}`;
+  const age = validAt.slice(5, 10) < day ? years - 1 : years;
+  return age < 0 ? null : age;
+}
+
+/** Ten years a band, `90+` above. */
+function ageBand(age: number | null): string | null {
+  if (age === null) return null;
+  if (age >= 90) return '90+';
+  const from = Math.floor(age / 10) * 10;
+  return `${from}-${from + 9}`;
+}

@@ -1,0 +1,243 @@
+/**
+ * `at(knownAt, position, validAt, basis)`: from what was asked to one basis, which every resolver below reads the store at
+ * (clinical.graphql, Query.at; docs/architecture.md §4 and §10).
+ */
+import type pg from 'pg';
+import { masterTables } from '../../../projections/master/tables.js';
+import type { Position } from '../../log/event-log.js';
+import type { Instant } from '../../time/valid-time.js';
+import { GraphError } from '../errors.js';
+import { instantOfMicroseconds } from './instant.js';
+import { decodeToken, encodeToken, type TokenContent } from './token.js';
+
+export interface AtArguments {
+  readonly knownAt?: Instant | null;
+  /** Decimal. */
+  readonly position?: string | null;
+  readonly validAt?: Instant | null;
+  readonly basis?: string | null;
+  readonly wait?: boolean | null;
+}
+
+/** The point an answer stands on. */
+export interface Basis {
+  readonly token: string;
+  readonly logId: string;
+  readonly position: Position;
+  readonly knownAt: Instant;
+  readonly validAt: Instant;
+  /** Why the same token may answer otherwise than before. */
+  readonly revised: string | null;
+  /** Physical build of the master store that answers. */
+  readonly build: number;
+  readonly masterVersion: number;
+  readonly erasureEpoch: number;
+}
+
+/** Longest that `wait: true` waits. */
+export const WAIT_MOST_MS = 10_000;
+
+/** How far everything is, read in one statement, so that it is one snapshot. */
+interface Progress {
+  readonly build: number;
+  readonly masterVersion: number;
+  readonly watermark: Position;
+  /** Last batch at or below the watermark. */
+  readonly watermarkAt: Instant | null;
+  readonly mark: Instant | null;
+  readonly markHead: Position | null;
+}
+
+export interface BasisOptions {
+  readonly pool: pg.Pool;
+  readonly logId: string;
+  /** Waits until the master has moved, or a little while; given by the runtime's watermark. */
+  readonly moved: (timeoutMs: number) => Promise<void>;
+  /** Microseconds since 1970. Only for a hub whose writer never ran. */
+  readonly clock?: () => bigint;
+}
+
+type Asked =
+  | { readonly kind: 'now' }
+  | { readonly kind: 'knownAt'; readonly knownAt: Instant }
+  | { readonly kind: 'position'; readonly position: Position }
+  | { readonly kind: 'basis'; readonly content: TokenContent };
+
+/** Not there yet: answered once the master has come further, if the client waits. */
+class NotYet {
+  constructor(readonly progress: Progress) {}
+}
+
+export class BasisResolver {
+  constructor(private readonly options: BasisOptions) {}
+
+  /**
+   * @throws GraphError BAD_USER_INPUT, BEYOND_WATERMARK (with the watermark), BEFORE_LOG, UNKNOWN_BASIS, UNAVAILABLE
+   */
+  async resolve(given: AtArguments): Promise<Basis> {
+    const asked = this.read(given);
+    const validAt = given.validAt ?? undefined;
+    const deadline = performance.now() + (given.wait === true ? WAIT_MOST_MS : 0);
+    for (;;) {
+      const found = await this.tryResolve(asked, validAt);
+      if (!(found instanceof NotYet)) return found;
+      const left = deadline - performance.now();
+      if (left <= 0) {
+        throw new GraphError('BEYOND_WATERMARK', 'this point is not projected yet', {
+          watermark: found.progress.watermark.toString(),
+          watermarkKnownAt: echoOf(found.progress, found.progress.watermark) ?? null,
+        });
+      }
+      await this.options.moved(left);
+    }
+  }
+
+  /** @throws GraphError UNKNOWN_BASIS */
+  readToken(token: string): TokenContent {
+    const content = decodeToken(token);
+    if (content === undefined) throw new GraphError('UNKNOWN_BASIS', 'not a basis of this hub');
+    if (content.logId !== this.options.logId) throw new GraphError('UNKNOWN_BASIS', 'a basis of another log');
+    return content;
+  }
+
+  private read(given: AtArguments): Asked {
+    const points = [given.knownAt, given.position, given.basis].filter((value) => value != null);
+    if (points.length > 1)
+      throw new GraphError('BAD_USER_INPUT', 'only one of knownAt, position and basis may be given');
+    if (given.basis != null && given.validAt != null) {
+      throw new GraphError('BAD_USER_INPUT', 'a basis has its validAt already');
+    }
+    if (given.basis != null) return { kind: 'basis', content: this.readToken(given.basis) };
+    if (given.knownAt != null) return { kind: 'knownAt', knownAt: given.knownAt };
+    if (given.position != null) return { kind: 'position', position: parsePosition(given.position) };
+    return { kind: 'now' };
+  }
+
+  private async tryResolve(asked: Asked, validAt: Instant | undefined): Promise<Basis | NotYet> {
+    const progress = await this.progress();
+    switch (asked.kind) {
+      case 'now': {
+        const knownAt = echoOf(progress, progress.watermark) ?? instantOfMicroseconds(this.clock());
+        return this.basis(progress, progress.watermark, knownAt, validAt ?? knownAt);
+      }
+      case 'knownAt': {
+        const { knownAt } = asked;
+        // A mark at or beyond T whose head is projected, or a projected event recorded after T: nothing at or before T can be missing.
+        const settled =
+          (progress.mark !== null &&
+            progress.markHead !== null &&
+            progress.mark >= knownAt &&
+            progress.watermark >= progress.markHead) ||
+          (progress.watermarkAt !== null && progress.watermarkAt >= knownAt);
+        if (!settled) return new NotYet(progress);
+        const position = await this.positionAt(progress, knownAt);
+        if (position === undefined) throw new GraphError('BEFORE_LOG', 'this log begins later');
+        return this.basis(progress, position, knownAt, validAt ?? knownAt);
+      }
+      case 'position': {
+        const { position } = asked;
+        if (position > progress.watermark) return new NotYet(progress);
+        const recordedAt = await this.recordedAt(progress, position);
+        if (recordedAt === undefined) throw new GraphError('BEFORE_LOG', 'this log begins later');
+        return this.basis(progress, position, recordedAt, validAt ?? recordedAt);
+      }
+      case 'basis': {
+        const { content } = asked;
+        if (content.position > progress.watermark) return new NotYet(progress);
+        return {
+          ...this.basis(progress, content.position, content.knownAt, content.validAt),
+          token: encodeToken(content),
+          revised:
+            content.masterVersion === progress.masterVersion
+              ? null
+              : `the master store was derived anew by version ${progress.masterVersion} of its rules; this basis comes from version ${content.masterVersion}`,
+        };
+      }
+    }
+  }
+
+  private basis(progress: Progress, position: Position, knownAt: Instant, validAt: Instant): Basis {
+    const { logId } = this.options;
+    const { masterVersion, build } = progress;
+    // Erasures come with their own issue; until then none has been carried out.
+    const erasureEpoch = 0;
+    const token = encodeToken({ logId, position, knownAt, validAt, masterVersion, erasureEpoch });
+    return { token, logId, position, knownAt, validAt, revised: null, build, masterVersion, erasureEpoch };
+  }
+
+  private clock(): bigint {
+    return this.options.clock?.() ?? BigInt(Date.now()) * 1000n;
+  }
+
+  private async progress(): Promise<Progress> {
+    const { rows } = await this.options.pool.query<{
+      build: number;
+      definition_version: number;
+      position: bigint;
+      recorded_at: Instant | null;
+      mark: Instant | null;
+      mark_head: bigint | null;
+    }>({
+      name: 'basis-progress',
+      // One statement is one snapshot: a mark read apart from the watermark could claim more than is projected.
+      text: `select p.version as build, p.definition_version, c.position, c.recorded_at, m.at as mark, m.head as mark_head
+        from hub.projection p
+        join lateral (select position, recorded_at from hub.checkpoint
+          where projection = p.name and version = p.version order by position limit 1) c on true
+        left join hub.clock_mark m on true
+        where p.name = 'master' and p.serving`,
+    });
+    const [row] = rows;
+    if (row === undefined) throw new GraphError('UNAVAILABLE', 'the master store is not there yet');
+    return {
+      build: row.build,
+      masterVersion: row.definition_version,
+      watermark: row.position,
+      watermarkAt: row.recorded_at,
+      mark: row.mark,
+      markHead: row.mark_head,
+    };
+  }
+
+  /** Last position recorded at or before a time, among what is projected. */
+  private async positionAt(progress: Progress, knownAt: Instant): Promise<Position | undefined> {
+    const { clock } = masterTables(progress.build);
+    const { rows } = await this.options.pool.query<{ pos: bigint }>({
+      name: `basis-position-${progress.build}`,
+      text: `select pos from ${clock} where recorded_at <= $1 order by recorded_at desc limit 1`,
+      values: [knownAt],
+    });
+    const [row] = rows;
+    return row === undefined ? undefined : row.pos < progress.watermark ? row.pos : progress.watermark;
+  }
+
+  /** When the append batch that holds a position was recorded; undefined before the first position. */
+  private async recordedAt(progress: Progress, position: Position): Promise<Instant | undefined> {
+    const { clock } = masterTables(progress.build);
+    const { rows } = await this.options.pool.query<{ recorded_at: Instant }>({
+      name: `basis-recorded-${progress.build}`,
+      text: `select recorded_at from ${clock} where pos >= $1 and $1 > 0 order by pos limit 1`,
+      values: [position],
+    });
+    return rows[0]?.recorded_at;
+  }
+}
+
+/**
+ * A time that leads to this watermark again: the clock mark where everything up to it is projected and nothing after it is, else the stamp of
+ * the last projected event.
+ */
+function echoOf(progress: Progress, position: Position): Instant | undefined {
+  const { mark, watermarkAt } = progress;
+  if (mark !== null && progress.markHead === position)
+    return watermarkAt !== null && watermarkAt > mark ? watermarkAt : mark;
+  return progress.watermarkAt ?? progress.mark ?? undefined;
+}
+
+/** @throws GraphError BAD_USER_INPUT */
+export function parsePosition(text: string): Position {
+  if (!/^\d{1,19}$/.test(text)) throw new GraphError('BAD_USER_INPUT', 'not a position');
+  const position = BigInt(text);
+  if (position > 9_223_372_036_854_775_807n) throw new GraphError('BAD_USER_INPUT', 'not a position');
+  return position;
+}

@@ -1,0 +1,81 @@
+/** One request: its snapshots, one for each basis, and what they share. */
+import DataLoader from 'dataloader';
+import type { KeyedHashes } from '../sealing/hashes.js';
+import type { EventLogReader } from '../log/event-log.js';
+import type { DecodedEvent } from '../projecting/projection.js';
+import type { AtArguments, Basis, BasisResolver } from './basis/basis.js';
+import { eventLoader, type Decoder } from './messages.js';
+import type { OperationsView } from './operations-view.js';
+import type { ProjectionCommands } from './commands.js';
+import type { SearchStore } from './answer/search.js';
+import { Snapshot } from './snapshot.js';
+import type { SourceList } from './sources.js';
+import type { MasterStore, MessageRow } from './store/master-store.js';
+
+/** What the graph is made of; one for the process. */
+export interface QueryServices {
+  readonly store: MasterStore;
+  readonly basis: BasisResolver;
+  readonly operations: OperationsView;
+  readonly reader: EventLogReader;
+  /** Says with each fact which rule wrote it. */
+  readonly decoder: Decoder;
+  readonly hashes: Pick<KeyedHashes, 'hash'>;
+  readonly sources: SourceList;
+  readonly commands: ProjectionCommands;
+  /** Absent until a search projection is there. */
+  readonly search?: SearchStore;
+}
+
+export class Session {
+  /** Set by the first answer that stands on a basis: what an ETag may be given to. */
+  basis: Basis | undefined;
+  private readonly snapshots = new Map<string, Promise<Snapshot>>();
+  private readonly messageLoaders = new Map<number, DataLoader<string, MessageRow | undefined>>();
+  private current: Promise<Snapshot> | undefined;
+  private readonly events: DataLoader<string, DecodedEvent | undefined>;
+
+  constructor(readonly services: QueryServices) {
+    this.events = eventLoader(services.reader, services.decoder);
+  }
+
+  /** @throws GraphError as {@link BasisResolver.resolve} does */
+  async at(given: AtArguments): Promise<Snapshot> {
+    const basis = await this.services.basis.resolve(given);
+    this.basis ??= basis;
+    return this.snapshotAt(basis, given);
+  }
+
+  /** One for the whole request, whatever moves meanwhile. */
+  now(): Promise<Snapshot> {
+    return (this.current ??= this.services.basis.resolve({}).then((basis) => this.snapshotAt(basis, {})));
+  }
+
+  /** @throws GraphError UNKNOWN_BASIS, BEYOND_WATERMARK */
+  byToken(token: string): Promise<Snapshot> {
+    let found = this.snapshots.get(token);
+    if (found === undefined) {
+      found = this.services.basis.resolve({ basis: token }).then((basis) => this.snapshotAt(basis, { basis: token }));
+      this.snapshots.set(token, found);
+    }
+    return found;
+  }
+
+  /** The event at a position, opened and mapped. */
+  event(position: bigint): Promise<DecodedEvent | undefined> {
+    return this.events.load(position.toString());
+  }
+
+  private snapshotAt(basis: Basis, given: AtArguments): Snapshot {
+    let messages = this.messageLoaders.get(basis.build);
+    if (messages === undefined) {
+      messages = new DataLoader(async (ids) => {
+        const rows = await this.services.store.messages(basis.build, ids);
+        const found = new Map(rows.map((row) => [row.eventId, row]));
+        return ids.map((id) => found.get(id));
+      });
+      this.messageLoaders.set(basis.build, messages);
+    }
+    return new Snapshot(basis, this.services.store, given, (token) => this.byToken(token), messages);
+  }
+}

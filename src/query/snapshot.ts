@@ -1,0 +1,332 @@
+/** One basis and everything read at it. Loads are batched: whatever a page needs of one kind is one statement. */
+import DataLoader from 'dataloader';
+import {
+  foldThing,
+  isPresent,
+  latestRow,
+  mergeFolded,
+  valuesOf,
+  type Folded,
+  type Point,
+} from '../../projections/master/fold.js';
+import { FACT_KINDS, type FactKind } from '../mapping/fact.js';
+import type { AtArguments, Basis } from './basis/basis.js';
+import { decodeCursor } from './connection.js';
+import { GraphError } from './errors.js';
+import { readThingId, readUuid, thingId } from './ids.js';
+import type { FactRow, LinkRow, MasterStore, MessageRow, NoteRow, Thing } from './store/master-store.js';
+import { patientValues } from './view/people.js';
+import { kindOf, resourceOf, type Values } from './view/resource.js';
+import type { JsonObject } from './view/json.js';
+
+export const PATIENT_KIND = FACT_KINDS.indexOf('PATIENT');
+const ALL_KINDS = FACT_KINDS.map((_, index) => index);
+const OTHER_KINDS = ALL_KINDS.filter((kind) => kind !== PATIENT_KIND);
+
+/** A source record linked to a patient at the basis. */
+export interface LinkedRecord {
+  readonly record: string;
+  /** Every link of the record up to the basis, in order of position. */
+  readonly links: readonly LinkRow[];
+  /** The link by which it came to this patient, for this last time. */
+  readonly since: LinkRow;
+}
+
+interface Linked {
+  /** The patient that holds the records: itself or its survivor. */
+  readonly patient: string;
+  readonly records: readonly LinkedRecord[];
+}
+
+/** The patient of a record at a position. */
+export function patientAt(links: readonly LinkRow[], position: bigint): string | undefined {
+  let patient: string | undefined;
+  for (const link of links) if (link.pos <= position) patient = link.patient;
+  return patient;
+}
+
+/** The link by which a record came to the patient it has now: repeats of one link are one link. */
+function sinceOf(links: readonly LinkRow[]): LinkRow {
+  let since = links.at(-1) as LinkRow;
+  for (let index = links.length - 1; index >= 0 && (links[index] as LinkRow).patient === since.patient; index -= 1) {
+    since = links[index] as LinkRow;
+  }
+  return since;
+}
+
+function byRecord(links: readonly LinkRow[]): Map<string, LinkRow[]> {
+  const grouped = new Map<string, LinkRow[]>();
+  for (const link of links) {
+    const list = grouped.get(link.record);
+    if (list === undefined) grouped.set(link.record, [link]);
+    else list.push(link);
+  }
+  return grouped;
+}
+
+/** A thing that is present at a basis. */
+export class ThingNode {
+  private read: Values | undefined;
+
+  constructor(
+    readonly snapshot: Snapshot,
+    readonly thing: Thing,
+    readonly folded: Folded<FactRow>,
+  ) {}
+
+  get kind(): FactKind {
+    return kindOf(this.thing.kind);
+  }
+
+  get id(): string {
+    return thingId(this.thing);
+  }
+
+  get values(): Values {
+    return (this.read ??= valuesOf(this.folded));
+  }
+
+  /** Where `meta` comes from. */
+  get row(): FactRow {
+    return latestRow(this.folded) as FactRow;
+  }
+
+  async resource(): Promise<JsonObject> {
+    return resourceOf(this.kind, this.id, this.values, await this.snapshot.patientOf(this.thing.record));
+  }
+}
+
+/** A patient that is present at a basis. */
+export class PatientNode {
+  private read: Values | undefined;
+
+  constructor(
+    readonly snapshot: Snapshot,
+    readonly id: string,
+    readonly records: readonly LinkedRecord[],
+    /** One for each record, in their order. */
+    readonly parts: readonly Folded<FactRow>[],
+    /** The row of the field version with the greatest position. */
+    readonly row: FactRow,
+  ) {}
+
+  get kind(): FactKind {
+    return 'PATIENT';
+  }
+
+  get folded(): Folded<FactRow> {
+    return mergeFolded(this.parts);
+  }
+
+  get values(): Values {
+    return (this.read ??= patientValues(this.parts));
+  }
+
+  resource(): JsonObject {
+    return resourceOf('PATIENT', this.id, this.values, undefined);
+  }
+
+  /** Things of one kind that are present, in the store's order. */
+  async things(kind: FactKind): Promise<ThingNode[]> {
+    const things = await this.snapshot.things(
+      this.records.map(({ record }) => record),
+      [FACT_KINDS.indexOf(kind)],
+    );
+    return this.snapshot.present(things);
+  }
+}
+
+export type Node = ThingNode | PatientNode;
+
+export class Snapshot {
+  readonly point: Point;
+  private readonly thingLoader: DataLoader<string, readonly Thing[]>;
+  private readonly idLoader: DataLoader<string, Thing | undefined>;
+  private readonly linkedLoader: DataLoader<string, Linked | undefined>;
+  private readonly recordLoader: DataLoader<string, readonly LinkRow[]>;
+  private readonly patientLoader: DataLoader<string, PatientNode | null>;
+  private readonly noteLoader: DataLoader<string, readonly NoteRow[]>;
+
+  /**
+   * @param given what `at` was asked with: a cursor of another basis must agree with it
+   * @param sibling makes the snapshot of another basis token, of the same request
+   */
+  constructor(
+    readonly basis: Basis,
+    readonly store: MasterStore,
+    private readonly given: AtArguments,
+    private readonly sibling: (token: string) => Promise<Snapshot>,
+    private readonly messageLoader: DataLoader<string, MessageRow | undefined>,
+  ) {
+    const { build, position } = basis;
+    this.point = { position, validAt: basis.validAt };
+    this.thingLoader = new DataLoader(async (keys) => {
+      const records = new Set<string>();
+      const kinds = new Set<number>();
+      for (const key of keys) {
+        records.add(key.slice(0, 36));
+        kinds.add(Number(key.slice(37)));
+      }
+      const found = new Map<string, Thing[]>();
+      for (const thing of await store.things(build, [...records], [...kinds], position)) {
+        const key = `${thing.record}/${thing.kind}`;
+        const list = found.get(key);
+        if (list === undefined) found.set(key, [thing]);
+        else list.push(thing);
+      }
+      return keys.map((key) => found.get(key) ?? []);
+    });
+    this.idLoader = new DataLoader(async (ids) => {
+      const wanted = ids.flatMap((id) => readThingId(id) ?? []);
+      const found = new Map((await store.thingsById(build, wanted, position)).map((thing) => [thingId(thing), thing]));
+      return ids.map((id) => found.get(id));
+    });
+    this.linkedLoader = new DataLoader((patients) => this.loadLinked(patients));
+    this.recordLoader = new DataLoader(async (records) => {
+      const found = byRecord(await store.linksOfRecords(build, records, position));
+      return records.map((record) => found.get(record) ?? []);
+    });
+    this.patientLoader = new DataLoader((ids) => this.loadPatients(ids));
+    this.noteLoader = new DataLoader(async (records) => {
+      const notes = await store.notes(build, records, position);
+      return records.map((record) => notes.filter((note) => note.record === record));
+    });
+  }
+
+  /** Things of these records and kinds up to the basis's position, whatever their valid time, in the store's order. */
+  async things(records: readonly string[], kinds: readonly number[] = ALL_KINDS): Promise<Thing[]> {
+    const keys = records.flatMap((record) => kinds.map((kind) => `${record}/${kind}`));
+    return (await Promise.all(keys.map((key) => this.thingLoader.load(key)))).flat();
+  }
+
+  /** Those of the things that have a value at the basis. */
+  present(things: readonly Thing[]): ThingNode[] {
+    const nodes: ThingNode[] = [];
+    for (const thing of things) {
+      const folded = foldThing(thing.rows, this.point);
+      if (isPresent(folded)) nodes.push(new ThingNode(this, thing, folded));
+    }
+    return nodes;
+  }
+
+  /** Patient of a record at the basis. */
+  async patientOf(record: string): Promise<string | undefined> {
+    return (await this.recordLoader.load(record)).at(-1)?.patient;
+  }
+
+  /** A merged id leads to the survivor; null where nobody of that id was known. */
+  async patient(id: string): Promise<PatientNode | null> {
+    const uuid = readUuid(id);
+    return uuid === undefined ? null : this.patientLoader.load(uuid);
+  }
+
+  async node(id: string): Promise<Node | null> {
+    if (readUuid(id) !== undefined) return this.patient(id);
+    const wanted = readThingId(id);
+    if (wanted === undefined) return null;
+    const thing = await this.idLoader.load(id);
+    if (thing === undefined) return null;
+    if (wanted.kind === PATIENT_KIND) {
+      const patient = await this.patientOf(wanted.record);
+      return patient === undefined ? null : this.patientLoader.load(patient);
+    }
+    return this.present([thing])[0] ?? null;
+  }
+
+  async notes(records: readonly string[]): Promise<NoteRow[]> {
+    const notes = (await Promise.all(records.map((record) => this.noteLoader.load(record)))).flat();
+    return notes.filter((note) => note.validFrom <= this.point.validAt);
+  }
+
+  message(id: string): Promise<MessageRow | undefined> {
+    return this.messageLoader.load(id);
+  }
+
+  /** Records that a patient, or its survivor, holds at the basis. */
+  async recordsOf(patient: string): Promise<readonly LinkedRecord[]> {
+    return (await this.linkedLoader.load(patient))?.records ?? [];
+  }
+
+  /**
+   * The snapshot a cursor was made at, and its key: pages never shift under a basis. A cursor of another basis is followed where `at` left
+   * the point open, and refused where it contradicts what `at` was asked for.
+   * @throws GraphError BAD_USER_INPUT, UNKNOWN_BASIS
+   */
+  async forCursor(after: string | null | undefined): Promise<{ readonly snapshot: Snapshot; readonly key?: string }> {
+    if (after === null || after === undefined) return { snapshot: this };
+    const { token, key } = decodeCursor(after);
+    if (token === this.basis.token) return { snapshot: this, key };
+    const other = await this.sibling(token);
+    const same = other.basis.position === this.basis.position && other.basis.validAt === this.basis.validAt;
+    if (same) return { snapshot: this, key };
+    const { knownAt, position, basis, validAt } = this.given;
+    const fixed = knownAt != null || position != null || basis != null;
+    if (fixed || (validAt != null && other.basis.validAt !== this.basis.validAt)) {
+      throw new GraphError('BAD_USER_INPUT', 'this cursor belongs to another basis');
+    }
+    return { snapshot: other, key };
+  }
+
+  private async loadLinked(patients: readonly string[]): Promise<(Linked | undefined)[]> {
+    const { build, position } = this.basis;
+    const grouped = byRecord(await this.store.linksOfPatients(build, patients, position));
+    const held = new Map<string, LinkedRecord[]>();
+    const left = new Map<string, { pos: bigint; to: string }>();
+    for (const [record, links] of grouped) {
+      const since = sinceOf(links);
+      const list = held.get(since.patient);
+      const linked = { record, links, since };
+      if (list === undefined) held.set(since.patient, [linked]);
+      else list.push(linked);
+      links.forEach((link, index) => {
+        const next = links[index + 1];
+        if (next === undefined || next.patient === link.patient) return;
+        const known = left.get(link.patient);
+        if (known === undefined || known.pos < next.pos) left.set(link.patient, { pos: next.pos, to: since.patient });
+      });
+    }
+    return Promise.all(
+      patients.map(async (patient) => {
+        const records = held.get(patient);
+        if (records !== undefined) {
+          // Only records that were asked for through this patient are all there; others of the same patient are, too: `held` is by patient.
+          return { patient, records: records.sort(byArrival) };
+        }
+        const survivor = left.get(patient)?.to;
+        return survivor === undefined ? undefined : this.linkedLoader.load(survivor);
+      }),
+    );
+  }
+
+  private async loadPatients(ids: readonly string[]): Promise<(PatientNode | null)[]> {
+    const linked = await Promise.all(ids.map((id) => this.linkedLoader.load(id)));
+    return Promise.all(
+      linked.map(async (found) => {
+        if (found === undefined) return null;
+        const records = found.records.map(({ record }) => record);
+        const things = await this.things(records, [PATIENT_KIND]);
+        const parts = records.map((record) => {
+          const own = things.filter((thing) => thing.record === record);
+          return mergeFolded(own.map((thing) => foldThing(thing.rows, this.point)));
+        });
+        const merged = mergeFolded(parts);
+        let row = isPresent(merged) ? latestRow(merged) : undefined;
+        if (row === undefined) {
+          // Nothing is said of the person yet: there is a patient only where something else stands.
+          const others = this.present(await this.things(records, OTHER_KINDS)).map((node) => node.row);
+          row = others.reduce<FactRow | undefined>(
+            (latest, other) => (latest === undefined || other.pos > latest.pos ? other : latest),
+            undefined,
+          );
+        }
+        return row === undefined ? null : new PatientNode(this, found.patient, found.records, parts, row);
+      }),
+    );
+  }
+}
+
+function byArrival(left: LinkedRecord, right: LinkedRecord): number {
+  const [one, other] = [left.links[0] as LinkRow, right.links[0] as LinkRow];
+  if (one.pos !== other.pos) return one.pos < other.pos ? -1 : 1;
+  return left.record < right.record ? -1 : 1;
+}

@@ -1,0 +1,392 @@
+/** Reads of the master store, each one statement for any number of records, patients or messages. SQL on the master's tables stands here alone. */
+import type pg from 'pg';
+import type { FactBody } from '../../../projections/master/fold.js';
+import { masterTables, type MasterTables } from '../../../projections/master/tables.js';
+import type { Position } from '../../log/event-log.js';
+import type { Instant } from '../../time/valid-time.js';
+
+/** One row of facts, as stored. */
+export interface FactRow {
+  readonly record: string;
+  readonly kind: number;
+  readonly entity: bigint;
+  readonly key: string;
+  readonly validFrom: Instant;
+  readonly pos: Position;
+  readonly recordedAt: Instant;
+  readonly eventId: string;
+  readonly validText: string;
+  readonly validField: string;
+  readonly validFlags: number;
+  readonly body: FactBody;
+}
+
+/** All rows of one thing up to a position, in order of (valid_from, pos). */
+export interface Thing {
+  readonly record: string;
+  readonly kind: number;
+  readonly entity: bigint;
+  readonly key: string;
+  readonly rows: readonly FactRow[];
+}
+
+export interface LinkRow {
+  readonly record: string;
+  readonly pos: Position;
+  readonly patient: string;
+  readonly recordedAt: Instant;
+  readonly eventId: string;
+  readonly reason: string;
+}
+
+export interface NoteRow {
+  readonly record: string;
+  readonly validFrom: Instant;
+  readonly pos: Position;
+  readonly seq: number;
+  readonly recordedAt: Instant;
+  readonly eventId: string;
+  readonly title: string;
+}
+
+export interface MessageRow {
+  readonly eventId: string;
+  readonly pos: Position;
+  readonly type: string;
+  readonly version: string | null;
+  readonly contentType: string;
+  readonly source: string;
+  readonly sourceVersion: number;
+  readonly record: string | null;
+  readonly patient: string | null;
+  readonly recordedAt: Instant;
+  readonly sourceRecordedAt: string | null;
+  readonly parkedCode: string | null;
+  readonly duplicateOf: string | null;
+  readonly unmapped: readonly string[];
+  /** State of the body when it was read: `open`, `erased`, `unreadable`. */
+  readonly state: string;
+  /** Where the message stands in the dead letters, or null. */
+  readonly letter: string | null;
+  /** It waits behind another of its source record. */
+  readonly waiting: boolean;
+}
+
+const FACT_COLUMNS = `record, kind, entity, key, valid_from as "validFrom", pos, recorded_at as "recordedAt", event_id as "eventId",
+  valid_text as "validText", valid_field as "validField", valid_flags as "validFlags", body`;
+const LINK_COLUMNS = 'record, pos, patient, recorded_at as "recordedAt", event_id as "eventId", reason';
+
+function messageColumns(alias: string): string {
+  return `${alias}.event_id as "eventId", ${alias}.pos, ${alias}.type, ${alias}.version, ${alias}.content_type as "contentType", ${alias}.source,
+  ${alias}.source_version as "sourceVersion", ${alias}.record, ${alias}.patient, ${alias}.recorded_at as "recordedAt",
+  ${alias}.source_recorded_at as "sourceRecordedAt", ${alias}.parked_code as "parkedCode", ${alias}.duplicate_of as "duplicateOf",
+  ${alias}.unmapped, ${alias}.state,
+  (select d.status from hub.dead_letter d where d.message_id = ${alias}.event_id and d.scope in ('*', 'master')
+    order by d.scope limit 1) as letter,
+  exists (select from hub.waiting w where w.message_id = ${alias}.event_id and w.projection = 'master') as waiting`;
+}
+
+/** Rows in the store's order, cut into things. */
+export function thingsOf(rows: readonly FactRow[]): Thing[] {
+  const things: Thing[] = [];
+  let start = 0;
+  for (let index = 1; index <= rows.length; index += 1) {
+    const first = rows[start] as FactRow;
+    const row = rows[index];
+    if (row !== undefined && row.entity === first.entity && row.kind === first.kind && row.record === first.record)
+      continue;
+    things.push({
+      record: first.record,
+      kind: first.kind,
+      entity: first.entity,
+      key: first.key,
+      rows: rows.slice(start, index),
+    });
+    start = index;
+  }
+  return things;
+}
+
+export interface MessageQuery {
+  readonly controlHash?: Buffer;
+  readonly source?: string;
+  readonly type?: string;
+  readonly records?: readonly string[];
+  readonly from?: Instant;
+  readonly to?: Instant;
+  readonly status?: string;
+  readonly after: Position;
+  readonly limit: number;
+}
+
+export class MasterStore {
+  /** Statements run since the store was made; tests hold pages to a constant number of them. */
+  statements = 0;
+
+  constructor(private readonly pool: pg.Pool) {}
+
+  private async query<Row extends pg.QueryResultRow>(
+    name: string,
+    text: string,
+    values: readonly unknown[],
+  ): Promise<Row[]> {
+    this.statements += 1;
+    const { rows } = await this.pool.query<Row>({ name, text, values: [...values] });
+    return rows;
+  }
+
+  private tables(build: number): MasterTables {
+    return masterTables(build);
+  }
+
+  /** Things of these records and kinds, whatever their valid time. */
+  async things(build: number, records: readonly string[], kinds: readonly number[], upTo: Position): Promise<Thing[]> {
+    const { fact } = this.tables(build);
+    return thingsOf(
+      await this.query<FactRow & pg.QueryResultRow>(
+        `things-${build}`,
+        `select ${FACT_COLUMNS} from ${fact} where record = any($1::uuid[]) and kind = any($2::int2[]) and pos <= $3
+         order by record, kind, entity, valid_from, pos`,
+        [records, kinds, upTo],
+      ),
+    );
+  }
+
+  /** Single things by their ids. */
+  async thingsById(
+    build: number,
+    ids: readonly { readonly record: string; readonly kind: number; readonly entity: bigint }[],
+    upTo: Position,
+  ): Promise<Thing[]> {
+    const { fact } = this.tables(build);
+    return thingsOf(
+      await this.query<FactRow & pg.QueryResultRow>(
+        `things-by-id-${build}`,
+        `select ${FACT_COLUMNS} from unnest($1::uuid[], $2::int2[], $3::int8[]) as wanted (r, k, e)
+         join ${fact} f on f.record = wanted.r and f.kind = wanted.k and f.entity = wanted.e and f.pos <= $4
+         order by record, kind, entity, valid_from, pos`,
+        [
+          ids.map(({ record }) => record),
+          ids.map(({ kind }) => kind),
+          ids.map(({ entity }) => entity.toString()),
+          upTo,
+        ],
+      ),
+    );
+  }
+
+  /** Rows of facts written at these positions. */
+  async factsAt(build: number, positions: readonly Position[]): Promise<FactRow[]> {
+    const { fact } = this.tables(build);
+    return this.query<FactRow & pg.QueryResultRow>(
+      `facts-at-${build}`,
+      `select ${FACT_COLUMNS} from ${fact} where pos = any($1::int8[]) order by record, kind, entity, valid_from, pos`,
+      [positions.map(String)],
+    );
+  }
+
+  /** Every link up to a position of every record that was ever linked with one of these patients, in order of (record, pos). */
+  async linksOfPatients(build: number, patients: readonly string[], upTo: Position): Promise<LinkRow[]> {
+    const { link } = this.tables(build);
+    return this.query<LinkRow & pg.QueryResultRow>(
+      `links-of-patients-${build}`,
+      `select ${LINK_COLUMNS} from ${link}
+       where record in (select record from ${link} where patient = any($1::uuid[]) and pos <= $2) and pos <= $2 order by record, pos`,
+      [patients, upTo],
+    );
+  }
+
+  /** Every link of these records up to a position, in order of (record, pos). */
+  async linksOfRecords(build: number, records: readonly string[], upTo: Position): Promise<LinkRow[]> {
+    const { link } = this.tables(build);
+    return this.query<LinkRow & pg.QueryResultRow>(
+      `links-of-records-${build}`,
+      `select ${LINK_COLUMNS} from ${link} where record = any($1::uuid[]) and pos <= $2 order by record, pos`,
+      [records, upTo],
+    );
+  }
+
+  /** Links made or moved at positions in (after, upTo], in order of position. */
+  async linksBetween(build: number, after: Position, upTo: Position, limit: number): Promise<LinkRow[]> {
+    const { link } = this.tables(build);
+    return this.query<LinkRow & pg.QueryResultRow>(
+      `links-between-${build}`,
+      `select ${LINK_COLUMNS} from ${link} where pos > $1 and pos <= $2 order by pos, record limit $3`,
+      [after, upTo, limit],
+    );
+  }
+
+  /** Record → patient for all records at a position. For counts over everybody. */
+  async allLinks(build: number, upTo: Position): Promise<Map<string, string>> {
+    const { link } = this.tables(build);
+    const rows = await this.query<{ record: string; patient: string }>(
+      `all-links-${build}`,
+      `select distinct on (record) record, patient from ${link} where pos <= $1 order by record, pos desc`,
+      [upTo],
+    );
+    return new Map(rows.map(({ record, patient }) => [record, patient]));
+  }
+
+  async notes(build: number, records: readonly string[], upTo: Position): Promise<NoteRow[]> {
+    const { note } = this.tables(build);
+    return this.query<NoteRow & pg.QueryResultRow>(
+      `notes-${build}`,
+      `select record, valid_from as "validFrom", pos, seq, recorded_at as "recordedAt", event_id as "eventId", title
+       from ${note} where record = any($1::uuid[]) and pos <= $2 order by record, valid_from, pos, seq`,
+      [records, upTo],
+    );
+  }
+
+  async messages(build: number, ids: readonly string[]): Promise<MessageRow[]> {
+    const { message } = this.tables(build);
+    return this.query<MessageRow & pg.QueryResultRow>(
+      `messages-${build}`,
+      `select ${messageColumns('m')} from ${message} m where m.event_id = any($1::uuid[])`,
+      [ids],
+    );
+  }
+
+  /** Messages in order of position. */
+  async findMessages(build: number, wanted: MessageQuery): Promise<MessageRow[]> {
+    const { message } = this.tables(build);
+    return this.query<MessageRow & pg.QueryResultRow>(
+      `find-messages-${build}`,
+      `select * from (select ${messageColumns('m')} from ${message} m where m.pos > $1
+         and ($2::bytea is null or m.control_hash = $2) and ($3::text is null or m.source = $3) and ($4::text is null or m.type = $4)
+         and ($5::uuid[] is null or m.record = any($5)) and ($6::timestamptz is null or m.recorded_at >= $6)
+         and ($7::timestamptz is null or m.recorded_at < $7) order by m.pos) found
+       where $8::text is null or $8 = case when state = 'erased' then 'ERASED' when letter is not null then letter
+         when waiting then 'WAITING' when "parkedCode" is not null then 'PARKED' else 'APPLIED' end
+       limit $9`,
+      [
+        wanted.after,
+        wanted.controlHash ?? null,
+        wanted.source ?? null,
+        wanted.type ?? null,
+        wanted.records ?? null,
+        wanted.from ?? null,
+        wanted.to ?? null,
+        wanted.status ?? null,
+        wanted.limit,
+      ],
+    );
+  }
+
+  /** Positions at which a message's facts stand: its own, or those of its replays. */
+  async appliedPositions(build: number, messageId: string, own: Position, record: string | null): Promise<Position[]> {
+    const { fact } = this.tables(build);
+    if (record === null) return [own];
+    const rows = await this.query<{ pos: bigint }>(
+      `applied-${build}`,
+      `select distinct pos from ${fact} where record = $1 and pos >= $2 and event_id = $3 order by pos`,
+      [record, own, messageId],
+    );
+    const positions = rows.map(({ pos }) => pos);
+    return positions.includes(own) ? positions : [own, ...positions];
+  }
+
+  /**
+   * Patients with a record linked to them at a position, in order of their ids, after one of them.
+   * @param found records to look among; undefined: all
+   */
+  async patients(
+    build: number,
+    upTo: Position,
+    after: string | undefined,
+    limit: number,
+    found: PatientCandidates,
+  ): Promise<string[]> {
+    const { link } = this.tables(build);
+    const values: unknown[] = [upTo, after ?? null, limit];
+    const conditions: string[] = [];
+    const parameter = (value: unknown): string => `$${values.push(value)}`;
+    const { lookup } = this.tables(build);
+    for (const { kind, from, below } of found.tokens) {
+      const range =
+        below === undefined
+          ? `token = ${parameter(from)}`
+          : `token >= ${parameter(from)} and token < ${parameter(below)}`;
+      conditions.push(
+        `l.record in (select record from ${lookup} where kind = ${parameter(kind)} and ${range} and pos <= $1)`,
+      );
+    }
+    if (found.patients !== undefined) conditions.push(`l.patient = any(${parameter(found.patients)}::uuid[])`);
+    const rows = await this.query<{ patient: string }>(
+      `patients-${build}-${found.tokens.map(({ kind, below }) => `${kind}${below === undefined ? 'e' : 'p'}`).join('.')}-${found.patients === undefined ? 0 : 1}`,
+      `select distinct l.patient from ${link} l
+       where l.pos <= $1 and ($2::uuid is null or l.patient > $2)
+         and not exists (select from ${link} n where n.record = l.record and n.pos > l.pos and n.pos <= $1)
+         ${conditions.map((condition) => `and ${condition}`).join('\n')}
+       order by l.patient limit $3`,
+      values,
+    );
+    return rows.map(({ patient }) => patient);
+  }
+
+  /** Rows of some kinds of all records after one, whole records at a time, at most about `limit` rows. */
+  async scan(
+    build: number,
+    kinds: readonly number[],
+    upTo: Position,
+    validAt: Instant,
+    after: string | undefined,
+    limit: number,
+  ): Promise<{ readonly things: Thing[]; readonly last: string | undefined }> {
+    const { fact } = this.tables(build);
+    const rows = await this.query<FactRow & pg.QueryResultRow>(
+      `scan-${build}`,
+      `select ${FACT_COLUMNS} from ${fact} where ($4::uuid is null or record > $4) and kind = any($1::int2[]) and pos <= $2
+         and valid_from <= $3 order by record, kind, entity, valid_from, pos limit $5`,
+      [kinds, upTo, validAt, after ?? null, limit],
+    );
+    if (rows.length < limit) return { things: thingsOf(rows), last: undefined };
+    const cut = (rows.at(-1) as FactRow).record;
+    const whole = rows.findLastIndex((row) => row.record !== cut);
+    // One record with more rows than a page: read it with a larger one.
+    if (whole < 0) return this.scan(build, kinds, upTo, validAt, after, limit * 4);
+    return { things: thingsOf(rows.slice(0, whole + 1)), last: (rows[whole] as FactRow).record };
+  }
+
+  /**
+   * Rows that can make a difference between two points, in order of (pos, record, kind, entity, valid_from): those known at one only, and
+   * those that began to hold between their valid times.
+   */
+  async rowsBetween(
+    build: number,
+    range: {
+      readonly fromPosition: Position;
+      readonly toPosition: Position;
+      readonly fromValid: Instant;
+      readonly toValid: Instant;
+      readonly kinds: readonly number[] | undefined;
+      readonly records: readonly string[] | undefined;
+      readonly after: Position;
+      readonly limit: number;
+    },
+  ): Promise<FactRow[]> {
+    const { fact } = this.tables(build);
+    return this.query<FactRow & pg.QueryResultRow>(
+      `rows-between-${build}`,
+      `select ${FACT_COLUMNS} from ${fact}
+       where pos > $7 and pos <= $2 and (pos > $1 or (valid_from > $3 and valid_from <= $4))
+         and ($5::int2[] is null or kind = any($5)) and ($6::uuid[] is null or record = any($6))
+       order by pos, record, kind, entity, valid_from limit $8`,
+      [
+        range.fromPosition,
+        range.toPosition,
+        range.fromValid,
+        range.toValid,
+        range.kinds ?? null,
+        range.records ?? null,
+        range.after,
+        range.limit,
+      ],
+    );
+  }
+}
+
+/** Where patients are looked for: among records with all of these tokens, and among these patients. */
+export interface PatientCandidates {
+  readonly tokens: readonly { readonly kind: number; readonly from: string; readonly below?: string }[];
+  readonly patients?: readonly string[];
+}

@@ -1,0 +1,291 @@
+/** A hub without transports for tests of the graph: real log, sealed bodies, real mapping, master projection, GraphQL over HTTP. */
+import type { INestApplication } from '@nestjs/common';
+import { NestFactory } from '@nestjs/core';
+import { createHash, randomBytes, randomUUID } from 'node:crypto';
+import type { AddressInfo } from 'node:net';
+import type { Server } from 'node:http';
+import type pg from 'pg';
+import { createMasterProjection } from '../../projections/master/index.js';
+import { openClient } from '../../src/database/database.js';
+import { readHl7 } from '../../src/inbound/hl7/reader.js';
+import { clinicalStream, partitionOf, type RecordLink, type UnstampedEnvelope } from '../../src/log/envelope.js';
+import type { EventLogReader, EventLogWriter } from '../../src/log/event-log.js';
+import { openPostgresLogReader, openPostgresLogWriter } from '../../src/log/postgres/index.js';
+import { LogWriter } from '../../src/log/writer.js';
+import { mapMessage } from '../../src/mapping/map.js';
+import { BatchWriter } from '../../src/projecting/batch-writer.js';
+import { installBuild } from '../../src/projecting/builds.js';
+import { EventDecoder } from '../../src/projecting/decode.js';
+import { Parkings } from '../../src/projecting/parkings.js';
+import type { SealedHeader } from '../../src/projecting/projection.js';
+import { BasisResolver } from '../../src/query/basis/basis.js';
+import { GraphModule } from '../../src/query/graph/graph.module.js';
+import { OperationsView } from '../../src/query/operations-view.js';
+import type { QueryServices } from '../../src/query/session.js';
+import { MasterStore } from '../../src/query/store/master-store.js';
+import { bodyHash, openBody, sealBody } from '../../src/sealing/body.js';
+import { localKeyProvider } from '../../src/sealing/key-provider.js';
+import { KeyStore } from '../../src/sealing/key-store.js';
+import { createTestDatabase, type TestDatabase } from '../support/database.js';
+
+export interface Sent {
+  readonly id: string;
+  readonly position: bigint;
+  readonly recordedAt: string;
+}
+
+export interface Message {
+  /** ER7 lines, without the carriage returns, or a clinical event. */
+  readonly content: readonly string[] | Record<string, unknown>;
+  readonly record?: string;
+  readonly patient?: string;
+  readonly links?: readonly RecordLink[];
+  readonly controlId?: string;
+  readonly records?: Record<string, string>;
+  readonly duplicateOf?: string;
+}
+
+export interface Answer {
+  // A test reads its own query's answer.
+  readonly data: Record<string, unknown> | null;
+  readonly errors?: readonly { readonly message: string; readonly extensions: Record<string, unknown> }[];
+  readonly headers: Headers;
+  readonly text: string;
+}
+
+export class TestHub {
+  private constructor(
+    readonly database: TestDatabase,
+    private readonly log: EventLogWriter,
+    readonly reader: EventLogReader,
+    private readonly writer: LogWriter,
+    private readonly keys: KeyStore,
+    private readonly decoder: EventDecoder,
+    readonly store: MasterStore,
+    private readonly app: INestApplication,
+    private readonly url: string,
+    private readonly client: pg.Client,
+    private readonly batches: BatchWriter,
+    readonly failures: unknown[],
+  ) {}
+
+  static async start(options: { clock?: () => string } = {}): Promise<TestHub> {
+    const database = await createTestDatabase();
+    const log = await openPostgresLogWriter(database.url);
+    const writer = await LogWriter.open({
+      log,
+      pool: database.pool,
+      ...(options.clock === undefined ? {} : { clock: options.clock }),
+    });
+    const reader = await openPostgresLogReader(database.url);
+    const keys = await KeyStore.open(database.pool, localKeyProvider(randomBytes(32)));
+    const parts = { keys, reader, openBody, readHl7 };
+    const decoder = new EventDecoder({ ...parts, mapMessage });
+    const ruleDecoder = new EventDecoder({
+      ...parts,
+      mapMessage: (content, context) => mapMessage(content, context, { rules: true }),
+    });
+    const definition = createMasterProjection({ hashes: keys.hashes });
+    const build = await installBuild(database.pool, definition, reader.id, { state: 'live', serving: true });
+    if (build === undefined) throw new Error('the master store was there already');
+    const client = await openClient(database.url);
+    const batches = new BatchWriter(client, { definition, build, lane: 0, mode: 'live' });
+    const store = new MasterStore(database.pool);
+    const failures: unknown[] = [];
+    const services: QueryServices = {
+      store,
+      basis: new BasisResolver({
+        pool: database.pool,
+        logId: reader.id,
+        moved: () => new Promise((resolve) => setImmediate(resolve)),
+      }),
+      operations: new OperationsView(database.pool, reader),
+      reader,
+      decoder: ruleDecoder,
+      hashes: keys.hashes,
+      sources: { all: async () => [{ id: 'mllp', kind: 'mllp', enabled: true, version: 1, settings: {} }] },
+      commands: refusing(),
+    };
+    const app = await NestFactory.create(
+      GraphModule.register({
+        services,
+        limits: { depth: 15, cost: 100_000 },
+        onFailure: (error) => failures.push(error),
+      }),
+      { logger: false, abortOnError: false },
+    );
+    await app.listen(0, '127.0.0.1');
+    const { port } = (app.getHttpServer() as Server).address() as AddressInfo;
+    return new TestHub(
+      database,
+      log,
+      reader,
+      writer,
+      keys,
+      decoder,
+      store,
+      app,
+      `http://127.0.0.1:${port}/graphql`,
+      client,
+      batches,
+      failures,
+    );
+  }
+
+  /** Appends messages in one round, without projecting them. */
+  async append(messages: readonly Message[]): Promise<Sent[]> {
+    const owners = messages.map((message) => message.record ?? randomUUID());
+    const keys = await this.keys.keysForOwners(owners);
+    const pending = messages.map((message, index) => {
+      const hl7 = Array.isArray(message.content);
+      const bytes = Buffer.from(
+        hl7 ? (message.content as readonly string[]).join('\r') : JSON.stringify(message.content),
+      );
+      const id = randomUUID();
+      const type = hl7 ? 'inbound.hl7v2' : 'inbound.event';
+      const owner = owners[index] as string;
+      const key = keys.get(owner);
+      if (key === undefined) throw new Error('no key');
+      const header: SealedHeader = {
+        ...(message.controlId === undefined ? {} : { controlId: message.controlId }),
+        timeZone: 'UTC',
+        ...(message.records === undefined ? {} : { records: message.records }),
+      };
+      const data = sealBody(key, { eventId: id, ownerId: owner, type }, header, bytes);
+      const envelope: UnstampedEnvelope = {
+        schema: 1,
+        tenant: 'main',
+        source: 'mllp',
+        sourceVersion: 1,
+        contentType: hl7 ? 'x-application/hl7-v2+er7' : 'application/json',
+        messageType: hl7
+          ? ((message.content as readonly string[])[0] as string).split('|')[8]?.replace(/^([^^]*\^[^^]*).*/, '$1')
+          : (message.content as { type: string }).type,
+        ...(message.record === undefined ? {} : { sourceRecordId: message.record }),
+        ...(message.patient === undefined ? {} : { patientId: message.patient }),
+        ...(message.links === undefined
+          ? message.record === undefined || message.patient === undefined
+            ? {}
+            : { links: [{ sourceRecordId: message.record, patientId: message.patient, reason: 'first' as const }] }
+          : { links: message.links }),
+        validation: { state: 'valid' },
+        decoder: 1,
+        keyId: key.keyId,
+        bodyHash: bodyHash(data),
+        ...(message.duplicateOf === undefined ? {} : { duplicateOf: message.duplicateOf }),
+      };
+      return { stream: clinicalStream(partitionOf(owner)), id, type, envelope, data };
+    });
+    return (await this.writer.submit(pending)).map(({ id, position, recordedAt }) => ({ id, position, recordedAt }));
+  }
+
+  /** Projects everything that is in the log. */
+  async project(pageSize = 500): Promise<void> {
+    const parkings = await Parkings.load(this.database.pool);
+    for (;;) {
+      const { rows } = await this.database.pool.query<{ position: bigint }>(
+        "select position from hub.checkpoint where projection = 'master'",
+      );
+      const after = rows[0]?.position ?? 0n;
+      const page = await this.reader.readPage({ after, limit: pageSize });
+      const last = page.at(-1);
+      if (last === undefined) return;
+      await this.batches.write(
+        { events: await this.decoder.decode(page), expected: after, target: last.position, rate: 0 },
+        parkings,
+      );
+    }
+  }
+
+  /** Appends and projects one message. */
+  async send(message: Message): Promise<Sent> {
+    const [sent] = await this.append([message]);
+    await this.project();
+    return sent as Sent;
+  }
+
+  async ask(query: string, variables: Record<string, unknown> = {}): Promise<Answer> {
+    const response = await fetch(this.url, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify({ query, variables }),
+    });
+    const text = await response.text();
+    return { ...(JSON.parse(text) as Omit<Answer, 'headers' | 'text'>), headers: response.headers, text };
+  }
+
+  /** The data of an answer without errors. */
+  async data<Data>(query: string, variables: Record<string, unknown> = {}): Promise<Data> {
+    const answer = await this.ask(query, variables);
+    if (answer.errors !== undefined)
+      throw new Error(`${JSON.stringify(answer.errors)} ${String(this.failures.at(-1))}`);
+    return answer.data as Data;
+  }
+
+  async stop(): Promise<void> {
+    await this.app.close();
+    await this.writer.close();
+    await this.log.close();
+    await this.reader.close();
+    await this.client.end();
+    await this.database.drop();
+  }
+}
+
+function refusing(): QueryServices['commands'] {
+  const refuse = async (): Promise<never> => {
+    throw new Error('no commands in this test');
+  };
+  return { rebuild: refuse, pause: refuse, resume: refuse, cancel: refuse, switchTo: refuse, rollback: refuse };
+}
+
+let counter = 0;
+
+/** A new source record of a new patient. */
+export function person(): { readonly record: string; readonly patient: string; readonly mrn: string } {
+  counter += 1;
+  return { record: randomUUID(), patient: randomUUID(), mrn: `M${counter}` };
+}
+
+/** Digits of a time as HL7 v2 writes it in UTC. */
+export function hl7Time(instant: string): string {
+  return `${instant.replace(/[-:T]/g, '').slice(0, 14)}+0000`;
+}
+
+export interface Adt {
+  readonly trigger: string;
+  readonly mrn: string;
+  /** EVN-6 and EVN-2. */
+  readonly at: string;
+  readonly name?: string;
+  readonly phone?: string;
+  readonly sex?: string;
+  readonly birthDate?: string;
+  /** PV1-3; without it there is no PV1. */
+  readonly location?: string;
+  readonly class?: string;
+  readonly visit?: string;
+  readonly merged?: string;
+  readonly more?: readonly string[];
+}
+
+/** An ADT message, small and of HL7 v2.5.1. */
+export function adt(message: Adt): string[] {
+  counter += 1;
+  const time = hl7Time(message.at);
+  return [
+    `MSH|^~\\&|ADT|MERCY|HUB|HUB|${time}||ADT^${message.trigger}|C${counter}|P|2.5.1`,
+    `EVN|${message.trigger}|${time}||||${time}`,
+    `PID|1||${message.mrn}^^^MERCY^MR||${message.name ?? ''}||${message.birthDate ?? ''}|${message.sex ?? ''}|||||${message.phone ?? ''}`,
+    ...(message.merged === undefined ? [] : [`MRG|${message.merged}^^^MERCY^MR`]),
+    ...(message.location === undefined
+      ? []
+      : [`PV1|1|${message.class ?? 'I'}|${message.location}${'|'.repeat(16)}${message.visit ?? 'V1'}`]),
+    ...(message.more ?? []),
+  ];
+}
+
+/** What a set of bytes is, for comparing answers. */
+export function digest(text: string): string {
+  return createHash('sha256').update(text).digest('hex');
+}
