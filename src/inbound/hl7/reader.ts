@@ -29,6 +29,9 @@ export interface ReadHl7Options {
   readonly charset?: string;
 }
 
+/** What nearly every header has behind its name. */
+const USUAL_HEADER_DELIMITERS = '|^~\\&|';
+
 /** More of one kind of warning in one message tell nobody anything, and a hostile message must not fill the memory. */
 const MOST_WARNINGS_OF_A_KIND = 100;
 
@@ -113,12 +116,17 @@ class LazyMessage implements Hl7Message {
         if (segments.length > 0) warnings.add('SEGMENTS_BEFORE_MSH', segments[0]!.byteOffset);
       } else if (name === 'MSH' && hadHeader) warnings.add('SECOND_MSH', line.start);
       if (line.indented) warnings.add('INDENTED_SEGMENT', line.start);
-      const source =
-        text === undefined
-          ? () => charset.decode(bytes.subarray(line.start, line.end))
-          : () => text.slice(line.start, line.end);
-      segments.push(new LazySegment(name, segments.length, line.start, this.separators, charset, source));
-      if (line === headerLine) this.header = segments.at(-1);
+      const segment = new LazySegment(
+        name,
+        segments.length,
+        line.start,
+        line.end,
+        this.separators,
+        charset,
+        text ?? bytes,
+      );
+      segments.push(segment);
+      if (line === headerLine) this.header = segment;
     }
     this.segments = segments;
     this.warnings = warnings.all;
@@ -163,9 +171,10 @@ class LazyMessage implements Hl7Message {
 
 class Warnings {
   readonly all: Hl7Warning[] = [];
-  private readonly counts = new Map<string, number>();
+  private counts: Map<string, number> | undefined;
 
   add(code: string, byteOffset: number, path?: string): void {
+    this.counts ??= new Map();
     const count = (this.counts.get(code) ?? 0) + 1;
     this.counts.set(code, count);
     if (count <= MOST_WARNINGS_OF_A_KIND)
@@ -230,7 +239,8 @@ function plain(bytes: Buffer, line: Line, proven: Charset | undefined, fallback:
 
 function findHeader(bytes: Buffer, lines: readonly Line[], proven: Charset | undefined): Line | undefined {
   const unit = proven?.unitBytes ?? 1;
-  return lines.find((line) => isHeaderLine(bytes, line, unit, 'MSH'));
+  for (const line of lines) if (isHeaderLine(bytes, line, unit, 'MSH')) return line;
+  return undefined;
 }
 
 /** A header begins with its name and a field separator, which is neither a letter nor a digit. */
@@ -284,6 +294,7 @@ export function readSeparators(
   byteOffset: number,
   warnings?: { add(code: string, byteOffset: number, path?: string): void },
 ): Hl7Separators {
+  if (header.startsWith(USUAL_HEADER_DELIMITERS, 3)) return DEFAULT_SEPARATORS;
   const field = header[3];
   if (field === undefined) {
     warnings?.add('NO_ENCODING_CHARACTERS', byteOffset, 'MSH-2');
@@ -312,6 +323,17 @@ export function readSeparators(
   return truncation === '' ? separators : { ...separators, truncation };
 }
 
+/** Field of a header as sent, from 2; without splitting it all. */
+function headerField(header: string, separator: string, number: number): string {
+  let at = 3;
+  for (let field = 2; field < number; field += 1) {
+    at = header.indexOf(separator, at + 1);
+    if (at < 0) return '';
+  }
+  const end = header.indexOf(separator, at + 1);
+  return end < 0 ? header.slice(at + 1) : header.slice(at + 1, end);
+}
+
 /**
  * What the bytes prove, else MSH-18 (first repetition: HL7 v2.9 §2.14.9.18), else transport or source, else UTF-8.
  * `ASCII` beside bytes that are not is read in the set of the source, and said.
@@ -331,7 +353,7 @@ function chooseCharset(
     if (fallback === undefined) warnings.add('UNKNOWN_CHARSET', 0);
     fallback = UTF_8;
   }
-  const stated = header === undefined ? '' : (header.split(separators.field, 18)[17] ?? '');
+  const stated = header === undefined ? '' : headerField(header, separators.field, 18);
   if (stated === '' || stated === '""') return proven ?? fallback;
   const repetitions = separators.repetition === '' ? [stated] : stated.split(separators.repetition);
   const named = repetitions.map((name) => charsetNamed(name.trim()));

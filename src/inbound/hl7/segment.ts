@@ -6,6 +6,22 @@ import type { Hl7Segment, Hl7Separators } from './message.js';
 /** HL7 v2.9 §2.5.3: two quotes say "delete what you have". */
 const NULL = '""';
 
+/** A field so short is searched anew for each piece: quicker than keeping the pieces, and still bounded. */
+const SHORT_FIELD = 256;
+
+/** The piece of a text between two delimiters, counted from 1. */
+function piece(text: string, delimiter: string, number: number): string | undefined {
+  if (delimiter === '') return number === 1 ? text : undefined;
+  let from = 0;
+  for (let skipped = 1; skipped < number; skipped += 1) {
+    const next = text.indexOf(delimiter, from);
+    if (next < 0) return undefined;
+    from = next + 1;
+  }
+  const end = text.indexOf(delimiter, from);
+  return end < 0 ? (from === 0 ? text : text.slice(from)) : text.slice(from, end);
+}
+
 /** A component as sent, or its subcomponents once somebody asked for them. */
 type Component = string | string[];
 
@@ -18,9 +34,11 @@ export class LazySegment implements Hl7Segment {
     readonly name: string,
     readonly index: number,
     readonly byteOffset: number,
+    private readonly byteEnd: number,
     private readonly separators: Hl7Separators,
     private readonly charset: Charset,
-    private readonly source: () => string,
+    /** The whole message: its text where one byte is one character of it, else its bytes. */
+    private readonly source: string | Buffer,
   ) {}
 
   get fieldCount(): number {
@@ -53,11 +71,12 @@ export class LazySegment implements Hl7Segment {
       const raw = repetition === 1 && component === 1 && subcomponent === 1 ? this.rawField(field) : '';
       return raw === '' ? undefined : raw;
     }
-    const found = this.parsed(field)[repetition - 1]?.[component - 1];
-    if (found === undefined) return undefined;
-    let raw: string | undefined;
-    if (typeof found === 'string' && !this.hasSubcomponents(found)) raw = subcomponent === 1 ? found : undefined;
-    else raw = this.parts(field, repetition, component)[subcomponent - 1];
+    const sent = this.rawField(field);
+    if (sent === '') return undefined;
+    const raw =
+      sent.length <= SHORT_FIELD
+        ? this.find(sent, repetition, component, subcomponent)
+        : this.parts(field, repetition, component)[subcomponent - 1];
     if (raw === undefined || raw === '') return undefined;
     if (raw === NULL) return null;
     return unescapeText(raw, this.separators, this.charset);
@@ -85,7 +104,15 @@ export class LazySegment implements Hl7Segment {
   }
 
   private split(): string[] {
-    return (this.fields ??= this.source().split(this.separators.field));
+    if (this.fields === undefined) {
+      const { source, byteOffset, byteEnd } = this;
+      const line =
+        typeof source === 'string'
+          ? source.slice(byteOffset, byteEnd)
+          : this.charset.decode(source.subarray(byteOffset, byteEnd));
+      this.fields = line.split(this.separators.field);
+    }
+    return this.fields;
   }
 
   private parsed(field: number): Component[][] {
@@ -97,12 +124,22 @@ export class LazySegment implements Hl7Segment {
       const { repetition, component } = this.separators;
       if (field <= 2 && this.isHeader()) parsed = [[[raw]]];
       else {
-        const repetitions = repetition !== '' && raw.includes(repetition) ? raw.split(repetition) : [raw];
-        parsed = repetitions.map((one) => (component !== '' && one.includes(component) ? one.split(component) : [one]));
+        const components = (one: string): Component[] =>
+          component !== '' && one.includes(component) ? one.split(component) : [one];
+        parsed =
+          repetition !== '' && raw.includes(repetition) ? raw.split(repetition).map(components) : [components(raw)];
       }
       this.tree[field] = parsed;
     }
     return parsed;
+  }
+
+  /** One piece of a short field by looking for the delimiters, without keeping the pieces. */
+  private find(sent: string, repetition: number, component: number, subcomponent: number): string | undefined {
+    const { separators } = this;
+    let one: string | undefined = piece(sent, separators.repetition, repetition);
+    if (one !== undefined) one = piece(one, separators.component, component);
+    return one === undefined ? undefined : piece(one, separators.subcomponent, subcomponent);
   }
 
   private parts(field: number, repetition: number, component: number): string[] {
