@@ -4,6 +4,7 @@ import { readFile } from 'node:fs/promises';
 import { ConfigError } from '../config/config.js';
 import { HubError } from '../supervisor/hub-error.js';
 import { CliError, EXIT } from './cli-error.js';
+import { demoCommand } from './commands/demo.js';
 import { logCommand } from './commands/log.js';
 import { notYetCommands } from './commands/not-yet.js';
 import { projectionsCommand } from './commands/projections.js';
@@ -41,6 +42,7 @@ async function buildProgram(): Promise<Command> {
   statusCommand(program);
   projectionsCommand(program);
   logCommand(program);
+  demoCommand(program);
   notYetCommands(program);
   for (const command of allCommands(program)) command.exitOverride();
   return program;

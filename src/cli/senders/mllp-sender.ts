@@ -16,8 +16,8 @@ export function acknowledgmentCode(answer: Buffer): string {
 }
 
 interface Waiting {
-  resolve(answer: Buffer): void;
-  reject(error: Error): void;
+  readonly resolve: (answer: Buffer) => void;
+  readonly reject: (error: Error) => void;
 }
 
 const ANSWER_TIMEOUT_MS = 30_000;
@@ -73,6 +73,6 @@ export class MllpSender {
 
   private fail(reason: string): void {
     clearTimeout(this.timer);
-    for (const { reject } of this.waiting.splice(0)) reject(new NotAnsweredError(reason));
+    for (const waiting of this.waiting.splice(0)) waiting.reject(new NotAnsweredError(reason));
   }
 }
