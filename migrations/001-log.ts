@@ -59,13 +59,14 @@ export class Log1763700001000 implements MigrationInterface {
         head bigint not null
       )`);
 
-    // state: waiting until the writer claims it, claimed until it has answered.
+    // A request is claimed at most once and never after it expired: one that was given up is not carried out later.
     await runner.query(`
       create table hub.writer_request (
         id uuid primary key,
         kind text not null,
         payload jsonb not null,
-        made_at timestamptz not null default now(),
+        made_at timestamptz not null default clock_timestamp(),
+        expires_at timestamptz not null,
         claimed_at timestamptz,
         answered_at timestamptz,
         answer jsonb,
