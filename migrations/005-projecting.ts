@@ -74,10 +74,19 @@ export class Projecting1763700005000 implements MigrationInterface {
       source_record_id uuid not null,
       position bigint not null,
       primary key (projection, message_id, source_record_id))`);
+    // Decisions about projections that were carried out: a command repeated with its idempotency key finds itself here.
+    await runner.query(`create table hub.projection_decision (
+      event_id uuid primary key,
+      position bigint not null,
+      projection text not null,
+      type text not null)`);
+
     await runner.query('create index waiting_record on hub.waiting (source_record_id, position)');
   }
 
   async down(runner: QueryRunner): Promise<void> {
-    await runner.query('drop table hub.waiting, hub.dead_letter, hub.checkpoint, hub.projection');
+    await runner.query(
+      'drop table hub.projection_decision, hub.waiting, hub.dead_letter, hub.checkpoint, hub.projection',
+    );
   }
 }

@@ -1,4 +1,8 @@
-/** Every projection of the hub, by name. A new one is a folder beside these and a line here. */
+/** Every projection of the hub. A new one is a folder beside these and a line here. */
 import type { ProjectionDefinition } from '../src/projecting/projection.js';
+import { createMasterProjection, type MasterHashes } from './master/index.js';
 
-export const PROJECTIONS: readonly ProjectionDefinition[] = [];
+/** @param options.hashes the hub's keyed hashes: ids of things are made from them */
+export function createProjections(options: { readonly hashes: MasterHashes }): readonly ProjectionDefinition[] {
+  return [createMasterProjection(options)];
+}

@@ -47,10 +47,11 @@ export interface MessageReplayed {
   readonly released?: boolean;
 }
 
-/** `message.discarded`: a parked message is given up; what waited behind it is replayed. */
+/** `message.discarded`: a parked message is given up; what waited behind it is replayed. `released` where nothing waits. */
 export interface MessageDiscarded {
   readonly messageId: string;
   readonly projection?: string;
   readonly sourceRecordId?: string;
   readonly attempt: number;
+  readonly released?: boolean;
 }

@@ -1,6 +1,6 @@
 /** Builds of projections: sets of tables with a number, of which one serves. Installing, checking at start, switching. */
 import { createHash } from 'node:crypto';
-import type { Pool, PoolClient } from 'pg';
+import type { ClientBase, Pool } from 'pg';
 import { inTransaction } from '../database/database.js';
 import type { EventLogReader, Position } from '../log/event-log.js';
 import {
@@ -10,6 +10,9 @@ import {
   ProjectionTablesMissingError,
 } from './errors.js';
 import type { Build, ProjectionDefinition } from './projection.js';
+
+/** A pool or a client. */
+export type Queryable = Pick<ClientBase, 'query'>;
 
 /** The one lane there is, until more workers are wanted. */
 export const ONLY_LANE = 0;
@@ -46,7 +49,7 @@ export function definitionHash(definition: ProjectionDefinition): string {
 }
 
 /** Every build of a projection, newest first. */
-export async function buildsOf(database: Pick<Pool, 'query'>, name: string): Promise<BuildRow[]> {
+export async function buildsOf(database: Queryable, name: string): Promise<BuildRow[]> {
   const { rows } = await database.query<BuildRow>(
     'select * from hub.projection where name = $1 order by version desc',
     [name],
@@ -55,7 +58,7 @@ export async function buildsOf(database: Pick<Pool, 'query'>, name: string): Pro
 }
 
 /** The build that readers use, or undefined before the first one is installed. */
-export async function servingBuild(database: Pick<Pool, 'query'>, name: string): Promise<Build | undefined> {
+export async function servingBuild(database: Queryable, name: string): Promise<Build | undefined> {
   const { rows } = await database.query<{ version: number }>(
     'select version from hub.projection where name = $1 and serving',
     [name],
@@ -74,7 +77,7 @@ export interface NewBuild {
 /**
  * Makes the tables of the next build, its row and its checkpoint at 0, in one transaction. Of two processes that do it at once one waits and
  * then finds the other's build.
- * @returns its number; undefined where the same request was carried out before
+ * @returns its number; undefined where the same request was carried out before, or a rebuild is under way already
  */
 export async function installBuild(
   pool: Pool,
@@ -82,38 +85,51 @@ export async function installBuild(
   logId: string,
   wanted: NewBuild,
 ): Promise<Build | undefined> {
-  return inTransaction(pool, async (client) => {
-    await client.query('select pg_advisory_xact_lock($1, hashtext($2))', [BUILD_LOCK, definition.name]);
-    const rows = await buildsOf(client, definition.name);
-    if (wanted.requestedBy !== undefined && rows.some((row) => row.requested_by === wanted.requestedBy))
-      return undefined;
-    if (wanted.serving && rows.some((row) => row.serving)) return undefined;
-    const build = (rows[0]?.version ?? 0) + 1;
-    for (const statement of definition.install(build)) await client.query(statement);
-    await client.query(
-      `insert into hub.projection (name, version, definition_version, definition_hash, log_id, state, serving, paused, verify_wanted,
+  return inTransaction(pool, (client) => installBuildIn(client, definition, logId, wanted));
+}
+
+/** The same in the transaction of the caller. */
+export async function installBuildIn(
+  client: ClientBase,
+  definition: ProjectionDefinition,
+  logId: string,
+  wanted: NewBuild,
+): Promise<Build | undefined> {
+  await client.query('select pg_advisory_xact_lock($1, hashtext($2))', [BUILD_LOCK, definition.name]);
+  const rows = await buildsOf(client, definition.name);
+  if (wanted.requestedBy !== undefined && rows.some((row) => row.requested_by === wanted.requestedBy)) return undefined;
+  if (wanted.serving && rows.some((row) => row.serving)) return undefined;
+  if (wanted.state === 'building' && rows.some(isUnderWay)) return undefined;
+  const build = (rows[0]?.version ?? 0) + 1;
+  for (const statement of definition.install(build)) await client.query(statement);
+  await client.query(
+    `insert into hub.projection (name, version, definition_version, definition_hash, log_id, state, serving, paused, verify_wanted,
          switch_wanted, requested_by) values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)`,
-      [
-        definition.name,
-        build,
-        definition.version,
-        definitionHash(definition),
-        logId,
-        wanted.state,
-        wanted.serving,
-        wanted.state === 'live' && rows.some((row) => row.paused && row.serving),
-        wanted.verify ?? true,
-        wanted.switchWhenDone ?? true,
-        wanted.requestedBy ?? null,
-      ],
-    );
-    await client.query('insert into hub.checkpoint (projection, version, lane, position) values ($1, $2, $3, 0)', [
+    [
       definition.name,
       build,
-      ONLY_LANE,
-    ]);
-    return build;
-  });
+      definition.version,
+      definitionHash(definition),
+      logId,
+      wanted.state,
+      wanted.serving,
+      wanted.state === 'live' && rows.some((row) => row.paused && row.serving),
+      wanted.verify ?? true,
+      wanted.switchWhenDone ?? true,
+      wanted.requestedBy ?? null,
+    ],
+  );
+  await client.query('insert into hub.checkpoint (projection, version, lane, position) values ($1, $2, $3, 0)', [
+    definition.name,
+    build,
+    ONLY_LANE,
+  ]);
+  return build;
+}
+
+/** A rebuild that has neither been switched to nor ended otherwise. */
+export function isUnderWay(row: BuildRow): boolean {
+  return row.state === 'building' || row.state === 'built';
 }
 
 const BUILD_LOCK = 7_261_005;
@@ -134,13 +150,13 @@ export async function dropBuild(pool: Pool, definition: ProjectionDefinition, bu
 /**
  * Makes a build the one that readers use, in the transaction of the caller; the one before stays as it is, for a rollback.
  */
-export async function serve(client: PoolClient, name: string, build: Build): Promise<void> {
-  await client.query('update hub.projection set serving = false where name = $1 and serving and version <> $2', [
-    name,
-    build,
-  ]);
+export async function serve(client: ClientBase, name: string, build: Build): Promise<void> {
+  await client.query(
+    `update hub.projection set serving = false, state = 'retired' where name = $1 and serving and version <> $2`,
+    [name, build],
+  );
   const { rowCount } = await client.query(
-    `update hub.projection set serving = true, state = 'live' where name = $1 and version = $2`,
+    `update hub.projection set serving = true, state = 'live', finished_at = clock_timestamp() where name = $1 and version = $2`,
     [name, build],
   );
   if (rowCount !== 1) throw new Error(`projection ${name} has no build ${build}`);

@@ -20,7 +20,7 @@ export interface FeedOptions {
   readonly reader: EventLogReader;
   readonly decoder: Pick<EventDecoder, 'decode'>;
   /** Sees every page before any worker does (parkings and releases). */
-  readonly observe?: (events: readonly DecodedEvent[]) => void;
+  readonly observe?: (events: readonly DecodedEvent[]) => Promise<void>;
   /** Most events of a page; an append batch larger than that still comes whole. */
   readonly maxEvents?: number;
   /** Body bytes that a page aims to stay below. */
@@ -151,7 +151,7 @@ export class EventFeed {
 
   private async decode(after: Position, events: readonly RecordedEvent[]): Promise<DecodedPage> {
     const decoded = await this.options.decoder.decode(events);
-    this.options.observe?.(decoded);
+    await this.options.observe?.(decoded);
     return { after, last: (events.at(-1) as RecordedEvent).position, events: decoded };
   }
 

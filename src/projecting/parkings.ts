@@ -25,7 +25,9 @@ export interface Parking {
 interface Interval {
   readonly messageId: string;
   readonly from: Position;
-  /** Position of the release; later events flow. Undefined while it is parked. */
+  /** Replayed or discarded: the end of its sequence releases the record. */
+  settled: boolean;
+  /** Position of the release; later events flow. Undefined while the record waits. */
   released: Position | undefined;
 }
 
@@ -52,7 +54,8 @@ export class Parkings {
       released_at: bigint | null;
       code: string;
       attempt: number;
-    }>('select message_id, scope, position, source_record_id, released_at, code, attempt from hub.dead_letter');
+      status: string;
+    }>('select message_id, scope, position, source_record_id, released_at, code, attempt, status from hub.dead_letter');
     for (const row of rows) {
       this.add({
         messageId: row.message_id,
@@ -62,7 +65,9 @@ export class Parkings {
         code: row.code,
         attempt: row.attempt,
       });
-      if (row.released_at !== null) this.release(row.message_id, row.scope, row.released_at);
+      if (row.source_record_id === null) continue;
+      if (row.status !== 'PARKED') this.settle(row.message_id, row.scope, row.source_record_id);
+      if (row.released_at !== null) this.releaseTo(row.message_id, row.scope, row.source_record_id, row.released_at);
     }
   }
 
@@ -75,19 +80,32 @@ export class Parkings {
     let records = this.intervals.get(parking.scope);
     if (records === undefined) this.intervals.set(parking.scope, (records = new Map<string, Interval[]>()));
     const intervals = records.get(parking.sourceRecordId) ?? [];
-    intervals.push({ messageId: parking.messageId, from: parking.position, released: undefined });
+    intervals.push({ messageId: parking.messageId, from: parking.position, settled: false, released: undefined });
     records.set(parking.sourceRecordId, intervals);
   }
 
-  /** The record's events after `position` flow again, unless another of its messages is parked. */
-  release(messageId: string, scope: string, position: Position): void {
-    for (const intervals of this.intervals.get(scope)?.values() ?? []) {
-      for (const interval of intervals) {
-        if (interval.messageId === messageId && (interval.released === undefined || interval.released < position)) {
-          interval.released = position;
-        }
-      }
+  /** Marks a parked message as replayed or discarded; what waited behind it may still be on its way. */
+  settle(messageId: string, scope: string, sourceRecordId: string): void {
+    for (const interval of this.intervalsOf(scope, sourceRecordId)) {
+      if (interval.messageId === messageId) interval.settled = true;
     }
+  }
+
+  /** The record's events after `position` flow again, unless another of its messages is still parked. */
+  release(scope: string, sourceRecordId: string, position: Position): void {
+    for (const interval of this.intervalsOf(scope, sourceRecordId)) {
+      if (interval.settled && interval.from < position) interval.released ??= position;
+    }
+  }
+
+  private releaseTo(messageId: string, scope: string, sourceRecordId: string, position: Position): void {
+    for (const interval of this.intervalsOf(scope, sourceRecordId)) {
+      if (interval.messageId === messageId) interval.released ??= position;
+    }
+  }
+
+  private intervalsOf(scope: string, sourceRecordId: string): readonly Interval[] {
+    return this.intervals.get(scope)?.get(sourceRecordId) ?? [];
   }
 
   isParked(messageId: string, projection: string): boolean {
@@ -97,12 +115,20 @@ export class Parkings {
     );
   }
 
-  /** Whether an event of that record at that position stands behind a parked message. */
-  waits(sourceRecordId: string, position: Position, projection: string): boolean {
-    return (
-      inside(this.intervals.get(EVERY_PROJECTION)?.get(sourceRecordId), position) ||
-      inside(this.intervals.get(projection)?.get(sourceRecordId), position)
-    );
+  /**
+   * Whether an event of that record at that position stands behind a parked message: `waiting` still, or `released` since, by an event of
+   * its own at a later position.
+   */
+  waits(sourceRecordId: string, position: Position, projection: string): 'waiting' | 'released' | undefined {
+    let released = false;
+    for (const scope of [EVERY_PROJECTION, projection]) {
+      for (const interval of this.intervalsOf(scope, sourceRecordId)) {
+        if (interval.from >= position) continue;
+        if (interval.released === undefined) return 'waiting';
+        if (position < interval.released) released = true;
+      }
+    }
+    return released ? 'released' : undefined;
   }
 
   /** True where nothing is parked for the projection at all, so that events need not be looked at. */
@@ -124,14 +150,6 @@ export class Parkings {
     for (const parking of parkings) copy.add(parking);
     return copy;
   }
-}
-
-function inside(intervals: readonly Interval[] | undefined, position: Position): boolean {
-  return (
-    intervals?.some(
-      (interval) => interval.from < position && (interval.released === undefined || position < interval.released),
-    ) === true
-  );
 }
 
 export interface WaitingRow {
@@ -167,9 +185,14 @@ function holdWaiting(event: DecodedEvent, parkings: Parkings, projection: string
   if (event.envelope.sourceRecordId !== undefined) records.add(event.envelope.sourceRecordId);
   for (const fact of event.mapped.facts) records.add(fact.sourceRecordId);
   for (const note of event.mapped.notes) records.add(note.sourceRecordId);
-  const behind = [...records].filter((record) => parkings.waits(record, event.position, projection));
+  const behind: string[] = [];
+  for (const sourceRecordId of records) {
+    const state = parkings.waits(sourceRecordId, event.position, projection);
+    if (state === undefined) continue;
+    behind.push(sourceRecordId);
+    if (state === 'waiting') waiting.push({ messageId: event.id, sourceRecordId, position: event.position });
+  }
   if (behind.length === 0) return event;
-  for (const sourceRecordId of behind) waiting.push({ messageId: event.id, sourceRecordId, position: event.position });
   const mapped = {
     ...event.mapped,
     facts: event.mapped.facts.filter((fact) => !behind.includes(fact.sourceRecordId)),

@@ -70,7 +70,7 @@ export interface DecodedEvent {
   readonly replayOf?: { readonly messageId: string; readonly position: Position };
 }
 
-/** What a body and parse that yields nothing maps to. */
+/** Of an event that says nothing about anyone, or must not yet. */
 export const NOTHING_MAPPED: Mapped = { facts: [], notes: [], unmapped: [] };
 
 export type ProjectionMode = 'live' | 'rebuild' | 'test';
@@ -134,7 +134,12 @@ export interface ProjectionDefinition<Loaded = unknown> {
     batch: readonly DecodedEvent[],
     version: number,
   ): readonly { readonly text: string; readonly values?: readonly unknown[] }[];
-  /** Optional: without it a rebuild is verified by the tables of the build that serves alone. */
+  /**
+   * Of the tables, those in which a row comes from one event alone. In a large log verification replays the events of a sample of source
+   * records and looks for their rows in these; in a small one it replays all events and compares all tables.
+   */
+  rowTables?(version: Build): readonly string[];
+  /** Optional: an independent fold. Without it a rebuild is verified by the build that serves and by replaying events. */
   readonly verify?: ProjectionVerification;
 }
 

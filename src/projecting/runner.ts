@@ -1,5 +1,6 @@
 /** Runs the live builds of all projections over one feed: each at its own pace and in its own transactions, decoded once for all. */
 import type pg from 'pg';
+import type { Position } from '../log/event-log.js';
 import type { Lane } from './batch-writer.js';
 import { RuntimeClosedError, errorText, errorWord, failureKind } from './errors.js';
 import type { DecodedPage, EventFeed } from './feed.js';
@@ -27,6 +28,12 @@ interface Running {
   readonly abort: AbortController;
   /** Open while the worker may run; replaced by a pause. */
   gate: { readonly open: Promise<void>; readonly release: () => void } | undefined;
+  /** Goes no further than this end of a page, then holds. */
+  until: Position | undefined;
+  /** Told when it has got there. */
+  idle: (() => void) | undefined;
+  /** The batch in hand, or the last one. */
+  committing: Promise<unknown>;
   done: Promise<void>;
   /** Why it stopped, where it did by itself. */
   failure: unknown;
@@ -50,7 +57,10 @@ export class LiveRunner {
       onRetry: (word, attempt) => {
         // The first few are a moment's matter; what lasts is said.
         if (attempt === 4 || attempt % 50 === 0) {
-          log.warn({ projection: lane.definition.name, build: lane.build, code: word, attempt }, 'projection retries');
+          log.warn(
+            { projection: lane.definition.name, version: lane.build, code: word, attempt },
+            'projection retries',
+          );
         }
       },
     });
@@ -58,6 +68,9 @@ export class LiveRunner {
       worker,
       abort: new AbortController(),
       gate: undefined,
+      until: undefined,
+      idle: undefined,
+      committing: Promise.resolve(),
       done: Promise.resolve(),
       failure: undefined,
     };
@@ -83,6 +96,58 @@ export class LiveRunner {
     await this.note(name, build, 'running');
   }
 
+  /**
+   * Brings two builds to one position and holds them there for as long as `work` runs: what is looked at then can be compared. Live work
+   * waits for about a page, so `work` should only open a snapshot.
+   * @returns undefined where one of them does not run or has failed
+   */
+  async aligned<T>(one: Lane, other: Lane, work: (position: Position) => Promise<T>): Promise<T | undefined> {
+    const pair = [one, other].map((lane) => this.running.get(keyOf(lane.definition.name, lane.build)));
+    const [first, second] = pair;
+    if (first === undefined || second === undefined) return undefined;
+    const gates = new Map(pair.map((running) => [running, (running as Running).gate]));
+    try {
+      const positions = [await this.hold(first), await this.hold(second)] as const;
+      const target = positions[0] > positions[1] ? positions[0] : positions[1];
+      for (const [index, running] of [first, second].entries()) {
+        if (positions[index] !== target) await this.goTo(running, target);
+        if (running.failure !== undefined) return undefined;
+      }
+      return await work(target);
+    } finally {
+      for (const running of [first, second]) {
+        running.until = undefined;
+        running.idle = undefined;
+        // A pause that an operator asked for stays.
+        if (gates.get(running) === undefined) {
+          const gate = running.gate;
+          running.gate = undefined;
+          gate?.release();
+        }
+      }
+    }
+  }
+
+  /** Holds a worker at the end of its batch. */
+  private async hold(running: Running): Promise<Position> {
+    running.gate ??= newGate();
+    // A batch that fails shows as the worker's failure.
+    await running.committing.catch(() => undefined);
+    return running.worker.position();
+  }
+
+  /** Lets a held worker go on to the end of a page and holds it there. */
+  private async goTo(running: Running, target: Position): Promise<void> {
+    const gate = running.gate;
+    running.until = target;
+    const arrived = new Promise<void>((resolve) => {
+      running.idle = resolve;
+    });
+    running.gate = undefined;
+    gate?.release();
+    await Promise.race([arrived, running.done]);
+  }
+
   /** Finishes the batch in hand and ends the worker. */
   async stop(name: string, build: number): Promise<void> {
     const key = keyOf(name, build);
@@ -99,6 +164,17 @@ export class LiveRunner {
     await Promise.all(
       [...this.running.values()].map(({ worker: { lane } }) => this.stop(lane.definition.name, lane.build)),
     );
+  }
+
+  /** Ends a worker that failed, so that it can be started again. */
+  async clearFailed(name: string, build: number): Promise<void> {
+    if (this.running.get(keyOf(name, build))?.failure !== undefined) await this.stop(name, build);
+  }
+
+  /** Position of a worker's last commit, as it knows it. */
+  async position(name: string, build: number): Promise<Position | undefined> {
+    const running = this.running.get(keyOf(name, build));
+    return running === undefined || running.failure !== undefined ? undefined : running.worker.position();
   }
 
   isRunning(name: string, build: number): boolean {
@@ -134,7 +210,7 @@ export class LiveRunner {
       }
       running.failure = error;
       this.options.log.error(
-        { projection: definition.name, build, code: errorWord(error) },
+        { projection: definition.name, version: build, code: errorWord(error) },
         `projection stopped: ${errorText(error)}`,
       );
       await this.note(definition.name, build, 'stopped', errorText(error));
@@ -155,8 +231,15 @@ export class LiveRunner {
       if (page === undefined) return;
       // A pause that came while this was waiting for events holds before they are written.
       if (running.gate !== undefined) continue;
-      this.options.feed.prefetch(page.last);
-      await worker.process(page);
+      const { until } = running;
+      const wanted = until === undefined || page.last <= until ? page : upTo(page, until);
+      if (wanted.last === page.last) this.options.feed.prefetch(page.last);
+      running.committing = worker.process(wanted);
+      await running.committing;
+      if (until !== undefined && wanted.last >= until) {
+        running.gate = newGate();
+        running.idle?.();
+      }
     }
   }
 
@@ -187,13 +270,21 @@ export class LiveRunner {
         [name, build, state, failure ?? null],
       );
     } catch (error) {
-      this.options.log.warn({ projection: name, build, code: errorWord(error) }, 'state of a projection not noted');
+      this.options.log.warn(
+        { projection: name, version: build, code: errorWord(error) },
+        'state of a projection not noted',
+      );
     }
   }
 }
 
 function keyOf(name: string, build: number): string {
   return `${name}:${build}`;
+}
+
+/** The events of a page up to a position where another worker's page ended. */
+function upTo(page: DecodedPage, until: Position): DecodedPage {
+  return { after: page.after, last: until, events: page.events.filter((event) => event.position <= until) };
 }
 
 function newGate(): { open: Promise<void>; release: () => void } {

@@ -1,5 +1,5 @@
 /** An event log in memory and a small projection, for tests of the runtime. */
-import { randomUUID } from 'node:crypto';
+import { createHash, randomUUID } from 'node:crypto';
 import type pg from 'pg';
 import { EVENT_TYPES, type Envelope } from '../../src/log/envelope.js';
 import type { EventLogReader, Position, ReadOptions, RecordedEvent } from '../../src/log/event-log.js';
@@ -9,7 +9,11 @@ import { Parkings } from '../../src/projecting/parkings.js';
 import { installBuild } from '../../src/projecting/builds.js';
 import { LiveRunner, type RuntimeLog } from '../../src/projecting/runner.js';
 import { EventRejected, type ProjectionDefinition } from '../../src/projecting/projection.js';
-import { MappingError } from '../../src/mapping/fact.js';
+import { MappingError, type Json } from '../../src/mapping/fact.js';
+import type { Mailbox } from '../../src/projecting/announcer.js';
+import { ProjectionDesk } from '../../src/projecting/commands.js';
+import { projectionMailboxHandlers } from '../../src/projecting/mailbox-handlers.js';
+import { Projections } from '../../src/projecting/projections.js';
 
 export const quiet: RuntimeLog = { info: () => undefined, warn: () => undefined, error: () => undefined };
 
@@ -17,6 +21,7 @@ export interface TestEvent {
   readonly id?: string;
   readonly type?: string;
   readonly record?: string;
+  readonly stream?: string;
   readonly data?: unknown;
   readonly envelope?: Partial<Envelope>;
 }
@@ -60,7 +65,7 @@ export class MemoryLog implements EventLogReader {
         metadata: Buffer.from(JSON.stringify(envelope)),
         data: Buffer.from(JSON.stringify(event.data ?? { type: 'patient.attributes', data: {} })),
         position,
-        stream: 'clinical-0',
+        stream: event.stream ?? 'clinical-0',
         revision: position - 1n,
       });
       return position;
@@ -265,4 +270,70 @@ export async function contentOf(
     content[table.replace(/_v\d+$/, '')] = rows.map(({ row }) => row);
   }
   return content;
+}
+
+/** A mailbox whose writer appends to the log in memory; `away` makes it fail as if the ingest role were down. */
+export class MemoryMailbox implements Mailbox {
+  away = false;
+  private readonly handlers;
+
+  constructor(private readonly log: MemoryLog) {
+    this.handlers = projectionMailboxHandlers({
+      reader: log,
+      hashes: testHashes,
+      tenant: 'main',
+      writer: {
+        submit: async (events) =>
+          events.map((event) => {
+            const [position] = log.append({
+              id: event.id,
+              type: event.type,
+              stream: event.stream,
+              data: JSON.parse(event.data.toString('utf8')) as unknown,
+              envelope: event.envelope,
+            });
+            return { id: event.id, position: position as Position, recordedAt: '' };
+          }),
+      },
+    });
+  }
+
+  async request(kind: string, payload: Json): Promise<Json> {
+    if (this.away) throw Object.assign(new Error('the writer is away'), { code: 'WRITER_UNAVAILABLE' });
+    const handler = this.handlers[kind];
+    if (handler === undefined) throw new Error(`no handler for ${kind}`);
+    return handler(payload);
+  }
+}
+
+/** Deterministic, not secret. */
+export const testHashes = {
+  uuid: (purpose: string, ...parts: (string | Uint8Array)[]): string => {
+    const hex = createHash('sha256')
+      .update(JSON.stringify([purpose, ...parts]))
+      .digest('hex');
+    return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-${hex.slice(12, 16)}-${hex.slice(16, 20)}-${hex.slice(20, 32)}`;
+  },
+};
+
+/** The whole runtime of the project role over a log in memory. */
+export async function startProjections(
+  database: { url: string; pool: pg.Pool },
+  log: MemoryLog,
+  definitions: readonly ProjectionDefinition[],
+  options: { mailbox?: MemoryMailbox; maxEvents?: number } = {},
+): Promise<{ projections: Projections; desk: ProjectionDesk; mailbox: MemoryMailbox }> {
+  const mailbox = options.mailbox ?? new MemoryMailbox(log);
+  const projections = new Projections({
+    databaseUrl: database.url,
+    pool: database.pool,
+    reader: log,
+    decoder: testDecoder(log),
+    mailbox,
+    definitions,
+    log: quiet,
+    ...(options.maxEvents === undefined ? {} : { maxEvents: options.maxEvents }),
+  });
+  await projections.start();
+  return { projections, desk: new ProjectionDesk(database.pool, log, mailbox, testHashes), mailbox };
 }

@@ -1,0 +1,288 @@
+/** All projections of one process: checks them at start, runs them, and follows what the tables say about them. */
+import type pg from 'pg';
+import type { ClientBase } from 'pg';
+import { EVENT_TYPES } from '../log/envelope.js';
+import type { EventLogReader } from '../log/event-log.js';
+import { Announcer, type Mailbox } from './announcer.js';
+import {
+  buildsOf,
+  checkAtStart,
+  dropBuild,
+  installBuild,
+  installBuildIn,
+  isUnderWay,
+  ONLY_LANE,
+  serve,
+  type BuildRow,
+} from './builds.js';
+import { Control, type ProjectionChange } from './control.js';
+import { deadLetterChange, decisionOf, observe, positionBefore } from './dead-letters.js';
+import type { EventDecoder } from './decode.js';
+import { RuntimeClosedError, errorWord, failureKind } from './errors.js';
+import { EventFeed, concernsParking } from './feed.js';
+import { Parkings } from './parkings.js';
+import type { DecodedEvent, ProjectionDefinition } from './projection.js';
+import { Rebuild } from './rebuild.js';
+import { LiveRunner, type RuntimeLog } from './runner.js';
+import { backOff, pause, type WorkerCounters } from './worker.js';
+
+export interface ProjectionsOptions {
+  readonly databaseUrl: string;
+  readonly pool: pg.Pool;
+  readonly reader: EventLogReader;
+  readonly decoder: Pick<EventDecoder, 'decode'>;
+  readonly mailbox: Mailbox;
+  readonly definitions: readonly ProjectionDefinition[];
+  readonly log: RuntimeLog;
+  /** Most events of a live page. */
+  readonly maxEvents?: number;
+}
+
+export class Projections {
+  readonly runner: LiveRunner;
+  private readonly feed: EventFeed;
+  private readonly parkings = new Parkings();
+  private readonly control: Control;
+  private readonly announcer: Announcer;
+  private readonly rebuilds = new Map<string, Rebuild>();
+  private readonly abort = new AbortController();
+  private reconciling: Promise<void> | undefined;
+  private again = false;
+
+  constructor(private readonly options: ProjectionsOptions) {
+    const { databaseUrl, pool, reader, decoder, mailbox, log, maxEvents } = options;
+    this.announcer = new Announcer({ pool, reader, mailbox, log });
+    this.feed = new EventFeed({
+      reader,
+      decoder,
+      ...(maxEvents === undefined ? {} : { maxEvents }),
+      observe: (events) => this.observe(events),
+    });
+    this.runner = new LiveRunner({
+      databaseUrl,
+      pool,
+      feed: this.feed,
+      parkings: this.parkings,
+      log,
+      onParked: () => this.announcer.notice(),
+    });
+    this.control = new Control({
+      pool,
+      reader,
+      feed: this.feed,
+      parkings: this.parkings,
+      log,
+      decide: (client, change) => this.decide(client, change),
+      decided: () => this.reconcile(),
+    });
+  }
+
+  /**
+   * Installs what is new, refuses what does not fit, takes in all parkings, then starts every worker.
+   * @throws AnotherLogError, CheckpointBeyondLogError, ProjectionTablesMissingError, DefinitionChangedError
+   */
+  async start(): Promise<void> {
+    const { pool, reader, definitions, log } = this.options;
+    for (const definition of definitions) {
+      const check = await checkAtStart(pool, definition, reader);
+      if (check.state === 'new') {
+        await installBuild(pool, definition, reader.id, { state: 'live', serving: true });
+      } else if (check.state === 'outdated') {
+        // A rebuild of an older definition that was under way leads nowhere any more.
+        await pool.query(
+          `update hub.projection set state = 'cancelled' where name = $1 and state in ('building', 'built') and definition_version <> $2`,
+          [definition.name, definition.version],
+        );
+        const build = await installBuild(pool, definition, reader.id, { state: 'building', serving: false });
+        if (build !== undefined) {
+          log.info(
+            { projection: definition.name, version: build },
+            'definition has a new version: building its tables',
+          );
+        }
+      }
+    }
+    await this.parkings.refresh(pool);
+    await this.control.prepare();
+    this.announcer.start();
+    this.control.start();
+    this.reconcile();
+    await this.reconciling;
+  }
+
+  /** Finishes the batches in hand; checkpoints are stored with them. */
+  async stop(): Promise<void> {
+    this.abort.abort();
+    await this.reconciling;
+    await Promise.all([
+      this.runner.stopAll(),
+      ...[...this.rebuilds.values()].map((rebuild) => rebuild.stop()),
+      this.control.stop(),
+      this.announcer.stop(),
+    ]);
+    // A rebuild may have started its live worker while the others were stopped.
+    await this.runner.stopAll();
+    await this.feed.close();
+  }
+
+  counters(): { projection: string; build: number; counters: WorkerCounters; failed: boolean }[] {
+    return this.runner.counters();
+  }
+
+  /** Makes workers follow `hub.projection`; calls that come while it runs are joined into one more run. */
+  private reconcile(): void {
+    if (this.reconciling !== undefined) {
+      this.again = true;
+      return;
+    }
+    this.reconciling = this.reconcileUntilDone().finally(() => {
+      this.reconciling = undefined;
+    });
+  }
+
+  private async reconcileUntilDone(): Promise<void> {
+    for (let attempt = 1; !this.abort.signal.aborted;) {
+      this.again = false;
+      try {
+        for (const definition of this.options.definitions) await this.reconcileOne(definition);
+        attempt = 1;
+        if (!this.again) return;
+      } catch (error) {
+        if (error instanceof RuntimeClosedError) return;
+        const { log } = this.options;
+        if (failureKind(error) !== 'transient') {
+          log.error({ code: errorWord(error) }, 'projections could not be brought in line with what was decided');
+          return;
+        }
+        log.warn({ code: errorWord(error), attempt }, 'projections retry to follow what was decided');
+        await pause(backOff(attempt), this.abort.signal);
+        attempt += 1;
+      }
+    }
+  }
+
+  private async reconcileOne(definition: ProjectionDefinition): Promise<void> {
+    const { pool } = this.options;
+    const { runner } = this;
+    const rows = await buildsOf(pool, definition.name);
+    const serving = rows.find((row) => row.serving);
+    for (const row of rows) {
+      const { version } = row;
+      if (row.state === 'live' && row.serving && row.definition_version === definition.version) {
+        if (row.last_error === null) await runner.clearFailed(definition.name, version);
+        if (!runner.isRunning(definition.name, version)) {
+          runner.start({ definition, build: version, lane: ONLY_LANE, mode: 'live' }, row.paused);
+        }
+      }
+      if (row.paused) await runner.pause(definition.name, version);
+      else await runner.resume(definition.name, version);
+      if (row.state === 'retired' || row.state === 'failed' || row.state === 'cancelled') {
+        await this.endRebuild(definition.name, version);
+        await runner.stop(definition.name, version);
+      }
+      if (row.state === 'cancelled') await dropBuild(pool, definition, version);
+    }
+    for (const row of rows) {
+      if (isUnderWay(row) && !row.paused) this.startRebuild(definition, row, serving);
+      else if (isUnderWay(row)) await this.endRebuild(definition.name, row.version);
+    }
+    await this.dropSuperseded(definition, rows);
+  }
+
+  /** One retired build is kept for a rollback; a failed one until the next rebuild begins. */
+  private async dropSuperseded(definition: ProjectionDefinition, rows: readonly BuildRow[]): Promise<void> {
+    const retired = rows.filter((row) => row.state === 'retired').slice(1);
+    const newest = rows[0];
+    const failed = rows.filter((row) => row.state === 'failed' && row !== newest);
+    for (const row of [...retired, ...failed]) await dropBuild(this.options.pool, definition, row.version);
+  }
+
+  private startRebuild(definition: ProjectionDefinition, row: BuildRow, serving: BuildRow | undefined): void {
+    const key = `${definition.name}:${row.version}`;
+    if (this.rebuilds.has(key) || this.abort.signal.aborted) return;
+    const rebuild = new Rebuild(
+      { ...this.options, runner: this.runner, parkings: this.parkings },
+      definition,
+      row,
+      serving,
+    );
+    this.rebuilds.set(key, rebuild);
+    void rebuild.done.then(() => {
+      if (this.rebuilds.get(key) === rebuild) this.rebuilds.delete(key);
+      if (!this.abort.signal.aborted) this.reconcile();
+    });
+  }
+
+  private async endRebuild(name: string, version: number): Promise<void> {
+    await this.rebuilds.get(`${name}:${version}`)?.stop();
+  }
+
+  /** What a decision changes in the tables; workers follow afterwards. */
+  private async decide(client: ClientBase, change: ProjectionChange): Promise<void> {
+    const { decision, eventId } = change;
+    const { rowCount } = await client.query(
+      `insert into hub.projection_decision (event_id, position, projection, type) values ($1, $2, $3, $4) on conflict do nothing`,
+      [eventId, change.position.toString(), decision.projection, change.type],
+    );
+    if (rowCount === 0) return;
+    const definition = this.options.definitions.find(({ name }) => name === decision.projection);
+    if (definition === undefined) return;
+    const { name } = definition;
+    switch (change.type) {
+      case EVENT_TYPES.projectionPaused:
+        await client.query('update hub.projection set paused = true where name = $1', [name]);
+        return;
+      case EVENT_TYPES.projectionResumed:
+        await client.query('update hub.projection set paused = false, last_error = null where name = $1', [name]);
+        return;
+      case EVENT_TYPES.rebuildRequested:
+        await installBuildIn(client, definition, this.options.reader.id, {
+          state: 'building',
+          serving: false,
+          requestedBy: eventId,
+          verify: decision.verify !== false,
+        });
+        return;
+      case EVENT_TYPES.rebuildCancelled:
+        await client.query(
+          `update hub.projection set state = 'cancelled' where name = $1 and state in ('building', 'built') and not serving`,
+          [name],
+        );
+        return;
+      case EVENT_TYPES.projectionSwitched:
+        await this.switchTo(client, definition, decision.version);
+    }
+  }
+
+  private async switchTo(
+    client: ClientBase,
+    definition: ProjectionDefinition,
+    version: number | undefined,
+  ): Promise<void> {
+    const row = (await buildsOf(client, definition.name)).find((candidate) => candidate.version === version);
+    if (row === undefined || row.serving || row.definition_version !== definition.version) return;
+    if (row.state === 'built') {
+      await serve(client, definition.name, row.version);
+      return;
+    }
+    if (row.state !== 'retired') return;
+    // It stands where it was left: it catches up first, and takes over then.
+    await client.query(
+      `update hub.projection set state = 'building', verify_wanted = false, switch_wanted = true, finished_at = null
+       where name = $1 and version = $2`,
+      [definition.name, row.version],
+    );
+  }
+
+  /** Parkings and releases count from the moment a page is decoded, before any worker writes it. */
+  private async observe(events: readonly DecodedEvent[]): Promise<void> {
+    for (const event of events) {
+      if (!concernsParking(event)) continue;
+      const change = await deadLetterChange(decisionOf(event), async (messageId, decision) => {
+        const near = events.find((candidate) => candidate.id === messageId);
+        return near?.position ?? (await positionBefore(this.options.reader)(messageId, decision));
+      });
+      if (change !== undefined) observe(this.parkings, change);
+    }
+  }
+}
