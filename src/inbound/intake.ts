@@ -137,6 +137,13 @@ export class IntakePipeline implements Intake {
     });
   }
 
+  /** Completes the register, so that the first sender does not wait for it. Not needed: the first batch would do it. */
+  async recover(): Promise<void> {
+    if (!this.recoveryNeeded) return;
+    await this.staged('recover', () => this.parts.recover());
+    this.recoveryNeeded = false;
+  }
+
   /** Messages received and not answered yet. */
   get pending(): number {
     return this.capacity.size;
@@ -181,10 +188,7 @@ export class IntakePipeline implements Intake {
   private async recognise(batch: readonly Pending[]): Promise<Fresh[]> {
     const readings = batch.map((pending) => this.readPending(pending));
     try {
-      if (this.recoveryNeeded) {
-        await this.staged('recover', () => this.parts.recover());
-        this.recoveryNeeded = false;
-      }
+      await this.recover();
       const wanted = new Set<string>();
       for (const reading of readings) {
         if (this.inFlight.get(reading.duplicateKey)?.some((other) => other.eventId === reading.eventId) === true)

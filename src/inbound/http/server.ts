@@ -75,18 +75,20 @@ export async function startInboundHttp(settings: InboundHttpSettings): Promise<I
   await app.listen(settings.listen.port, settings.listen.host);
   const { port } = server.address() as AddressInfo;
   const { host } = settings.listen;
+  let closing: Promise<void> | undefined;
+  const close = async (): Promise<void> => {
+    const closed = new Promise<void>((resolve) => server.close(() => resolve()));
+    server.closeIdleConnections();
+    proxy.close();
+    const late = setTimeout(() => server.closeAllConnections(), CLOSE_TIMEOUT_MS);
+    await closed;
+    clearTimeout(late);
+    await app.close();
+  };
   return {
     url: `http://${host.includes(':') ? `[${host}]` : host}:${port}`,
     intake: intakeOver(app.get(CommandBus)),
-    async close() {
-      const closed = new Promise<void>((resolve) => server.close(() => resolve()));
-      server.closeIdleConnections();
-      proxy.close();
-      const late = setTimeout(() => server.closeAllConnections(), CLOSE_TIMEOUT_MS);
-      await closed;
-      clearTimeout(late);
-      await app.close();
-    },
+    close: () => (closing ??= close()),
   };
 }
 

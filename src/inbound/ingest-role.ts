@@ -1,0 +1,146 @@
+/**
+ * The ingest role: the sockets that senders use, the intake, and the log's only writer (docs/architecture.md §2). Everything that is not
+ * inbound is passed to the query role.
+ */
+import 'reflect-metadata';
+import { ConfigError } from '../config/config.js';
+import { openPool } from '../database/database.js';
+import { IdentityResolver } from '../identity/resolver.js';
+import { openPostgresLogWriter } from '../log/postgres/index.js';
+import { LogWriter } from '../log/writer.js';
+import { fileKeyProvider } from '../sealing/key-provider.js';
+import { KeyStore } from '../sealing/key-store.js';
+import type { RoleContext, RunningRole } from '../supervisor/role.js';
+import { MessageRegister } from './duplicates.js';
+import { startInboundHttp } from './http/server.js';
+import { measured } from './inbound-metrics.js';
+import { IntakePipeline } from './intake.js';
+import { MllpServer } from './mllp/server.js';
+import { recoverRegister } from './recovery.js';
+import { builtInSource } from './source.js';
+import { configuredSources } from './sources.js';
+
+/** Closes what was opened, last first; goes on where one fails. */
+class Opened {
+  private readonly closers: (() => Promise<unknown>)[] = [];
+
+  add(close: () => Promise<unknown>): void {
+    this.closers.push(close);
+  }
+
+  async close(): Promise<void> {
+    const failures: unknown[] = [];
+    for (const close of this.closers.splice(0).reverse()) {
+      try {
+        await close();
+      } catch (error) {
+        failures.push(error);
+      }
+    }
+    if (failures.length > 0) throw failures[0];
+  }
+}
+
+/** @throws where the log has another writer, the master key is not the one of this data, or an address is taken */
+export async function startIngestRole(context: RoleContext): Promise<RunningRole> {
+  const opened = new Opened();
+  try {
+    return await start(context, opened);
+  } catch (error) {
+    await opened
+      .close()
+      .catch((failure: unknown) => context.logger.warn({ err: failure }, 'closing after a failed start'));
+    throw error;
+  }
+}
+
+async function start(context: RoleContext, opened: Opened): Promise<RunningRole> {
+  const { config, databaseUrl, logger } = context;
+  if (config.eventLog !== 'postgres') {
+    throw new ConfigError('eventLog', 'expected postgres: this version keeps the log nowhere else');
+  }
+
+  const pool = openPool(databaseUrl, { max: 6, applicationName: 'anamnesis ingest' });
+  opened.add(() => pool.end());
+  // What is written here can be made again from the log.
+  const relaxed = openPool(databaseUrl, { max: 3, applicationName: 'anamnesis ingest register', relaxedCommit: true });
+  opened.add(() => relaxed.end());
+
+  const masterKey = await fileKeyProvider(config.masterKeyFile);
+  if (masterKey.created) {
+    logger.warn(
+      'a master key was made: keep a copy of the key file away from the data directory, without it nothing can be read',
+    );
+  }
+  const keys = await KeyStore.open(pool, masterKey);
+
+  const log = await openPostgresLogWriter(databaseUrl);
+  opened.add(() => log.close());
+  const writer = await LogWriter.open({
+    log,
+    pool,
+    tenant: config.tenant,
+    onTrouble: (error) => logger.warn({ err: error }, 'the log is in trouble; the writer goes on trying'),
+  });
+  opened.add(() => writer.close());
+  let stopping = false;
+  void writer.ended.then((reason) => {
+    if (reason === undefined || stopping) return;
+    logger.fatal({ err: reason }, 'the writer has ended');
+    // Another writer has taken over: nothing this process does counts any more, and its supervisor decides what comes next.
+    setImmediate(() => {
+      throw reason;
+    });
+  });
+
+  const identity = IdentityResolver.open({
+    pool,
+    hashes: keys.hashes,
+    strict: config.identity.strict,
+    // The log's own synchronous commit follows on the same server.
+    relaxedCommit: true,
+  });
+  const register = new MessageRegister(relaxed);
+  const pipeline = new IntakePipeline({
+    tenant: config.tenant,
+    hashes: keys.hashes,
+    keys,
+    identity,
+    writer,
+    register,
+    recover: () => recoverRegister({ reader: log, keys, register }),
+    onFailure: (stage, error) => logger.error({ err: error, reason: stage }, 'a batch failed on its way in'),
+  });
+  await pipeline.recover();
+  opened.add(() => pipeline.close());
+
+  const sources = configuredSources(config.sources, config.timeZone);
+  const http = await startInboundHttp({
+    sources,
+    bodyBytes: config.limits.httpBodyBytes,
+    eventBytes: config.limits.eventBytes,
+    listen: context.listen,
+    intake: measured(pipeline),
+    queryAddress: () => context.queryAddress,
+  });
+  opened.add(() => http.close());
+  const mllp = await MllpServer.listen({
+    ...config.mllp,
+    intake: http.intake,
+    source: () => sources.find('mllp') ?? builtInSource('mllp', config.timeZone),
+    maxFrameBytes: config.limits.frameBytes,
+    logger,
+  });
+  opened.add(() => mllp.stop());
+
+  logger.info({ http: http.url, mllp: mllp.address }, 'messages are taken');
+  return {
+    addresses: { http: http.url, mllp: mllp.address },
+    async stop() {
+      stopping = true;
+      // Both doors close at once; what is inside is answered before the writer ends.
+      await Promise.all([mllp.stop(), http.close()]);
+      await opened.close();
+    },
+  };
+}
