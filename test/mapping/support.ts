@@ -41,3 +41,9 @@ export function resourceOf(fact: Fact | undefined): { [name: string]: Json } {
 
 export const MSH = (type: string): string => `MSH|^~\\&|ADT|MERCY|HUB|HUB|20261120101500||${type}|1|P|2.5.1`;
 export const PID = 'PID|1||12345^^^MERCY^MR||Okafor^Ada||19840229|F';
+
+/** A segment by the numbers of its fields. */
+export function segment(name: string, fields: Readonly<Record<number, string>>): string {
+  const last = Math.max(...Object.keys(fields).map(Number));
+  return [name, ...Array.from({ length: last }, (_, index) => fields[index + 1] ?? '')].join('|');
+}
