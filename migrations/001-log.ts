@@ -68,6 +68,7 @@ export class Log1763700001000 implements MigrationInterface {
         made_at timestamptz not null default clock_timestamp(),
         expires_at timestamptz not null,
         claimed_at timestamptz,
+        claimed_by uuid,
         answered_at timestamptz,
         answer jsonb,
         problem jsonb

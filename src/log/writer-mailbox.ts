@@ -88,7 +88,8 @@ export class WriterMailbox {
     try {
       await this.make(id, kind, payload, timeoutMs);
       const row = await this.answerOf(id, waiter, timeoutMs);
-      await this.pool.query('delete from hub.writer_request where id = $1', [id]);
+      // The answer is there whether or not the row can be dropped; the writer drops what is left over.
+      await this.pool.query('delete from hub.writer_request where id = $1', [id]).catch(() => undefined);
       if (row.problem === null) return row.answer;
       if (row.problem.code === LOST) throw new WriterUnavailableError('unknown');
       throw new WriterRequestError(row.problem.code, row.problem.message);
@@ -117,14 +118,14 @@ export class WriterMailbox {
       waiter.reset();
       const row = await this.look(id);
       if (row === undefined) throw new WriterUnavailableError('unknown');
-      if (row.answered_at !== null) return row;
-      if (row.claimed_at !== null && !claimed) {
+      if (row !== 'unreachable' && row.answered_at !== null) return row;
+      if (row !== 'unreachable' && row.claimed_at !== null && !claimed) {
         claimed = true;
         deadline += CLAIMED_TIMEOUT_MS;
       }
       const leftMs = deadline - Date.now();
       if (leftMs > 0) {
-        await waiter.next(Math.min(leftMs, LOOK_AGAIN_MS));
+        await waiter.next(Math.min(leftMs, row === 'unreachable' ? RETRY_MS : LOOK_AGAIN_MS));
       } else {
         if (claimed) throw new WriterUnavailableError('unknown');
         if (await this.withdraw(id)) throw new WriterUnavailableError('not-done');
@@ -133,15 +134,16 @@ export class WriterMailbox {
     }
   }
 
-  private async look(id: string): Promise<AnswerRow | undefined> {
+  /** The request as it stands, or that the database did not say. */
+  private async look(id: string): Promise<AnswerRow | 'unreachable' | undefined> {
     try {
       const { rows } = await this.pool.query<AnswerRow>(
         'select claimed_at, answered_at, answer, problem from hub.writer_request where id = $1',
         [id],
       );
       return rows[0];
-    } catch (error) {
-      throw new WriterUnavailableError('unknown', { cause: error });
+    } catch {
+      return 'unreachable';
     }
   }
 
@@ -164,13 +166,17 @@ interface ClaimedRow {
 }
 
 const CLAIM = `
-  update hub.writer_request set claimed_at = clock_timestamp()
+  update hub.writer_request set claimed_at = clock_timestamp(), claimed_by = $2
   where id in (
     select id from hub.writer_request
     where claimed_at is null and expires_at > clock_timestamp()
     order by made_at limit $1 for update skip locked
   )
   returning id, kind, payload, made_at`;
+
+/** After a claim whose answer was lost on the way: what stands there as claimed by this server. */
+const CLAIMED = `
+  select id, kind, payload, made_at from hub.writer_request where claimed_by = $1 and answered_at is null`;
 
 const ANSWER = `
   with answered as (
@@ -199,19 +205,18 @@ export function serveMailbox(
 ): { close(): Promise<void> } {
   const server = new MailboxServer(url, handlers, options.onTrouble ?? (() => undefined));
   const running = server.run();
-  return {
-    async close() {
-      await server.stop();
-      await running;
-    },
-  };
+  let closed: Promise<void> | undefined;
+  return { close: () => (closed ??= server.stop(running)) };
 }
 
 class MailboxServer {
   private readonly pool: pg.Pool;
   private readonly listener: Listener;
   private readonly stopping = new AbortController();
-  private readonly busy = new Set<Promise<void>>();
+  private readonly id = randomUUID();
+  private readonly busy = new Map<string, Promise<void>>();
+  /** Whether a claim may have succeeded without this server having seen what it claimed. */
+  private claimInDoubt = false;
 
   constructor(
     url: string,
@@ -229,25 +234,38 @@ class MailboxServer {
       waiter.reset();
       const rows = (await this.insistently(() => this.claim())) ?? [];
       for (const row of rows) this.start(row);
-      if (this.busy.size >= MOST_AT_ONCE) await Promise.race(this.busy);
+      if (this.busy.size >= MOST_AT_ONCE) await Promise.race(this.busy.values());
       else if (rows.length === 0) await waiter.next(LOOK_AGAIN_MS);
     }
   }
 
-  async stop(): Promise<void> {
+  /** What was claimed is started even now, and finished: nobody else would. */
+  async stop(running: Promise<void>): Promise<void> {
     this.stopping.abort();
-    await Promise.all(this.busy);
+    await running;
+    await Promise.all(this.busy.values());
     await Promise.all([this.listener.close(), this.pool.end()]);
   }
 
   private async claim(): Promise<ClaimedRow[]> {
-    const { rows } = await this.pool.query<ClaimedRow & { made_at: string }>(CLAIM, [MOST_AT_ONCE - this.busy.size]);
-    return rows.sort((a, b) => (a.made_at < b.made_at ? -1 : 1));
+    const found: (ClaimedRow & { made_at: string })[] = [];
+    if (this.claimInDoubt) {
+      const known = new Set(this.busy.keys());
+      const { rows } = await this.pool.query<ClaimedRow & { made_at: string }>(CLAIMED, [this.id]);
+      found.push(...rows.filter((row) => !known.has(row.id)));
+    }
+    this.claimInDoubt = true;
+    const free = Math.max(MOST_AT_ONCE - this.busy.size - found.length, 0);
+    const { rows } = await this.pool.query<ClaimedRow & { made_at: string }>(CLAIM, [free, this.id]);
+    this.claimInDoubt = false;
+    return [...found, ...rows].sort((a, b) => (a.made_at < b.made_at ? -1 : 1));
   }
 
   private start(row: ClaimedRow): void {
-    const work = this.answer(row).finally(() => this.busy.delete(work));
-    this.busy.add(work);
+    this.busy.set(
+      row.id,
+      this.answer(row).finally(() => this.busy.delete(row.id)),
+    );
   }
 
   private async answer(row: ClaimedRow): Promise<void> {

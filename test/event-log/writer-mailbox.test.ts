@@ -144,6 +144,25 @@ it('lives through lost connections on both sides', async () => {
   }
 });
 
+it('carries out a request though the connection was lost just after it was claimed', async () => {
+  const seen: Json[] = [];
+  serve({
+    note: async (payload) => {
+      seen.push(payload);
+      return payload;
+    },
+  });
+  for (let round = 0; round < 30; round += 1) {
+    const asked = mailbox.request('note', round, { timeoutMs: 20_000 });
+    await database.pool.query(
+      `select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database()
+       and application_name = 'anamnesis mailbox writer'`,
+    );
+    expect(await asked).toBe(round);
+  }
+  expect(seen).toEqual(Array.from({ length: 30 }, (_, index) => index));
+});
+
 it('finishes what it has claimed before it closes', async () => {
   let release = (): void => undefined;
   const gate = new Promise<void>((resolve) => (release = resolve));
