@@ -1,11 +1,17 @@
 /** Opens, parses and maps each event once, for every projection and for the graph. A body that cannot be read is a state, never a crash. */
 import { Buffer } from 'node:buffer';
-import type { Hl7Message } from '../inbound/hl7/message.js';
 import type { ClinicalEvent } from '../inbound/events/clinical-event.js';
+import { jsonText } from '../inbound/events/validation.js';
+import { BundleIncompleteError, reassembleBundle, type BundlePiece } from '../inbound/fhir/bundle.js';
+import type { Hl7Message } from '../inbound/hl7/message.js';
+import { readHl7 } from '../inbound/hl7/reader.js';
 import { EVENT_TYPES, type Envelope } from '../log/envelope.js';
 import type { EventLogReader, Position, RecordedEvent } from '../log/event-log.js';
 import type { MessageContent, FhirResource } from '../mapping/content.js';
 import { MappingError, type Mapped } from '../mapping/fact.js';
+import { mapMessage, type MappingContext } from '../mapping/map.js';
+import { openBody } from '../sealing/body.js';
+import type { KeyStore } from '../sealing/key-store.js';
 import { NOTHING_MAPPED, type DecodedEvent, type EventBody, type SealedHeader } from './projection.js';
 
 /** What the decoder asks of the key store (src/sealing/key-store.ts). */
@@ -19,15 +25,6 @@ export interface BodyKey {
   readonly key: Buffer;
 }
 
-export interface DecodeContext {
-  readonly sourceRecordId?: string;
-  readonly records: Record<string, string>;
-  readonly timeZone: string;
-  readonly recordedAt: string;
-  readonly messageId: string;
-  readonly defaultAuthority: string;
-}
-
 export interface DecoderParts {
   readonly keys: BodyKeys;
   /** For the parts of a split bundle and for the originals of replayed messages. */
@@ -38,7 +35,7 @@ export interface DecoderParts {
     sealed: Buffer,
   ) => { readonly header: SealedHeader; readonly content: Buffer };
   readonly readHl7: (bytes: Buffer, options: { charset?: string }) => Hl7Message;
-  readonly mapMessage: (content: MessageContent, context: DecodeContext) => Mapped;
+  readonly mapMessage: (content: MessageContent, context: MappingContext) => Mapped;
 }
 
 type Rejection = NonNullable<DecodedEvent['rejected']>;
@@ -52,6 +49,14 @@ export function isInbound(type: string): boolean {
 /** The envelope of an event: written by the hub itself, so one that does not parse means a damaged log. */
 export function envelopeOf(event: RecordedEvent): Envelope {
   return JSON.parse(event.metadata.toString('utf8')) as Envelope;
+}
+
+/** The decoder as the hub uses it, in the project role and for the graph. */
+export function createEventDecoder(options: {
+  readonly keyStore: KeyStore;
+  readonly reader: Pick<EventLogReader, 'readPage'>;
+}): EventDecoder {
+  return new EventDecoder({ keys: options.keyStore, reader: options.reader, openBody, readHl7, mapMessage });
 }
 
 export class EventDecoder {
@@ -247,27 +252,23 @@ export class EventDecoder {
   ): Promise<Buffer | Rejection> {
     const total = container.header.totalLength;
     if (total === undefined) return { code: 'BUNDLE_DAMAGED' };
-    const whole = Buffer.alloc(total, 0x20);
-    const covered = [...(container.header.ranges ?? [])];
-    if (!place(whole, covered, container.content)) return { code: 'BUNDLE_DAMAGED' };
+    const parts: BundlePiece[] = [];
     let erased = false;
     for (const part of envelope.parts ?? []) {
       const body = nearby.get(part.eventId) ?? (await this.openPart(part.eventId, BigInt(part.position)));
       if (body === undefined) return { code: 'BUNDLE_PART_MISSING' };
       if (body.state === 'unreadable') return { code: 'BUNDLE_PART_UNREADABLE' };
-      if (body.state === 'erased') {
-        erased = true;
-        continue;
-      }
-      const ranges = body.header.ranges ?? [];
-      if (!place(whole, ranges, body.content)) return { code: 'BUNDLE_DAMAGED' };
-      covered.push(...ranges);
+      if (body.state === 'erased') erased = true;
+      else parts.push({ ranges: body.header.ranges ?? [], content: body.content });
     }
-    // Where an erased part stood only its key knew; what nobody else covers is its.
-    const gaps = gapsOf(covered, total);
-    if (gaps.length > 0 && !erased) return { code: 'BUNDLE_DAMAGED' };
-    for (const [start, end] of gaps) if (end - start >= 4) whole.write('null', start, 'latin1');
-    return whole;
+    const own = { ranges: container.header.ranges ?? [], content: container.content, totalLength: total };
+    try {
+      // Where an erased part stood only its key knew; what nobody else covers is its.
+      return reassembleBundle(own, parts, erased ? { missing: 'blank' } : {});
+    } catch (error) {
+      if (error instanceof BundleIncompleteError) return { code: 'BUNDLE_DAMAGED' };
+      throw error;
+    }
   }
 
   private async openPart(id: string, position: Position): Promise<Opened | undefined> {
@@ -283,32 +284,11 @@ export class EventDecoder {
   }
 }
 
-/** Puts consecutive pieces of `content` at their ranges; false where the lengths do not fit. */
-function place(whole: Buffer, ranges: readonly (readonly [number, number])[], content: Buffer): boolean {
-  let from = 0;
-  for (const [start, end] of ranges) {
-    if (start < 0 || end < start || end > whole.length || from + end - start > content.length) return false;
-    content.copy(whole, start, from, from + end - start);
-    from += end - start;
-  }
-  return from === content.length;
-}
-
-function gapsOf(covered: readonly (readonly [number, number])[], total: number): [number, number][] {
-  const gaps: [number, number][] = [];
-  let at = 0;
-  for (const [start, end] of covered.toSorted((one, other) => one[0] - other[0])) {
-    if (start > at) gaps.push([at, start]);
-    at = Math.max(at, end);
-  }
-  if (at < total) gaps.push([at, total]);
-  return gaps;
-}
-
 function parseJson(content: Buffer): unknown {
-  const text = content.toString('utf8');
+  const text = jsonText(content);
+  if (text === undefined) throw new MappingError('JSON_INVALID');
   try {
-    return JSON.parse(text.charCodeAt(0) === 0xfeff ? text.slice(1) : text);
+    return JSON.parse(text);
   } catch {
     // The parser's message quotes what it read.
     throw new MappingError('JSON_INVALID');

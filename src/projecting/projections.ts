@@ -20,11 +20,12 @@ import { deadLetterChange, decisionOf, observe, positionBefore } from './dead-le
 import type { EventDecoder } from './decode.js';
 import { RuntimeClosedError, errorWord, failureKind } from './errors.js';
 import { EventFeed, concernsParking } from './feed.js';
-import { Parkings } from './parkings.js';
-import type { DecodedEvent, ProjectionDefinition } from './projection.js';
+import { Parkings, type Parking } from './parkings.js';
+import type { Build, DecodedEvent, ProjectionDefinition } from './projection.js';
 import { Rebuild } from './rebuild.js';
 import { LiveRunner, type RuntimeLog } from './runner.js';
-import { backOff, pause, type WorkerCounters } from './worker.js';
+import { UnknownProjectionError } from './watermark.js';
+import { backOff, pause, type CommittedBatch, type WorkerCounters } from './worker.js';
 
 export interface ProjectionsOptions {
   readonly databaseUrl: string;
@@ -34,6 +35,9 @@ export interface ProjectionsOptions {
   readonly mailbox: Mailbox;
   readonly definitions: readonly ProjectionDefinition[];
   readonly log: RuntimeLog;
+  readonly onBatch?: (batch: CommittedBatch) => void;
+  readonly onRetry?: (projection: string, word: string) => void;
+  readonly onParked?: (parked: readonly Parking[]) => void;
   /** Most events of a live page. */
   readonly maxEvents?: number;
 }
@@ -64,7 +68,12 @@ export class Projections {
       feed: this.feed,
       parkings: this.parkings,
       log,
-      onParked: () => this.announcer.notice(),
+      onParked: (parked) => {
+        options.onParked?.(parked);
+        this.announcer.notice();
+      },
+      ...(options.onBatch === undefined ? {} : { onBatch: options.onBatch }),
+      ...(options.onRetry === undefined ? {} : { onRetry: options.onRetry }),
     });
     this.control = new Control({
       pool,
@@ -123,6 +132,19 @@ export class Projections {
     // A rebuild may have started its live worker while the others were stopped.
     await this.runner.stopAll();
     await this.feed.close();
+  }
+
+  /**
+   * Starts a rebuild without an event in the log: for commands that run beside a hub of their own (benchmarks, tests).
+   * @returns its build, or undefined where one is under way
+   */
+  async rebuild(name: string, options: { readonly verify: boolean }): Promise<Build | undefined> {
+    const definition = this.options.definitions.find((candidate) => candidate.name === name);
+    if (definition === undefined) throw new UnknownProjectionError(name);
+    const wanted = { state: 'building' as const, serving: false, verify: options.verify };
+    const build = await installBuild(this.options.pool, definition, this.options.reader.id, wanted);
+    this.reconcile();
+    return build;
   }
 
   counters(): { projection: string; build: number; counters: WorkerCounters; failed: boolean }[] {

@@ -10,7 +10,7 @@ import type { Parkings } from './parkings.js';
 import type { ProjectionDefinition } from './projection.js';
 import type { LiveRunner, RuntimeLog } from './runner.js';
 import { reportJson, verifyBuild, type VerifyReport } from './verify.js';
-import { ProjectionWorker, backOff, pause } from './worker.js';
+import { ProjectionWorker, backOff, pause, type CommittedBatch } from './worker.js';
 
 /** Smaller than live pages may grow: live work waits for no more than one of them to be decoded. */
 const PAGE_EVENTS = 1_000;
@@ -23,6 +23,7 @@ export interface RebuildOptions {
   readonly decoder: Pick<EventDecoder, 'decode'>;
   readonly parkings: Parkings;
   readonly runner: LiveRunner;
+  readonly onBatch?: (batch: CommittedBatch) => void;
   readonly log: RuntimeLog;
 }
 
@@ -100,10 +101,15 @@ export class Rebuild {
   /** From the checkpoint to where the serving build is, reading and decoding one page ahead of writing. */
   private async catchUp(): Promise<void> {
     const { definition, row } = this;
-    const { databaseUrl, reader, decoder, parkings } = this.options;
+    const { databaseUrl, reader, decoder, parkings, onBatch } = this.options;
     const feed = new EventFeed({ reader, decoder, maxEvents: PAGE_EVENTS, maxBytes: PAGE_BYTES });
     const lane = { definition, build: row.version, lane: 0, mode: 'rebuild' as const };
-    const worker = new ProjectionWorker({ databaseUrl, lane, parkings });
+    const worker = new ProjectionWorker({
+      databaseUrl,
+      lane,
+      parkings,
+      ...(onBatch === undefined ? {} : { onBatch }),
+    });
     this.abort.signal.addEventListener('abort', () => worker.giveUpRetrying(), { once: true });
     try {
       let position = await worker.position();

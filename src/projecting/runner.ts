@@ -5,7 +5,7 @@ import type { Lane } from './batch-writer.js';
 import { RuntimeClosedError, errorText, errorWord, failureKind } from './errors.js';
 import type { DecodedPage, EventFeed } from './feed.js';
 import type { Parking, Parkings } from './parkings.js';
-import { ProjectionWorker, backOff, pause, type WorkerCounters } from './worker.js';
+import { ProjectionWorker, backOff, pause, type CommittedBatch, type WorkerCounters } from './worker.js';
 
 /** The part of a logger that the runtime uses; fields are names, numbers and codes only. */
 export interface RuntimeLog {
@@ -21,6 +21,8 @@ export interface RunnerOptions {
   readonly parkings: Parkings;
   readonly log: RuntimeLog;
   readonly onParked?: (parked: readonly Parking[]) => void;
+  readonly onBatch?: (batch: CommittedBatch) => void;
+  readonly onRetry?: (projection: string, word: string) => void;
 }
 
 interface Running {
@@ -48,13 +50,15 @@ export class LiveRunner {
   start(lane: Lane, paused = false): void {
     const key = keyOf(lane.definition.name, lane.build);
     if (this.running.has(key)) throw new Error(`${key} runs already`);
-    const { databaseUrl, parkings, onParked, log } = this.options;
+    const { databaseUrl, parkings, onParked, onBatch, onRetry, log } = this.options;
     const worker = new ProjectionWorker({
       databaseUrl,
       lane,
       parkings,
       ...(onParked === undefined ? {} : { onParked }),
+      ...(onBatch === undefined ? {} : { onBatch }),
       onRetry: (word, attempt) => {
+        onRetry?.(lane.definition.name, word);
         // The first few are a moment's matter; what lasts is said.
         if (attempt === 4 || attempt % 50 === 0) {
           log.warn(

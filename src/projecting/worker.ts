@@ -6,6 +6,7 @@ import { BatchWriter, type Lane } from './batch-writer.js';
 import { CheckpointConflictError, RuntimeClosedError, errorWord, failureKind } from './errors.js';
 import type { DecodedPage } from './feed.js';
 import type { Parking, Parkings } from './parkings.js';
+import type { ProjectionMode } from './projection.js';
 
 const FIRST_RETRY_MS = 20;
 const LAST_RETRY_MS = 5_000;
@@ -20,12 +21,21 @@ export interface WorkerCounters {
   batchMs: number;
 }
 
+export interface CommittedBatch {
+  readonly projection: string;
+  readonly mode: ProjectionMode;
+  readonly events: number;
+  readonly rows: number;
+  readonly milliseconds: number;
+}
+
 export interface WorkerOptions {
   readonly databaseUrl: string;
   readonly lane: Lane;
   readonly parkings: Parkings;
   /** Parkings stored by a batch, to be told to the log. */
   readonly onParked?: (parked: readonly Parking[]) => void;
+  readonly onBatch?: (batch: CommittedBatch) => void;
   /** A failure that will be tried again; a word without content. */
   readonly onRetry?: (word: string, attempt: number) => void;
   /** Replaces waiting, for tests. */
@@ -86,6 +96,13 @@ export class ProjectionWorker {
         this.counters.parked += result.parked.length;
         this.options.onParked?.(result.parked);
       }
+      this.options.onBatch?.({
+        projection: this.lane.definition.name,
+        mode: this.lane.mode,
+        events: page.events.length,
+        rows: result.rows,
+        milliseconds: this.counters.batchMs,
+      });
       return this.committed(page);
     });
   }

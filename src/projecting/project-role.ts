@@ -1,0 +1,77 @@
+/** The project role: carries the log into every projection, and rebuilds them. */
+import { createProjections } from '../../projections/index.js';
+import { openPool } from '../database/database.js';
+import { openPostgresLogReader } from '../log/postgres/index.js';
+import { WriterMailbox } from '../log/writer-mailbox.js';
+import { counter, histogram } from '../operations/metrics.js';
+import { fileKeyProvider } from '../sealing/key-provider.js';
+import { KeyStore } from '../sealing/key-store.js';
+import type { RoleContext, RunningRole } from '../supervisor/role.js';
+import { createEventDecoder } from './decode.js';
+import { Projections } from './projections.js';
+
+const POOL_CONNECTIONS = 6;
+const BATCH_SECONDS = [0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5];
+
+/**
+ * @throws AnotherLogError, CheckpointBeyondLogError, ProjectionTablesMissingError, DefinitionChangedError: what the database holds does not
+ *   fit the log or the definitions; each says what to do
+ */
+export async function startProjectRole(context: RoleContext): Promise<RunningRole> {
+  const { config, databaseUrl, logger } = context;
+  const opened: (() => Promise<unknown>)[] = [];
+  const closeAll = async (): Promise<void> => {
+    for (const close of opened.splice(0).reverse()) await close();
+  };
+  try {
+    const pool = openPool(databaseUrl, { max: POOL_CONNECTIONS, applicationName: 'anamnesis project' });
+    opened.push(() => pool.end());
+    const reader = await openPostgresLogReader(databaseUrl);
+    opened.push(() => reader.close());
+    const keyStore = await KeyStore.open(pool, await fileKeyProvider(config.masterKeyFile));
+    const mailbox = new WriterMailbox(databaseUrl);
+    opened.push(() => mailbox.close());
+    const projections = new Projections({
+      databaseUrl,
+      pool,
+      reader,
+      decoder: createEventDecoder({ keyStore, reader }),
+      mailbox,
+      definitions: createProjections({ hashes: keyStore.hashes }),
+      log: logger,
+      ...metrics(),
+    });
+    opened.push(() => projections.stop());
+    await projections.start();
+    return { addresses: {}, stop: closeAll };
+  } catch (error) {
+    await closeAll();
+    throw error;
+  }
+}
+
+function metrics(): Pick<ConstructorParameters<typeof Projections>[0], 'onBatch' | 'onRetry' | 'onParked'> {
+  const events = counter('anamnesis_projection_events_total', 'Events that a projection has passed', [
+    'projection',
+    'mode',
+  ]);
+  const rows = counter('anamnesis_projection_rows_total', 'Rows that a projection has written', ['projection', 'mode']);
+  const retries = counter('anamnesis_projection_retries_total', 'Batches tried again after a passing failure', [
+    'projection',
+  ]);
+  const parked = counter('anamnesis_projection_parked_total', 'Messages that could not be applied');
+  const seconds = histogram('anamnesis_projection_batch_seconds', 'Time to write a batch', BATCH_SECONDS, [
+    'projection',
+    'mode',
+  ]);
+  return {
+    onBatch: (batch) => {
+      const labels = { projection: batch.projection, mode: batch.mode };
+      events.inc(labels, batch.events);
+      rows.inc(labels, batch.rows);
+      seconds.observe(labels, batch.milliseconds / 1000);
+    },
+    onRetry: (projection) => retries.inc({ projection }),
+    onParked: (found) => parked.inc(found.length),
+  };
+}
