@@ -364,7 +364,7 @@ export class LogWriter {
     const handle = setTimeout(() => {
       this.markTimer = undefined;
       void this.publish().then(() => this.scheduleMark(MARK_IDLE_MS));
-    }, dueMs - Date.now());
+    }, Math.max(dueMs - Date.now(), 1));
     handle.unref();
     this.markTimer = { handle, dueMs };
   }

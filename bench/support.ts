@@ -1,0 +1,55 @@
+/** What benches share. A bench is a module `bench/<name>.ts` with `run(args)`, started by `npm run bench -- <name> [args]`. */
+import { mkdtemp, rm } from 'node:fs/promises';
+import os from 'node:os';
+import path from 'node:path';
+import { migrate } from '../src/database/migrate.js';
+import { startEmbeddedPostgres } from '../src/supervisor/embedded-postgres.js';
+
+/** One figure of a bench. */
+export interface Measured {
+  /** One value per round. */
+  readonly values: readonly number[];
+  readonly unit: string;
+  /** As it is printed: `≤ 2`; empty where there is none. */
+  readonly goal: string;
+}
+
+export type Figures = Record<string, Measured>;
+
+export interface BenchDatabase {
+  readonly url: string;
+  stop(): Promise<void>;
+}
+
+/** PostgreSQL's settings for benches; they are named on the results page. Durability is as in production: fsync on. */
+export const BENCH_SETTINGS = ['shared_buffers=512MB', 'max_wal_size=8GB'] as const;
+
+/** A real PostgreSQL in a folder of its own, migrated. */
+export async function startBenchDatabase(): Promise<BenchDatabase> {
+  const folder = await mkdtemp(path.join(os.tmpdir(), 'anamnesis-bench-'));
+  const server = await startEmbeddedPostgres({ folder: path.join(folder, 'postgres'), settings: BENCH_SETTINGS });
+  await migrate(server.url);
+  return {
+    url: server.url,
+    async stop() {
+      await server.stop();
+      await rm(folder, { recursive: true, force: true });
+    },
+  };
+}
+
+/** Seconds that the work takes. */
+export async function secondsOf(work: () => Promise<unknown>): Promise<number> {
+  const started = performance.now();
+  await work();
+  return (performance.now() - started) / 1000;
+}
+
+/** `--name value` among the arguments of a bench, as a number. */
+export function numberArgument(args: readonly string[], name: string, otherwise: number): number {
+  const at = args.indexOf(`--${name}`);
+  if (at < 0) return otherwise;
+  const value = Number(args[at + 1]);
+  if (!Number.isFinite(value)) throw new Error(`--${name} wants a number`);
+  return value;
+}
