@@ -21,6 +21,8 @@ export const SERVE_SETTINGS: readonly string[] = [
   'log_checkpoints=off',
 ];
 
+/** A client came before the server was ready: the supervisor asks until it is. */
+const STARTING_UP = '57P03';
 const LINE = /^([0-9A-Z]{5}) ([A-Z]+): {2}(.*)$/;
 
 /**
@@ -30,6 +32,7 @@ const LINE = /^([0-9A-Z]{5}) ([A-Z]+): {2}(.*)$/;
 export function postgresLog(logger: Logger): (line: string) => void {
   return (line) => {
     const [, sqlState, severity, text] = LINE.exec(line) ?? [];
+    if (sqlState === STARTING_UP) return;
     if (severity === 'PANIC') logger.error({ sqlState }, `PostgreSQL: ${text}`);
     else if (severity === 'FATAL') logger.warn({ sqlState }, `PostgreSQL: ${text}`);
     else if (severity === 'LOG') logger.debug({ sqlState }, `PostgreSQL: ${text}`);

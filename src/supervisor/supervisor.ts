@@ -162,14 +162,14 @@ class Supervisor implements RunningHub {
     }
     const { postgres } = this;
     void postgres.exited.then(() => this.postgresEnded(postgres));
-    this.logger.info({ pid: postgres.pid, port: postgres.port }, 'PostgreSQL runs');
+    this.logger.info({ port: postgres.port }, 'PostgreSQL runs');
     return postgres.url;
   }
 
   /** The roles' connections come back by themselves, since the port stays. */
   private async postgresEnded(server: RunningPostgres): Promise<void> {
     if (this.stopped !== undefined || this.postgres !== server) return;
-    this.logger.error({ pid: server.pid }, 'PostgreSQL ended: it is started again');
+    this.logger.error('PostgreSQL ended: it is started again');
     this.postgres = undefined;
     this.restarting = this.startPostgres(server.port).then(
       () => undefined,
