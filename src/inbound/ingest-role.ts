@@ -7,7 +7,9 @@ import { ConfigError } from '../config/config.js';
 import { openPool } from '../database/database.js';
 import { IdentityResolver } from '../identity/resolver.js';
 import { openPostgresLogWriter } from '../log/postgres/index.js';
+import { serveMailbox } from '../log/writer-mailbox.js';
 import { LogWriter } from '../log/writer.js';
+import { projectionMailboxHandlers } from '../projecting/mailbox-handlers.js';
 import { fileKeyProvider } from '../sealing/key-provider.js';
 import { KeyStore } from '../sealing/key-store.js';
 import type { RoleContext, RunningRole } from '../supervisor/role.js';
@@ -113,6 +115,13 @@ async function start(context: RoleContext, opened: Opened): Promise<RunningRole>
   });
   await pipeline.recover();
   opened.add(() => pipeline.close());
+
+  const mailbox = serveMailbox(
+    databaseUrl,
+    projectionMailboxHandlers({ writer, reader: log, hashes: keys.hashes, tenant: config.tenant }),
+    { onTrouble: (error) => logger.warn({ err: error }, 'the mailbox is in trouble; it goes on trying') },
+  );
+  opened.add(() => mailbox.close());
 
   const sources = configuredSources(config.sources, config.timeZone);
   const http = await startInboundHttp({

@@ -7,6 +7,8 @@ import path from 'node:path';
 import { loadConfig } from '../../src/config/config.js';
 import { startIngestRole } from '../../src/inbound/ingest-role.js';
 import { openPostgresLogReader } from '../../src/log/postgres/index.js';
+import { WriterMailbox } from '../../src/log/writer-mailbox.js';
+import { DECISION_REQUEST } from '../../src/projecting/mailbox-handlers.js';
 import { createLogger } from '../../src/operations/logger.js';
 import type { RoleContext, RunningRole } from '../../src/supervisor/role.js';
 import { createTestDatabase, type TestDatabase } from '../support/database.js';
@@ -108,6 +110,18 @@ describe('the ingest role', () => {
     const acknowledged = [...seen.matchAll(/MSA\|AA\|/g)].length;
     expect(acknowledged).toBeGreaterThan(0);
     expect(await storedMessages()).toBeGreaterThanOrEqual(acknowledged);
+  });
+
+  it('appends the decisions of other roles', async () => {
+    role = await startIngestRole(context());
+    const mailbox = new WriterMailbox(database.url);
+    const answer = await mailbox.request(DECISION_REQUEST, {
+      id: '00000000-0000-4000-8000-000000000001',
+      type: 'projection.paused',
+      decision: { projection: 'master', requestedBy: 'test' },
+    });
+    expect(answer).toMatchObject({ position: expect.stringMatching(/^\d+$/) });
+    await mailbox.close();
   });
 
   it('refuses to write beside another writer, and leaves nothing open', async () => {
