@@ -5,6 +5,7 @@ import { ConfigError } from '../config/config.js';
 import { HubError } from '../supervisor/hub-error.js';
 import { CliError, EXIT } from './cli-error.js';
 import { demoCommand } from './commands/demo.js';
+import { ingestCommand } from './commands/ingest.js';
 import { logCommand } from './commands/log.js';
 import { notYetCommands } from './commands/not-yet.js';
 import { projectionsCommand } from './commands/projections.js';
@@ -38,6 +39,7 @@ async function buildProgram(): Promise<Command> {
     .exitOverride()
     .showHelpAfterError('(`--help` shows what there is)');
   serveCommand(program);
+  ingestCommand(program);
   queryCommand(program);
   statusCommand(program);
   projectionsCommand(program);

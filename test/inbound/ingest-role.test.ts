@@ -74,9 +74,7 @@ async function storedMessages(): Promise<number> {
 describe('the ingest role', () => {
   it('takes messages over MLLP and HTTP, and finds them again after a restart', async () => {
     role = await startIngestRole(context());
-    expect(
-      (await stat(context().config.masterKeyFile)).mode & 0o777,
-    ).toBe(0o600);
+    expect((await stat(context().config.masterKeyFile)).mode & 0o777).toBe(0o600);
     const socket = connect(role.addresses.mllp);
     const answers = await exchange(socket, [adt('1'), adt('2'), 'nonsense']);
     expect(answers.map((answer) => /MSA\|(\w\w)/.exec(answer)?.[1])).toEqual(['AA', 'AA', 'AR']);

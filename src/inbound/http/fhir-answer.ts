@@ -17,7 +17,7 @@ export function fhirAnswer(
   interaction: 'batch' | 'create' | 'update',
   base: string,
 ): FhirAnswer {
-  const headers = { 'X-Anamnesis-Receipt': outcome.messageId };
+  const headers = { 'X-Anamnesis-Receipt': outcome.messageId, 'X-Anamnesis-Status': outcome.status };
   const { problem, fhir } = outcome;
   if (problem !== undefined && outcome.answer !== 'AA') {
     const malformed = problem.code === 'MALFORMED_JSON' || problem.code === 'NOT_A_RESOURCE';

@@ -4,11 +4,17 @@ import type { Request, Response } from 'express';
 import { intakeOver } from '../accept-message.js';
 import { exchangeHl7 } from '../hl7/exchange.js';
 import { HL7_CONTENT_TYPE } from '../message-types.js';
+import type { IntakeOutcome } from '../received.js';
+import type { LineAnswer } from './batch-answer.js';
 import { readBody } from './body.js';
-import { problemOf, sendProblem } from './problem.js';
+import { PROBLEMS, problemOf, sendProblem } from './problem.js';
+import { receiptOf } from './receipt.js';
 import { HTTP_INBOUND, receivedFrom, sourceOf, type HttpInbound } from './request-source.js';
 
-/** HL7-over-HTTP: ER7 in, the HL7 acknowledgement out; AE and AR still are HTTP 200. */
+/**
+ * HL7-over-HTTP: ER7 in, the HL7 acknowledgement out; AE and AR still are HTTP 200. A client that accepts `application/x-ndjson` only
+ * gets receipts instead, one per message.
+ */
 @Controller('hl7')
 export class Hl7Controller {
   constructor(
@@ -25,10 +31,22 @@ export class Hl7Controller {
       const { answer, outcomes, failures } = await exchangeHl7(intakeOver(this.bus), { ...received, reader: 'hl7v2' });
       // Of a batch some may be stored: then the answer says of each what became of it.
       if (outcomes.every((outcome) => outcome === undefined)) throw failures[0];
-      if (answer === undefined) response.status(204).end();
+      if (wantsReceipts(request)) {
+        const lines = outcomes.map((outcome, index) => `${JSON.stringify(lineOf(index + 1, outcome))}\n`);
+        response.status(202).type('application/x-ndjson').send(lines.join(''));
+      } else if (answer === undefined) response.status(204).end();
       else response.status(200).setHeader('Content-Type', HL7_CONTENT_TYPE).end(answer);
     } catch (error) {
       sendProblem(response, problemOf(error));
     }
   }
+}
+
+function wantsReceipts(request: Request): boolean {
+  return request.accepts([HL7_CONTENT_TYPE, 'text/plain', 'application/x-ndjson']) === 'application/x-ndjson';
+}
+
+function lineOf(line: number, outcome: IntakeOutcome | undefined): LineAnswer {
+  if (outcome === undefined) return { line, status: 'refused', code: PROBLEMS.logUnavailable.code };
+  return { line, ...receiptOf(outcome) };
 }
