@@ -6,7 +6,7 @@ import type { DecodedEvent } from '../projecting/projection.js';
 import type { AtArguments, Basis, BasisResolver } from './basis/basis.js';
 import { eventLoader, type Decoder } from './messages.js';
 import type { OperationsView } from './operations-view.js';
-import type { ProjectionCommands } from './commands.js';
+import type { ProjectionDesk } from '../projecting/commands.js';
 import type { SearchStore } from './answer/search.js';
 import { Snapshot } from './snapshot.js';
 import type { SourceList } from './sources.js';
@@ -22,7 +22,8 @@ export interface QueryServices {
   readonly decoder: Decoder;
   readonly hashes: Pick<KeyedHashes, 'hash'>;
   readonly sources: SourceList;
-  readonly commands: ProjectionCommands;
+  /** Carries commands about projections to the writer. */
+  readonly desk: ProjectionDesk;
   /** Absent until a search projection is there. */
   readonly search?: SearchStore;
 }

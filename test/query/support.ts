@@ -1,7 +1,10 @@
 /** A hub without transports for tests of the graph: real log, sealed bodies, real mapping, master projection, GraphQL over HTTP. */
 import type { INestApplication } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
-import { createHash, randomBytes, randomUUID } from 'node:crypto';
+import { createHash, randomUUID } from 'node:crypto';
+import { mkdtempSync, rmSync } from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
 import type { AddressInfo } from 'node:net';
 import type { Server } from 'node:http';
 import type pg from 'pg';
@@ -12,9 +15,11 @@ import { clinicalStream, partitionOf, type RecordLink, type UnstampedEnvelope } 
 import type { EventLogReader, EventLogWriter } from '../../src/log/event-log.js';
 import { openPostgresLogReader, openPostgresLogWriter } from '../../src/log/postgres/index.js';
 import { LogWriter } from '../../src/log/writer.js';
+import { WriterUnavailableError } from '../../src/log/writer-mailbox.js';
 import { mapMessage } from '../../src/mapping/map.js';
 import { BatchWriter } from '../../src/projecting/batch-writer.js';
 import { installBuild } from '../../src/projecting/builds.js';
+import { ProjectionDesk } from '../../src/projecting/commands.js';
 import { EventDecoder } from '../../src/projecting/decode.js';
 import { Parkings } from '../../src/projecting/parkings.js';
 import type { SealedHeader } from '../../src/projecting/projection.js';
@@ -24,7 +29,7 @@ import { OperationsView } from '../../src/query/operations-view.js';
 import type { QueryServices } from '../../src/query/session.js';
 import { MasterStore } from '../../src/query/store/master-store.js';
 import { bodyHash, openBody, sealBody } from '../../src/sealing/body.js';
-import { localKeyProvider } from '../../src/sealing/key-provider.js';
+import { fileKeyProvider } from '../../src/sealing/key-provider.js';
 import { KeyStore } from '../../src/sealing/key-store.js';
 import { createTestDatabase, type TestDatabase } from '../support/database.js';
 
@@ -59,7 +64,7 @@ export class TestHub {
     private readonly log: EventLogWriter,
     readonly reader: EventLogReader,
     private readonly writer: LogWriter,
-    private readonly keys: KeyStore,
+    readonly keys: KeyStore,
     private readonly decoder: EventDecoder,
     readonly store: MasterStore,
     private readonly app: INestApplication,
@@ -67,6 +72,7 @@ export class TestHub {
     private readonly client: pg.Client,
     private readonly batches: BatchWriter,
     readonly failures: unknown[],
+    readonly keyFile: string,
   ) {}
 
   static async start(options: { clock?: () => string } = {}): Promise<TestHub> {
@@ -78,7 +84,9 @@ export class TestHub {
       ...(options.clock === undefined ? {} : { clock: options.clock }),
     });
     const reader = await openPostgresLogReader(database.url);
-    const keys = await KeyStore.open(database.pool, localKeyProvider(randomBytes(32)));
+    const folder = mkdtempSync(path.join(os.tmpdir(), 'anamnesis-query-'));
+    const keyFile = path.join(folder, 'master.key');
+    const keys = await KeyStore.open(database.pool, await fileKeyProvider(keyFile));
     const parts = { keys, reader, openBody, readHl7 };
     const decoder = new EventDecoder({ ...parts, mapMessage });
     const ruleDecoder = new EventDecoder({
@@ -104,7 +112,7 @@ export class TestHub {
       decoder: ruleDecoder,
       hashes: keys.hashes,
       sources: { all: async () => [{ id: 'mllp', kind: 'mllp', enabled: true, version: 1, settings: {} }] },
-      commands: refusing(),
+      desk: new ProjectionDesk(database.pool, reader, { request: refuse }, keys.hashes),
     };
     const app = await NestFactory.create(
       GraphModule.register({
@@ -129,6 +137,7 @@ export class TestHub {
       client,
       batches,
       failures,
+      keyFile,
     );
   }
 
@@ -229,14 +238,12 @@ export class TestHub {
     await this.reader.close();
     await this.client.end();
     await this.database.drop();
+    rmSync(path.dirname(this.keyFile), { recursive: true, force: true });
   }
 }
 
-function refusing(): QueryServices['commands'] {
-  const refuse = async (): Promise<never> => {
-    throw new Error('no commands in this test');
-  };
-  return { rebuild: refuse, pause: refuse, resume: refuse, cancel: refuse, switchTo: refuse, rollback: refuse };
+async function refuse(): Promise<never> {
+  throw new WriterUnavailableError('not-done');
 }
 
 let counter = 0;

@@ -36,6 +36,7 @@ export interface Basis {
 
 /** Longest that `wait: true` waits. */
 export const WAIT_MOST_MS = 10_000;
+const LOOK_AGAIN_MS = 50;
 
 /** How far everything is, read in one statement, so that it is one snapshot. */
 interface Progress {
@@ -51,8 +52,8 @@ interface Progress {
 export interface BasisOptions {
   readonly pool: pg.Pool;
   readonly logId: string;
-  /** Waits until the master has moved, or a little while; given by the runtime's watermark. */
-  readonly moved: (timeoutMs: number) => Promise<void>;
+  /** Waits until the master has moved beyond a watermark, at most so many milliseconds; may resolve earlier. */
+  readonly moved: (watermark: Position, timeoutMs: number) => Promise<unknown>;
   /** Microseconds since 1970. Only for a hub whose writer never ran. */
   readonly clock?: () => bigint;
 }
@@ -88,7 +89,8 @@ export class BasisResolver {
           watermarkKnownAt: echoOf(found.progress, found.progress.watermark) ?? null,
         });
       }
-      await this.options.moved(left);
+      // A clock mark alone can settle a time, and it comes without a notice.
+      await this.options.moved(found.progress.watermark, Math.min(left, LOOK_AGAIN_MS));
     }
   }
 

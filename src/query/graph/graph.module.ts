@@ -8,9 +8,9 @@ import { Module, type DynamicModule } from '@nestjs/common';
 import { CqrsModule } from '@nestjs/cqrs';
 import { GraphQLModule } from '@nestjs/graphql';
 import type { GraphQLError, GraphQLFormattedError } from 'graphql';
+import { PROJECTION_COMMAND_HANDLERS, ProjectionDesk } from '../../projecting/commands.js';
 import { GraphError } from '../errors.js';
 import { Session, type QueryServices } from '../session.js';
-import { COMMAND_HANDLERS } from './commands.js';
 import { checkLimits, type QueryLimits } from './limits.js';
 import { QUERY_HANDLERS } from './queries.js';
 import { resolvers, type GraphContext } from './resolvers.js';
@@ -50,7 +50,13 @@ export class GraphModule {
           plugins: [limitsPlugin(options.limits), cachingPlugin()],
         }),
       ],
-      providers: [QueryRoot, MutationRoot, ...QUERY_HANDLERS, ...COMMAND_HANDLERS],
+      providers: [
+        QueryRoot,
+        MutationRoot,
+        { provide: ProjectionDesk, useValue: options.services.desk },
+        ...QUERY_HANDLERS,
+        ...PROJECTION_COMMAND_HANDLERS,
+      ],
     };
   }
 }

@@ -1,13 +1,24 @@
 /** Root fields of the clinical graph: each hands its question or change to the bus. */
 import { CommandBus, QueryBus } from '@nestjs/cqrs';
 import { Args, Context, Mutation, Query, Resolver } from '@nestjs/graphql';
+import { WriterUnavailableError } from '../../log/writer-mailbox.js';
+import {
+  CancelRebuild,
+  PauseProjection,
+  ProjectionConflictError,
+  RebuildProjection,
+  ResumeProjection,
+  RollbackProjection,
+  SwitchProjection,
+  type CommandOptions,
+} from '../../projecting/commands.js';
+import { UnknownProjectionError } from '../../projecting/watermark.js';
 import type { AtArguments } from '../basis/basis.js';
 import type { Connection, PageArguments } from '../connection.js';
 import { GraphError } from '../errors.js';
 import type { LogView, ProjectionView } from '../operations-view.js';
 import type { Snapshot } from '../snapshot.js';
 import type { SourceView } from '../sources.js';
-import { ChangeProjection } from './commands.js';
 import {
   AtQuery,
   DeadLettersQuery,
@@ -82,51 +93,71 @@ interface ProjectionArguments {
   readonly expectedVersion?: number | null;
 }
 
+/** Who asks, until there is a login. */
+const REQUESTED_BY = 'loopback';
+
 @Resolver()
 export class MutationRoot {
-  constructor(private readonly commands: CommandBus) {}
+  constructor(
+    private readonly commands: CommandBus,
+    private readonly queries: QueryBus,
+  ) {}
 
   @Mutation('rebuildProjection')
   rebuild(@Args() given: ProjectionArguments, @Context() context: GraphContext): Promise<ProjectionView> {
-    return this.change(context, { ...named(given), kind: 'rebuild', verify: given.verify ?? true });
+    return this.change(context, given, new RebuildProjection(given.name, given.verify ?? true, optionsOf(given)));
   }
 
   @Mutation('pauseProjection')
   pause(@Args() given: ProjectionArguments, @Context() context: GraphContext): Promise<ProjectionView> {
-    return this.change(context, { ...named(given), kind: 'pause' });
+    return this.change(context, given, new PauseProjection(given.name, optionsOf(given)));
   }
 
   @Mutation('resumeProjection')
   resume(@Args() given: ProjectionArguments, @Context() context: GraphContext): Promise<ProjectionView> {
-    return this.change(context, { ...named(given), kind: 'resume' });
+    return this.change(context, given, new ResumeProjection(given.name, optionsOf(given)));
   }
 
   @Mutation('cancelRebuild')
   cancel(@Args() given: ProjectionArguments, @Context() context: GraphContext): Promise<ProjectionView> {
-    return this.change(context, { ...named(given), kind: 'cancel' });
+    return this.change(context, given, new CancelRebuild(given.name, optionsOf(given)));
   }
 
   @Mutation('switchProjection')
   switchTo(@Args() given: ProjectionArguments, @Context() context: GraphContext): Promise<ProjectionView> {
-    return this.change(context, { ...named(given), kind: 'switch', version: given.version ?? 0 });
+    return this.change(context, given, new SwitchProjection(given.name, given.version ?? 0, optionsOf(given)));
   }
 
   @Mutation('rollbackProjection')
   rollback(@Args() given: ProjectionArguments, @Context() context: GraphContext): Promise<ProjectionView> {
-    return this.change(context, { ...named(given), kind: 'rollback' });
+    return this.change(context, given, new RollbackProjection(given.name, optionsOf(given)));
   }
 
-  private change(
+  /** @throws GraphError BAD_USER_INPUT for a projection nobody knows, CONFLICT, WRITER_UNAVAILABLE */
+  private async change(
     { session }: GraphContext,
-    change: ConstructorParameters<typeof ChangeProjection>[1],
+    given: ProjectionArguments,
+    command: object,
   ): Promise<ProjectionView> {
-    return this.commands.execute(new ChangeProjection(session, change));
+    try {
+      await this.commands.execute(command);
+    } catch (error) {
+      if (error instanceof UnknownProjectionError) throw new GraphError('BAD_USER_INPUT', 'no projection of that name');
+      if (error instanceof ProjectionConflictError) throw new GraphError('CONFLICT', error.message);
+      if (error instanceof WriterUnavailableError) {
+        throw new GraphError('WRITER_UNAVAILABLE', error.message, { outcome: error.outcome });
+      }
+      throw error;
+    }
+    const [projection] = await this.queries.execute(new ProjectionsQuery(session, given.name));
+    if (projection === undefined) throw new GraphError('BAD_USER_INPUT', 'no projection of that name');
+    return projection;
   }
 }
 
-function named(given: ProjectionArguments): { name: string; idempotencyKey?: string; expectedVersion?: number } {
+function optionsOf(given: ProjectionArguments): CommandOptions {
   return {
-    name: given.name,
+    requestedBy: REQUESTED_BY,
     ...(given.idempotencyKey == null ? {} : { idempotencyKey: given.idempotencyKey }),
     ...(given.expectedVersion == null ? {} : { expectedVersion: given.expectedVersion }),
   };

@@ -1,0 +1,138 @@
+/** The query role: GraphQL, receipts, health and metrics over HTTP. It reads; what it changes goes to the writer through the mailbox. */
+import { NestFactory } from '@nestjs/core';
+import type { NestExpressApplication } from '@nestjs/platform-express';
+import { createHash } from 'node:crypto';
+import type { Express, NextFunction, Request, Response } from 'express';
+import type { Server } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { openPool } from '../database/database.js';
+import { readHl7 } from '../inbound/hl7/reader.js';
+import { PROBLEMS, sendProblem } from '../inbound/http/problem.js';
+import { configuredSources } from '../inbound/sources.js';
+import { openPostgresLogReader } from '../log/postgres/index.js';
+import { WriterMailbox } from '../log/writer-mailbox.js';
+import { mapMessage } from '../mapping/map.js';
+import { operationsRoutes } from '../operations/routes.js';
+import { ProjectionDesk } from '../projecting/commands.js';
+import { EventDecoder } from '../projecting/decode.js';
+import { Watermarks } from '../projecting/watermark.js';
+import { openBody } from '../sealing/body.js';
+import { fileKeyProvider } from '../sealing/key-provider.js';
+import { KeyStore } from '../sealing/key-store.js';
+import type { RoleContext, RunningRole } from '../supervisor/role.js';
+import { BasisResolver } from './basis/basis.js';
+import { GraphModule } from './graph/graph.module.js';
+import { OperationsView } from './operations-view.js';
+import { receiptRoutes } from './receipts.js';
+import type { QueryServices } from './session.js';
+import { sourceList } from './sources.js';
+import { START_PAGE } from './start-page.js';
+import { MasterStore } from './store/master-store.js';
+
+/** Connections to PostgreSQL for questions; one more listens for progress. */
+const CONNECTIONS = 8;
+/** How long slow clients may hold up a stop. */
+const CLOSE_TIMEOUT_MS = 4_000;
+
+/** @throws where the address is taken, the database is away, or the key file does not open the keys */
+export async function startQueryRole(context: RoleContext): Promise<RunningRole> {
+  const { config, databaseUrl, logger } = context;
+  const pool = openPool(databaseUrl, { max: CONNECTIONS, applicationName: 'anamnesis query' });
+  const kek = await fileKeyProvider(config.masterKeyFile);
+  const keys = await KeyStore.open(pool, kek);
+  const reader = await openPostgresLogReader(databaseUrl);
+  const watermarks = await Watermarks.open(pool, databaseUrl);
+  const mailbox = new WriterMailbox(databaseUrl);
+  const decoder = new EventDecoder({
+    keys,
+    reader,
+    openBody,
+    readHl7,
+    mapMessage: (content, mapping) => mapMessage(content, mapping, { rules: true }),
+  });
+  const services: QueryServices = {
+    store: new MasterStore(pool),
+    basis: new BasisResolver({
+      pool,
+      logId: reader.id,
+      moved: (watermark, timeoutMs) => watermarks.waitUntilProjected('master', watermark + 1n, timeoutMs),
+    }),
+    operations: new OperationsView(pool, reader),
+    reader,
+    decoder,
+    hashes: keys.hashes,
+    sources: sourceList(config.sources, configuredSources(config.sources, config.timeZone)),
+    desk: new ProjectionDesk(pool, reader, mailbox, keys.hashes),
+  };
+  const app = await NestFactory.create<NestExpressApplication>(
+    GraphModule.register({
+      services,
+      limits: { depth: config.limits.queryDepth, cost: config.limits.queryCost },
+      onFailure: (error) => logger.error({ err: error }, 'a query failed'),
+    }),
+    { logger: false, abortOnError: false, bodyParser: false },
+  );
+  app.useBodyParser('json', { limit: config.limits.httpBodyBytes });
+  const express = app.getHttpAdapter().getInstance();
+  express.disable('x-powered-by');
+  if (config.auth.mode === 'loopback') app.use(refuseForeignHosts);
+  app.use(operationsRoutes({ pool, supervisor: context.supervisor }));
+  app.use(receiptRoutes({ pool, watermarks, hashes: keys.hashes }));
+  app.use(startPage);
+  app.use((request: Request, response: Response, next: NextFunction) => {
+    if (request.path === '/graphql') next();
+    else sendProblem(response, PROBLEMS.notFound);
+  });
+  await app.init();
+  express.use((error: unknown, _request: Request, response: Response, _next: NextFunction) => {
+    logger.error({ err: error }, 'a request failed');
+    sendProblem(response, { ...PROBLEMS.internal, title: 'The hub failed to answer' });
+  });
+  const { host, port } = context.listen;
+  await app.listen(port, host);
+  const server = app.getHttpServer();
+  const address = server.address() as AddressInfo;
+  return {
+    addresses: { http: `http://${host.includes(':') ? `[${host}]` : host}:${address.port}` },
+    async stop() {
+      server.closeIdleConnections();
+      const late = setTimeout(() => server.closeAllConnections(), CLOSE_TIMEOUT_MS);
+      await app.close();
+      clearTimeout(late);
+      await mailbox.close();
+      await watermarks.close();
+      await reader.close();
+      await pool.end();
+    },
+  };
+}
+
+const OWN_NAMES: ReadonlySet<string> = new Set(['localhost', '127.0.0.1', '[::1]', '::1']);
+
+/**
+ * Without a login only programs of this machine may ask. A page on the web whose name was made to point here could read everything: its
+ * requests carry that name (DNS rebinding).
+ */
+export function refuseForeignHosts(request: Request, response: Response, next: NextFunction): void {
+  const host = request.headers.host?.replace(/:\d+$/, '').toLowerCase();
+  if (host === undefined || OWN_NAMES.has(host) || /^127\.\d+\.\d+\.\d+$/.test(host)) return next();
+  sendProblem(response, { status: 421, code: 'MISDIRECTED', title: 'This hub answers on its loopback names only' });
+}
+
+const PAGE_POLICY = `default-src 'none'; connect-src 'self'; style-src 'unsafe-inline'; script-src 'sha256-${createHash(
+  'sha256',
+)
+  .update(/<script>([\s\S]*?)<\/script>/.exec(START_PAGE)?.[1] ?? '')
+  .digest('base64')}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'`;
+
+function startPage(request: Request, response: Response, next: NextFunction): void {
+  if (request.path !== '/' || (request.method !== 'GET' && request.method !== 'HEAD')) return next();
+  response
+    .status(200)
+    .set({
+      'content-type': 'text/html; charset=utf-8',
+      'content-security-policy': PAGE_POLICY,
+      'cache-control': 'no-cache',
+    })
+    .send(START_PAGE);
+}

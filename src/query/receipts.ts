@@ -1,0 +1,127 @@
+/** `GET /receipts/<id>`: where a message stands, and which projections have reached it (API.md §3). */
+import type { Request, Response, Router } from 'express';
+import express from 'express';
+import type pg from 'pg';
+import { CONTROL_ID_PURPOSE } from '../../projections/master/index.js';
+import { masterTables } from '../../projections/master/tables.js';
+import { duplicateKey } from '../inbound/duplicates.js';
+import { PROBLEMS, sendProblem, type Problem } from '../inbound/http/problem.js';
+import type { Position } from '../log/event-log.js';
+import type { Watermarks } from '../projecting/watermark.js';
+import type { KeyedHashes } from '../sealing/hashes.js';
+import { readUuid } from './ids.js';
+
+export interface ReceiptsOptions {
+  readonly pool: pg.Pool;
+  readonly watermarks: Pick<Watermarks, 'waitUntilProjected'>;
+  readonly hashes: Pick<KeyedHashes, 'uuid' | 'hash'>;
+}
+
+interface StoredReceipt {
+  readonly id: string;
+  readonly status: string;
+  readonly position: Position;
+  readonly patientId: string | null;
+}
+
+const DEFAULT_TIMEOUT_MS = 10_000;
+const LONGEST_TIMEOUT_MS = 60_000;
+const SOURCE_HEADER = 'x-anamnesis-source';
+
+const BAD_WAIT: Problem = {
+  status: 400,
+  code: 'BAD_WAIT',
+  title: 'wait names projections, separated by commas; timeout is a time such as 2s or 500ms, at most 60s',
+};
+
+/** Milliseconds of `2s`, `500ms` or a plain number of seconds; undefined for anything else. */
+export function readTimeout(text: string): number | undefined {
+  const match = /^(\d{1,5}(?:\.\d{1,3})?)(ms|s)?$/.exec(text);
+  if (match === null) return undefined;
+  const milliseconds = Number(match[1]) * (match[2] === 'ms' ? 1 : 1000);
+  return milliseconds <= LONGEST_TIMEOUT_MS ? milliseconds : undefined;
+}
+
+/** The routes, to be mounted at the root. */
+export function receiptRoutes(options: ReceiptsOptions): Router {
+  const router = express.Router();
+  router.get(
+    '/receipts/:id',
+    (request: Request<{ id: string }>, response: Response, next: (error?: unknown) => void) => {
+      answer(options, request, response).catch(next);
+    },
+  );
+  return router;
+}
+
+async function answer(options: ReceiptsOptions, request: Request<{ id: string }>, response: Response): Promise<void> {
+  const wait = textOf(request.query['wait']);
+  const timeoutMs = readTimeout(textOf(request.query['timeout']) || `${DEFAULT_TIMEOUT_MS}ms`);
+  const awaited = wait === '' ? [] : wait.split(',');
+  const known = await projectionNames(options.pool);
+  if (timeoutMs === undefined || awaited.some((name) => !known.includes(name))) return sendProblem(response, BAD_WAIT);
+  const receipt = await find(options, request.params.id, request.get(SOURCE_HEADER) ?? 'http');
+  if (receipt === undefined) return sendProblem(response, PROBLEMS.notFound);
+  const reached = await Promise.all(
+    known.map(async (name) => {
+      const timeout = awaited.includes(name) ? timeoutMs : 0;
+      const watermark = await options.watermarks.waitUntilProjected(name, receipt.position, timeout);
+      return [name, watermark !== undefined] as const;
+    }),
+  );
+  response
+    .status(200)
+    .set('cache-control', 'no-store')
+    .json({
+      id: receipt.id,
+      // A sender that asks by its own id knows it; the hub keeps it sealed.
+      ...(readUuid(request.params.id) === receipt.id ? {} : { eventId: request.params.id }),
+      status: receipt.status,
+      position: receipt.position.toString(),
+      ...(receipt.patientId === null ? {} : { patientId: receipt.patientId }),
+      projections: Object.fromEntries(reached),
+    });
+}
+
+function textOf(value: unknown): string {
+  return typeof value === 'string' ? value : '';
+}
+
+async function projectionNames(pool: pg.Pool): Promise<string[]> {
+  const { rows } = await pool.query<{ name: string }>('select name from hub.projection where serving order by name');
+  return rows.map(({ name }) => name);
+}
+
+/** By the hub's id; else by the sender's id of an event of that source; else by the control id of any message. */
+async function find(options: ReceiptsOptions, id: string, sourceId: string): Promise<StoredReceipt | undefined> {
+  const { pool, hashes } = options;
+  const columns = 'event_id as id, status, position, patient_id as "patientId"';
+  const uuid = readUuid(id);
+  if (uuid !== undefined) {
+    const { rows } = await pool.query<StoredReceipt>(
+      `select ${columns} from inbound.message where event_id = $1 and status <> 'part'`,
+      [uuid],
+    );
+    if (rows[0] !== undefined) return rows[0];
+  }
+  const key = duplicateKey(hashes, { sourceId, kind: 'event', controlId: id });
+  const { rows } = await pool.query<StoredReceipt>(
+    `select ${columns} from inbound.message where duplicate_key = $1 and status <> 'part' order by position limit 1`,
+    [key],
+  );
+  return rows[0] ?? (await findByControlId(pool, hashes.hash(CONTROL_ID_PURPOSE, id), columns));
+}
+
+async function findByControlId(pool: pg.Pool, hash: Buffer, columns: string): Promise<StoredReceipt | undefined> {
+  const { rows: serving } = await pool.query<{ version: number }>(
+    "select version from hub.projection where name = 'master' and serving",
+  );
+  const [build] = serving;
+  if (build === undefined) return undefined;
+  const { rows } = await pool.query<StoredReceipt>(
+    `select ${columns} from inbound.message where event_id in
+       (select event_id from ${masterTables(build.version).message} where control_hash = $1) order by position limit 1`,
+    [hash],
+  );
+  return rows[0];
+}
