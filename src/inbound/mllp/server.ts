@@ -26,6 +26,8 @@ export interface MllpServerOptions {
   readonly maxBytesInFlight?: number;
   /** The same over all connections. */
   readonly maxBytesInFlightTotal?: number;
+  /** Bytes of frames that have not ended, and of those that wait, over all connections; beyond it large ones come in one at a time. */
+  readonly maxBytesHeldTotal?: number;
   /** A connection without a byte for so long is closed. */
   readonly idleTimeoutMs?: number;
   /** The same while a frame has begun and not ended, or answers are not read. */
@@ -52,6 +54,8 @@ export interface MllpStatistics {
   readonly answers: number;
   /** Messages that could not be stored and were answered so that they come again. */
   readonly unavailable: number;
+  /** Held now: of frames that have not ended, and of those that wait. */
+  readonly bytesHeld: number;
 }
 
 const DEFAULTS = {
@@ -60,6 +64,7 @@ const DEFAULTS = {
   maxFramesInFlight: 256,
   maxBytesInFlight: 16 * 1024 * 1024,
   maxBytesInFlightTotal: 64 * 1024 * 1024,
+  maxBytesHeldTotal: 64 * 1024 * 1024,
   idleTimeoutMs: 3_600_000,
   stalledTimeoutMs: 120_000,
   endBlockGraceMs: 250,
@@ -98,8 +103,42 @@ class Budget {
   }
 }
 
+/** A connection that holds less never has to wait for others. */
+const SMALL_HOLDING_BYTES = 64 * 1024;
+
+/**
+ * Bytes held of frames that have not ended. Beyond the most, of the connections that hold much only the one that began first is
+ * read from, so that one frame always gets done and the others follow.
+ */
+class Holdings {
+  total = 0;
+  private readonly held = new Map<Connection, number>();
+  /** In the order in which they became large. */
+  private readonly large = new Set<Connection>();
+
+  constructor(private readonly most: number) {}
+
+  set(connection: Connection, bytes: number): void {
+    const before = this.held.get(connection) ?? 0;
+    if (bytes === before) return;
+    this.total += bytes - before;
+    if (bytes === 0) this.held.delete(connection);
+    else this.held.set(connection, bytes);
+    if (bytes > SMALL_HOLDING_BYTES) this.large.add(connection);
+    else this.large.delete(connection);
+    if (bytes < before) for (const other of [...this.large]) if (other !== connection) other.advance();
+  }
+
+  mayRead(connection: Connection): boolean {
+    if (this.total <= this.most || !this.large.has(connection)) return true;
+    const [first] = this.large;
+    return first === connection;
+  }
+}
+
 export class MllpServer {
   private readonly connections = new Set<Connection>();
+  private readonly holdings: Holdings;
   private stopping: Promise<void> | undefined;
   private readonly counters = {
     connectionsTotal: 0,
@@ -115,10 +154,12 @@ export class MllpServer {
     private readonly settings: Settings,
   ) {
     server.maxConnections = settings.maxConnections;
+    this.holdings = new Holdings(settings.maxBytesHeldTotal);
     const budget = new Budget(settings.maxBytesInFlightTotal);
+    const { holdings } = this;
     server.on('connection', (socket) => {
       this.counters.connectionsTotal += 1;
-      const connection = new Connection(socket, settings, budget, this.counters, () =>
+      const connection = new Connection(socket, settings, budget, holdings, this.counters, () =>
         this.connections.delete(connection),
       );
       this.connections.add(connection);
@@ -158,7 +199,7 @@ export class MllpServer {
   }
 
   get statistics(): MllpStatistics {
-    return { connections: this.connections.size, ...this.counters };
+    return { connections: this.connections.size, ...this.counters, bytesHeld: this.holdings.total };
   }
 
   /**
@@ -185,6 +226,7 @@ class Connection {
   private readonly framing: MllpFraming;
   /** Frames received and not yet begun. */
   private readonly backlog: MllpFrame[] = [];
+  private backlogBytes = 0;
   /** Answers in the order of the frames; each is written once all before it are. */
   private answers: Promise<void> = Promise.resolve();
   private framesInFlight = 0;
@@ -204,6 +246,7 @@ class Connection {
     private readonly socket: Socket,
     private readonly settings: Settings,
     private readonly budget: Budget,
+    private readonly holdings: Holdings,
     private readonly counters: { frames: number; faults: number; answers: number; unavailable: number },
     private readonly closed: () => void,
   ) {
@@ -219,6 +262,7 @@ class Connection {
       clearTimeout(this.lingerTimer);
       // A connection that broke in the middle of a frame: what came is kept like that of one that ended.
       this.finish();
+      this.holdings.set(this, this.backlogBytes);
       closed();
     });
     socket.setTimeout(settings.idleTimeoutMs);
@@ -227,7 +271,7 @@ class Connection {
   stop(): void {
     this.stopped = true;
     clearTimeout(this.graceTimer);
-    for (const frame of this.framing.settle()) this.backlog.push(frame);
+    for (const frame of this.framing.settle()) this.enqueue(frame);
     this.socket.pause();
     this.advance();
   }
@@ -239,10 +283,10 @@ class Connection {
   private received(chunk: Buffer): void {
     if (this.stopped || this.ended) return;
     clearTimeout(this.graceTimer);
-    for (const frame of this.framing.push(chunk)) this.backlog.push(frame);
+    for (const frame of this.framing.push(chunk)) this.enqueue(frame);
     if (this.framing.isEndPending) {
       this.graceTimer = setTimeout(() => {
-        for (const frame of this.framing.settle()) this.backlog.push(frame);
+        for (const frame of this.framing.settle()) this.enqueue(frame);
         this.advance();
       }, this.settings.endBlockGraceMs);
     }
@@ -253,17 +297,30 @@ class Connection {
     if (this.ended) return;
     this.ended = true;
     clearTimeout(this.graceTimer);
-    if (!this.stopped) for (const frame of this.framing.end()) this.backlog.push(frame);
+    if (!this.stopped) for (const frame of this.framing.end()) this.enqueue(frame);
     this.advance();
   }
 
+  private enqueue(frame: MllpFrame): void {
+    this.backlog.push(frame);
+    this.backlogBytes += frame.bytes.length;
+  }
+
+  private dequeue(): MllpFrame {
+    const frame = this.backlog.shift()!;
+    this.backlogBytes -= frame.bytes.length;
+    return frame;
+  }
+
   /** Begins what may begin, and reads on only if nothing had to wait. */
-  private advance(): void {
+  advance(): void {
     if (this.closing) return;
-    while (this.mayBegin()) this.begin(this.backlog.shift()!);
+    while (this.mayBegin()) this.begin(this.dequeue());
     const { maxFramesInFlight, maxBytesInFlight } = this.settings;
     const full = this.framesInFlight >= maxFramesInFlight || this.bytesInFlight >= maxBytesInFlight;
-    if (this.stopped || this.backlog.length > 0 || this.handingOver || this.answersUnread || full) this.socket.pause();
+    this.holdings.set(this, this.framing.heldBytes + this.backlogBytes);
+    const waiting = this.backlog.length > 0 || this.handingOver || this.answersUnread || !this.holdings.mayRead(this);
+    if (this.stopped || waiting || full) this.socket.pause();
     else if (this.socket.isPaused()) this.socket.resume();
     const stalling = this.framing.isOpen || this.answersUnread;
     if (stalling !== this.stalling) {
@@ -356,7 +413,10 @@ class Connection {
 
   private timedOut(): void {
     // Silence of the sender while the hub works is not the sender's.
-    if (this.framesInFlight > 0 && !this.answersUnread) return;
+    if ((this.framesInFlight > 0 && !this.answersUnread) || this.backlog.length > 0 || !this.holdings.mayRead(this)) {
+      this.socket.setTimeout(this.settings.stalledTimeoutMs);
+      return;
+    }
     this.settings.logger?.warn({ frameOpen: this.framing.isOpen }, 'MLLP connection closed: silent for too long');
     const unread = this.answersUnread;
     this.finish();

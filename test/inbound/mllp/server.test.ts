@@ -344,6 +344,26 @@ describe('bounds', () => {
     for (const sender of senders) expect(await sender.finish()).toEqual(['AA 1', 'AA 2']);
   });
 
+  test('large frames beyond the bound come in one after another, and hold up nobody else', async () => {
+    const { port } = await start({ maxBytesHeldTotal: 200_000 });
+    const first = await Sender.connect(port);
+    first.send(`${framed('small')}\x0b${message('1')}${'NTE|1||x\r'.repeat(50_000)}`);
+    await first.until(1);
+    const others = await Promise.all(['2', '3'].map(() => Sender.connect(port)));
+    const large = Buffer.from(`\x0b${message('large')}${'NTE|1||x\r'.repeat(600_000)}\x1c\r`);
+    for (const other of others) other.send(large);
+    const quick = await Sender.connect(port);
+    for (let round = 1; round <= 50; round += 1) {
+      quick.send(framed(`${round}`));
+      expect(await quick.until(round)).toHaveLength(round);
+      expect(server!.statistics.bytesHeld).toBeLessThan(3_000_000);
+    }
+    first.send('\x1c\r');
+    expect(await first.finish()).toEqual(['AA small', 'AA 1']);
+    for (const other of others) expect(await other.finish()).toEqual(['AA large']);
+    expect(server!.statistics.bytesHeld).toBe(0);
+  });
+
   test('a peer that does not read its answers is not read from, and closed in the end', async () => {
     const { port } = await start({ stalledTimeoutMs: 300, maxFramesInFlight: 8 });
     const sender = await Sender.connect(port);
