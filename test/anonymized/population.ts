@@ -1,0 +1,117 @@
+/** Decoded events about invented people, a runner for the projection, and the analyst's own connection. */
+import { randomUUID } from 'node:crypto';
+import type pg from 'pg';
+import { anonymizedProjection } from '../../projections/anonymized/index.js';
+import { ANALYST_ROLE } from '../../projections/anonymized/tables.js';
+import { copyRows, type CopyType } from '../../src/database/binary-copy.js';
+import { inTransaction } from '../../src/database/database.js';
+import type { RecordLink } from '../../src/log/envelope.js';
+import type { Fact, Json } from '../../src/mapping/fact.js';
+import { NOTHING_MAPPED, type DecodedEvent } from '../../src/projecting/projection.js';
+import { addMicroseconds } from '../../src/time/clock.js';
+
+/** A log of decoded events that grows. */
+export class EventSeries {
+  readonly events: DecodedEvent[] = [];
+  recordedAt = '2026-11-20T10:00:00.000000Z';
+
+  add(facts: readonly Fact[], links: readonly RecordLink[] = []): DecodedEvent {
+    this.recordedAt = addMicroseconds(this.recordedAt, 1n);
+    const event: DecodedEvent = {
+      position: BigInt(this.events.length + 1),
+      stream: 'clinical-0',
+      revision: BigInt(this.events.length),
+      id: randomUUID(),
+      type: 'inbound.hl7v2',
+      envelope: {
+        schema: 1,
+        tenant: 'main',
+        source: 'mllp',
+        sourceVersion: 1,
+        recordedAt: this.recordedAt,
+        links,
+        validation: { state: 'valid' },
+        decoder: 1,
+        bodyHash: '',
+      },
+      body: { state: 'erased' },
+      mapped: { ...NOTHING_MAPPED, facts },
+    };
+    this.events.push(event);
+    return event;
+  }
+
+  /** A person of one record, seen for the first time. */
+  person(fields: Record<string, Json>, validFrom = '2026-01-05T00:00:00.000000Z'): { record: string; patient: string } {
+    const [record, patient] = [randomUUID(), randomUUID()];
+    this.add([fact(record, fields, { validFrom })], [{ sourceRecordId: record, patientId: patient, reason: 'first' }]);
+    return { record, patient };
+  }
+}
+
+export function fact(
+  record: string,
+  fields: Record<string, Json>,
+  more: Partial<Fact> & { validFrom?: string } = {},
+): Fact {
+  const { validFrom = '2026-01-05T00:00:00.000000Z', ...rest } = more;
+  return {
+    kind: 'PATIENT',
+    sourceRecordId: record,
+    key: '',
+    valid: { instant: validFrom, text: validFrom, field: 'ts', flags: [] },
+    assert: fields,
+    ...rest,
+  };
+}
+
+/** Installs a build that serves. */
+export async function install(pool: pg.Pool, build: number): Promise<void> {
+  await inTransaction(pool, async (client) => {
+    for (const statement of anonymizedProjection.install(build)) await client.query(statement);
+    await client.query(`update hub.projection set serving = false where name = 'anonymized'`);
+    await client.query(
+      `insert into hub.projection (name, version, definition_version, definition_hash, log_id, state, serving, paused, verify_wanted, switch_wanted)
+       values ('anonymized', $1, 1, '', $2, 'live', true, false, false, false)`,
+      [build, randomUUID()],
+    );
+  });
+}
+
+/** Commits batches of the given size as the runtime does. */
+export async function project(pool: pg.Pool, events: readonly DecodedEvent[], build: number, size = 50): Promise<void> {
+  for (let at = 0; at < events.length; at += size) {
+    const batch = events.slice(at, at + size);
+    await inTransaction(pool, async (client) => {
+      const loaded = await anonymizedProjection.load?.(batch, client, build);
+      if (loaded === undefined) throw new Error('nothing loaded');
+      for (const { table, columns, types, rows, onConflict } of anonymizedProjection.apply(
+        batch,
+        { mode: 'test', loaded },
+        build,
+      )) {
+        if (onConflict === undefined) {
+          await copyRows(client, table, columns, types as CopyType[], rows);
+          continue;
+        }
+        for (const row of rows) {
+          const values = row.map((_, index) => `$${index + 1}`).join(', ');
+          const clause = (onConflict as { update: string }).update;
+          await client.query(`insert into ${table} (${columns.join(', ')}) values (${values}) ${clause}`, [...row]);
+        }
+      }
+    });
+  }
+}
+
+const PASSWORD = 'of-the-test-server';
+
+/** URL of a database as the analyst's role. All test files share one server, so all set the same password. */
+export async function analystUrl(pool: pg.Pool, url: string): Promise<string> {
+  await pool.query(`do $$ begin alter role ${ANALYST_ROLE} login noinherit password '${PASSWORD}';
+    exception when others then if sqlerrm <> 'tuple concurrently updated' then raise; end if; end $$`);
+  const analyst = new URL(url);
+  analyst.username = ANALYST_ROLE;
+  analyst.password = PASSWORD;
+  return analyst.href;
+}
