@@ -109,10 +109,30 @@ async function postgresBinaries(): Promise<{ initdb: string; postgres: string }>
   try {
     binaries = (await import(name)) as { initdb: string; postgres: string };
   } catch (error) {
-    throw new Error(
-      `there is no embedded PostgreSQL for ${process.platform}-${process.arch}: set ANAMNESIS_DATABASE_URL`,
-      { cause: error },
-    );
+    const message = `there is no embedded PostgreSQL for ${process.platform}-${process.arch}: set ANAMNESIS_DATABASE_URL`;
+    throw new Error(message, { cause: error });
+  }
+  await linkLibraries(path.resolve(path.dirname(binaries.initdb), '..', '..'));
+  return binaries;
+}
+
+/**
+ * npm packages hold no symbolic links: the package lists those of its libraries, and makes them in an install script. Where install
+ * scripts do not run (`--ignore-scripts`, a policy) they are made here.
+ */
+async function linkLibraries(packageFolder: string): Promise<void> {
+  const list = path.join(packageFolder, 'native', 'pg-symlinks.json');
+  if (!existsSync(list)) return;
+  const links = JSON.parse(await readFile(list, 'utf8')) as { source: string; target: string }[];
+  for (const { source, target } of links) {
+    const link = path.join(packageFolder, target);
+    if (existsSync(link)) continue;
+    try {
+      await symlink(path.relative(path.dirname(target), source), link);
+    } catch (error) {
+      // Another process made it at the same time.
+      if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
+    }
   }
 }
 
