@@ -23,9 +23,9 @@ export function kindOfFile(name: string, start: Buffer): FileKind {
   if (['hl7', 'hl7v2', 'er7'].includes(extension)) return 'hl7v2';
   if (['ndjson', 'jsonl'].includes(extension)) return 'ndjson';
   const text = start.toString('latin1', byteOrderMarkLength(start)).trimStart();
-  // MLLP framing may be left in a file (VT); UTF-16 has a zero byte beside each letter.
+  // MLLP framing (VT) may be left in a file, and is white space here; UTF-16 has a zero byte beside each letter.
   if (
-    /^\x0b?\s*(MSH|FHS|BHS)[^A-Za-z0-9]/.test(text) ||
+    /^(MSH|FHS|BHS)[^A-Za-z0-9]/.test(text) ||
     /^(\xff\xfeM\0S\0H\0|\xfe\xff\0M\0S\0H|M\0S\0H\0|\0M\0S\0H)/.test(text)
   )
     return 'hl7v2';
