@@ -5,9 +5,10 @@ const IDENTIFIER = 0x10;
 const VARIANT = 0x20;
 
 /** Base64url of records: a byte (0x10 identifier, 0x20 variant of the person key, else kind of evidence) and one hash, for evidence two. */
-export function packClaims(keys: Pick<PersonKeys, 'identifiers' | 'variants' | 'evidence'>): string {
+export function packClaims(keys: Pick<PersonKeys, 'identifiers' | 'alias' | 'variants' | 'evidence'>): string {
   let hex = '';
   for (const key of keys.identifiers) hex += IDENTIFIER.toString(16) + key;
+  if (keys.alias !== undefined) hex += IDENTIFIER.toString(16) + keys.alias;
   for (const key of keys.variants) hex += VARIANT.toString(16) + key;
   for (const { kind, scope, value } of keys.evidence) hex += kind.toString(16).padStart(2, '0') + scope + value;
   return Buffer.from(hex, 'hex').toString('base64url');

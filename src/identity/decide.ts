@@ -104,8 +104,8 @@ class MessageDecision {
       return { keys, record: known, method: keys.basis === 'message' ? 'new' : keys.basis };
     }
     const found = this.rules.strict
-      ? (this.findByPersonKey(keys) ?? this.findByIdentifier(keys))
-      : (this.findByIdentifier(keys) ?? this.findByPersonKey(keys));
+      ? (this.findByPersonKey(keys) ?? this.findByIdentifier(keys) ?? this.findBySenderId(keys))
+      : (this.findByIdentifier(keys) ?? this.findBySenderId(keys) ?? this.findByPersonKey(keys));
     const patientId = found?.patientId ?? randomUUID();
     const record = this.set.create(keys.record, patientId, 'first');
     this.claim(record, keys, found?.held);
@@ -123,6 +123,22 @@ class MessageDecision {
         return { patientId: record.patientId, method: 'identifier' };
     }
     return undefined;
+  }
+
+  /**
+   * The sender's own id, seen before beside an identifier or alone. It joins a record that an identifier names only where nothing
+   * contradicts: senders use such ids again.
+   */
+  private findBySenderId(
+    keys: PersonKeys,
+  ): { patientId: string; method: IdentityMethod; held?: undefined } | undefined {
+    const key = keys.basis === 'sender-id' ? keys.record : keys.alias;
+    const owner = key === undefined ? undefined : this.ownerOfIdentifier(key);
+    if (owner === undefined || this.related.has(owner.patientId)) return undefined;
+    if (keys.alias !== undefined && this.set.contradiction(owner.patientId, keys.evidence) !== undefined) {
+      return undefined;
+    }
+    return { patientId: owner.patientId, method: 'sender-id' };
   }
 
   private ownerOfIdentifier(key: KeyHash): SourceRecord | undefined {
@@ -160,6 +176,10 @@ class MessageDecision {
       } else if (owner.patientId !== record.patientId && !this.related.has(owner.patientId)) {
         this.flags.add('IDENTIFIERS_DISAGREE');
       }
+    }
+    if (keys.alias !== undefined && this.ownerOfIdentifier(keys.alias) === undefined) {
+      this.set.identifiers.set(keys.alias, record);
+      this.set.newIdentifiers.push([keys.alias, record]);
     }
     if (keys.person !== undefined) {
       this.claimPersonKey(record, keys.person, held);

@@ -33,6 +33,8 @@ export interface PersonKeys {
   readonly record: KeyHash;
   /** The other trusted identifiers of the person. */
   readonly identifiers: readonly KeyHash[];
+  /** The sender's own id, where an identifier names the record: later messages may state nothing else (a FHIR reference to a Patient). */
+  readonly alias?: KeyHash;
   /** Name + birth date. */
   readonly person?: KeyHash;
   /** Name + birth date + what tells apart (all of it; the SSN alone), most telling first: equal evidence finds its patient also where the plain key is contested. */
@@ -95,16 +97,13 @@ export function personKeys(
 
   const [first, ...others] = identifierKeys;
   const shared = { variants, evidence, ...(personKey === undefined ? {} : { person: personKey }) };
-  if (first !== undefined) return { basis: 'identifier', record: first, identifiers: others, ...shared };
-  const senderId = person.senderPatientId?.trim();
-  if (senderId !== undefined && senderId !== '') {
-    return {
-      basis: 'sender-id',
-      record: short('identity.sender-id', context.sourceId, senderId),
-      identifiers: [],
-      ...shared,
-    };
+  const senderId = person.senderPatientId?.trim() ?? '';
+  const sender = senderId === '' ? undefined : short('identity.sender-id', context.sourceId, senderId);
+  if (first !== undefined) {
+    const alias = sender === undefined ? {} : { alias: sender };
+    return { basis: 'identifier', record: first, identifiers: others, ...alias, ...shared };
   }
+  if (sender !== undefined) return { basis: 'sender-id', record: sender, identifiers: [], ...shared };
   if (personKey !== undefined) {
     return {
       basis: 'name-birthdate',

@@ -186,6 +186,7 @@ export class IdentityResolver {
         }
         keys.add(person.record);
         for (const key of person.identifiers) keys.add(key);
+        if (person.alias !== undefined) keys.add(person.alias);
         if (person.person !== undefined) named.add(person.person);
         for (const key of person.variants) named.add(key);
       }
@@ -251,6 +252,7 @@ function saidOf(person: PersonKeys): string {
   return [
     person.person ?? '',
     ...person.identifiers,
+    person.alias ?? '',
     ...person.variants,
     ...person.evidence.map((one) => one.value),
   ].join();
@@ -265,7 +267,7 @@ function patientsToLoad(set: WorkingSet, keyed: readonly KeyedInput[], strict: b
   const joining = strict
     ? []
     : keyed.filter(({ persons }) =>
-        persons.some((person) => person.person !== undefined && !set.byKey.has(person.record)),
+        persons.some((person) => (person.person ?? person.alias) !== undefined && !set.byKey.has(person.record)),
       );
   const members = patientsNear(set, keyed, merging);
   const evidence = patientsNear(set, keyed, joining);
@@ -308,6 +310,7 @@ function* keysOf({ persons, prior }: KeyedInput): Iterable<KeyHash> {
   for (const person of [...persons, ...prior]) {
     yield person.record;
     yield* person.identifiers;
+    if (person.alias !== undefined) yield person.alias;
     if (person.person !== undefined) yield person.person;
     yield* person.variants;
   }

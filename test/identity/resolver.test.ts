@@ -108,6 +108,25 @@ describe('who a message is about', () => {
     expect(elsewhere.patientId).not.toBe(first.patientId);
   });
 
+  test("the sender's own patient id, stated beside an identifier, leads to the patient alone, before and after", async () => {
+    const stated = await hospital.one(message(ada({ identifiers: [mrn('1')], senderPatientId: 'p-7' })));
+    const alone = await hospital.one(message({ identifiers: [], senderPatientId: 'p-7' }));
+    expect(alone).toMatchObject({ method: 'sender-id', patientId: stated.patientId });
+    const first = await hospital.one(message({ identifiers: [], senderPatientId: 'p-8' }));
+    const later = await hospital.one(message({ identifiers: [mrn('8')], senderPatientId: 'p-8' }));
+    expect(later).toMatchObject({ method: 'sender-id', patientId: first.patientId });
+  });
+
+  test("the sender's own patient id joins nobody whose identifiers contradict", async () => {
+    const one = await hospital.one(message({ identifiers: [mrn('1')], senderPatientId: 'example' }));
+    const other = await hospital.one(message({ identifiers: [mrn('2')], senderPatientId: 'example' }));
+    expect(other.patientId).not.toBe(one.patientId);
+    expect(other.flags).toEqual([]);
+    expect((await hospital.one(message({ identifiers: [], senderPatientId: 'example' }))).patientId).toBe(
+      one.patientId,
+    );
+  });
+
   test('name and birth date alone make one record per source and one patient', async () => {
     const first = await hospital.one(message(ada()));
     const again = await hospital.one(message(ada()));

@@ -348,6 +348,25 @@ describe('a bundle', () => {
     });
   });
 
+  it('and what comes after it may refer to its patient by the sender’s id alone', async () => {
+    const { intake } = await start();
+    const patient = {
+      resourceType: 'Patient',
+      id: 'p9',
+      identifier: [{ system: 'urn:mrn', value: '9' }],
+      birthDate: '1990-01-01',
+    };
+    const first = await intake.receive(fhir(patient, { interaction: 'update', type: 'Patient', id: 'p9' }));
+    const second = await intake.receive(
+      fhir(
+        { resourceType: 'Observation', subject: { reference: 'Patient/p9' } },
+        { interaction: 'create', type: 'Observation' },
+      ),
+    );
+    const third = await intake.receive(event(colour('x', { patient: undefined, patientId: 'p9' })));
+    expect([second.patientId, third.patientId]).toEqual([first.patientId, first.patientId]);
+  });
+
   it('about several is one part per person under that person’s key, and then a container; the bytes come back exactly', async () => {
     const { intake, events } = await start();
     const message = fhir(BUNDLE);

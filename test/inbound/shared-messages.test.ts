@@ -19,7 +19,11 @@ function bytesOf(stored: StoredEvent, all: ReadonlyMap<string, StoredEvent>): Bu
   if (stored.header?.totalLength === undefined) return stored.content ?? Buffer.alloc(0);
   const pieces = (stored.envelope.parts ?? []).map((part) => all.get(part.eventId));
   return reassembleBundle(
-    { ranges: stored.header.ranges ?? [], totalLength: stored.header.totalLength, content: stored.content ?? Buffer.alloc(0) },
+    {
+      ranges: stored.header.ranges ?? [],
+      totalLength: stored.header.totalLength,
+      content: stored.content ?? Buffer.alloc(0),
+    },
     pieces.map((piece) => ({ ranges: piece?.header?.ranges ?? [], content: piece?.content ?? Buffer.alloc(0) })),
   );
 }

@@ -58,7 +58,8 @@ interface Entry {
   readonly index: number;
   readonly fullUrl?: string;
   readonly resource?: FhirResource;
-  readonly senderId?: string;
+  /** How the sender will refer to it next time. */
+  readonly senderReference?: string;
 }
 
 /** Grows while references are resolved; two that turn out to mean one person share it. */
@@ -77,8 +78,12 @@ interface Growing {
 export function subjectsOf(resource: FhirResource, arrival: FhirArrival): FhirSubjects {
   const found = new Finder();
   if (resource.resourceType !== 'Bundle') {
-    const senderId = arrival.interaction === 'update' ? arrival.id : undefined;
-    found.add({ index: 0, resource, ...(senderId === undefined ? {} : { senderId }) });
+    const updated = arrival.interaction === 'update' && arrival.id !== undefined;
+    found.add({
+      index: 0,
+      resource,
+      ...(updated ? { senderReference: `${resource.resourceType}/${arrival.id}` } : {}),
+    });
     return found.resolve(false);
   }
   asArray(resource['entry']).forEach((value, index) => found.add(entryOf(value, index)));
@@ -90,16 +95,18 @@ function entryOf(value: Json, index: number): Entry {
   const resource = asResource(object?.['resource']);
   const fullUrl = asText(object?.['fullUrl']);
   const request = asObject(object?.['request']);
-  let senderId: string | undefined;
-  if (request === undefined) senderId = asText(resource?.['id']);
-  else if (request['method'] === 'PUT' || request['method'] === 'PATCH') {
-    senderId = /(?:^|\/)[A-Za-z]+\/([A-Za-z0-9\-.]{1,64})$/.exec(asText(request['url']) ?? '')?.[1];
+  let senderReference: string | undefined;
+  if (request === undefined) {
+    // Without a request the id may be that of any server; a fullUrl that is absolute says whose it is.
+    if (resource?.resourceType === 'Patient' && /^(https?:|urn:)/.test(fullUrl ?? '')) senderReference = fullUrl;
+  } else if (request['method'] === 'PUT' || request['method'] === 'PATCH') {
+    senderReference = /(?:^|\/)([A-Za-z]+\/[A-Za-z0-9\-.]{1,64})$/.exec(asText(request['url']) ?? '')?.[1];
   }
   return {
     index,
     ...(fullUrl === undefined ? {} : { fullUrl }),
     ...(resource === undefined ? {} : { resource }),
-    ...(senderId === undefined ? {} : { senderId }),
+    ...(senderReference === undefined ? {} : { senderReference }),
   };
 }
 
@@ -156,11 +163,11 @@ class Finder {
       ...(inBundle ? [`entry[${entry.index}]`] : []),
       ...(entry.fullUrl === undefined ? [] : [entry.fullUrl]),
       ...(id === undefined ? [] : [`Patient/${id}`]),
-      ...(entry.senderId === undefined ? [] : [`Patient/${entry.senderId}`]),
+      ...(entry.senderReference === undefined ? [] : [entry.senderReference]),
     ];
     const subject = this.named(references.length === 0 ? ['Patient'] : references);
     if (entry.resource !== undefined) subject.patient ??= entry.resource;
-    if (entry.senderId !== undefined) subject.senderPatientId ??= `Patient/${entry.senderId}`;
+    if (entry.senderReference !== undefined) subject.senderPatientId ??= entry.senderReference;
     return subject;
   }
 

@@ -92,20 +92,19 @@ describe('the sender’s id of a patient', () => {
     expect(single(patient).subjects[0]?.senderPatientId).toBeUndefined();
   });
 
-  it('is that of an entry’s PUT, or of the resource where the entry has no request', () => {
-    const of = (request?: object) =>
+  it('is that of an entry’s PUT, or the absolute fullUrl of an entry without request', () => {
+    const of = (more: object = {}) =>
       subjectsOf(
-        {
-          resourceType: 'Bundle',
-          entry: [{ resource: patient, ...(request === undefined ? {} : { request }) }],
-        } as FhirResource,
+        { resourceType: 'Bundle', entry: [{ resource: patient, ...more }] },
         {
           interaction: 'batch',
         },
       ).subjects[0]?.senderPatientId;
-    expect(of()).toBe('Patient/12');
-    expect(of({ method: 'POST', url: 'Patient' })).toBeUndefined();
-    expect(of({ method: 'PUT', url: 'Patient/77' })).toBe('Patient/77');
+    expect(of()).toBeUndefined();
+    expect(of({ fullUrl: 'https://x.example/Patient/12' })).toBe('https://x.example/Patient/12');
+    expect(of({ fullUrl: 'urn:uuid:12', request: { method: 'POST', url: 'Patient' } })).toBeUndefined();
+    expect(of({ request: { method: 'PUT', url: 'Patient/77' } })).toBe('Patient/77');
+    expect(of({ request: { method: 'PUT', url: 'Patient?identifier=a|77' } })).toBeUndefined();
   });
 });
 
