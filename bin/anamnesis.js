@@ -14,15 +14,29 @@ if (Number(process.versions.node.split('.')[0]) >= MINIMUM_NODE_MAJOR) {
     console.error('anamnesis is not built yet: run `npm run build` first');
     process.exit(1);
   }
+  if (process.channel) {
+    // Started by the branch below: when that process is killed, this one is killed too, not left behind.
+    process.channel.unref();
+    process.on('disconnect', () => process.kill(process.pid, 'SIGKILL'));
+  }
   const { main } = await import(entry);
   await main(process.argv);
 } else {
   const node = path.join(root, 'node_modules/.bin/node');
   if (!existsSync(node)) {
-    console.error(`anamnesis needs Node ${MINIMUM_NODE_MAJOR} or newer (this is ${process.version}); run \`npm ci\` or install it`);
+    console.error(
+      `anamnesis needs Node ${MINIMUM_NODE_MAJOR} or newer (this is ${process.version}); run \`npm ci\` or install it`,
+    );
     process.exit(1);
   }
-  const child = spawn(node, [process.argv[1], ...process.argv.slice(2)], { stdio: 'inherit' });
-  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, () => child.kill(signal));
+  const child = spawn(node, [process.argv[1], ...process.argv.slice(2)], {
+    stdio: ['inherit', 'inherit', 'inherit', 'ipc'],
+  });
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) {
+    process.on(signal, () => {
+      // Ctrl-C in a terminal reaches the child as well, and a second one would cut its orderly end short.
+      if (signal !== 'SIGINT' || !process.stdin.isTTY) child.kill(signal);
+    });
+  }
   child.on('exit', (code, signal) => process.exit(signal ? 1 : (code ?? 1)));
 }

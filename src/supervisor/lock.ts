@@ -19,6 +19,8 @@ interface Holder {
 }
 
 const SQLITE_BUSY = 5;
+/** A hub that was just killed or stopped may take a moment to be gone. */
+const WAIT_FOR_HOLDER_MS = 3_000;
 
 /**
  * Takes the lock of a data directory, which must exist.
@@ -27,7 +29,7 @@ const SQLITE_BUSY = 5;
 export async function lockDataDir(dataDir: string): Promise<DataDirLock> {
   const file = path.join(dataDir, 'lock');
   const holderFile = path.join(dataDir, 'lock.holder');
-  const database = new DatabaseSync(file, { timeout: 0 });
+  const database = new DatabaseSync(file, { timeout: WAIT_FOR_HOLDER_MS });
   try {
     database.exec('begin exclusive');
   } catch (error) {

@@ -180,7 +180,7 @@ async function pidOf(hub: HubProcess, victim: string): Promise<number | undefine
     const command = await readFile(`/proc/${entry}/cmdline`, 'utf8').catch(() => '');
     const status = await readFile(`/proc/${entry}/stat`, 'utf8').catch(() => '');
     const parent = Number(status.slice(status.lastIndexOf(')') + 2).split(' ')[1]);
-    if (parent === hub.child.pid && command.split('\0').some((part) => part === victim || part.endsWith(`=${victim}`)))
+    if (parent === hub.run.pid && command.split('\0').some((part) => part === victim || part.endsWith(`=${victim}`)))
       return Number(entry);
   }
   return undefined;

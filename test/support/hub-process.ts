@@ -73,7 +73,7 @@ export async function startHubProcess(
     }
     const found = await readRunFile(dataDir);
     // A file that a killed hub left behind names another process.
-    if (found !== undefined && (found.pid === child.pid || found.pid !== before?.pid)) run = found;
+    if (found !== undefined && found.pid !== before?.pid) run = found;
     else await delay(POLL_MS);
   }
   return {
@@ -89,7 +89,7 @@ export async function startHubProcess(
       return code;
     },
     async kill() {
-      child.kill('SIGKILL');
+      process.kill(run.pid, 'SIGKILL');
       await exited;
     },
   };
