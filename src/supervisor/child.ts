@@ -4,13 +4,10 @@ import type { Role } from '../config/config.js';
 import { runRole } from './child-runtime.js';
 import type { StartRole } from './role.js';
 
-const ENTRY: Readonly<Record<Role, readonly [module: string, start: string]>> = {
-  ingest: ['../inbound/ingest-role.js', 'startIngestRole'],
-  project: ['../projecting/project-role.js', 'startProjectRole'],
-  query: ['../query/query-role.js', 'startQueryRole'],
+const LOAD: Readonly<Record<Role, () => Promise<StartRole>>> = {
+  ingest: async () => (await import('../inbound/ingest-role.js')).startIngestRole,
+  project: async () => (await import('../projecting/project-role.js')).startProjectRole,
+  query: async () => (await import('../query/query-role.js')).startQueryRole,
 };
 
-runRole(async (role) => {
-  const [module, start] = ENTRY[role];
-  return ((await import(module)) as Record<string, StartRole>)[start] as StartRole;
-});
+runRole((role) => LOAD[role]());
