@@ -106,16 +106,29 @@ async function untilCaughtUp(hub: HubClient): Promise<void> {
   );
 }
 
+const QUESTIONS: readonly (readonly [who: AskedQuestion['who'], ask: (asking: Asking) => Promise<AskedQuestion>])[] = [
+  ['auditor', askAsAuditor],
+  ['analyst', askAsAnalyst],
+  ['clinician', askAsClinician],
+  ['engineer', (asking) => askAsEngineer(asking, process.stderr.isTTY ? progressBar('master') : undefined)],
+];
+
+/** All of them, also where one fails. */
 async function askAll(asking: Asking): Promise<AskedQuestion[]> {
-  const bar = process.stderr.isTTY ? progressBar('master') : undefined;
   const asked: AskedQuestion[] = [];
-  for (const ask of [askAsAuditor, askAsAnalyst, askAsClinician, (all: Asking) => askAsEngineer(all, bar)]) {
-    const question = await ask(asking);
+  for (const [who, ask] of QUESTIONS) {
+    let question: AskedQuestion;
+    try {
+      question = await ask(asking);
+    } catch (error) {
+      if (!(error instanceof CliError)) throw error;
+      question = { who, question: 'not answered', answer: [], again: '', wrong: [error.message] };
+    }
     asked.push(question);
-    console.log(`\n${question.who.toUpperCase()}: ${question.question}`);
+    console.log(`\n${who.toUpperCase()}: ${question.question}`);
     for (const line of question.answer) console.log(`  ${line}`);
     console.log(`  ${question.wrong.length === 0 ? '✓ right' : `✗ ${question.wrong.join('; ')}`}`);
-    console.log(`  again: ${question.again}`);
+    if (question.again !== '') console.log(`  again: ${question.again}`);
   }
   return asked;
 }

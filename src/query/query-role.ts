@@ -2,9 +2,9 @@
 import { NestFactory } from '@nestjs/core';
 import type { NestExpressApplication } from '@nestjs/platform-express';
 import { createHash } from 'node:crypto';
-import type { Express, NextFunction, Request, Response } from 'express';
-import type { Server } from 'node:http';
+import type { NextFunction, Request, Response } from 'express';
 import type { AddressInfo } from 'node:net';
+import { mountAnalytics } from '../analytics/analytics-server.js';
 import { openPool } from '../database/database.js';
 import { readHl7 } from '../inbound/hl7/reader.js';
 import { PROBLEMS, sendProblem } from '../inbound/http/problem.js';
@@ -78,6 +78,10 @@ export async function startQueryRole(context: RoleContext): Promise<RunningRole>
   if (config.auth.mode === 'loopback') app.use(refuseForeignHosts);
   app.use(operationsRoutes({ pool, supervisor: context.supervisor }));
   app.use(receiptRoutes({ pool, watermarks, hashes: keys.hashes }));
+  const analytics = await mountAnalytics(express, {
+    analystDatabaseUrl: context.analystDatabaseUrl,
+    hashes: keys.hashes,
+  });
   app.use(startPage);
   app.use((request: Request, response: Response, next: NextFunction) => {
     if (request.path === '/graphql') next();
@@ -99,6 +103,7 @@ export async function startQueryRole(context: RoleContext): Promise<RunningRole>
       const late = setTimeout(() => server.closeAllConnections(), CLOSE_TIMEOUT_MS);
       await app.close();
       clearTimeout(late);
+      await analytics.close();
       await mailbox.close();
       await watermarks.close();
       await reader.close();
