@@ -180,8 +180,8 @@ async function pidOf(hub: HubProcess, victim: string): Promise<number | undefine
     const command = await readFile(`/proc/${entry}/cmdline`, 'utf8').catch(() => '');
     const status = await readFile(`/proc/${entry}/stat`, 'utf8').catch(() => '');
     const parent = Number(status.slice(status.lastIndexOf(')') + 2).split(' ')[1]);
-    if (parent === hub.run.pid && command.split('\0').some((part) => part === victim || part.endsWith(`=${victim}`)))
-      return Number(entry);
+    // The processes of the roles show their name as their title.
+    if (parent === hub.run.pid && command.replaceAll('\0', ' ').trim() === `anamnesis ${victim}`) return Number(entry);
   }
   return undefined;
 }
