@@ -247,6 +247,11 @@ export class Snapshot {
     return (await this.linkedLoader.load(patient))?.records ?? [];
   }
 
+  /** The patient that holds the records of this one at the basis: itself or its survivor. */
+  async holderOf(patient: string): Promise<string | undefined> {
+    return (await this.linkedLoader.load(patient))?.patient;
+  }
+
   /**
    * The snapshot a cursor was made at, and its key: pages never shift under a basis. A cursor of another basis is followed where `at` left
    * the point open, and refused where it contradicts what `at` was asked for.
@@ -289,7 +294,7 @@ export class Snapshot {
       patients.map(async (patient) => {
         const records = held.get(patient);
         if (records !== undefined) {
-          // Only records that were asked for through this patient are all there; others of the same patient are, too: `held` is by patient.
+          // Whoever was asked for has all its records among the rows, for each of them is or was linked with it.
           return { patient, records: records.sort(byArrival) };
         }
         const survivor = left.get(patient)?.to;

@@ -9,6 +9,7 @@ import type { AddressInfo } from 'node:net';
 import type { Server } from 'node:http';
 import type pg from 'pg';
 import { createMasterProjection } from '../../projections/master/index.js';
+import { masterTables } from '../../projections/master/tables.js';
 import { openClient } from '../../src/database/database.js';
 import { readHl7 } from '../../src/inbound/hl7/reader.js';
 import { clinicalStream, partitionOf, type RecordLink, type UnstampedEnvelope } from '../../src/log/envelope.js';
@@ -204,6 +205,14 @@ export class TestHub {
         parkings,
       );
     }
+  }
+
+  /** Empties the master store and derives it from the log again, in pages of so many events. */
+  async deriveAnew(pageSize: number): Promise<void> {
+    const tables = Object.values(masterTables(1)) as string[];
+    await this.database.pool.query(`truncate ${tables.join()}`);
+    await this.database.pool.query("update hub.checkpoint set position = 0 where projection = 'master'");
+    await this.project(pageSize);
   }
 
   /** Appends and projects one message. */

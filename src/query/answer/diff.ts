@@ -6,12 +6,12 @@ import {
   foldThing,
   mergeFolded,
   retracts,
+  speaksOf,
   valuesOf,
-  type FieldVersion,
   type Folded,
   type Point,
 } from '../../../projections/master/fold.js';
-import { FACT_KINDS, type FactKind } from '../../mapping/fact.js';
+import { FACT_KINDS, type FactKind, type Json } from '../../mapping/fact.js';
 import { thingId } from '../ids.js';
 import { patientAt, PATIENT_KIND, type Snapshot } from '../snapshot.js';
 import type { FactRow, LinkRow, Thing } from '../store/master-store.js';
@@ -20,7 +20,7 @@ import { patientValues } from '../view/people.js';
 import { kindOf, resourceOf, type Values } from '../view/resource.js';
 import type { Operation } from '../graph/types.js';
 import { operationOf, type Cause } from './history.js';
-import type { JsonObject } from '../view/json.js';
+import { sameJson, type JsonObject } from '../view/json.js';
 
 export interface ChangeDraft {
   /** Position of the cause, kind and id: unique and stable between two points. */
@@ -75,6 +75,7 @@ export async function changesOf(request: DiffRequest, after: string | undefined,
   const { from, to } = request;
   const range = rangeOf(request);
   const records = request.patient === undefined ? undefined : await recordsOf(request.patient, from, to);
+  const only = request.patient === undefined ? undefined : await holdersOf(request.patient, from, to);
   const kinds = request.kinds?.map((kind) => FACT_KINDS.indexOf(kind));
   const store = to.store;
   const { build } = to.basis;
@@ -105,7 +106,7 @@ export async function changesOf(request: DiffRequest, after: string | undefined,
     }
     const whole = rows.filter((row) => row.pos <= upTo);
     const moved = moves.filter((link) => link.pos <= upTo && (records === undefined || records.includes(link.record)));
-    const drafts = await draftsOf(request, whole, moved, kinds, records);
+    const drafts = await draftsOf(request, whole, moved, kinds, only);
     for (const draft of drafts) if (after === undefined || isAfter(draft.key, after)) found.push(draft);
     if (found.length >= most) return found.slice(0, most);
     if (rows.length < limit && moves.length < limit) return found;
@@ -144,13 +145,19 @@ async function recordsOf(patient: string, from: Snapshot, to: Snapshot): Promise
   return [...new Set([...before, ...after].map(({ record }) => record))].sort();
 }
 
+/** The patient that was asked for, and whoever holds its records at either point. */
+async function holdersOf(patient: string, from: Snapshot, to: Snapshot): Promise<Set<string>> {
+  const holders = await Promise.all([from.holderOf(patient), to.holderOf(patient)]);
+  return new Set([patient, ...holders.flatMap((holder) => holder ?? [])]);
+}
+
 /** Changes whose cause is among these rows and moves. */
 async function draftsOf(
   request: DiffRequest,
   rows: readonly FactRow[],
   moves: readonly LinkRow[],
   kinds: readonly number[] | undefined,
-  records: readonly string[] | undefined,
+  only: ReadonlySet<string> | undefined,
 ): Promise<ChangeDraft[]> {
   if (rows.length === 0 && moves.length === 0) return [];
   const { from, to } = request;
@@ -207,11 +214,9 @@ async function draftsOf(
     const patientRecords = new Set(rows.filter(({ kind }) => kind === PATIENT_KIND).map(({ record }) => record));
     for (const record of [...patientRecords, ...lasting.keys()]) {
       const { was, now } = patientsAt(record);
-      const id = now ?? was;
-      if (id !== undefined) patients.add(id);
+      for (const id of [was, now]) if (id !== undefined && (only === undefined || only.has(id))) patients.add(id);
     }
-    for (const patient of [...patients].sort())
-      drafts.push(...(await patientDrafts(patient, from, to, causes, records)));
+    for (const patient of [...patients].sort()) drafts.push(...(await patientDrafts(patient, from, to, causes)));
   }
   return drafts.sort((left, right) => (isAfter(left.key, right.key) ? 1 : -1));
 }
@@ -239,30 +244,117 @@ function causeKey(cause: Cause): string {
     : `${cause.row.record}/${cause.row.kind}/${cause.row.entity}/${cause.row.validFrom}/${cause.row.pos}`;
 }
 
-/** The row that makes a field differ between two points. */
-function causeOf(
-  field: string,
-  rows: readonly FactRow[],
-  was: Folded<FactRow>,
-  now: Folded<FactRow>,
-  from: Point,
-  to: Point,
-): FactRow | undefined {
-  const known = (row: FactRow, at: Point): boolean => row.pos <= at.position && row.validFrom <= at.validAt;
-  const after: FieldVersion<FactRow> | undefined = now.get(field);
-  if (after !== undefined && !known(after.row, from)) return after.row;
-  const hiding = (at: Point, other: Point): FactRow | undefined =>
-    rows
-      .filter((row) => known(row, at) && !known(row, other) && retracts(row.body, field))
-      .reduce<FactRow | undefined>(
-        (latest, row) => (latest === undefined || row.pos > latest.pos ? row : latest),
-        undefined,
-      );
-  const retracted = hiding(to, from);
-  if (retracted !== undefined) return retracted;
-  const before = was.get(field);
-  if (before !== undefined && !known(before.row, to)) return before.row;
-  return hiding(from, to) ?? after?.row ?? before?.row;
+/** The earlier of two points, by position, then by valid time: changes are told in the order in which they came about. */
+function inOrder(from: Point, to: Point): readonly [Point, Point] {
+  const forwards = from.position !== to.position ? from.position < to.position : from.validAt <= to.validAt;
+  return forwards ? [from, to] : [to, from];
+}
+
+interface Told<Found> {
+  readonly cause: Found;
+  readonly changes: ValueChange[];
+}
+
+/**
+ * Which step of the way from the earlier point to the later one last changed each field: first valid time moves, at the earlier knowledge;
+ * then knowledge grows, position by position. A message that only says again what stood is no step.
+ */
+class Way<Found> {
+  private readonly charts = new Map<string, Values>();
+
+  constructor(
+    private readonly low: Point,
+    private readonly high: Point,
+    /** Positions in (low, high] at which something may have changed. */
+    private readonly positions: readonly bigint[],
+    /** Valid times between those of the two points at which something may have changed. */
+    private readonly instants: readonly string[],
+    private readonly chart: (at: Point) => Values,
+    /** What changed a field at a position, as seen about the later point's valid time. */
+    private readonly known: (field: string, position: bigint, validAt: string) => Found | undefined,
+    /** What a field says at a point. */
+    private readonly said: (field: string, at: Point) => Found | undefined,
+  ) {}
+
+  /** What changed the field last; undefined where no step did. */
+  causeOf(field: string): Found | undefined {
+    const { low, high } = this;
+    for (const position of [...this.positions].reverse()) {
+      if (this.differs(field, { ...high, position: position - 1n }, { ...high, position })) {
+        return this.known(field, position, high.validAt);
+      }
+    }
+    if (high.validAt < low.validAt) return this.said(field, low);
+    for (const validAt of [...this.instants].reverse()) {
+      const index = this.instants.indexOf(validAt);
+      const earlier = index === 0 ? low.validAt : (this.instants[index - 1] as string);
+      if (this.differs(field, { ...low, validAt: earlier }, { ...low, validAt }))
+        return this.said(field, { ...low, validAt });
+    }
+    return undefined;
+  }
+
+  private differs(field: string, before: Point, after: Point): boolean {
+    return !sameJson(ownValue(this.at(before), field), ownValue(this.at(after), field));
+  }
+
+  private at(point: Point): Values {
+    const key = `${point.position}/${point.validAt}`;
+    let values = this.charts.get(key);
+    if (values === undefined) {
+      values = this.chart(point);
+      this.charts.set(key, values);
+    }
+    return values;
+  }
+}
+
+function ownValue(values: Values, field: string): Json | undefined {
+  return Object.hasOwn(values, field) ? values[field] : undefined;
+}
+
+/** Positions of rows between two points, ascending, and valid times. */
+function stepsOf(rows: readonly FactRow[], low: Point, high: Point): { positions: bigint[]; instants: string[] } {
+  const positions = new Set<bigint>();
+  const instants = new Set<string>();
+  for (const row of rows) {
+    if (row.pos > low.position && row.pos <= high.position) positions.add(row.pos);
+    if (row.pos <= low.position && row.validFrom > low.validAt && row.validFrom <= high.validAt)
+      instants.add(row.validFrom);
+  }
+  return {
+    positions: [...positions].sort((left, right) => (left < right ? -1 : 1)),
+    instants: [...instants].sort(),
+  };
+}
+
+/** The row of a position that speaks of a field, else the one that retracts it. */
+function rowAt(rows: readonly FactRow[], field: string, position: bigint, validAt: string): FactRow | undefined {
+  const here = rows.filter((row) => row.pos === position && row.validFrom <= validAt);
+  return (
+    here.findLast((row) => speaksOf(row.body, field)) ??
+    here.findLast((row) => retracts(row.body, field)) ??
+    here.at(-1)
+  );
+}
+
+function told<Found>(
+  changes: readonly ValueChange[],
+  causeOfField: (field: string) => Found | undefined,
+  keyOf: (cause: Found) => string,
+): Told<Found>[] {
+  const byField = new Map<string, Found | undefined>();
+  const groups = new Map<string, Told<Found>>();
+  for (const change of changes) {
+    if (!byField.has(change.field)) byField.set(change.field, causeOfField(change.field));
+    const cause = byField.get(change.field);
+    if (cause === undefined) continue;
+    const key = keyOf(cause);
+    const group = groups.get(key);
+    if (group === undefined) groups.set(key, { cause, changes: [change] });
+    else group.changes.push(change);
+  }
+  return [...groups.values()];
 }
 
 function thingDrafts(
@@ -273,29 +365,47 @@ function thingDrafts(
   subjects: { readonly was: string | undefined; readonly now: string | undefined },
   move: LinkRow | undefined,
 ): ChangeDraft[] {
-  const was = foldThing(thing.rows, from);
-  const now = foldThing(thing.rows, to);
-  const before = valuesOf(was);
-  const after = valuesOf(now);
+  const before = valuesOf(foldThing(thing.rows, from));
+  const after = valuesOf(foldThing(thing.rows, to));
   const kind = kindOf(thing.kind);
   const id = thingId(thing);
   const shown = {
     before: Object.keys(before).length === 0 ? null : resourceOf(kind, id, before, subjects.was),
     after: Object.keys(after).length === 0 ? null : resourceOf(kind, id, after, subjects.now),
   };
-  const drafts = groupByCause(changesBetween(before, after), causes, (field) =>
-    causeOf(field, thing.rows, was, now, from, to),
-  ).map(({ row, changes }): ChangeDraft => ({
-    key: `${row.pos}/${thing.kind}/${id}/${row.validFrom}`,
-    pos: row.pos,
-    kind,
-    id,
-    operation: operationOf(row, thing.rows, before, after, changes),
-    ...shown,
-    changes,
-    cause: { kind: 'fact', row },
-    factKey: thing.key,
-  }));
+  const changed = changesBetween(before, after);
+  const [low, high] = inOrder(from, to);
+  const { positions, instants } = stepsOf(thing.rows, low, high);
+  const way = new Way<FactRow>(
+    low,
+    high,
+    positions,
+    instants,
+    (at) => valuesOf(foldThing(thing.rows, at)),
+    (field, position, validAt) => rowAt(thing.rows, field, position, validAt),
+    (field, at) => foldThing(thing.rows, at).get(field)?.row,
+  );
+  const drafts = told(
+    changed,
+    (field) => way.causeOf(field),
+    (row) => causeKey({ kind: 'fact', row }),
+  ).flatMap(({ cause: row, changes }): ChangeDraft[] =>
+    causes.has(causeKey({ kind: 'fact', row }))
+      ? [
+          {
+            key: `${row.pos}/${thing.kind}/${id}/${row.validFrom}`,
+            pos: row.pos,
+            kind,
+            id,
+            operation: operationOf(row, thing.rows, before, after, changes),
+            ...shown,
+            changes,
+            cause: { kind: 'fact', row },
+            factKey: thing.key,
+          },
+        ]
+      : [],
+  );
   if (move !== undefined && shown.before !== null && shown.after !== null) {
     drafts.push({
       key: `${move.pos}/${thing.kind}/${id}`,
@@ -319,115 +429,80 @@ function thingDrafts(
   return drafts;
 }
 
-function groupByCause(
-  changes: readonly ValueChange[],
-  causes: ReadonlySet<string>,
-  causeOfField: (field: string) => FactRow | undefined,
-): { row: FactRow; changes: ValueChange[] }[] {
-  const groups = new Map<string, { row: FactRow; changes: ValueChange[] }>();
-  for (const change of changes) {
-    const row = causeOfField(change.field);
-    if (row === undefined) continue;
-    const key = causeKey({ kind: 'fact', row });
-    if (!causes.has(key)) continue;
-    const group = groups.get(key);
-    if (group === undefined) groups.set(key, { row, changes: [change] });
-    else group.changes.push(change);
-  }
-  return [...groups.values()];
-}
-
-/** Changes of what a patient shows, out of all its records at either point. */
+/** Changes of what a patient shows, out of all the records it holds at either point. */
 async function patientDrafts(
   patient: string,
   from: Snapshot,
   to: Snapshot,
   causes: ReadonlySet<string>,
-  records: readonly string[] | undefined,
 ): Promise<ChangeDraft[]> {
-  const [was, now] = await Promise.all([from.recordsOf(patient), to.recordsOf(patient)]);
-  const held = (list: typeof was): readonly string[] =>
-    list.map(({ record }) => record).filter((record) => records === undefined || records.includes(record));
-  const [wasRecords, nowRecords] = [held(was), held(now)];
-  const high = from.point.position > to.point.position ? from.point.position : to.point.position;
-  const things = await to.store.things(
-    to.basis.build,
-    [...new Set([...wasRecords, ...nowRecords])],
-    [PATIENT_KIND],
-    high,
-  );
-  const partsAt = (list: readonly string[], at: Point): Folded<FactRow>[] =>
-    list.map((record) =>
-      mergeFolded(things.filter((thing) => thing.record === record).map((thing) => foldThing(thing.rows, at))),
-    );
-  const [wasParts, nowParts] = [partsAt(wasRecords, from.point), partsAt(nowRecords, to.point)];
-  const [before, after]: [Values, Values] = [patientValues(wasParts), patientValues(nowParts)];
-  const changes = changesBetween(before, after);
-  if (changes.length === 0) return [];
-  const rows = things.flatMap((thing) => thing.rows);
+  const [low, high] = inOrder(from.point, to.point);
+  const upTo = low.position > high.position ? low.position : high.position;
   const links = new Map<string, LinkRow[]>();
-  for (const link of await to.store.linksOfRecords(
-    to.basis.build,
-    [...new Set([...wasRecords, ...nowRecords])],
-    high,
-  )) {
+  for (const link of await to.store.linksOfPatients(to.basis.build, [patient], upTo)) {
     links.set(link.record, [...(links.get(link.record) ?? []), link]);
   }
-  const [wasFolded, nowFolded] = [mergeFolded(wasParts), mergeFolded(nowParts)];
-  // Records that one point alone knows as this patient's: what comes with them comes with the move.
-  const moves = [...links.entries()].filter(
-    ([record, own]) =>
-      wasRecords.includes(record) !== nowRecords.includes(record) &&
-      patientAt(own, from.point.position) !== undefined &&
-      patientAt(own, to.point.position) !== undefined,
+  const things = await to.store.things(to.basis.build, [...links.keys()], [PATIENT_KIND], upTo);
+  const thingsOf = (record: string): Thing[] => things.filter((thing) => thing.record === record);
+  /** The patient's slots out of the records it held at `linkedAt`. */
+  const parts = (at: Point, linkedAt: bigint): Folded<FactRow>[] =>
+    [...links.entries()]
+      .filter(([, own]) => patientAt(own, linkedAt) === patient)
+      .map(([record]) => mergeFolded(thingsOf(record).map((thing) => foldThing(thing.rows, at))));
+  const chart = (at: Point): Values => patientValues(parts(at, at.position));
+  const [before, after] = [chart(from.point), chart(to.point)];
+  const changed = changesBetween(before, after);
+  if (changed.length === 0) return [];
+
+  const rows = things.flatMap((thing) => thing.rows);
+  const moves = [...links.values()].flatMap((own) =>
+    own.filter((link, index) => index > 0 && own[index - 1]?.patient !== link.patient),
+  );
+  const { positions, instants } = stepsOf(rows, low, high);
+  for (const { pos } of moves)
+    if (pos > low.position && pos <= high.position && !positions.includes(pos)) positions.push(pos);
+  positions.sort((left, right) => (left < right ? -1 : 1));
+  const way = new Way<Cause>(
+    low,
+    high,
+    positions,
+    instants,
+    chart,
+    (field, position, validAt) => {
+      const move = moves.find(({ pos }) => pos === position);
+      if (move !== undefined) {
+        // The move alone, without what its message says besides.
+        const moved = ownValue(patientValues(parts({ position: position - 1n, validAt }, position)), field);
+        const stood = ownValue(chart({ position: position - 1n, validAt }), field);
+        if (!sameJson(moved, stood)) return { kind: 'link', link: move };
+      }
+      const row = rowAt(rows, field, position, validAt);
+      return row === undefined ? undefined : { kind: 'fact', row };
+    },
+    (field, at) => {
+      const row = mergeFolded(parts(at, at.position)).get(field)?.row;
+      return row === undefined ? undefined : { kind: 'fact', row };
+    },
   );
   const shown = {
     before: Object.keys(before).length === 0 ? null : resourceOf('PATIENT', patient, before, undefined),
     after: Object.keys(after).length === 0 ? null : resourceOf('PATIENT', patient, after, undefined),
   };
-  const movedChanges = new Map<LinkRow, ValueChange[]>();
-  const plain: ValueChange[] = [];
-  for (const change of changes) {
-    const row = nowFolded.get(change.field)?.row ?? wasFolded.get(change.field)?.row;
-    const moved =
-      row === undefined
-        ? undefined
-        : (moves.find(([record]) => record === row.record) ?? (isUnion(change, row, from) ? moves[0] : undefined));
-    const link = moved === undefined ? undefined : moveOf(moved[1], from.point, to.point);
-    if (link === undefined) plain.push(change);
-    else movedChanges.set(link, [...(movedChanges.get(link) ?? []), change]);
-  }
-  const drafts = groupByCause(plain, causes, (field) =>
-    causeOf(field, rows, wasFolded, nowFolded, from.point, to.point),
-  ).map(({ row, changes: own }): ChangeDraft => ({
-    key: `${row.pos}/${PATIENT_KIND}/${patient}/${row.validFrom}/${row.record}`,
-    pos: row.pos,
-    kind: 'PATIENT',
-    id: patient,
-    operation: operationOf(row, rows, before, after, own),
-    ...shown,
-    changes: own,
-    cause: { kind: 'fact', row },
-    factKey: row.key,
-  }));
-  for (const [link, own] of movedChanges) {
-    if (!causes.has(causeKey({ kind: 'link', link }))) continue;
-    drafts.push({
-      key: `${link.pos}/${PATIENT_KIND}/${patient}/${link.record}`,
-      pos: link.pos,
-      kind: 'PATIENT',
-      id: patient,
-      operation: 'MOVED',
-      ...shown,
-      changes: own,
-      cause: { kind: 'link', link },
-      factKey: '',
-    });
-  }
-  return drafts;
-}
-
-/** A field whose winning row is old news: with a move it changed as a union does. */
-function isUnion(change: ValueChange, row: FactRow, from: Snapshot): boolean {
-  return change.field.startsWith('identifier') && row.pos <= from.point.position;
+  return told(changed, (field) => way.causeOf(field), causeKey).flatMap(({ cause, changes }): ChangeDraft[] => {
+    if (!causes.has(causeKey(cause))) return [];
+    const { pos, record } = cause.kind === 'fact' ? cause.row : cause.link;
+    return [
+      {
+        key: `${pos}/${PATIENT_KIND}/${patient}/${cause.kind === 'fact' ? cause.row.validFrom : ''}/${record}`,
+        pos,
+        kind: 'PATIENT',
+        id: patient,
+        operation: cause.kind === 'fact' ? operationOf(cause.row, rows, before, after, changes) : 'MOVED',
+        ...shown,
+        changes,
+        cause,
+        factKey: cause.kind === 'fact' ? cause.row.key : '',
+      },
+    ];
+  });
 }
