@@ -142,7 +142,8 @@ describe('projections rebuild', () => {
   test('fails where the rebuild ends without a switch', async () => {
     answers = [
       { data: { changed: projection(1, building, 'REBUILDING') } },
-      { data: { projections: [projection(1, null, 'LIVE', 'VERIFICATION_FAILED')] } },
+      { data: { projections: [projection(1, building, 'REBUILDING')] } },
+      { data: { projections: [projection(1, building, 'LIVE', 'VERIFICATION_FAILED')] } },
     ];
     const { code, err } = await run('projections', 'rebuild', 'master', '--url', url);
     expect({ code, err }).toEqual({

@@ -9,6 +9,8 @@ import { duration, grouped, table } from '../output.js';
 const FIELDS = `name version position lagSeconds lagEvents rate parked state lastError
   rebuild { version progress rate etaSeconds verified report }`;
 const POLL_MS = 250;
+/** A request waits for the projection runtime, which may be starting. */
+const BEGIN_TIMEOUT_MS = 30_000;
 
 export interface Projection {
   readonly name: string;
@@ -109,19 +111,23 @@ export async function rebuildProjection(
     { name, verify },
   );
   const before = changed.version;
-  let seen = changed.rebuild;
+  const asked = performance.now();
+  let begun = false;
   try {
     for (;;) {
       const projection = (await listProjections(hub)).find((candidate) => candidate.name === name);
       if (projection === undefined) throw new CliError(`the projection ${name} is gone`);
-      seen = projection.rebuild ?? seen;
-      if (projection.version !== before) return { ...projection, rebuild: projection.rebuild ?? seen };
-      if (projection.rebuild === null && projection.state !== 'REBUILDING' && seen !== null) {
-        throw new CliError(`the rebuild of ${name} ended without a switch: ${projection.lastError ?? 'cancelled'}`);
+      if (projection.version !== before) return projection;
+      const { rebuild, state, lastError } = projection;
+      const next = rebuild !== null && rebuild.version > before ? rebuild : undefined;
+      if (state === 'REBUILDING' && next !== undefined) {
+        begun = true;
+        progress?.(next);
+      } else if (next !== undefined || begun) {
+        throw new CliError(`the rebuild of ${name} ended without a switch: ${lastError ?? 'cancelled'}`);
+      } else if (performance.now() - asked > BEGIN_TIMEOUT_MS) {
+        throw new CliError(`the rebuild of ${name} does not begin: see \`anamnesis status\``);
       }
-      if (projection.lastError !== null && projection.state === 'STOPPED')
-        throw new CliError(`${name}: ${projection.lastError}`);
-      if (projection.rebuild !== null) progress?.(projection.rebuild);
       await pause(POLL_MS);
     }
   } finally {
