@@ -30,6 +30,7 @@ export interface ReadHl7Options {
 }
 
 /** What nearly every header has behind its name. */
+const USUAL_DELIMITERS = ['^', '~', '\\', '&'];
 const USUAL_HEADER_DELIMITERS = '|^~\\&|';
 
 /** More of one kind of warning in one message tell nobody anything, and a hostile message must not fill the memory. */
@@ -303,22 +304,21 @@ export function readSeparators(
   const end = header.indexOf(field, 4);
   const sent = header.slice(4, end < 0 ? Math.min(header.length, 9) : Math.min(end, 9));
   const used = new Set([field]);
-  const chosen: string[] = [];
-  let odd = sent.length < 4;
-  const usual = ['^', '~', '\\', '&'];
-  for (let index = 0; index < 5; index += 1) {
-    let character = sent[index] ?? '';
-    if (character !== '' && (used.has(character) || isAlphanumeric(character.charCodeAt(0)))) {
-      odd = true;
-      character = '';
-    }
-    if (character === '' && sent[index] === undefined && index < 4 && !used.has(usual[index]!))
-      character = usual[index]!;
-    if (character !== '') used.add(character);
-    chosen.push(character);
-  }
+  const usable = Array.from(sent).filter((character) => {
+    // A character can have one meaning only. Real senders double the backslash (MSH-2 of five characters), escaped once too often: the next one counts.
+    if (used.has(character) || isAlphanumeric(character.charCodeAt(0))) return false;
+    used.add(character);
+    return true;
+  });
+  const odd = sent.length < 4 || usable.length < sent.length;
+  const chosen = USUAL_DELIMITERS.map((usual, index) => {
+    const character = usable[index] ?? (used.has(usual) ? '' : usual);
+    used.add(character);
+    return character;
+  });
   if (odd) warnings?.add(sent === '' ? 'NO_ENCODING_CHARACTERS' : 'ODD_ENCODING_CHARACTERS', byteOffset, 'MSH-2');
-  const [component, repetition, escape, subcomponent, truncation] = chosen as [string, string, string, string, string];
+  const [component, repetition, escape, subcomponent] = chosen as [string, string, string, string];
+  const truncation = usable[4] ?? '';
   const separators = { field, component, repetition, escape, subcomponent };
   return truncation === '' ? separators : { ...separators, truncation };
 }
