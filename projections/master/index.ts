@@ -303,6 +303,10 @@ export function createMasterProjection(options: { readonly hashes: MasterHashes 
     install: installMaster,
     uninstall: uninstallMaster,
     tables: (version) => Object.values(masterTables(version)) as string[],
+    rowTables: (version) => {
+      const { fact, link, message, note, lookup } = masterTables(version);
+      return [fact, link, message, note, lookup];
+    },
     apply(batch, _context, version): readonly TableRows[] {
       const tables = masterTables(version);
       const rows: Rows = { fact: [], link: [], message: [], note: [], lookup: new Map(), clock: new Map() };

@@ -8,7 +8,7 @@ const CHUNK_BYTES = 256 * 1024;
 /** 2000-01-01T00:00:00Z in microseconds since 1970. */
 const POSTGRES_EPOCH_US = 946_684_800_000_000n;
 
-export type CopyType = 'uuid' | 'int8' | 'int4' | 'int2' | 'timestamptz' | 'date' | 'text' | 'jsonb' | 'bool' | 'bytea' | 'text[]' | 'float8';
+export type CopyType = 'uuid' | 'int8' | 'int4' | 'int2' | 'timestamptz' | 'date' | 'text' | 'jsonb' | 'bool' | 'bytea' | 'text[]' | 'float8' | 'tsvector';
 
 /** Microseconds since 1970 of an Instant (`YYYY-MM-DDTHH:MM:SS[.f…]Z`), without a lossy Date: digits beyond six are cut. */
 export function microsecondsOf(instant: string): bigint {
@@ -145,6 +145,21 @@ function writeValue(out: RowBuffer, type: CopyType, value: unknown): void {
     case 'text[]':
       writeTextArray(out, value as readonly string[]);
       return;
+    case 'tsvector':
+      writeLexemes(out, value as readonly string[]);
+      return;
+  }
+}
+
+/** Lexemes without positions, each once (`tsvectorrecv` in PostgreSQL's tsvector.c): count, then text ended by a zero and a count of 0. */
+function writeLexemes(out: RowBuffer, lexemes: readonly string[]): void {
+  const parts = lexemes.map((lexeme) => Buffer.from(lexeme, 'utf8'));
+  out.int32(4 + parts.reduce((sum, part) => sum + part.length + 3, 0));
+  out.int32(parts.length);
+  for (const part of parts) {
+    out.bytes(part);
+    out.byte(0);
+    out.int16(0);
   }
 }
 
@@ -173,7 +188,7 @@ function writeTextArray(out: RowBuffer, values: readonly string[]): void {
 
 /**
  * Copies rows into a table, in order, within the client's transaction. `jsonb` takes values or text that is JSON already;
- * `timestamptz` takes Instants; `uuid` lower-case text. Text must not hold U+0000 (PostgreSQL refuses it).
+ * `timestamptz` takes Instants; `tsvector` a list of lexemes without repeats; `uuid` lower-case text. Text must not hold U+0000 (PostgreSQL refuses it).
  * @returns number of rows
  */
 export async function copyRows(

@@ -86,7 +86,7 @@ export interface TableRows {
   /** Physical, schema-qualified name. */
   readonly table: string;
   readonly columns: readonly string[];
-  /** PostgreSQL types in column order, for the encoder: `uuid`, `int8`, `int2`, `timestamptz`, `text`, `jsonb`, `bool`, `text[]`, `bytea`. */
+  /** PostgreSQL types in column order, for the encoder: `uuid`, `int8`, `int2`, `timestamptz`, `text`, `jsonb`, `bool`, `text[]`, `bytea`, `tsvector`. */
   readonly types: readonly string[];
   readonly rows: readonly (readonly unknown[])[];
   /**
@@ -135,8 +135,8 @@ export interface ProjectionDefinition<Loaded = unknown> {
     version: number,
   ): readonly { readonly text: string; readonly values?: readonly unknown[] }[];
   /**
-   * Of the tables, those in which a row comes from one event alone. In a large log verification replays the events of a sample of source
-   * records and looks for their rows in these; in a small one it replays all events and compares all tables.
+   * Of the tables, those in which a row depends on nothing but the events of one source record. In a large log verification replays the events
+   * of a sample of records and looks for their rows in these; in a small one it replays all events and compares all tables.
    */
   rowTables?(version: Build): readonly string[];
   /** Optional: an independent fold. Without it a rebuild is verified by the build that serves and by replaying events. */

@@ -176,18 +176,21 @@ async function eventsOf(parts: VerifyParts, sample: Sample, position: Position):
     const last = page.at(-1);
     if (last === undefined) break;
     const wanted = page.filter((event) => event.position <= position && concerns(event));
-    for (const event of await parts.decoder.decode(wanted)) {
-      if (sample.all || isInbound(event.type) === false || concernsFacts(event, records)) decoded.push(event);
-    }
+    const opened = await parts.decoder.decode(wanted);
+    decoded.push(...(sample.all ? opened : opened.map((event) => onlyOf(event, records))));
     after = last.position;
   }
   return decoded;
 }
 
-/** Of a bundle about several, the facts of the sampled records only. */
-function concernsFacts(event: DecodedEvent, records: ReadonlySet<string>): boolean {
-  if (event.envelope.sourceRecordId !== undefined) return true;
-  return event.mapped.facts.some((fact) => records.has(fact.sourceRecordId));
+/** The event with the facts of the sampled records only: of the others not all events are replayed. */
+function onlyOf(event: DecodedEvent, records: ReadonlySet<string>): DecodedEvent {
+  const mapped = {
+    ...event.mapped,
+    facts: event.mapped.facts.filter((fact) => records.has(fact.sourceRecordId)),
+    notes: event.mapped.notes.filter((note) => records.has(note.sourceRecordId)),
+  };
+  return { ...event, mapped };
 }
 
 async function compareFolds(
