@@ -215,6 +215,15 @@ function fewReads(context: ValidationContext): ASTVisitor {
   };
 }
 
+/** The code that the code of this file gave, which the checks of GraphQL wrap in one of their own. */
+function statedCode(error: unknown): string | undefined {
+  for (let cause = error; cause instanceof GraphQLError; cause = cause.originalError) {
+    const code = cause.extensions['code'];
+    if (code === 'BAD_USER_INPUT' || code === 'QUERY_TOO_COMPLEX') return code;
+  }
+  return undefined;
+}
+
 /** Only errors that are meant for the caller keep their words; all others could quote what nobody may see. */
 function formatError(formatted: GraphQLFormattedError, error: unknown): GraphQLFormattedError {
   const cause = unwrapResolverError(error);
@@ -230,7 +239,7 @@ function formatError(formatted: GraphQLFormattedError, error: unknown): GraphQLF
   ) {
     return { ...where, message: cause.message, extensions: { code: cause.code } };
   }
-  const code = formatted.extensions?.['code'];
+  const code = statedCode(error) ?? formatted.extensions?.['code'];
   if (typeof code === 'string' && code !== 'INTERNAL_SERVER_ERROR')
     return { ...where, message: formatted.message, extensions: { code } };
   return { ...where, message: 'the question could not be answered', extensions: { code: 'INTERNAL_SERVER_ERROR' } };

@@ -14,7 +14,7 @@ export interface Cell {
 }
 
 export interface CountedPopulation {
-  /** In order of the keys; only combinations that occur. */
+  /** In order of the keys; only combinations that occur. None at all where even which of them occur would give small counts away. */
   readonly cells: readonly Cell[];
   readonly suppressedCells: number;
   /** null below {@link FEWEST}. */
@@ -25,13 +25,15 @@ interface OpenCell {
   readonly key: Key;
   readonly count: number;
   suppressed: boolean;
-  /** Suppressed to hide others but itself a consequence of what is shown, so it hides nothing. */
-  revealed: boolean;
   /** May be hidden: it has people, or is a zero that no sum of zero gives away. */
   usable: boolean;
 }
 
-type Table = ReadonlyMap<string, OpenCell>;
+interface Table {
+  readonly cells: ReadonlyMap<string, OpenCell>;
+  /** Not even the keys may be listed. */
+  withheld: boolean;
+}
 
 /** Cells, zeros included, that a table may have: beyond it the question is too fine to be answered. */
 const MOST_CELLS = 50_000;
@@ -59,30 +61,31 @@ export class Suppression {
   count(dimensions: readonly number[]): CountedPopulation {
     const sorted = [...dimensions].sort((a, b) => a - b);
     const order = dimensions.map((dimension) => sorted.indexOf(dimension));
-    const cells = [...this.table(sorted).values()]
+    const table = this.table(sorted);
+    const total = this.people.length < FEWEST ? null : this.people.length;
+    const all = [...table.cells.values()];
+    if (table.withheld) return { cells: [], suppressedCells: all.filter(({ count }) => count > 0).length, total };
+    const cells = all
       .filter(({ count, suppressed }) => count > 0 || suppressed)
       .map(({ key, count, suppressed }) => ({
         key: order.map((place) => key[place]),
         count: suppressed ? null : count,
       }))
-      .sort((a, b) => compareKeys(a.key, b.key));
-    return {
-      cells,
-      suppressedCells: cells.filter((cell) => cell.count === null).length,
-      total: this.people.length < FEWEST ? null : this.people.length,
-    };
+      .sort((x, y) => compareKeys(x.key, y.key));
+    return { cells, suppressedCells: cells.filter((cell) => cell.count === null).length, total };
   }
 
   private table(dimensions: readonly number[]): Table {
     const name = dimensions.join();
     const known = this.tables.get(name);
     if (known !== undefined) return known;
-    const margins = dimensions.map((dropped, place) => ({
-      place,
-      table: this.table(dimensions.filter((one) => one !== dropped)),
-    }));
-    const table = this.tally(dimensions);
-    protect(table, margins);
+    const cells = this.tally(dimensions);
+    // Every proper subset, each protected already: also against the others of its own.
+    const margins = placesBelow(dimensions.length).map(
+      (places) => new Margin(places, this.table(places.map((place) => dimensions[place] as number)).cells, cells),
+    );
+    const table: Table = { cells, withheld: !protect([...cells.values()], margins) };
+    if (table.withheld) for (const cell of cells.values()) cell.suppressed = true;
     this.tables.set(name, table);
     return table;
   }
@@ -104,48 +107,69 @@ export class Suppression {
       keys.map((key) => {
         const id = idOf(key);
         const count = counts.get(id) ?? 0;
-        return [id, { key, count, suppressed: count > 0 && count < FEWEST, revealed: false, usable: true }];
+        return [id, { key, count, suppressed: count > 0 && count < FEWEST, usable: true }];
       }),
     );
   }
 }
 
-interface Margin {
-  /** Which of the table's dimensions it sums over. */
-  readonly place: number;
-  readonly table: Table;
+/** Proper subsets of the places 0…size−1. */
+function placesBelow(size: number): number[][] {
+  const all = Array.from({ length: size }, (_, place) => place);
+  return Array.from({ length: 2 ** size - 1 }, (_, mask) => all.filter((place) => ((mask >> place) & 1) === 1));
 }
 
-/** Cells that add up to one cell of a margin. */
+/** Cells of a table that add up to one cell of a margin. */
 interface Line {
   readonly sum: OpenCell;
   readonly cells: readonly OpenCell[];
 }
 
-/**
- * Suppresses further cells until nothing follows. In a line with a known sum the hidden cells must be none, or two and more with enough people
- * together; in one whose sum is hidden, some cell must be hidden too. Then the system of all lines is solved together: a small cell that it
- * determines gets more hidden beside it, and a large one that it determines does not count as hidden. Keys without anybody are known to be
- * empty, so where only they are left, empty cells are listed as suppressed.
- */
-function protect(table: Table, margins: readonly Margin[]): void {
-  const lines = margins.flatMap((margin) => linesOf(table, margin));
-  for (const { sum, cells } of lines) {
-    if (sum.count === 0) for (const cell of cells) cell.usable = false;
+/** A table by fewer of the dimensions, which stands already, over the one to protect. */
+class Margin {
+  readonly lines: readonly Line[];
+  private readonly lineOf = new Map<OpenCell, Line>();
+
+  constructor(
+    readonly places: readonly number[],
+    table: ReadonlyMap<string, OpenCell>,
+    cells: ReadonlyMap<string, OpenCell>,
+  ) {
+    const lines = new Map<string, OpenCell[]>();
+    for (const cell of cells.values()) {
+      const id = idOf(places.map((place) => cell.key[place]));
+      const line = lines.get(id);
+      if (line === undefined) lines.set(id, [cell]);
+      else line.push(cell);
+    }
+    this.lines = [...lines].map(([id, inside]) => ({ sum: table.get(id) as OpenCell, cells: inside }));
+    for (const line of this.lines) for (const cell of line.cells) this.lineOf.set(cell, line);
   }
-  do settleLines(lines);
-  while (hideDetermined(lines));
+
+  through(cell: OpenCell): Line {
+    return this.lineOf.get(cell) as Line;
+  }
 }
 
-function linesOf(table: Table, margin: Margin): Line[] {
-  const lines = new Map<string, OpenCell[]>();
-  for (const cell of table.values()) {
-    const id = idOf(cell.key.filter((_, place) => place !== margin.place));
-    const line = lines.get(id);
-    if (line === undefined) lines.set(id, [cell]);
-    else line.push(cell);
+/**
+ * Suppresses further cells until nothing follows. In a line with a known sum the hidden cells must be none, or two and more with enough people
+ * together; in one whose sum is hidden, some cell must be hidden too. Then all that shows, of the table and of all its margins, is solved for
+ * what does not: while a count of too few people follows, of a cell or of a margin's, one more cell beside it is hidden. Keys without anybody
+ * are known to be empty, so where no others are left, empty cells are listed as suppressed.
+ * @returns false where that is not enough, or too much to solve: the table must not be listed
+ */
+function protect(cells: readonly OpenCell[], margins: readonly Margin[]): boolean {
+  for (const { lines } of margins) {
+    for (const { sum, cells: inside } of lines) {
+      if (sum.count === 0 && !sum.suppressed) for (const cell of inside) cell.usable = false;
+    }
   }
-  return [...lines].map(([id, cells]) => ({ sum: margin.table.get(id) as OpenCell, cells }));
+  const lines = margins.flatMap((margin) => margin.lines);
+  for (;;) {
+    settleLines(lines);
+    const found = hideWhatFollows(cells, margins);
+    if (found !== 'more hidden') return found === 'nothing follows';
+  }
 }
 
 function settleLines(lines: readonly Line[]): void {
@@ -161,12 +185,12 @@ function isOpen({ sum, cells }: Line): boolean {
   let hidden = 0;
   let people = 0;
   for (const cell of cells) {
-    if (!cell.suppressed || cell.revealed) continue;
+    if (!cell.suppressed) continue;
     hidden += 1;
     people += cell.count;
   }
   if (sum.suppressed) return hidden === 0;
-  return hidden === 1 || (hidden > 1 && people < FEWEST);
+  return hidden === 1 ? cells.length > 1 : hidden > 1 && people < FEWEST;
 }
 
 /** The smallest cell that still shows and has people, the first of equal ones by its key, so that every answer hides the same; empty ones last. */
@@ -186,90 +210,83 @@ function comesFirst(a: OpenCell, b: OpenCell): boolean {
   return a.count !== b.count ? a.count < b.count : compareKeys(a.key, b.key) < 0;
 }
 
-/** Hidden cells that depend on each other; more of them than this are not solved for, everything beside them is hidden. */
-const MOST_UNKNOWNS = 300;
+function isSmall({ count }: OpenCell): boolean {
+  return count > 0 && count < FEWEST;
+}
 
-/** @returns whether anything changed that the lines must be settled for again */
-function hideDetermined(lines: readonly Line[]): boolean {
-  let changed = false;
-  for (const related of relatedLines(lines)) {
-    const unknowns = new Map<OpenCell, number>();
-    for (const { sum, cells } of related) {
-      for (const cell of [sum, ...cells]) if (cell.suppressed && !unknowns.has(cell)) unknowns.set(cell, unknowns.size);
+/** More hidden cells than this are not solved for. */
+const MOST_UNKNOWNS = 500;
+
+function hideWhatFollows(
+  cells: readonly OpenCell[],
+  margins: readonly Margin[],
+): 'nothing follows' | 'more hidden' | 'cannot be hidden' {
+  const unknowns = new Map<OpenCell, number>();
+  for (const cell of cells) if (cell.suppressed) unknowns.set(cell, unknowns.size);
+  if (unknowns.size === 0) return 'nothing follows';
+  if (unknowns.size > MOST_UNKNOWNS) return 'cannot be hidden';
+  const equation = (inside: readonly OpenCell[]): Float64Array => {
+    const row = new Float64Array(unknowns.size);
+    for (const cell of inside) if (cell.suppressed) row[unknowns.get(cell) as number] = 1;
+    return row;
+  };
+  const shown = new Equations(unknowns.size);
+  for (const { lines } of margins)
+    for (const { sum, cells: inside } of lines) if (!sum.suppressed) shown.add(equation(inside));
+  let follows = false;
+  let hidden = false;
+  for (const cell of unknowns.keys()) {
+    if (!isSmall(cell) || !shown.give(equation([cell]))) continue;
+    follows = true;
+    const beside = margins.filter((margin) => margin.places.length === cell.key.length - 1);
+    if (beside.map((margin) => hideSmallest(margin.through(cell).cells)).includes(true) || hideSmallest(cells))
+      hidden = true;
+  }
+  for (const { lines } of margins) {
+    for (const { sum, cells: inside } of lines) {
+      if (!sum.suppressed || !isSmall(sum) || !shown.give(equation(inside.filter((cell) => unknowns.has(cell)))))
+        continue;
+      follows = true;
+      if (hideSmallest(inside) || hideSmallest(cells)) hidden = true;
     }
-    if (unknowns.size > MOST_UNKNOWNS) {
-      for (const { cells } of related) while (hideSmallest(cells)) changed = true;
-      continue;
-    }
-    const determined = determinedUnknowns(equationsOf(related, unknowns), unknowns.size);
-    for (const [cell, index] of unknowns) {
-      if (!determined.has(index)) continue;
-      if (cell.count > 0 && cell.count < FEWEST) {
-        for (const { cells } of related) if (cells.includes(cell) && hideSmallest(cells)) changed = true;
-      } else if (!cell.revealed) {
-        cell.revealed = true;
-        changed = true;
+  }
+  if (hidden) return 'more hidden';
+  return follows ? 'cannot be hidden' : 'nothing follows';
+}
+
+const PRIME = 1_000_003;
+
+/** Linear equations, reduced as they come; coefficients modulo a prime, which is exact enough to say what follows from what. */
+class Equations {
+  private readonly rows: { readonly lead: number; readonly row: Float64Array }[] = [];
+
+  constructor(private readonly size: number) {}
+
+  add(equation: Float64Array): void {
+    const lead = this.reduce(equation);
+    if (lead < 0) return;
+    const inverse = powerModulo(equation[lead] as number, PRIME - 2, PRIME);
+    for (let at = lead; at < this.size; at += 1) equation[at] = ((equation[at] as number) * inverse) % PRIME;
+    this.rows.push({ lead, row: equation });
+  }
+
+  /** Whether a sum of unknowns follows. */
+  give(wanted: Float64Array): boolean {
+    return this.reduce(wanted) < 0;
+  }
+
+  /** Takes off what the rows know. @returns the first place that is left, −1 for none */
+  private reduce(equation: Float64Array): number {
+    for (const { lead, row } of this.rows) {
+      const factor = equation[lead] as number;
+      if (factor === 0) continue;
+      for (let at = lead; at < this.size; at += 1) {
+        const value = ((equation[at] as number) - factor * (row[at] as number)) % PRIME;
+        equation[at] = value < 0 ? value + PRIME : value;
       }
     }
+    return equation.findIndex((value) => value !== 0);
   }
-  return changed;
-}
-
-/** Lines with anything hidden, in groups that share hidden cells. */
-function relatedLines(lines: readonly Line[]): Line[][] {
-  const hidden = lines.map(({ sum, cells }) => [sum, ...cells].filter((cell) => cell.suppressed));
-  const linesWith = new Map<OpenCell, number[]>();
-  hidden.forEach((cells, index) => {
-    for (const cell of cells) linesWith.set(cell, [...(linesWith.get(cell) ?? []), index]);
-  });
-  const groups: Line[][] = [];
-  const seen = new Set<number>();
-  lines.forEach((_, start) => {
-    if (seen.has(start) || hidden[start]?.length === 0) return;
-    const group = new Set([start]);
-    for (const index of group) {
-      for (const cell of hidden[index] ?? []) for (const other of linesWith.get(cell) ?? []) group.add(other);
-    }
-    for (const index of group) seen.add(index);
-    groups.push([...group].map((index) => lines[index] as Line));
-  });
-  return groups;
-}
-
-function equationsOf(lines: readonly Line[], unknowns: ReadonlyMap<OpenCell, number>): number[][] {
-  return lines.map(({ sum, cells }) => {
-    const row = new Array<number>(unknowns.size).fill(0);
-    for (const cell of cells) if (cell.suppressed) row[unknowns.get(cell) as number] = 1;
-    if (sum.suppressed) row[unknowns.get(sum) as number] = -1;
-    return row;
-  });
-}
-
-/** Unknowns that a system of equations fixes: Gauss–Jordan modulo a prime, of rows in 0, 1 and −1. */
-function determinedUnknowns(rows: number[][], size: number): Set<number> {
-  const prime = 1_000_003;
-  const modulo = (value: number): number => ((value % prime) + prime) % prime;
-  let rank = 0;
-  for (let column = 0; column < size && rank < rows.length; column += 1) {
-    const pivot = rows.findIndex((row, index) => index >= rank && modulo(row[column] as number) !== 0);
-    if (pivot < 0) continue;
-    [rows[rank], rows[pivot]] = [rows[pivot] as number[], rows[rank] as number[]];
-    const lead = rows[rank] as number[];
-    const inverse = powerModulo(modulo(lead[column] as number), prime - 2, prime);
-    for (let at = 0; at < size; at += 1) lead[at] = modulo((lead[at] as number) * inverse);
-    rows.forEach((row, index) => {
-      const factor = modulo(row[column] as number);
-      if (index === rank || factor === 0) return;
-      for (let at = 0; at < size; at += 1) row[at] = modulo((row[at] as number) - factor * (lead[at] as number));
-    });
-    rank += 1;
-  }
-  const determined = new Set<number>();
-  for (const row of rows.slice(0, rank)) {
-    const places = row.flatMap((value, index) => (modulo(value) === 0 ? [] : [index]));
-    if (places.length === 1) determined.add(places[0] as number);
-  }
-  return determined;
 }
 
 function powerModulo(base: number, exponent: number, prime: number): number {
