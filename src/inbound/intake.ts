@@ -282,7 +282,7 @@ export class IntakePipeline implements Intake {
   private async advance(fresh: readonly Fresh[], leaveIdentifying: () => void): Promise<void> {
     let leave = leaveIdentifying;
     try {
-      const sealed = await this.staged('identity', () => this.identifyAndSeal(fresh));
+      const sealed = await this.staged('identity', () => this.prepare(fresh));
       leave = await handOver(leave, this.appending);
       const results = await this.staged('append', () => this.append(sealed));
       leave = await handOver(leave, this.remembering);
@@ -302,6 +302,26 @@ export class IntakePipeline implements Intake {
     const others = (this.inFlight.get(message.duplicateKey) ?? []).filter((one) => one !== message.inFlight);
     if (others.length === 0) this.inFlight.delete(message.duplicateKey);
     else this.inFlight.set(message.duplicateKey, others);
+  }
+
+  /** One message that the hub itself cannot handle costs itself only: it is kept and parked, and its neighbours go on. */
+  private async prepare(fresh: readonly Fresh[]): Promise<Sealed[]> {
+    try {
+      return await this.identifyAndSeal(fresh);
+    } catch (error) {
+      if (!isPoison(error)) throw error;
+      this.parts.onFailure?.('identity', error);
+    }
+    const sealed: Sealed[] = [];
+    for (const message of fresh) {
+      try {
+        sealed.push(...(await this.identifyAndSeal([message])));
+      } catch (error) {
+        if (!isPoison(error)) throw error;
+        sealed.push(...(await this.identifyAndSeal([unhandled(message)])));
+      }
+    }
+    return sealed;
   }
 
   private async identifyAndSeal(fresh: readonly Fresh[]): Promise<Sealed[]> {
@@ -655,6 +675,22 @@ function withIds(identified: Identified): Record<string, string> {
   const [first] = identified.persons;
   if (first !== undefined) keys['id'] = Buffer.from(first[0].replaceAll('-', ''), 'hex').toString('base64url');
   return keys;
+}
+
+/** An error that the same message would bring about again: of the hub's own code, or data that PostgreSQL refuses (SQLSTATE class 22). */
+function isPoison(error: unknown): boolean {
+  if (error instanceof TypeError || error instanceof RangeError || error instanceof SyntaxError) return true;
+  return /^22[0-9A-Z]{3}$/.test(String((error as { code?: unknown } | undefined)?.code));
+}
+
+/** Kept as it is, about nobody, with its own key. */
+function unhandled(message: Fresh): Fresh {
+  const { fhir: _fhir, ...read } = message.read;
+  const problem = read.problem ?? { code: 'INTAKE_FAILED' };
+  return {
+    ...message,
+    read: { ...read, people: { groups: [], references: [] }, problem, refusal: read.refusal ?? 'AE' },
+  };
 }
 
 /** Only what a machine made up may stand in the envelope. */

@@ -525,6 +525,27 @@ describe('a failure', () => {
     },
   );
 
+  it('over one message parks that one, and its neighbours of the same batch go on', async () => {
+    const { intake, events } = await start((parts) => ({
+      ...parts,
+      identity: {
+        resolve: (batch) => {
+          const bad = batch.some((input) => input.persons[0]?.name?.family === 'POISON');
+          return bad ? Promise.reject(new TypeError('no such thing')) : parts.identity.resolve(batch);
+        },
+        announced: (decisions) => parts.identity.announced(decisions),
+      },
+    }));
+    const outcomes = await Promise.all(
+      [adt('1', '1'), adt('2', '2', 'POISON'), adt('3', '3')].map((one) => intake.receive(one)),
+    );
+    expect(outcomes.map((outcome) => outcome.status)).toEqual(['accepted', 'parked', 'accepted']);
+    expect(outcomes[1]).toMatchObject({ answer: 'AE', problem: { code: 'INTAKE_FAILED' } });
+    const all = await events();
+    expect(byId(all, outcomes[1]?.messageId ?? '').content?.equals(adt('2', '2', 'POISON').bytes)).toBe(true);
+    expect(all.filter((one) => one.type === 'message.parked').length).toBe(1);
+  });
+
   it('of the log keeps a sender waiting no longer than it must, and the resend joins the message on its way', async () => {
     let release: () => void = () => undefined;
     const held = new Promise<void>((resolve) => (release = resolve));
