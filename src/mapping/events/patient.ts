@@ -24,7 +24,7 @@ export function genderOf(text: string): string | undefined {
 export function readEventPatient(event: ClinicalEvent, valid: ValidTime, reading: EventReading): void {
   const { patient } = event;
   const slots = reading.slots();
-  if (patient !== undefined && isObject(patient as Json))
+  if (patient !== undefined && isObject(patient))
     readDemographics(patient, slots, reading.context, (path) => reading.unmapped.add(`/patient/${path}`));
   reading.add('PATIENT', '', valid, slots);
 }
