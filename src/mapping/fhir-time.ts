@@ -18,6 +18,18 @@ const TIME_OF_DAY = /^(\d{4})-(\d{2})-(\d{2})T(\d{2})(?::(\d{2})(?::(\d{2})(\.\d
 
 /** @returns the time as FHIR R4 `dateTime`, filled up in the zone it was read in; the same text where nothing had to be filled. */
 export function fhirDateTime(parsed: ParsedTime): string {
+  let value = written.get(parsed);
+  if (value === undefined) {
+    value = writeDateTime(parsed);
+    written.set(parsed, value);
+  }
+  return value;
+}
+
+/** A result message states the same time on each of its lines. */
+const written = new WeakMap<ParsedTime, string>();
+
+function writeDateTime(parsed: ParsedTime): string {
   const { precision, text } = parsed;
   if (precision === 'year' || precision === 'month' || precision === 'day') return fhirDate(parsed);
   const match = TIME_OF_DAY.exec(text);

@@ -14,14 +14,7 @@ export function mapHl7(message: Hl7Message, context: MappingContext): Mapped {
   const reader = readerOf(message);
   if (reader !== undefined) reader(reading);
   else noteUnknown(reading);
-  return {
-    facts: reading.facts,
-    notes: reading.notes,
-    // Made when asked for: only the graph's Message.unmapped reads it.
-    get unmapped() {
-      return unmappedPaths(reading);
-    },
-  };
+  return { facts: reading.facts, notes: reading.notes, unmapped: unmappedPaths(reading) };
 }
 
 /** MSH-9.2, else EVN-1: messages before v2.3.1 say it only there. */

@@ -19,6 +19,8 @@ export class Reading {
   readonly read = new Set<Hl7Segment>();
   /** Fields that held something no value could be made of. */
   readonly problems: string[] = [];
+  /** Times read so far: the same one stands in many segments of a message. */
+  private readonly times = new Map<string, ParsedTime>();
   readonly msh: Hl7Segment | undefined;
   readonly evn: Hl7Segment | undefined;
 
@@ -40,10 +42,14 @@ export class Reading {
 
   /** A time field; undefined where it is empty or no time (which is noted). */
   time(segment: Hl7Segment | undefined, field: number, repetition = 1, component = 1): ParsedTime | undefined {
-    if (segment === undefined || segment.fieldCount < field) return undefined;
+    if (segment === undefined || segment.rawField(field) === '') return undefined;
     const text = segment.text(field, repetition, component);
     if (text === '') return undefined;
-    const parsed = parseHl7Time(text, this.context);
+    let parsed = this.times.get(text);
+    if (parsed === undefined) {
+      parsed = parseHl7Time(text, this.context);
+      if (parsed !== undefined) this.times.set(text, parsed);
+    }
     if (parsed === undefined) this.problem(`${segment.name}-${field}`);
     return parsed;
   }

@@ -23,7 +23,9 @@ export class Slots {
     slot: string,
     read: (segment: Hl7Segment, field: number) => Json | undefined,
   ): void {
-    if (segment.isNull(field)) {
+    const sent = segment.rawField(field);
+    if (sent === '') return;
+    if (sent === '""') {
       this.ends(slot);
       return;
     }

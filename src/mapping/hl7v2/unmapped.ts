@@ -56,7 +56,7 @@ export function unmappedPaths(reading: Reading): string[] {
 
 function fieldsBeyond(segment: Hl7Segment, fields: ReadonlySet<number>, paths: Set<string>): void {
   for (let field = 1; field <= segment.fieldCount; field += 1) {
-    if (!fields.has(field) && (segment.repetitions(field) > 0 || segment.isNull(field)))
-      paths.add(`${segment.name}-${field}`);
+    if (segment.rawField(field) === '' || fields.has(field)) continue;
+    if (segment.repetitions(field) > 0 || segment.isNull(field)) paths.add(`${segment.name}-${field}`);
   }
 }
