@@ -11,6 +11,7 @@ import { notYetCommands } from './commands/not-yet.js';
 import { projectionsCommand } from './commands/projections.js';
 import { queryCommand } from './commands/query.js';
 import { serveCommand } from './commands/serve.js';
+import { simulateCommand } from './commands/simulate.js';
 import { statusCommand } from './commands/status.js';
 
 /** Runs the command and ends the process with its exit code. */
@@ -40,6 +41,7 @@ async function buildProgram(): Promise<Command> {
     .showHelpAfterError('(`--help` shows what there is)');
   serveCommand(program);
   ingestCommand(program);
+  simulateCommand(program);
   queryCommand(program);
   statusCommand(program);
   projectionsCommand(program);

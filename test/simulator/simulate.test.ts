@@ -32,7 +32,9 @@ describe('the simulated hospital', () => {
   });
 
   it('sends these very bytes, on every machine and with every version', () => {
-    expect(digest(simulate({ patients: 5, messages: 200, seed: 1, start: START }))).toBe('bf5f5bbef1ccbad09b865800c29afce729c28da4ac59652afaf8283171662b35');
+    expect(digest(simulate({ patients: 5, messages: 200, seed: 1, start: START }))).toBe(
+      'bf5f5bbef1ccbad09b865800c29afce729c28da4ac59652afaf8283171662b35',
+    );
   });
 
   it('sends exactly as many messages as asked for, in order of time, about everybody', () => {
