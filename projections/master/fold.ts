@@ -5,6 +5,9 @@
  * For field f of a thing at (K, V): among rows with pos ≤ K and valid_from ≤ V that speak of f, take the greatest valid_from at which f is
  * not hidden, and there the greatest position. At one valid_from, rows are taken in order of position: a retraction hides every earlier
  * row there that speaks of f; one that finds none hides the first that comes later (a cancel that overtook its event).
+ *
+ * An end of what did not stand is no version of the field: a FHIR resource without a telephone number says nothing about the one that another
+ * record of the same patient has.
  */
 import type { Json } from '../../src/mapping/fact.js';
 import type { Instant } from '../../src/time/valid-time.js';
@@ -154,7 +157,10 @@ function foldInstant<Row extends FoldRow>(
       (body) => speaksOf(body, field),
       (body) => retracts(body, field),
     );
-    if (row !== undefined) standing.set(field, { row, value: valueIn(row.body, field) });
+    if (row === undefined) continue;
+    const value = valueIn(row.body, field);
+    const stood = standing.has(field) || known.some(({ body }) => body.a !== undefined && Object.hasOwn(body.a, field));
+    if (value !== undefined || stood) standing.set(field, { row, value });
   }
 }
 
@@ -165,7 +171,7 @@ function lay<Row extends FoldRow>(row: Row, standing: Map<string, FieldVersion<R
       if (a === undefined || !Object.hasOwn(a, field)) standing.set(field, { row, value: undefined });
     }
   }
-  if (e !== undefined) for (const field of e) standing.set(field, { row, value: undefined });
+  if (e !== undefined) for (const field of e) if (standing.has(field)) standing.set(field, { row, value: undefined });
   if (a !== undefined) for (const field of Object.keys(a)) standing.set(field, { row, value: a[field] });
 }
 

@@ -24,6 +24,7 @@ import { BasisResolver } from './basis/basis.js';
 import { GraphModule } from './graph/graph.module.js';
 import { OperationsView } from './operations-view.js';
 import { receiptRoutes } from './receipts.js';
+import { PostgresSearchStore } from './search-store.js';
 import type { QueryServices } from './session.js';
 import { sourceList } from './sources.js';
 import { START_PAGE } from './start-page.js';
@@ -62,6 +63,7 @@ export async function startQueryRole(context: RoleContext): Promise<RunningRole>
     decoder,
     hashes: keys.hashes,
     sources: sourceList(config.sources, configuredSources(config.sources, config.timeZone)),
+    search: new PostgresSearchStore(pool, watermarks),
     desk: new ProjectionDesk(pool, reader, mailbox, keys.hashes),
   };
   const app = await NestFactory.create<NestExpressApplication>(

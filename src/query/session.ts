@@ -7,7 +7,7 @@ import type { AtArguments, Basis, BasisResolver } from './basis/basis.js';
 import { eventLoader, type Decoder } from './messages.js';
 import type { OperationsView } from './operations-view.js';
 import type { ProjectionDesk } from '../projecting/commands.js';
-import type { SearchStore } from './answer/search.js';
+import type { SearchEngine } from './answer/search.js';
 import { Snapshot } from './snapshot.js';
 import type { SourceList } from './sources.js';
 import type { MasterStore, MessageRow } from './store/master-store.js';
@@ -25,7 +25,7 @@ export interface QueryServices {
   /** Carries commands about projections to the writer. */
   readonly desk: ProjectionDesk;
   /** Absent until a search projection is there. */
-  readonly search?: SearchStore;
+  readonly search?: SearchEngine;
 }
 
 export class Session {

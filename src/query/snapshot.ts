@@ -154,7 +154,7 @@ export class Snapshot {
   constructor(
     readonly basis: Basis,
     readonly store: MasterStore,
-    private readonly given: AtArguments,
+    readonly given: AtArguments,
     private readonly sibling: (token: string) => Promise<Snapshot>,
     private readonly messageLoader: DataLoader<string, MessageRow | undefined>,
   ) {

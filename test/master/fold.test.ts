@@ -218,6 +218,15 @@ describe('the fold', () => {
     expect(valuesOf(mergeFolded([two, one]))).toEqual(valuesOf(merged));
   });
 
+  it('lets an end of one record hide what another says only where something stood on the first', () => {
+    const at13 = { position: 9n, validAt: at('13:00:00') };
+    const says = foldThing([row(1, '10:00:00', { a: { phone: '1' } })], at13);
+    const neverHad = foldThing([row(2, '11:00:00', { a: { name: 'x' }, e: ['phone'] })], at13);
+    const hadOne = foldThing([row(2, '09:00:00', { a: { phone: '2' } }), row(3, '11:00:00', { e: ['phone'] })], at13);
+    expect(valuesOf(mergeFolded([says, neverHad]))).toEqual({ name: 'x', phone: '1' });
+    expect(valuesOf(mergeFolded([says, hadOne]))).toEqual({});
+  });
+
   it('keeps fields named like members of every object apart', () => {
     const body = JSON.parse('{"a":{"__proto__":1,"constructor":2}}') as FactBody;
     expect(Object.entries(fold([row(1, '10:00:00', body)], 1, '10:00:00'))).toEqual([

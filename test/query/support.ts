@@ -10,6 +10,7 @@ import type { Server } from 'node:http';
 import type pg from 'pg';
 import { createMasterProjection } from '../../projections/master/index.js';
 import { masterTables } from '../../projections/master/tables.js';
+import { createSearchProjection } from '../../projections/search/index.js';
 import { openClient } from '../../src/database/database.js';
 import { readHl7 } from '../../src/inbound/hl7/reader.js';
 import { clinicalStream, partitionOf, type RecordLink, type UnstampedEnvelope } from '../../src/log/envelope.js';
@@ -24,9 +25,11 @@ import { ProjectionDesk } from '../../src/projecting/commands.js';
 import { EventDecoder } from '../../src/projecting/decode.js';
 import { Parkings } from '../../src/projecting/parkings.js';
 import type { SealedHeader } from '../../src/projecting/projection.js';
+import { Watermarks } from '../../src/projecting/watermark.js';
 import { BasisResolver } from '../../src/query/basis/basis.js';
 import { GraphModule } from '../../src/query/graph/graph.module.js';
 import { OperationsView } from '../../src/query/operations-view.js';
+import { PostgresSearchStore } from '../../src/query/search-store.js';
 import type { QueryServices } from '../../src/query/session.js';
 import { MasterStore } from '../../src/query/store/master-store.js';
 import { bodyHash, openBody, sealBody } from '../../src/sealing/body.js';
@@ -59,6 +62,12 @@ export interface Answer {
   readonly text: string;
 }
 
+interface TestLane {
+  readonly name: string;
+  readonly client: pg.Client;
+  readonly batches: BatchWriter;
+}
+
 export class TestHub {
   private constructor(
     readonly database: TestDatabase,
@@ -70,8 +79,8 @@ export class TestHub {
     readonly store: MasterStore,
     private readonly app: INestApplication,
     private readonly url: string,
-    private readonly client: pg.Client,
-    private readonly batches: BatchWriter,
+    private readonly lanes: readonly TestLane[],
+    private readonly watermarks: Watermarks,
     readonly failures: unknown[],
     readonly keyFile: string,
   ) {}
@@ -94,11 +103,21 @@ export class TestHub {
       ...parts,
       mapMessage: (content, context) => mapMessage(content, context, { rules: true }),
     });
-    const definition = createMasterProjection({ hashes: keys.hashes });
-    const build = await installBuild(database.pool, definition, reader.id, { state: 'live', serving: true });
-    if (build === undefined) throw new Error('the master store was there already');
-    const client = await openClient(database.url);
-    const batches = new BatchWriter(client, { definition, build, lane: 0, mode: 'live' });
+    const lanes: TestLane[] = [];
+    for (const definition of [
+      createMasterProjection({ hashes: keys.hashes }),
+      createSearchProjection({ hashes: keys.hashes }),
+    ]) {
+      const build = await installBuild(database.pool, definition, reader.id, { state: 'live', serving: true });
+      if (build === undefined) throw new Error(`${definition.name} was there already`);
+      const client = await openClient(database.url);
+      lanes.push({
+        name: definition.name,
+        client,
+        batches: new BatchWriter(client, { definition, build, lane: 0, mode: 'live' }),
+      });
+    }
+    const watermarks = await Watermarks.open(database.pool, database.url);
     const store = new MasterStore(database.pool);
     const failures: unknown[] = [];
     const services: QueryServices = {
@@ -113,6 +132,7 @@ export class TestHub {
       decoder: ruleDecoder,
       hashes: keys.hashes,
       sources: { all: async () => [{ id: 'mllp', kind: 'mllp', enabled: true, version: 1, settings: {} }] },
+      search: new PostgresSearchStore(database.pool, watermarks),
       desk: new ProjectionDesk(database.pool, reader, { request: refuse }, keys.hashes),
     };
     const app = await NestFactory.create(
@@ -135,8 +155,8 @@ export class TestHub {
       store,
       app,
       `http://127.0.0.1:${port}/graphql`,
-      client,
-      batches,
+      lanes,
+      watermarks,
       failures,
       keyFile,
     );
@@ -189,21 +209,25 @@ export class TestHub {
     return (await this.writer.submit(pending)).map(({ id, position, recordedAt }) => ({ id, position, recordedAt }));
   }
 
-  /** Projects everything that is in the log. */
-  async project(pageSize = 500): Promise<void> {
+  /** Projects everything that is in the log, into one projection or all. */
+  async project(pageSize = 500, only?: string): Promise<void> {
     const parkings = await Parkings.load(this.database.pool);
-    for (;;) {
-      const { rows } = await this.database.pool.query<{ position: bigint }>(
-        "select position from hub.checkpoint where projection = 'master'",
-      );
-      const after = rows[0]?.position ?? 0n;
-      const page = await this.reader.readPage({ after, limit: pageSize });
-      const last = page.at(-1);
-      if (last === undefined) return;
-      await this.batches.write(
-        { events: await this.decoder.decode(page), expected: after, target: last.position, rate: 0 },
-        parkings,
-      );
+    for (const { name, batches } of this.lanes) {
+      if (only !== undefined && only !== name) continue;
+      for (;;) {
+        const { rows } = await this.database.pool.query<{ position: bigint }>(
+          'select position from hub.checkpoint where projection = $1',
+          [name],
+        );
+        const after = rows[0]?.position ?? 0n;
+        const page = await this.reader.readPage({ after, limit: pageSize });
+        const last = page.at(-1);
+        if (last === undefined) break;
+        await batches.write(
+          { events: await this.decoder.decode(page), expected: after, target: last.position, rate: 0 },
+          parkings,
+        );
+      }
     }
   }
 
@@ -245,7 +269,8 @@ export class TestHub {
     await this.writer.close();
     await this.log.close();
     await this.reader.close();
-    await this.client.end();
+    await this.watermarks.close();
+    for (const { client } of this.lanes) await client.end();
     await this.database.drop();
     rmSync(path.dirname(this.keyFile), { recursive: true, force: true });
   }

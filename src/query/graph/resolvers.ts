@@ -19,6 +19,7 @@ import {
 import { factsOfMessage } from '../answer/message-facts.js';
 import { findPatients, patientByIdentifier, type PatientFilter } from '../answer/patients.js';
 import { populationAt, type Dimension, type PopulationFilter } from '../answer/population.js';
+import { searchAt, type SearchArguments, type SearchHitView } from '../answer/search.js';
 import { timelineOf, type TimelineDraft, type TimelineFilter } from '../answer/timeline.js';
 import { bodyOf, ruleOf } from '../messages.js';
 import type { DeadLetterRow } from '../operations-view.js';
@@ -172,11 +173,8 @@ export const resolvers = {
       findPatients(snapshot, filter ?? {}, page),
     encounters: (snapshot: Snapshot, { filter, ...page }: PageArguments & { filter?: EncounterFilter | null }) =>
       encountersAt(snapshot, filter ?? {}, page),
-    search: (_: Snapshot, _arguments: unknown, { session }: GraphContext) => {
-      if (session.services.search === undefined)
-        throw new GraphError('SEARCH_UNAVAILABLE', 'the search engine is away');
-      return null;
-    },
+    search: (snapshot: Snapshot, given: SearchArguments, { session }: GraphContext) =>
+      searchAt(snapshot, session.services.search, given, snapshot.given.wait === true),
     population: (snapshot: Snapshot, { by, filter }: { by: readonly Dimension[]; filter?: PopulationFilter | null }) =>
       populationAt(snapshot, by, filter ?? {}),
   },
@@ -309,6 +307,11 @@ export const resolvers = {
     fact: ({ draft }: { draft: TimelineDraft }) => draft.fact,
     message: ({ draft, snapshot }: { draft: TimelineDraft; snapshot: Snapshot }) =>
       causeMessage(snapshot, draft.eventId),
+  },
+
+  SearchHit: {
+    kind: ({ node }: SearchHitView) => node.kind,
+    fact: ({ node }: SearchHitView) => node,
   },
 
   FactChange: {
