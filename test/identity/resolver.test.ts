@@ -738,6 +738,18 @@ describe('races and crashes', () => {
     expect(elsewhere.patientId).toBe(married?.patientId);
   });
 
+  test('evidence counts that reaches a new record only through others of its batch', async () => {
+    const nhs = { authority: 'NHS', value: '9990001112', type: 'NHS', trusted: true };
+    await hospital.one(message({ identifiers: [mrn('1', 'A'), nhs], ssn: '219-43-8765' }));
+    // The second joins the first by its identifier and claims the name; the third has the name and another SSN.
+    const [joined, held] = await hospital.send(
+      message(ada({ identifiers: [mrn('2', 'B'), nhs] })),
+      message(ada({ identifiers: [mrn('3', 'C')], ssn: '412-55-1234' })),
+    );
+    expect(joined?.method).toBe('identifier');
+    expect(held).toMatchObject({ method: 'held', flags: ['HELD'] });
+  });
+
   test('a remembered record needs one look at the database, a batch of any size at most five', async () => {
     const pool = openPool(database.url, { max: 1 });
     const counted = new Hospital(pool);
