@@ -58,21 +58,22 @@ export function personKeys(
   const { tenant } = context;
   const short = (purpose: string, ...parts: string[]): KeyHash =>
     hashes.hash(purpose, tenant, ...parts).toString('hex', 0, 16);
-  const trusted = person.identifiers.filter((identifier) => identifier.trusted && identifier.value.trim() !== '');
-  const identifierKeys = [
-    ...new Set(
-      trusted.map((identifier) => short('identity.identifier', foldAuthority(identifier), foldValue(identifier.value))),
-    ),
-  ];
+  const trusted = person.identifiers
+    .filter((identifier) => identifier.trusted && identifier.value.trim() !== '')
+    .map((identifier) => ({
+      identifier,
+      key: short('identity.identifier', foldAuthority(identifier), foldValue(identifier.value)),
+    }));
+  const identifierKeys = [...new Set(trusted.map(({ key }) => key))];
   const name = person.name === undefined ? undefined : foldName(person.name);
   const birthDate = person.birthDate === undefined ? undefined : fullBirthDate(person.birthDate, today);
   const usable = name !== undefined && birthDate !== undefined && !isPlaceholder(name);
   const personKey = usable ? short('identity.person', name.family, name.given, birthDate) : undefined;
 
-  const evidence: Evidence[] = trusted.map((identifier) => ({
+  const evidence: Evidence[] = trusted.map(({ identifier, key }) => ({
     kind: EVIDENCE_KINDS.identifier,
-    scope: short('identity.scope', foldAuthority(identifier), identifier.type.toUpperCase()),
-    value: short('identity.identifier', foldAuthority(identifier), foldValue(identifier.value)),
+    scope: scopeOf(hashes, tenant, foldAuthority(identifier), identifier.type.toUpperCase()),
+    value: key,
   }));
   const ssn = usableSsn(person.ssn);
   if (ssn !== undefined)
@@ -113,6 +114,22 @@ export function personKeys(
     };
   }
   return { basis: 'message', record: short('identity.message', context.messageId), identifiers: [], ...shared };
+}
+
+/** Authorities and types are few: their hashes are kept. */
+const scopes = new WeakMap<IdentityHashes, Map<string, KeyHash>>();
+const MOST_SCOPES = 10_000;
+
+function scopeOf(hashes: IdentityHashes, tenant: string, authority: string, type: string): KeyHash {
+  let known = scopes.get(hashes);
+  if (known === undefined || known.size > MOST_SCOPES) scopes.set(hashes, (known = new Map<string, KeyHash>()));
+  const name = `${tenant}\0${authority}\0${type}`;
+  let scope = known.get(name);
+  if (scope === undefined) {
+    scope = hashes.hash('identity.scope', tenant, authority, type).toString('hex', 0, 16);
+    known.set(name, scope);
+  }
+  return scope;
 }
 
 function foldAuthority(identifier: IdentityIdentifier): string {
@@ -333,7 +350,16 @@ function daysIn(year: number, month: number): number {
   return [4, 6, 9, 11].includes(month) ? 30 : 31;
 }
 
+let lastDay = '';
+let dayAfterLast = '';
+
+/** Asked once per person and always of today. */
 function dayAfter(date: string): string {
+  if (date !== lastDay) [lastDay, dayAfterLast] = [date, nextDay(date)];
+  return dayAfterLast;
+}
+
+function nextDay(date: string): string {
   const [year, month, day] = date.split('-').map(Number) as [number, number, number];
   const next =
     day < daysIn(year, month) ? [year, month, day + 1] : month < 12 ? [year, month + 1, 1] : [year + 1, 1, 1];

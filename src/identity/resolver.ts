@@ -34,7 +34,7 @@ export class IdentityContentionError extends Error {
   }
 }
 
-const DEFAULT_CACHE_SIZE = 20_000;
+const DEFAULT_CACHE_SIZE = 40_000;
 const MOST_ATTEMPTS = 20;
 
 /** A record whose link and claims are known to stand in the log. */
@@ -61,7 +61,7 @@ interface Memorable {
  */
 export class IdentityResolver {
   private readonly id = randomUUID();
-  private readonly remembered = new Map<KeyHash, Remembered>();
+  private readonly remembered: Generations<Remembered>;
   private readonly memorable = new WeakMap<IdentityDecision, Memorable>();
   /** Raised whenever a record may have moved: what was decided before is not remembered any more. */
   private epoch = 0;
@@ -69,7 +69,9 @@ export class IdentityResolver {
   private pendingReviews = new Set<string>();
   private queue: Promise<unknown> = Promise.resolve();
 
-  private constructor(private readonly options: IdentityOptions) {}
+  private constructor(private readonly options: IdentityOptions) {
+    this.remembered = new Generations(options.cacheSize ?? DEFAULT_CACHE_SIZE);
+  }
 
   static open(options: IdentityOptions): IdentityResolver {
     return new IdentityResolver(options);
@@ -94,7 +96,8 @@ export class IdentityResolver {
       for (const link of decision.links) this.pendingLinks.set(link.sourceRecordId, link.patientId);
       for (const review of decision.reviews) this.pendingReviews.add(review.reviewId);
       const memorable = this.memorable.get(decision);
-      if (memorable !== undefined && memorable.epoch === this.epoch) this.remember(memorable.key, memorable.entry);
+      if (memorable !== undefined && memorable.epoch === this.epoch)
+        this.remembered.set(memorable.key, memorable.entry);
     }
   }
 
@@ -225,26 +228,46 @@ export class IdentityResolver {
 
   private recall(person: PersonKeys): Remembered | undefined {
     const entry = this.remembered.get(person.record);
-    if (entry === undefined || entry.said !== saidOf(person)) return undefined;
-    // Least recently used first: a Map keeps the order of insertion.
-    this.remembered.delete(person.record);
-    this.remembered.set(person.record, entry);
-    return entry;
-  }
-
-  private remember(key: KeyHash, entry: Remembered): void {
-    const size = this.options.cacheSize ?? DEFAULT_CACHE_SIZE;
-    if (size === 0) return;
-    this.remembered.delete(key);
-    this.remembered.set(key, entry);
-    if (this.remembered.size <= size) return;
-    const oldest = this.remembered.keys().next();
-    if (oldest.done !== true) this.remembered.delete(oldest.value);
+    return entry?.said === saidOf(person) ? entry : undefined;
   }
 
   private forget(): void {
     this.remembered.clear();
     this.epoch += 1;
+  }
+}
+
+/** Keeps between half of its size and all of it, the most recently used. Two maps that take turns: a long map that is emptied from its front is slow. */
+class Generations<T> {
+  private young = new Map<KeyHash, T>();
+  private old = new Map<KeyHash, T>();
+
+  constructor(private readonly size: number) {}
+
+  get(key: KeyHash): T | undefined {
+    const young = this.young.get(key);
+    if (young !== undefined) return young;
+    const old = this.old.get(key);
+    if (old !== undefined) this.set(key, old);
+    return old;
+  }
+
+  set(key: KeyHash, value: T): void {
+    if (this.size === 0) return;
+    this.young.set(key, value);
+    if (this.young.size * 2 <= this.size) return;
+    this.old = this.young;
+    this.young = new Map();
+  }
+
+  delete(key: KeyHash): void {
+    this.young.delete(key);
+    this.old.delete(key);
+  }
+
+  clear(): void {
+    this.young.clear();
+    this.old.clear();
   }
 }
 
