@@ -51,6 +51,7 @@ export function codeableConcept(
   repetition = 1,
   system?: string,
 ): JsonObject | undefined {
+  if (segment.rawField(field) === '') return undefined;
   const count = segment.components(field, repetition);
   if (count === 0) return undefined;
   const text = (component: number): string => (component > count ? '' : segment.text(field, repetition, component));
@@ -149,6 +150,7 @@ export function cx(
   repetition = 1,
   defaults: { readonly authority?: string; readonly type?: string } = {},
 ): JsonObject | undefined {
+  if (segment.rawField(field) === '') return undefined;
   const value = segment.text(field, repetition, 1);
   if (value === '') return undefined;
   let namespace = segment.text(field, repetition, 4, 1);
@@ -181,6 +183,7 @@ export function authorityKey(
 
 /** Data type map EI: entity identifier, namespace, universal id, type. */
 export function ei(segment: Hl7Segment, field: number, repetition = 1, type?: string): JsonObject | undefined {
+  if (segment.rawField(field) === '') return undefined;
   return identifier(
     segment.text(field, repetition, 1),
     {
@@ -194,6 +197,7 @@ export function ei(segment: Hl7Segment, field: number, repetition = 1, type?: st
 
 /** Data type map XPN[HumanName]; older messages have one plain component, which is the family name. */
 export function xpn(segment: Hl7Segment, field: number, repetition = 1): JsonObject | undefined {
+  if (segment.rawField(field) === '') return undefined;
   const name: JsonObject = {};
   const family = segment.text(field, repetition, 1, 1);
   const given = present(segment.text(field, repetition, 2), segment.text(field, repetition, 3));
@@ -217,6 +221,7 @@ export function xpn(segment: Hl7Segment, field: number, repetition = 1): JsonObj
 
 /** Data type map XAD[Address]; AD is its first components. */
 export function xad(segment: Hl7Segment, field: number, repetition = 1): JsonObject | undefined {
+  if (segment.rawField(field) === '') return undefined;
   const text = (component: number, subcomponent = 1): string =>
     segment.text(field, repetition, component, subcomponent);
   const address: JsonObject = {};
@@ -240,6 +245,7 @@ export function xad(segment: Hl7Segment, field: number, repetition = 1): JsonObj
 
 /** Data type map XTN[ContactPoint]. `use` is what the field says where the value does not. */
 export function xtn(segment: Hl7Segment, field: number, repetition = 1, use?: string): JsonObject | undefined {
+  if (segment.rawField(field) === '') return undefined;
   const text = (component: number): string => segment.text(field, repetition, component);
   const equipment = text(3).toUpperCase();
   const electronic = equipment === 'INTERNET' || equipment === 'X.400' || text(2).toUpperCase() === 'NET';
@@ -265,6 +271,7 @@ export function xtn(segment: Hl7Segment, field: number, repetition = 1, use?: st
 
 /** Data type map XCN[Practitioner] as a reference by name and identifier: people of the staff are no resources of their own here. */
 export function xcn(segment: Hl7Segment, field: number, repetition = 1): JsonObject | undefined {
+  if (segment.rawField(field) === '') return undefined;
   const text = (component: number): string => segment.text(field, repetition, component);
   const display = present(text(6), text(3), text(4), segment.text(field, repetition, 2, 1), text(5)).join(' ');
   const id = identifier(text(1), {
@@ -277,6 +284,7 @@ export function xcn(segment: Hl7Segment, field: number, repetition = 1): JsonObj
 
 /** Data type map XON[Organization] as a reference by name and identifier. */
 export function xon(segment: Hl7Segment, field: number, repetition = 1): JsonObject | undefined {
+  if (segment.rawField(field) === '') return undefined;
   const id = segment.text(field, repetition, 10) || segment.text(field, repetition, 3);
   return reference(
     segment.text(field, repetition, 1),
@@ -302,6 +310,7 @@ export function reference(display: string, id: JsonObject | undefined): JsonObje
  * (point of care, room, bed, facility), `^` between them.
  */
 export function pl(segment: Hl7Segment, field: number): JsonObject | undefined {
+  if (segment.rawField(field) === '') return undefined;
   const part = (component: number): string => segment.text(field, 1, component, 1).replaceAll('^', ' ').trim();
   const parts = [part(1), part(2), part(3), part(4)];
   while (parts.length > 0 && parts.at(-1) === '') parts.pop();
@@ -356,6 +365,7 @@ export function list(
   field: number,
   read: (segment: Hl7Segment, field: number, repetition: number) => JsonObject | undefined,
 ): JsonObject[] | undefined {
+  if (segment.rawField(field) === '') return undefined;
   const count = segment.repetitions(field);
   const values: JsonObject[] = [];
   for (let repetition = 1; repetition <= count; repetition += 1) {
