@@ -386,6 +386,28 @@ describe('the value of a result', () => {
   });
 });
 
+describe('NTE', () => {
+  it('belongs to the OBX before it, also where a PRT stands between', () => {
+    const mapped = results(
+      'OBX|1|NM|GLU||5||||||F',
+      'PRT|1|AD||RO',
+      'NTE|1||of the first',
+      'OBX|2|NM|NA||140||||||F',
+      'NTE|1||of the second',
+    );
+    expect(factsOf(mapped, 'OBSERVATION').map((fact) => resourceOf(fact)['note'])).toEqual([
+      [{ text: 'of the first' }],
+      [{ text: 'of the second' }],
+    ]);
+    expect(mapped.unmapped).toEqual(['PRT']);
+  });
+
+  it('behind an OBR is a note of the report', () => {
+    const fact = factOf(results('NTE|1||of the report', 'OBX|1|NM|GLU||5||||||F'), 'DIAGNOSTIC_REPORT');
+    expect(resourceOf(fact)['extension']).toMatchObject([{ valueAnnotation: { text: 'of the report' } }]);
+  });
+});
+
 describe('OBR', () => {
   it('is a report of its order', () => {
     const mapped = map(
