@@ -7,6 +7,7 @@ import { mkdir, open } from 'node:fs/promises';
 import path from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import pino from 'pino';
+import { feed } from '../cli/senders/feed.js';
 import { HubClient } from '../cli/hub-client.js';
 import { describeAddresses, startWithSignals } from '../cli/commands/serve.js';
 import { listProjections, progressBar } from '../cli/commands/projections.js';
@@ -18,7 +19,7 @@ import { askAsAuditor } from './auditor.js';
 import { askAsClinician } from './clinician.js';
 import { demoDay } from './day.js';
 import { askAsEngineer } from './engineer.js';
-import { feed } from './feed.js';
+
 import type { AskedQuestion, Asking } from './question.js';
 
 export interface DemoOptions {
@@ -73,10 +74,11 @@ async function sendDay(hub: HubClient, mllp: string, day: ReturnType<typeof demo
     noTTYOutput: false,
   });
   bar.start(total, 0, { rate: 0 });
-  const started = performance.now();
-  const result = await feed(hub, { host: hostname, port: Number(port) }, day.messages, (sent) =>
-    bar.update(sent, { rate: Math.round(sent / ((performance.now() - started) / 1000)) }),
-  );
+  const result = await feed(day.messages, {
+    http: hub.url,
+    mllp: { host: hostname, port: Number(port) },
+    onAnswer: ({ sent, seconds }) => bar.update(sent, { rate: Math.round(sent / seconds) }),
+  });
   bar.stop();
   const mllpCount = day.messages.filter(({ to }) => to === 'mllp').length;
   console.log(

@@ -1,4 +1,5 @@
 /** A question of one of the four users, asked of the running hub, with what makes its answer right. */
+import type { FedMessage } from '../cli/senders/feed.js';
 import type { HubClient } from '../cli/hub-client.js';
 
 export interface AskedQuestion {
@@ -22,14 +23,9 @@ export interface Asking {
 
 /** What the demo knows of what it sent. */
 export interface DemoDay {
-  readonly messages: readonly DemoMessage[];
+  readonly messages: readonly FedMessage[];
   /** People by favourite color, as the hub should come to count them. */
   readonly favoriteColors: ReadonlyMap<string, number>;
-}
-
-export interface DemoMessage {
-  readonly to: 'mllp' | '/hl7' | '/fhir' | '/events';
-  readonly bytes: Buffer;
 }
 
 /** Collects what does not hold. */
