@@ -140,8 +140,14 @@ export class IntakePipeline implements Intake {
   /** Completes the register, so that the first sender does not wait for it. Not needed: the first batch would do it. */
   async recover(): Promise<void> {
     if (!this.recoveryNeeded) return;
-    await this.staged('recover', () => this.parts.recover());
-    this.recoveryNeeded = false;
+    // Nothing else writes to the register meanwhile: a row is written once.
+    const leave = await this.remembering.enter();
+    try {
+      await this.staged('recover', () => this.parts.recover());
+      this.recoveryNeeded = false;
+    } finally {
+      leave();
+    }
   }
 
   /** Messages received and not answered yet. */
@@ -189,16 +195,17 @@ export class IntakePipeline implements Intake {
     const readings = batch.map((pending) => this.readPending(pending));
     try {
       await this.recover();
+      // What is under way now may be through before the lookup answers, without the lookup having seen it.
+      const underWay = new Map(readings.map(({ duplicateKey: key }) => [key, this.inFlight.get(key) ?? []]));
       const wanted = new Set<string>();
       for (const reading of readings) {
-        if (this.inFlight.get(reading.duplicateKey)?.some((other) => other.eventId === reading.eventId) === true)
-          continue;
+        if (underWay.get(reading.duplicateKey)?.some((other) => other.eventId === reading.eventId) === true) continue;
         for (const key of reading.lookupKeys) wanted.add(key);
       }
       const stored = await this.staged('duplicates', () => this.parts.register.lookup([...wanted]));
       const fresh: Fresh[] = [];
       for (const reading of readings) {
-        const next = this.recogniseOne(reading, stored);
+        const next = this.recogniseOne(reading, stored, underWay.get(reading.duplicateKey) ?? []);
         if (next !== undefined) fresh.push(next);
       }
       return fresh;
@@ -242,9 +249,14 @@ export class IntakePipeline implements Intake {
   }
 
   /** Undefined where the message is answered, or will be with its original. */
-  private recogniseOne(reading: Reading, lookedUp: ReadonlyMap<string, StoredMessage[]>): Fresh | undefined {
+  private recogniseOne(
+    reading: Reading,
+    lookedUp: ReadonlyMap<string, StoredMessage[]>,
+    underWay: readonly InFlight[],
+  ): Fresh | undefined {
     const stored = lookedUp.get(reading.duplicateKey) ?? [];
-    const waiting = this.inFlight.get(reading.duplicateKey) ?? [];
+    const inFlightNow = this.inFlight.get(reading.duplicateKey) ?? [];
+    const waiting = [...underWay.filter((one) => !inFlightNow.includes(one)), ...inFlightNow];
     let { eventId } = reading;
     for (let erased = 1; stored.some((one) => one.eventId === eventId && one.erased === true); erased += 1) {
       eventId = this.eventIdOf(reading.received, reading.read, erased);
@@ -264,7 +276,7 @@ export class IntakePipeline implements Intake {
     const outcome = new Promise<IntakeOutcome>((resolve, reject) => (settle = { resolve, reject }));
     outcome.then(reading.resolve, reading.reject);
     const inFlight: InFlight = { eventId, outcome };
-    this.inFlight.set(reading.duplicateKey, [...waiting, inFlight]);
+    this.inFlight.set(reading.duplicateKey, [...inFlightNow, inFlight]);
     return {
       received: reading.received,
       ...settle,

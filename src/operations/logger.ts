@@ -60,6 +60,8 @@ export interface LoggedError {
 
 /** What may be logged of an error. */
 export function describeError(error: unknown): LoggedError {
+  // Some name the error's code only.
+  if (typeof error === 'string' && OWN_CODE.test(error)) return { name: 'code', code: error, at: [] };
   if (!(error instanceof Error)) return { name: typeof error, at: [] };
   const code: unknown = (error as { code?: unknown }).code;
   const system = typeof (error as NodeJS.ErrnoException).syscall === 'string';

@@ -437,6 +437,49 @@ describe('a bundle', () => {
   });
 });
 
+describe('a message sent again while its original is on its way', () => {
+  // Seen under load: the original was answered between the look at what is under way and the answer of the lookup.
+  it('is a duplicate also where the original is through before the lookup answers', async () => {
+    let original: Promise<IntakeOutcome> | undefined;
+    let lookups = 0;
+    let onItsWay: () => void = () => undefined;
+    let append: () => void = () => undefined;
+    const submitted = new Promise<void>((resolve) => (onItsWay = resolve));
+    const released = new Promise<void>((resolve) => (append = resolve));
+    const { intake, events } = await start((parts) => ({
+      ...parts,
+      writer: {
+        submit: async (pending) => {
+          onItsWay();
+          await released;
+          return parts.writer.submit(pending);
+        },
+      },
+      register: {
+        lookup: async (keys) => {
+          lookups += 1;
+          const found = await parts.register.lookup(keys);
+          if (lookups === 2) {
+            append();
+            await original;
+          }
+          return found;
+        },
+        record: (rows, at) => parts.register.record(rows, at),
+      },
+    }));
+    original = intake.receive(adt('M1', '1'));
+    await submitted;
+    const second = [adt('M1', '1'), adt('M2', '2')].map((message) => intake.receive(message));
+    expect((await Promise.all([original, ...second])).map(({ status }) => status)).toEqual([
+      'accepted',
+      'duplicate',
+      'accepted',
+    ]);
+    expect((await events()).filter(({ type }) => type.startsWith('inbound.')).length).toBe(2);
+  });
+});
+
 describe('a failure', () => {
   /** The stage throws: `before` it has done anything, or `after` it has done everything. */
   const failing =
