@@ -440,7 +440,7 @@ describe('a bundle', () => {
 describe('a message sent again while its original is on its way', () => {
   // Seen under load: the original was answered between the look at what is under way and the answer of the lookup.
   it('is a duplicate also where the original is through before the lookup answers', async () => {
-    let original: Promise<IntakeOutcome> | undefined;
+    const sent: { original?: Promise<IntakeOutcome> } = {};
     let lookups = 0;
     let onItsWay: () => void = () => undefined;
     let append: () => void = () => undefined;
@@ -461,17 +461,17 @@ describe('a message sent again while its original is on its way', () => {
           const found = await parts.register.lookup(keys);
           if (lookups === 2) {
             append();
-            await original;
+            await sent.original;
           }
           return found;
         },
         record: (rows, at) => parts.register.record(rows, at),
       },
     }));
-    original = intake.receive(adt('M1', '1'));
+    sent.original = intake.receive(adt('M1', '1'));
     await submitted;
     const second = [adt('M1', '1'), adt('M2', '2')].map((message) => intake.receive(message));
-    expect((await Promise.all([original, ...second])).map(({ status }) => status)).toEqual([
+    expect((await Promise.all([sent.original, ...second])).map(({ status }) => status)).toEqual([
       'accepted',
       'duplicate',
       'accepted',
