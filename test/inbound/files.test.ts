@@ -18,16 +18,14 @@ import { openTestHub, type TestHub } from './support.js';
 let hub: TestHub;
 let server: InboundHttpServer;
 let folder: string;
-let failures = 0;
+/** What becomes of the next calls of the intake: true fails. */
+let failing: boolean[] = [];
 
 beforeAll(async () => {
   hub = await openTestHub();
   const intake: Intake = {
     receive: (message) => {
-      if (failures > 0) {
-        failures -= 1;
-        return Promise.reject(new LogUnavailableError('away'));
-      }
+      if (failing.shift() === true) return Promise.reject(new LogUnavailableError('away'));
       return hub.intake.receive(message);
     },
   };
@@ -48,7 +46,7 @@ beforeEach(async () => {
   folder = await mkdtemp(path.join(os.tmpdir(), 'anamnesis-files-'));
 });
 afterEach(async () => {
-  failures = 0;
+  failing = [];
   await rm(folder, { recursive: true, force: true });
 });
 
@@ -135,10 +133,10 @@ describe('anamnesis ingest', () => {
   });
 
   it('waits for a log that is away, and counts nothing twice', async () => {
-    failures = 3;
+    failing = [false, false, true, true];
     const text = Array.from({ length: 10 }, () => adt()).join('');
     expect(await ingest(await file('away.hl7', text))).toMatchObject({ accepted: 10, duplicate: 0, refused: 0 });
-    failures = 2;
+    failing = [true, true];
     expect(await ingest(await file('away.json', JSON.stringify(event())))).toMatchObject({ accepted: 1 });
   });
 

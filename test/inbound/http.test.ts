@@ -252,6 +252,42 @@ describe('POST /events/batch', () => {
   });
 });
 
+describe('POST /messages/batch', () => {
+  it('takes messages of any kind, in order and byte for byte, and says of each what became of it', async () => {
+    const pack = (contentType: string, content: string, more: object = {}) =>
+      JSON.stringify({ contentType, content: Buffer.from(content).toString('base64'), ...more });
+    const patient = JSON.stringify({ resourceType: 'Patient', id: 'packed', name: [{ family: CANARY }] });
+    const lines = [
+      pack('x-application/hl7-v2+er7', ADT.replace('M1', 'P1')),
+      pack('application/json', JSON.stringify({ ...EVENT, eventId: 'P2' })),
+      pack('application/fhir+json', patient, { fhir: { interaction: 'update', type: 'Patient', id: 'packed' } }),
+      pack('text/plain', CANARY),
+      pack('application/json', CANARY),
+      '{}',
+      pack('application/fhir+json', patient, { fhir: { interaction: 'update', type: 'Patient', id: 'a/b' } }),
+      pack('application/json', 'x'.repeat(3_000)),
+    ];
+    const answer = await post('/messages/batch', lines.join('\n'));
+    const receipts = answer.text.trimEnd().split('\n').map(json);
+    expect(receipts).toEqual([
+      expect.objectContaining({ line: 1, eventId: 'P1', status: 'accepted' }),
+      expect.objectContaining({ line: 2, eventId: 'P2', status: 'accepted' }),
+      expect.objectContaining({ line: 3, status: 'accepted', patientId: expect.any(String) }),
+      expect.objectContaining({ line: 4, status: 'accepted' }),
+      expect.objectContaining({ line: 5, status: 'parked', problem: { code: 'MALFORMED_JSON', byteOffset: 0 } }),
+      { line: 6, status: 'refused', code: 'NOT_A_PACKED_MESSAGE' },
+      { line: 7, status: 'refused', code: 'NOT_A_PACKED_MESSAGE' },
+      { line: 8, status: 'refused', code: 'EVENT_TOO_LARGE' },
+    ]);
+    const stored = (await hub.events()).find((event) => event.id === receipts[2]?.['id']);
+    expect(stored?.content?.toString()).toBe(patient);
+    // The same over the usual path is the same message.
+    expect((await post('/fhir/Patient/packed', patient, {}, 'PUT')).headers.get('x-anamnesis-status')).toBe(
+      'duplicate',
+    );
+  });
+});
+
 describe('POST /fhir', () => {
   const patient = {
     resourceType: 'Patient',

@@ -5,7 +5,10 @@ import path from 'node:path';
 import { Readable, pipeline } from 'node:stream';
 import { buffer } from 'node:stream/consumers';
 import { createGunzip } from 'node:zlib';
+import { splitMessages } from '../hl7/batch.js';
 import { linesOf } from '../http/body.js';
+import { FHIR_ID, type PackedMessage } from '../http/packed-message.js';
+import { EVENT_CONTENT_TYPE, FHIR_CONTENT_TYPE, HL7_CONTENT_TYPE, isFhirR4Type } from '../message-types.js';
 import { belongsInFolder, contentTypeOf, kindOfFile, SNIFF_BYTES, type FileKind } from './contents.js';
 import { hl7Pieces } from './chunks.js';
 import { addSent, MessageSender, nothingSent, type Sent } from './sender.js';
@@ -55,6 +58,8 @@ export class IngestPathError extends Error {
 
 /** Bytes that go in one request. */
 const PIECE_BYTES = 1024 * 1024;
+/** Messages that go in one request. */
+const PIECE_MESSAGES = 1_000;
 /** Longest line of an NDJSON file that is looked at; the hub's own limits are lower or equal. */
 const LINE_BYTES = 50 * 1024 * 1024;
 
@@ -77,6 +82,7 @@ export async function ingestFiles(options: IngestOptions): Promise<IngestSummary
   const run = new IngestRun(options, files);
   try {
     for (const file of files) await run.ingest(file);
+    await run.flush();
   } finally {
     run.close();
   }
@@ -118,6 +124,8 @@ class IngestRun {
   files = 0;
   skipped = 0;
   bytes = 0;
+  private waiting: PackedMessage[] = [];
+  private waitingBytes = 0;
   private readonly sender: MessageSender;
   private readonly totalBytes: number;
 
@@ -141,7 +149,7 @@ class IngestRun {
     const before = this.bytes;
     const [kind, stream] = await this.open(file);
     if (file.named || belongsInFolder(file.path, kind)) {
-      await this.send(kind, stream, file.path);
+      await this.read(kind, stream, file.path);
       this.files += 1;
     } else this.skipped += 1;
     stream.destroy();
@@ -163,31 +171,32 @@ class IngestRun {
     return peek(stream, file.path);
   }
 
-  private async send(kind: FileKind, stream: Readable, name: string): Promise<void> {
+  private async read(kind: FileKind, stream: Readable, name: string): Promise<void> {
     switch (kind) {
       case 'hl7v2':
-        for await (const piece of hl7Pieces(stream, PIECE_BYTES)) await this.count(this.sender.hl7(piece));
+        for await (const piece of hl7Pieces(stream, PIECE_BYTES)) {
+          for (const { bytes } of splitMessages(piece).messages)
+            await this.add({ contentType: HL7_CONTENT_TYPE, bytes });
+        }
         return;
       case 'ndjson':
-        return this.sendLines(stream);
+        return this.readLines(stream);
       case 'json': {
         const bytes = await buffer(stream);
-        const resource = resourceOf(bytes);
         // Also what is no JSON: the hub keeps it and says where it is wrong.
-        if (resource === undefined) await this.count(this.sender.event(bytes));
-        else await this.count(this.sender.fhir(bytes, resource.type, resource.id));
-        return;
+        return this.add(fhirMessage(bytes) ?? { contentType: EVENT_CONTENT_TYPE, bytes });
       }
       case 'other':
-        await this.count(this.sender.other(await buffer(stream), contentTypeOf(name)));
+        return this.add({ contentType: contentTypeOf(name), bytes: await buffer(stream) });
     }
   }
 
   /** Lines may be events or FHIR resources, in any mixture; their order is kept. */
-  private async sendLines(stream: Readable): Promise<void> {
+  private async readLines(stream: Readable): Promise<void> {
+    await this.flush();
     let events: Buffer[] = [];
     let length = 0;
-    const flush = async (): Promise<void> => {
+    const flushEvents = async (): Promise<void> => {
       if (events.length > 0) await this.count(this.sender.events(Buffer.concat(events, length)));
       events = [];
       length = 0;
@@ -197,17 +206,33 @@ class IngestRun {
         this.sent.refused += 1;
         continue;
       }
-      const resource = line.bytes.includes('"resourceType"') ? resourceOf(line.bytes) : undefined;
+      const resource = line.bytes.includes('"resourceType"') ? fhirMessage(line.bytes) : undefined;
       if (resource !== undefined) {
-        await flush();
-        await this.count(this.sender.fhir(line.bytes, resource.type, resource.id));
+        await flushEvents();
+        await this.add(resource);
         continue;
       }
+      await this.flush();
       events.push(line.bytes, NEW_LINE);
       length += line.bytes.length + 1;
-      if (length >= PIECE_BYTES) await flush();
+      if (length >= PIECE_BYTES) await flushEvents();
     }
-    await flush();
+    await flushEvents();
+  }
+
+  /** Small messages of many files go in one request. */
+  private async add(message: PackedMessage): Promise<void> {
+    this.waiting.push(message);
+    this.waitingBytes += message.bytes.length;
+    if (this.waitingBytes >= PIECE_BYTES || this.waiting.length >= PIECE_MESSAGES) await this.flush();
+  }
+
+  /** Sends what waits. */
+  async flush(): Promise<void> {
+    const { waiting } = this;
+    this.waiting = [];
+    this.waitingBytes = 0;
+    if (waiting.length > 0) await this.count(this.sender.messages(waiting));
   }
 
   private async count(sending: Promise<Sent>): Promise<void> {
@@ -247,15 +272,18 @@ async function peek(stream: Readable, name: string): Promise<[FileKind, Readable
   return [kindOfFile(name, start), Readable.from(whole(), { objectMode: false })];
 }
 
-function resourceOf(bytes: Buffer): { type: string; id?: string } | undefined {
+/** A FHIR resource with an id is an update of that id, so that the sender's id is kept; undefined for what is no resource. */
+function fhirMessage(bytes: Buffer): PackedMessage | undefined {
+  let value: { resourceType?: unknown; id?: unknown } | null;
   try {
-    const value = JSON.parse(bytes.toString('utf8').replace(/^\uFEFF/, '')) as {
-      resourceType?: unknown;
-      id?: unknown;
-    } | null;
-    if (typeof value?.resourceType !== 'string') return undefined;
-    return { type: value.resourceType, ...(typeof value.id === 'string' && value.id !== '' ? { id: value.id } : {}) };
+    value = JSON.parse(bytes.toString('utf8').replace(/^\uFEFF/, '')) as typeof value;
   } catch {
     return undefined;
   }
+  if (typeof value?.resourceType !== 'string') return undefined;
+  const { resourceType: type, id } = value;
+  const message = { contentType: FHIR_CONTENT_TYPE, bytes };
+  if (type === 'Bundle' || !isFhirR4Type(type)) return { ...message, fhir: { interaction: 'batch' } };
+  if (typeof id !== 'string' || !FHIR_ID.test(id)) return { ...message, fhir: { interaction: 'create', type } };
+  return { ...message, fhir: { interaction: 'update', type, id } };
 }

@@ -3,7 +3,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import type { Readable } from 'node:stream';
 import { buffer } from 'node:stream/consumers';
 import http from 'node:http';
-import { FHIR_CONTENT_TYPE, HL7_CONTENT_TYPE, isFhirR4Type } from '../message-types.js';
+import { packMessage, type PackedMessage } from '../http/packed-message.js';
 
 /** What became of the messages of one request. */
 export interface Sent {
@@ -46,12 +46,9 @@ const DEFAULT_PATIENCE_MS = 60_000;
 const FIRST_PAUSE_MS = 100;
 const LONGEST_PAUSE_MS = 2_000;
 const REQUEST_TIMEOUT_MS = 120_000;
-/** FHIR R4 §2.20.0.1: the form of an id. */
-const FHIR_ID = /^[A-Za-z0-9\-.]{1,64}$/;
 
 interface Answer {
   readonly status: number;
-  readonly headers: http.IncomingHttpHeaders;
   readonly body: Buffer;
 }
 
@@ -63,36 +60,14 @@ export class MessageSender {
 
   constructor(private readonly options: SenderOptions) {}
 
-  /** Messages of HL7 v2, one or many. */
-  hl7(bytes: Buffer): Promise<Sent> {
-    return this.lines('/hl7', bytes, HL7_CONTENT_TYPE);
+  /** Messages of any kind, in order. */
+  messages(messages: readonly PackedMessage[]): Promise<Sent> {
+    return this.lines('/messages/batch', Buffer.from(messages.map((one) => `${packMessage(one)}\n`).join('')));
   }
 
   /** Clinical events, one per line. */
-  events(bytes: Buffer): Promise<Sent> {
-    return this.lines('/events/batch', bytes, 'application/x-ndjson');
-  }
-
-  /** One clinical event, or what was meant to be one. */
-  async event(bytes: Buffer): Promise<Sent> {
-    const answer = await this.request('POST', '/events', bytes, { 'content-type': 'application/json' });
-    const body = JSON.parse(answer.body.toString('utf8')) as Line & { readonly receipt?: Line };
-    return one(body.receipt?.status ?? body.status, answer);
-  }
-
-  /** A FHIR resource or bundle. A resource with an id is an update of that id, so that the sender's id is kept. */
-  async fhir(bytes: Buffer, type: string, id: string | undefined): Promise<Sent> {
-    const known = isFhirR4Type(type) && type !== 'Bundle';
-    const update = known && id !== undefined && FHIR_ID.test(id);
-    const path = !known ? '/fhir' : update ? `/fhir/${type}/${id}` : `/fhir/${type}`;
-    const answer = await this.request(update ? 'PUT' : 'POST', path, bytes, { 'content-type': FHIR_CONTENT_TYPE });
-    return one(answer.headers['x-anamnesis-status'] as string | undefined, answer);
-  }
-
-  /** Any other content. */
-  async other(bytes: Buffer, contentType: string): Promise<Sent> {
-    const answer = await this.request('POST', '/messages', bytes, { 'content-type': contentType });
-    return one(answer.status === 202 ? (JSON.parse(answer.body.toString('utf8')) as Line).status : undefined, answer);
+  events(lines: Buffer): Promise<Sent> {
+    return this.lines('/events/batch', lines);
   }
 
   close(): void {
@@ -100,12 +75,12 @@ export class MessageSender {
   }
 
   /** A request that is answered line by line. Where the log went away in the middle, the whole is sent again: what is stored is a duplicate then. */
-  private async lines(path: string, bytes: Buffer, contentType: string): Promise<Sent> {
-    const headers = { 'content-type': contentType, accept: 'application/x-ndjson' };
+  private async lines(path: string, bytes: Buffer): Promise<Sent> {
     let stored: Sent | undefined;
     return this.patiently(async () => {
-      const answer = await this.once('POST', path, bytes, headers);
-      if (answer.status !== 202) return answer.status === 503 ? undefined : one(undefined, answer);
+      const answer = await this.once(path, bytes);
+      if (answer.status === 503) return undefined;
+      if (answer.status !== 202) throw new SendError('UNEXPECTED_ANSWER', `the hub answered ${answer.status}`);
       const lines = parseLines(answer.body);
       const sent = nothingSent();
       for (const line of lines) {
@@ -116,13 +91,6 @@ export class MessageSender {
         return stored === undefined ? sent : countedOnce(stored, sent);
       stored ??= sent;
       return undefined;
-    });
-  }
-
-  private request(method: string, path: string, bytes: Buffer, headers: Record<string, string>): Promise<Answer> {
-    return this.patiently(async () => {
-      const answer = await this.once(method, path, bytes, headers);
-      return answer.status === 503 ? undefined : answer;
     });
   }
 
@@ -147,19 +115,24 @@ export class MessageSender {
     }
   }
 
-  private once(method: string, path: string, bytes: Buffer, headers: Record<string, string>): Promise<Answer> {
+  private once(path: string, bytes: Buffer): Promise<Answer> {
     return new Promise((resolve, reject) => {
       const request = http.request(
         new URL(path, this.options.url),
         {
-          method,
+          method: 'POST',
           agent: this.agent,
           timeout: REQUEST_TIMEOUT_MS,
-          headers: { ...headers, 'content-length': bytes.length, 'x-anamnesis-source': this.options.source },
+          headers: {
+            'content-type': 'application/x-ndjson',
+            accept: 'application/x-ndjson',
+            'content-length': bytes.length,
+            'x-anamnesis-source': this.options.source,
+          },
         },
         (response) => {
           buffer(response as Readable).then((body) => {
-            const answer = { status: response.statusCode ?? 0, headers: response.headers, body };
+            const answer = { status: response.statusCode ?? 0, body };
             const problem = sourceProblem(answer);
             if (problem === undefined) resolve(answer);
             else reject(problem);
@@ -175,15 +148,6 @@ export class MessageSender {
 
 function isStatus(status: string | undefined): status is 'accepted' | 'duplicate' | 'conflict' | 'parked' {
   return status === 'accepted' || status === 'duplicate' || status === 'conflict' || status === 'parked';
-}
-
-/** What the hub says of a single message; 4xx without a status means that nothing was stored. */
-function one(status: string | undefined, answer: Answer): Sent {
-  const sent = nothingSent();
-  if (isStatus(status)) sent[status] += 1;
-  else if (answer.status >= 400 && answer.status < 500) sent.refused += 1;
-  else throw new SendError('UNEXPECTED_ANSWER', `the hub answered ${answer.status}`);
-  return sent;
 }
 
 /** The second try answers what the first one stored as duplicates: they are counted as the first one said. */

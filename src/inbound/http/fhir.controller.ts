@@ -6,13 +6,11 @@ import { FHIR_CONTENT_TYPE, isFhirR4Type, mediaType } from '../message-types.js'
 import type { ReceivedMessage } from '../received.js';
 import { readBody } from './body.js';
 import { fhirAnswer, problemOutcome } from './fhir-answer.js';
+import { FHIR_ID } from './packed-message.js';
 import { HttpProblem, PROBLEMS, problemOf } from './problem.js';
 import { HTTP_INBOUND, receivedFrom, sourceOf, type HttpInbound } from './request-source.js';
 
 type Interaction = NonNullable<ReceivedMessage['fhir']>;
-
-/** FHIR R4 §2.20.0.1: the form of an id. */
-const FHIR_ID = /^[A-Za-z0-9\-.]{1,64}$/;
 
 /** FHIR R4 in: bundles and resources. Reading FHIR is the query role's. */
 @Controller('fhir')

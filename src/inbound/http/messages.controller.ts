@@ -2,11 +2,14 @@ import { Controller, Inject, Post, Req, Res } from '@nestjs/common';
 import { CommandBus } from '@nestjs/cqrs';
 import type { Request, Response } from 'express';
 import { intakeOver } from '../accept-message.js';
-import { FHIR_CONTENT_TYPE, HL7_CONTENT_TYPE, mediaType } from '../message-types.js';
-import type { ReceivedMessage } from '../received.js';
+import { EVENT_CONTENT_TYPE, FHIR_CONTENT_TYPE, HL7_CONTENT_TYPE, mediaType } from '../message-types.js';
+import type { IntakeOutcome, ReceivedMessage } from '../received.js';
+import type { SourceConfiguration } from '../source.js';
 import { readBody } from './body.js';
-import { problemOf, sendProblem } from './problem.js';
+import { answerLines } from './line-intake.js';
+import { HttpProblem, PROBLEMS, problemOf, sendProblem } from './problem.js';
 import { receiptOf } from './receipt.js';
+import { readPackedMessage } from './packed-message.js';
 import { header, HTTP_INBOUND, receivedFrom, sourceOf, type HttpInbound } from './request-source.js';
 
 const LONGEST_PATIENT_ID = 256;
@@ -39,5 +42,34 @@ export class MessagesController {
     } catch (error) {
       sendProblem(response, problemOf(error));
     }
+  }
+
+  /** A line is a packed message of any kind; see {@link readPackedMessage}. */
+  @Post('batch')
+  async receiveBatch(@Req() request: Request, @Res() response: Response): Promise<void> {
+    try {
+      const source = sourceOf(request, this.inbound.sources);
+      await answerLines(request, response, {
+        bodyBytes: this.inbound.bodyBytes,
+        lineBytes: this.inbound.bodyBytes,
+        lineTooLarge: PROBLEMS.bodyTooLarge,
+        accept: (line) => this.accept(request, source, line),
+      });
+    } catch (error) {
+      sendProblem(response, problemOf(error));
+    }
+  }
+
+  private async accept(request: Request, source: SourceConfiguration, line: Buffer): Promise<IntakeOutcome> {
+    const packed = readPackedMessage(line);
+    if (packed === undefined) throw new HttpProblem(PROBLEMS.notPacked);
+    const { contentType, bytes, fhir } = packed;
+    if (contentType === EVENT_CONTENT_TYPE && bytes.length > this.inbound.eventBytes) {
+      throw new HttpProblem(PROBLEMS.eventTooLarge);
+    }
+    return intakeOver(this.bus).receive({
+      ...receivedFrom(request, source, contentType, bytes),
+      ...(fhir === undefined ? {} : { fhir }),
+    });
   }
 }

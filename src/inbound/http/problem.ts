@@ -46,6 +46,7 @@ export const PROBLEMS = {
     code: 'EVENT_TOO_LARGE',
     title: 'The event is larger than allowed; nothing was stored',
   },
+  notPacked: { status: 422, code: 'NOT_A_PACKED_MESSAGE', title: 'The line is no packed message; nothing was stored' },
   unsupportedEncoding: {
     status: 415,
     code: 'UNSUPPORTED_ENCODING',

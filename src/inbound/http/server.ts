@@ -92,7 +92,7 @@ export async function startInboundHttp(settings: InboundHttpSettings): Promise<I
   };
 }
 
-const POST_PATHS = /^\/(hl7|messages|events|events\/batch|fhir|fhir\/[^/_][^/]*)\/?$/;
+const POST_PATHS = /^\/(hl7|messages|messages\/batch|events|events\/batch|fhir|fhir\/[^/_][^/]*)\/?$/;
 const PUT_PATHS = /^\/fhir\/[^/]+\/[^/]+\/?$/;
 
 /** Everything that reads is the query role's, searches by POST (`/fhir/_search`, FHIR R4 §3.1.0.9) too. */
