@@ -1,6 +1,7 @@
 import { Presets, SingleBar } from 'cli-progress';
 import type { Command } from 'commander';
 import { MessageSender, SendError, type Sent } from '../../inbound/files/sender.js';
+import { EVENT_CONTENT_TYPE, FHIR_CONTENT_TYPE, HL7_CONTENT_TYPE } from '../../inbound/message-types.js';
 import { fileLane } from '../../simulator/files.js';
 import { sendMessages, type Lane, type SendResult } from '../../simulator/send.js';
 import { simulate, type SimulatedMessage } from '../../simulator/simulate.js';
@@ -96,13 +97,14 @@ async function hubLane(url: string, mllp?: string): Promise<Lane> {
 }
 
 function sendOverHttp(sender: MessageSender, message: SimulatedMessage): Promise<Sent> {
+  const { bytes } = message;
   switch (message.kind) {
     case 'hl7':
-      return sender.hl7(message.bytes);
+      return sender.messages([{ contentType: HL7_CONTENT_TYPE, bytes }]);
     case 'event':
-      return sender.event(message.bytes);
+      return sender.messages([{ contentType: EVENT_CONTENT_TYPE, bytes }]);
     case 'fhir':
-      return sender.fhir(message.bytes, 'Bundle', undefined);
+      return sender.messages([{ contentType: FHIR_CONTENT_TYPE, bytes, fhir: { interaction: 'batch' } }]);
   }
 }
 
