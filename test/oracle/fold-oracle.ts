@@ -43,16 +43,48 @@ export function asOf(
   known: bigint,
   valid: string,
 ): { value: OracleValue } | undefined {
+  const row = standing(all, slot, known, valid);
+  return row?.op === 'A' ? { value: row.value } : undefined;
+}
+
+/** The row that decides a slot as known at K about V: the greatest valid_from that is not hidden, and there the greatest position. */
+export function standing(
+  all: readonly OracleRow[],
+  slot: string,
+  known: bigint,
+  valid: string,
+): OracleRow | undefined {
   const rows = all.filter((row) => row.slot === slot && row.pos <= known && row.validFrom <= valid);
   const instants = [...new Set(rows.map((row) => row.validFrom))].sort().reverse();
   for (const instant of instants) {
     const here = rows.filter((row) => row.validFrom === instant);
-    const standing = here.filter((row) => row.op !== 'R' && !isHidden(row, here));
-    if (standing.length === 0) continue;
-    const last = standing.reduce((left, right) => (right.pos > left.pos ? right : left));
-    return last.op === 'A' ? { value: last.value } : undefined;
+    const shown = here.filter((row) => row.op !== 'R' && !isHidden(row, here));
+    if (shown.length > 0) return shown.reduce((left, right) => (right.pos > left.pos ? right : left));
   }
   return undefined;
+}
+
+/**
+ * The slot of several records that are one patient: the version with the greatest (valid_from, pos) over all of them. An end where nothing
+ * stood before is no version.
+ */
+export function asOfAll(
+  records: readonly (readonly OracleRow[])[],
+  slot: string,
+  known: bigint,
+  valid: string,
+): OracleValue | undefined {
+  const versions = records.flatMap((rows) => {
+    const row = standing(rows, slot, known, valid);
+    if (row === undefined) return [];
+    const stood = rows.some((other) => other.slot === slot && other.op === 'A' && other.pos <= known && other.validFrom <= row.validFrom);
+    return row.op === 'A' || stood ? [row] : [];
+  });
+  versions.sort((left, right) =>
+    left.validFrom !== right.validFrom ? (left.validFrom < right.validFrom ? -1 : 1) : left.pos < right.pos ? -1 : 1,
+  );
+  const last = versions.at(-1);
+  return last?.op === 'A' ? last.value : undefined;
 }
 
 function isHidden(row: OracleRow, here: readonly OracleRow[]): boolean {
