@@ -180,3 +180,21 @@ it('finishes what it has claimed before it closes', async () => {
   await closed;
   closing.length = 0;
 });
+
+it('carries out what it was claiming while it was told to close', async () => {
+  // The claim waits in a trigger for a lock that the test holds.
+  await database.pool.query(`
+    create function wait() returns trigger language plpgsql as
+    $$ begin perform pg_advisory_xact_lock(42); return new; end $$;
+    create trigger wait before update of claimed_at on hub.writer_request for each row execute function wait()`);
+  const holder = await database.pool.connect();
+  await holder.query('select pg_advisory_lock(42)');
+  const server = serve({ echo: async (payload) => payload });
+  const asked = mailbox.request('echo', 'claimed', { timeoutMs: 20_000 });
+  await until(`select 1 from pg_locks where locktype = 'advisory' and not granted`);
+  const closed = server.close();
+  await holder.query('select pg_advisory_unlock(42)');
+  holder.release();
+  expect(await asked).toBe('claimed');
+  await closed;
+});
