@@ -36,6 +36,7 @@ export class IdentityContentionError extends Error {
 
 const DEFAULT_CACHE_SIZE = 40_000;
 const MOST_ATTEMPTS = 20;
+const MOST_MEMORABLE = 100_000;
 
 /** A record whose link and claims are known to stand in the log. */
 interface Remembered {
@@ -62,7 +63,8 @@ interface Memorable {
 export class IdentityResolver {
   private readonly id = randomUUID();
   private readonly remembered: Generations<Remembered>;
-  private readonly memorable = new WeakMap<IdentityDecision, Memorable>();
+  /** By message id, until its event is in the log. A plain map: the garbage collector is slow at many weak keys. */
+  private readonly memorable = new Map<string, Memorable>();
   /** Raised whenever a record may have moved: what was decided before is not remembered any more. */
   private epoch = 0;
   private pendingLinks = new Map<string, string>();
@@ -95,7 +97,8 @@ export class IdentityResolver {
     for (const decision of decisions) {
       for (const link of decision.links) this.pendingLinks.set(link.sourceRecordId, link.patientId);
       for (const review of decision.reviews) this.pendingReviews.add(review.reviewId);
-      const memorable = this.memorable.get(decision);
+      const memorable = this.memorable.get(decision.messageId);
+      this.memorable.delete(decision.messageId);
       if (memorable !== undefined && memorable.epoch === this.epoch)
         this.remembered.set(memorable.key, memorable.entry);
     }
@@ -223,7 +226,9 @@ export class IdentityResolver {
     const record = set.byKey.get(person.record);
     if (record === undefined || set.settled.has(person)) return;
     const entry = { id: record.id, patientId: record.patientId, said: saidOf(person) };
-    this.memorable.set(decision, { key: person.record, entry, epoch: this.epoch });
+    // Messages that never got into the log leave theirs behind.
+    if (this.memorable.size >= MOST_MEMORABLE) this.memorable.clear();
+    this.memorable.set(decision.messageId, { key: person.record, entry, epoch: this.epoch });
   }
 
   private recall(person: PersonKeys): Remembered | undefined {

@@ -293,13 +293,17 @@ describe("the analyst's own connection", () => {
     series.person({ 'attribute:favoriteColor': 'red' });
     await project(database.pool, series.events, build);
     expect((await analyst.query(`select * from anonymized.subject_v${build}`)).rowCount).toBe(1);
-    const { rows } = await database.pool.query<{ schema: string; name: string }>(
-      `select table_schema as schema, table_name as name from information_schema.tables
-        where table_schema not in ('pg_catalog', 'information_schema', 'anonymized', 'public')`,
+    const { rows } = await database.pool.query<{ schema: string; name: string; enters: boolean }>(
+      `select n.nspname as schema, c.relname as name, has_schema_privilege('anamnesis_analyst', n.oid, 'usage') as enters
+         from pg_class c join pg_namespace n on n.oid = c.relnamespace
+        where c.relkind in ('r', 'p', 'v') and not c.relispartition
+          and n.nspname not in ('pg_catalog', 'information_schema', 'pg_toast', 'anonymized', 'public') and c.relname !~ '_v[2-9][0-9]*$'`,
     );
     const schemas = new Set(rows.map((row) => row.schema));
-    for (const schema of ['anonymized_private', 'identity', 'sealing', 'log', 'hub']) expect(schemas).toContain(schema);
-    for (const { schema, name } of rows) {
+    for (const schema of ['anonymized_private', 'identity', 'sealing', 'log', 'hub', 'inbound'])
+      expect(schemas).toContain(schema);
+    for (const { schema, name, enters } of rows) {
+      expect([schema, enters]).toEqual([schema, false]);
       await expect(analyst.query(`select * from ${schema}.${name}`)).rejects.toMatchObject({ code: '42501' });
     }
     for (const statement of [
