@@ -50,8 +50,18 @@ export class TooManyCellsError extends Error {
 export class Suppression {
   private readonly tables = new Map<string, Table>();
 
+  /** Each combination of values that occurs, with how many people have it. */
+  private readonly groups = new Map<string, { readonly key: Key; count: number }>();
+
   /** @param people one array of values per person, the same dimensions throughout */
-  constructor(private readonly people: readonly Key[]) {}
+  constructor(private readonly people: readonly Key[]) {
+    for (const key of people) {
+      const id = idOf(key);
+      const group = this.groups.get(id);
+      if (group === undefined) this.groups.set(id, { key, count: 1 });
+      else group.count += 1;
+    }
+  }
 
   /**
    * Counts by some of the dimensions.
@@ -93,13 +103,13 @@ export class Suppression {
   /** All combinations of the values that occur, those without anybody too. */
   private tally(dimensions: readonly number[]): Map<string, OpenCell> {
     const counts = new Map<string, number>();
-    for (const person of this.people) {
-      const id = idOf(dimensions.map((dimension) => person[dimension]));
-      counts.set(id, (counts.get(id) ?? 0) + 1);
+    for (const { key, count } of this.groups.values()) {
+      const id = idOf(dimensions.map((dimension) => key[dimension]));
+      counts.set(id, (counts.get(id) ?? 0) + count);
     }
     let keys: Key[] = this.people.length === 0 ? [] : [[]];
     for (const dimension of dimensions) {
-      const values = [...new Set(this.people.map((person) => person[dimension]))];
+      const values = [...new Set([...this.groups.values()].map(({ key }) => key[dimension]))];
       if (keys.length * values.length > MOST_CELLS) throw new TooManyCellsError();
       keys = keys.flatMap((key) => values.map((value) => [...key, value]));
     }
