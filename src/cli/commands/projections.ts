@@ -169,7 +169,7 @@ function describe(projections: readonly Projection[]): string {
       projection.lagEvents,
       Math.round(projection.rate),
       projection.parked,
-      projection.rebuild === null
+      projection.rebuild === null || projection.rebuild.version <= projection.version
         ? ''
         : `version ${projection.rebuild.version}: ${Math.floor(projection.rebuild.progress * 100)} %`,
       projection.lastError,

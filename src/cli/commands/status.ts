@@ -76,7 +76,7 @@ function describe(hub: HubClient, status: StatusAnswer & { health: Health }): st
       projections.map((projection) => [
         projection.name,
         projection.version,
-        projection.rebuild === null
+        projection.rebuild === null || projection.rebuild.version <= projection.version
           ? projection.state
           : `${projection.state} → ${projection.rebuild.version} ${percent(projection.rebuild.progress)}`,
         projection.position,
