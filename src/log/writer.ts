@@ -65,8 +65,8 @@ const DEFAULT_LIMITS: LogWriterLimits = {
 };
 const RETRY_MIN_MS = 20;
 const RETRY_MAX_MS = 1_000;
-/** Least time between two marks while rounds follow one another. */
-const MARK_BUSY_MS = 25;
+/** Least time between two marks while rounds follow one another: each is a flush to disk beside theirs. */
+const MARK_BUSY_MS = 100;
 /** A mark comes at least this often on a quiet hub; the promise is one second. */
 const MARK_IDLE_MS = 500;
 /** The 64 partitions and as many decision streams as are in use lately. */
@@ -361,10 +361,13 @@ export class LogWriter {
       if (this.markTimer.dueMs <= dueMs) return;
       clearTimeout(this.markTimer.handle);
     }
-    const handle = setTimeout(() => {
-      this.markTimer = undefined;
-      void this.publish().then(() => this.scheduleMark(MARK_IDLE_MS));
-    }, Math.max(dueMs - Date.now(), 1));
+    const handle = setTimeout(
+      () => {
+        this.markTimer = undefined;
+        void this.publish().then(() => this.scheduleMark(MARK_IDLE_MS));
+      },
+      Math.max(dueMs - Date.now(), 1),
+    );
     handle.unref();
     this.markTimer = { handle, dueMs };
   }

@@ -117,11 +117,15 @@ export class KeyStore {
   /**
    * Destroys the owners' keys, for good once this resolves: what was sealed under them opens never again. An owner
    * without a key yet gets a destroyed one, so that none can be made for it later. Other processes must {@link forget}.
+   * On disk when this returns, whatever the pool's sessions say; a key that is made need not be, for the append that needs
+   * it follows in the same write-ahead log.
    */
   async destroy(ownerIds: readonly string[]): Promise<void> {
     await this.pool.query(
       `insert into sealing.data_key (key_id, owner_id, wrapped, kek_id, destroyed_at)
-       select gen_random_uuid(), owner_id, null, $2, now() from unnest($1::uuid[]) as w(owner_id) order by owner_id
+       select gen_random_uuid(), owner_id, null, $2, now()
+       from unnest($1::uuid[]) as w(owner_id), (select set_config('synchronous_commit', 'on', true) as durable) as setting
+       where setting.durable = 'on' order by owner_id
        on conflict (owner_id) do update set wrapped = null, destroyed_at = now()
        where data_key.destroyed_at is null`,
       [[...new Set(ownerIds)], this.kek.id],
