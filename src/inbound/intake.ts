@@ -192,8 +192,9 @@ export class IntakePipeline implements Intake {
 
   /** Answers what was sent before; gives what is new, in order. */
   private async recognise(batch: readonly Pending[]): Promise<Fresh[]> {
-    const readings = batch.map((pending) => this.readPending(pending));
+    const fresh: Fresh[] = [];
     try {
+      const readings = batch.map((pending) => this.readPending(pending));
       await this.recover();
       // What is under way now may be through before the lookup answers, without the lookup having seen it.
       const underWay = new Map(readings.map(({ duplicateKey: key }) => [key, this.inFlight.get(key) ?? []]));
@@ -203,13 +204,14 @@ export class IntakePipeline implements Intake {
         for (const key of reading.lookupKeys) wanted.add(key);
       }
       const stored = await this.staged('duplicates', () => this.parts.register.lookup([...wanted]));
-      const fresh: Fresh[] = [];
       for (const reading of readings) {
         const next = this.recogniseOne(reading, stored, underWay.get(reading.duplicateKey) ?? []);
         if (next !== undefined) fresh.push(next);
       }
       return fresh;
     } catch (error) {
+      for (const message of fresh) this.forget(message);
+      fail(fresh, error);
       fail(batch, error);
       return [];
     }

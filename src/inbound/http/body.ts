@@ -1,7 +1,9 @@
 /** Bodies of requests as bytes, untouched but for their Content-Encoding, and never larger than allowed. */
+import type { Request } from 'express';
 import type { IncomingMessage } from 'node:http';
 import { pipeline, type Readable } from 'node:stream';
 import { createGunzip, createInflate } from 'node:zlib';
+import type { Capacity } from '../capacity.js';
 import { HttpProblem, PROBLEMS, type Problem } from './problem.js';
 
 function contentEncoding(request: IncomingMessage): string {
@@ -43,20 +45,37 @@ export function refuseDeclaredSize(
   if (Number(request.headers['content-length'] ?? 0) > mostBytes) throw new HttpProblem(tooLarge);
 }
 
+/** So much of a body is read whatever else is in memory. */
+const SMALL_BODY_BYTES = 1024 * 1024;
+
 /**
- * The whole body.
+ * The whole body. One that turns out larger than 1 MiB is read on only when the bodies in memory leave room for it; its room is given back
+ * when its request is answered.
  * @param mostBytes of the unpacked body; a larger one is refused without being read to its end
+ * @param room for large bodies, of all requests together
  * @throws HttpProblem
  */
 export async function readBody(
-  request: IncomingMessage,
+  request: Request,
   mostBytes: number,
+  room: Capacity,
   tooLarge: Problem = PROBLEMS.bodyTooLarge,
 ): Promise<Buffer> {
   refuseDeclaredSize(request, mostBytes, tooLarge);
   const stream = bodyStream(request);
   const chunks: Buffer[] = [];
   let length = 0;
+  let roomTaken = false;
+  const takeRoom = async (): Promise<void> => {
+    const declared = Number(request.headers['content-length']);
+    // What a packed body unpacks to is not declared.
+    const bytes = contentEncoding(request) === 'identity' && declared > 0 ? declared : mostBytes;
+    stream.pause();
+    await room.take(bytes);
+    if (request.res === undefined || request.res.closed) room.release(bytes);
+    else request.res.once('close', () => room.release(bytes));
+    stream.resume();
+  };
   try {
     // Not `for await`: leaving it would destroy the request, and with it the connection that the answer goes over.
     await new Promise<void>((resolve, reject) => {
@@ -65,7 +84,13 @@ export async function readBody(
         if (length > mostBytes) {
           stream.pause();
           reject(new HttpProblem(tooLarge));
-        } else chunks.push(chunk);
+          return;
+        }
+        chunks.push(chunk);
+        if (length > SMALL_BODY_BYTES && !roomTaken) {
+          roomTaken = true;
+          takeRoom().catch(reject);
+        }
       });
       stream.on('end', resolve);
       stream.on('error', reject);

@@ -23,7 +23,7 @@ export class EventsController {
   async receive(@Req() request: Request, @Res() response: Response): Promise<void> {
     try {
       const source = sourceOf(request, this.inbound.sources);
-      const bytes = await readBody(request, this.inbound.eventBytes, PROBLEMS.eventTooLarge);
+      const bytes = await readBody(request, this.inbound.eventBytes, this.inbound.bodyRoom, PROBLEMS.eventTooLarge);
       const outcome = await this.accept(request, source, bytes);
       const problem = parkedProblem(outcome);
       if (problem !== undefined) sendProblem(response, problem);

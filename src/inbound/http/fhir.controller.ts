@@ -45,7 +45,7 @@ export class FhirController {
       if (fhir.type !== undefined && !isFhirR4Type(fhir.type)) throw new HttpProblem(PROBLEMS.notFound);
       if (fhir.id !== undefined && !FHIR_ID.test(fhir.id)) throw new HttpProblem(PROBLEMS.notFound);
       const source = sourceOf(request, this.inbound.sources);
-      const bytes = await readBody(request, this.inbound.bodyBytes);
+      const bytes = await readBody(request, this.inbound.bodyBytes, this.inbound.bodyRoom);
       const stated = mediaType(request.headers['content-type']);
       const json = stated.endsWith('json') || stated === 'application/octet-stream';
       const outcome = await intakeOver(this.bus).receive({

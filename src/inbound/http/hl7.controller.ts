@@ -26,7 +26,7 @@ export class Hl7Controller {
   async receive(@Req() request: Request, @Res() response: Response): Promise<void> {
     try {
       const source = sourceOf(request, this.inbound.sources);
-      const bytes = await readBody(request, this.inbound.bodyBytes);
+      const bytes = await readBody(request, this.inbound.bodyBytes, this.inbound.bodyRoom);
       const received = receivedFrom(request, source, HL7_CONTENT_TYPE, bytes);
       const { answer, outcomes, failures } = await exchangeHl7(intakeOver(this.bus), { ...received, reader: 'hl7v2' });
       // Of a batch some may be stored: then the answer says of each what became of it.

@@ -26,7 +26,7 @@ export class MessagesController {
   async receive(@Req() request: Request, @Res() response: Response): Promise<void> {
     try {
       const source = sourceOf(request, this.inbound.sources);
-      const bytes = await readBody(request, this.inbound.bodyBytes);
+      const bytes = await readBody(request, this.inbound.bodyBytes, this.inbound.bodyRoom);
       const contentType = mediaType(request.headers['content-type']);
       const patientId = header(request, 'x-anamnesis-patient')?.slice(0, LONGEST_PATIENT_ID);
       const readers: Readonly<Record<string, ReceivedMessage['reader']>> = {

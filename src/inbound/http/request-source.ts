@@ -1,5 +1,6 @@
 /** Which source a request comes from, and what it says beside its body. */
 import type { Request } from 'express';
+import type { Capacity } from '../capacity.js';
 import type { ReceivedMessage } from '../received.js';
 import type { SourceConfiguration } from '../source.js';
 import type { SourceDirectory } from '../sources.js';
@@ -10,6 +11,8 @@ export interface HttpInbound {
   readonly sources: SourceDirectory;
   /** Largest body. */
   readonly bodyBytes: number;
+  /** Room for bodies over 1 MiB, of all requests together. */
+  readonly bodyRoom: Capacity;
   /** Largest JSON event. */
   readonly eventBytes: number;
 }

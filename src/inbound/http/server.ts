@@ -7,6 +7,7 @@ import type { Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import type { Address } from '../../supervisor/role.js';
 import { AcceptMessageHandler, INTAKE, intakeOver } from '../accept-message.js';
+import { Capacity } from '../capacity.js';
 import type { Intake } from '../received.js';
 import { EventsController } from './events.controller.js';
 import { FhirController } from './fhir.controller.js';
@@ -16,7 +17,7 @@ import { PROBLEMS, sendProblem } from './problem.js';
 import { QueryProxy } from './proxy.js';
 import { HTTP_INBOUND, type HttpInbound } from './request-source.js';
 
-export interface InboundHttpSettings extends HttpInbound {
+export interface InboundHttpSettings extends Omit<HttpInbound, 'bodyRoom'> {
   readonly listen: Address;
   readonly intake: Intake;
   readonly queryAddress: () => Address | undefined;
@@ -31,9 +32,14 @@ export interface InboundHttpServer {
   close(): Promise<void>;
 }
 
+/** Bodies over 1 MiB that may be in memory at a time; one larger than this is taken alone. */
+const LARGE_BODIES_BYTES = 64 * 1024 * 1024;
+
 @Module({})
 class InboundModule {
   static with(settings: InboundHttpSettings): DynamicModule {
+    const bodyRoom = new Capacity(Number.MAX_SAFE_INTEGER, LARGE_BODIES_BYTES);
+    const inbound: HttpInbound = { ...settings, bodyRoom };
     return {
       module: InboundModule,
       imports: [CqrsModule.forRoot()],
@@ -41,7 +47,7 @@ class InboundModule {
       providers: [
         AcceptMessageHandler,
         { provide: INTAKE, useValue: settings.intake },
-        { provide: HTTP_INBOUND, useValue: settings },
+        { provide: HTTP_INBOUND, useValue: inbound },
       ],
     };
   }
