@@ -179,6 +179,13 @@ describe('an encounter put together from its slots', () => {
     });
   });
 
+  it('never shows the place of a plan as where the patient is', () => {
+    const planned = { planned: { status: 'planned', location: [{ location: { display: '5W' } }] } };
+    const admitted = { ...planned, status: 'in-progress' };
+    expect(summarise('ENCOUNTER', admitted).location).toBeUndefined();
+    expect(assembleResource('ENCOUNTER', { id: 'e' }, admitted)).not.toHaveProperty('location');
+  });
+
   it('has status unknown where no message stated one, since FHIR wants one', () => {
     expect(assembleResource('ENCOUNTER', { id: 'e' }, { class: { code: 'AMB' } })['status']).toBe('unknown');
   });
