@@ -19,9 +19,10 @@ describe('large bodies', () => {
     const read: { size: number; answer: () => void }[] = [];
     server = http.createServer((request, response) => {
       const incoming = Object.assign(request, { res: response }) as unknown as Request;
-      void readBody(incoming, 10 * MIB, room).then((bytes) => {
-        read.push({ size: bytes.length, answer: () => response.end(String(bytes.length)) });
-      });
+      readBody(incoming, 10 * MIB, room).then(
+        (bytes) => read.push({ size: bytes.length, answer: () => response.end(String(bytes.length)) }),
+        () => response.destroy(),
+      );
     });
     await new Promise<void>((resolve) => server?.listen(0, '127.0.0.1', resolve));
     const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
