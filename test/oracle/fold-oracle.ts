@@ -48,12 +48,7 @@ export function asOf(
 }
 
 /** The row that decides a slot as known at K about V: the greatest valid_from that is not hidden, and there the greatest position. */
-export function standing(
-  all: readonly OracleRow[],
-  slot: string,
-  known: bigint,
-  valid: string,
-): OracleRow | undefined {
+export function standing(all: readonly OracleRow[], slot: string, known: bigint, valid: string): OracleRow | undefined {
   const rows = all.filter((row) => row.slot === slot && row.pos <= known && row.validFrom <= valid);
   const instants = [...new Set(rows.map((row) => row.validFrom))].sort().reverse();
   for (const instant of instants) {
@@ -73,11 +68,13 @@ export function asOfAll(
   slot: string,
   known: bigint,
   valid: string,
-): OracleValue | undefined {
+): OracleValue {
   const versions = records.flatMap((rows) => {
     const row = standing(rows, slot, known, valid);
     if (row === undefined) return [];
-    const stood = rows.some((other) => other.slot === slot && other.op === 'A' && other.pos <= known && other.validFrom <= row.validFrom);
+    const stood = rows.some(
+      (other) => other.slot === slot && other.op === 'A' && other.pos <= known && other.validFrom <= row.validFrom,
+    );
     return row.op === 'A' || stood ? [row] : [];
   });
   versions.sort((left, right) =>

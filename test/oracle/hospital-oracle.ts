@@ -100,7 +100,10 @@ export class HospitalOracle {
   }
 
   private readHl7({ text, position: pos }: OracleMessage): void {
-    const segments = text.split('\r').filter((line) => line !== '').map((line) => line.split('|'));
+    const segments = text
+      .split('\r')
+      .filter((line) => line !== '')
+      .map((line) => line.split('|'));
     const field = (segment: string[] | undefined, number: number): string => segment?.[number] ?? '';
     const find = (name: string): string[] | undefined => segments.find(([first]) => first === name);
     const all = (name: string): string[][] => segments.filter(([first]) => first === name);
@@ -132,7 +135,12 @@ export class HospitalOracle {
     if (code === 'ADT' && visit !== '') {
       if (cancel) this.say(record, `VISIT|${visit}`, { validFrom: instant(field(evn, 6)), pos, retract: '*' });
       else {
-        const status = trigger === 'A03' ? 'finished' : ['A01', 'A02', 'A04', 'A06', 'A07'].includes(trigger) ? 'in-progress' : undefined;
+        const status =
+          trigger === 'A03'
+            ? 'finished'
+            : ['A01', 'A02', 'A04', 'A06', 'A07'].includes(trigger)
+              ? 'in-progress'
+              : undefined;
         this.say(record, `VISIT|${visit}`, {
           validFrom: valid,
           pos,
@@ -150,7 +158,11 @@ export class HospitalOracle {
     }
     for (const dg1 of all('DG1')) {
       const diagnosis = field(dg1, 3).split('^')[0];
-      this.say(record, `CONDITION|${diagnosis}`, { validFrom: instant(field(dg1, 5)), pos, assert: { value: diagnosis } });
+      this.say(record, `CONDITION|${diagnosis}`, {
+        validFrom: instant(field(dg1, 5)),
+        pos,
+        assert: { value: diagnosis },
+      });
     }
     for (const rxa of all('RXA')) {
       const vaccine = field(rxa, 5).split('^')[0];
@@ -240,7 +252,11 @@ export class HospitalOracle {
           assert: { value: `${code} ${resource.valueQuantity.value} ${resource.status}` },
         });
       } else if (resource.resourceType === 'Condition') {
-        this.say(record, `CONDITION|fhir|${id}`, { validFrom: iso(resource.onsetDateTime), pos, assert: { value: code } });
+        this.say(record, `CONDITION|fhir|${id}`, {
+          validFrom: iso(resource.onsetDateTime),
+          pos,
+          assert: { value: code },
+        });
       }
     }
   }
@@ -276,8 +292,10 @@ export class HospitalOracle {
         [...(this.records.get(record)?.statements.keys() ?? [])]
           .filter((thing) => thing.startsWith('VISIT|'))
           .flatMap((thing) => {
-            const values = VISIT_SLOTS.map((name) => asOf(this.rows(record, thing), name, known, valid)?.value ?? null);
-            return values.every((value) => value === null) ? [] : [[thing.slice('VISIT|'.length), ...values].join(' ')];
+            const values = VISIT_SLOTS.map((name) => asOf(this.rows(record, thing), name, known, valid)?.value ?? '');
+            return values.every((value) => value === '')
+              ? []
+              : [[thing.slice('VISIT|'.length), ...values.map(String)].join(' ')];
           }),
       )
       .sort();

@@ -135,11 +135,15 @@ export async function patientByIdentifier(
   value: string,
 ): Promise<PatientNode | null> {
   const { build, position } = snapshot.basis;
-  const ids = await snapshot.store.patients(build, position, undefined, CHUNK_LEAST, {
-    tokens: [{ kind: LOOKUP.identifier, from: identifierLookup(value) }],
-  });
-  const nodes = await Promise.all(ids.map((id) => snapshot.patient(id)));
-  const found = nodes.flatMap((node) => (node !== null && hasIdentifier(node, authority, value) ? [node] : []));
+  const tokens = [{ kind: LOOKUP.identifier, from: identifierLookup(value) }];
+  const found: PatientNode[] = [];
+  for (let after: string | undefined; ;) {
+    const ids = await snapshot.store.patients(build, position, after, CHUNK_LEAST, { tokens });
+    const nodes = await Promise.all(ids.map((id) => snapshot.patient(id)));
+    for (const node of nodes) if (node !== null && hasIdentifier(node, authority, value)) found.push(node);
+    if (ids.length < CHUNK_LEAST) break;
+    after = ids.at(-1);
+  }
   found.sort((left, right) => {
     const [one, other] = [left.records[0]?.links[0]?.pos ?? 0n, right.records[0]?.links[0]?.pos ?? 0n];
     return one < other ? -1 : one > other ? 1 : 0;
