@@ -77,6 +77,15 @@ export class OperationsView {
     };
   }
 
+  /** Where a message stands in the log, by its id; undefined for one that nobody sent. */
+  async positionOf(messageId: string): Promise<Position | undefined> {
+    const { rows } = await this.pool.query<{ position: Position }>(
+      "select position from inbound.message where event_id = $1 and status <> 'part'",
+      [messageId],
+    );
+    return rows[0]?.position;
+  }
+
   async projections(only?: string): Promise<ProjectionView[]> {
     const statuses = await listProjections(this.pool, this.reader);
     return statuses

@@ -260,6 +260,25 @@ describe('a message', () => {
     return text.split('\r');
   }
 
+  it('that is in the log and not projected yet says so', async () => {
+    const [sent] = await hub.append([admission(person(), 'PENDING^A')]);
+    const { id, position, recordedAt } = sent as Sent;
+    await hub.database.pool.query(
+      `insert into inbound.message (event_id, duplicate_key, position, recorded_at, status, answer) values ($1, $1, $2, $3, 'accepted', 'AA')`,
+      [id, position, recordedAt],
+    );
+    const ask = async (): Promise<unknown> =>
+      (
+        await hub.data<{ message: unknown }>(
+          'query ($id: ID!) { message(id: $id) { status type position body { length } } }',
+          { id },
+        )
+      ).message;
+    expect(await ask()).toMatchObject({ status: 'PENDING', type: 'ADT^A01', position: position.toString() });
+    await hub.project();
+    expect(await ask()).toMatchObject({ status: 'APPLIED', type: 'ADT^A01', position: position.toString() });
+  });
+
   it('is listed in order of position, page by page, by its filters', async () => {
     const who = person();
     const sent = [

@@ -16,7 +16,9 @@ import {
 import { GraphError } from '../errors.js';
 import { readUuid } from '../ids.js';
 import type { LogView, ProjectionView } from '../operations-view.js';
+import type { DecodedEvent } from '../../projecting/projection.js';
 import type { Session } from '../session.js';
+import type { MessageRow } from '../store/master-store.js';
 import type { Snapshot } from '../snapshot.js';
 import type { SourceView } from '../sources.js';
 import { parsePosition } from '../basis/basis.js';
@@ -102,8 +104,36 @@ export class MessageHandler implements IQueryHandler<MessageQuery> {
     const uuid = readUuid(id);
     if (uuid === undefined) return null;
     const row = await (await session.now()).message(uuid);
-    return row === undefined ? null : { row };
+    if (row !== undefined) return { row };
+    const position = await session.services.operations.positionOf(uuid);
+    const event = position === undefined ? undefined : await session.event(position);
+    return event === undefined || event.id !== uuid ? null : { row: pendingRow(event) };
   }
+}
+
+/** A message that is in the log and that the master store has not reached: what its envelope says of it. */
+function pendingRow({ id, position, envelope, body }: DecodedEvent): MessageRow {
+  const parked = envelope.validation.state === 'parked' ? envelope.validation.code : null;
+  return {
+    eventId: id,
+    pos: position,
+    type: envelope.messageType ?? (body.state === 'open' ? body.header.messageType : undefined) ?? '',
+    version: envelope.messageVersion ?? null,
+    contentType: envelope.contentType ?? 'application/octet-stream',
+    source: envelope.source,
+    sourceVersion: envelope.sourceVersion,
+    record: envelope.sourceRecordId ?? null,
+    patient: envelope.patientId ?? null,
+    recordedAt: envelope.recordedAt,
+    sourceRecordedAt: envelope.sourceRecordedAt ?? null,
+    parkedCode: parked,
+    duplicateOf: envelope.duplicateOf ?? null,
+    unmapped: [],
+    state: body.state,
+    letter: null,
+    waiting: false,
+    pending: true,
+  };
 }
 
 export interface MessageFilter {

@@ -100,6 +100,7 @@ export function statusOf(row: MessageRow): MessageStatus {
   if (row.state === 'erased') return 'ERASED';
   if (row.letter !== null) return row.letter as MessageStatus;
   if (row.waiting) return 'WAITING';
+  if (row.pending === true && row.parkedCode === null) return 'PENDING';
   return row.parkedCode === null ? 'APPLIED' : 'PARKED';
 }
 

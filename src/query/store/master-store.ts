@@ -70,6 +70,8 @@ export interface MessageRow {
   readonly letter: string | null;
   /** It waits behind another of its source record. */
   readonly waiting: boolean;
+  /** In the log, and not in the store yet. */
+  readonly pending?: boolean;
 }
 
 const FACT_COLUMNS = `record, kind, entity, key, valid_from as "validFrom", pos, recorded_at as "recordedAt", event_id as "eventId",
