@@ -8,17 +8,44 @@ const CHUNK_BYTES = 256 * 1024;
 /** 2000-01-01T00:00:00Z in microseconds since 1970. */
 const POSTGRES_EPOCH_US = 946_684_800_000_000n;
 
-export type CopyType = 'uuid' | 'int8' | 'int4' | 'int2' | 'timestamptz' | 'date' | 'text' | 'jsonb' | 'bool' | 'bytea' | 'text[]' | 'float8' | 'tsvector';
+export type CopyType =
+  | 'uuid'
+  | 'int8'
+  | 'int4'
+  | 'int2'
+  | 'timestamptz'
+  | 'date'
+  | 'text'
+  | 'jsonb'
+  | 'bool'
+  | 'bytea'
+  | 'text[]'
+  | 'float8'
+  | 'tsvector';
 
 /** Microseconds since 1970 of an Instant (`YYYY-MM-DDTHH:MM:SS[.f…]Z`), without a lossy Date: digits beyond six are cut. */
 export function microsecondsOf(instant: string): bigint {
   const match = /^(\d{4,})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)(?:\.(\d+))?Z$/.exec(instant);
   if (match === null) throw new RangeError('not an instant in UTC');
-  const milliseconds = utcMilliseconds(Number(match[1]), Number(match[2]), Number(match[3]), Number(match[4]), Number(match[5]), Number(match[6]));
+  const milliseconds = utcMilliseconds(
+    Number(match[1]),
+    Number(match[2]),
+    Number(match[3]),
+    Number(match[4]),
+    Number(match[5]),
+    Number(match[6]),
+  );
   return BigInt(milliseconds) * 1000n + BigInt((match[7] ?? '').padEnd(6, '0').slice(0, 6));
 }
 
-function utcMilliseconds(year: number, month: number, day: number, hour: number, minute: number, second: number): number {
+function utcMilliseconds(
+  year: number,
+  month: number,
+  day: number,
+  hour: number,
+  minute: number,
+  second: number,
+): number {
   const date = new Date(0);
   date.setUTCFullYear(year, month - 1, day);
   date.setUTCHours(hour, minute, second, 0);
@@ -80,9 +107,27 @@ class RowBuffer {
     this.buffer.writeInt32BE(this.length - at - 4, at);
   }
 
+  /** UTF-8 without a length. */
+  rawText(value: string): void {
+    this.ensure(value.length * 3);
+    this.length += this.buffer.write(value, this.length, 'utf8');
+  }
+
+  patchInt32(at: number, value: number): void {
+    this.buffer.writeInt32BE(value, at);
+  }
+
+  /** Whether it is of the size it was made with: a larger one is not worth keeping. */
+  get isOrdinary(): boolean {
+    return this.buffer.length === CHUNK_BYTES * 2;
+  }
+
   uuid(value: string): void {
     this.ensure(16);
-    const hex = value.length === 36 ? value.slice(0, 8) + value.slice(9, 13) + value.slice(14, 18) + value.slice(19, 23) + value.slice(24) : value;
+    const hex =
+      value.length === 36
+        ? value.slice(0, 8) + value.slice(9, 13) + value.slice(14, 18) + value.slice(19, 23) + value.slice(24)
+        : value;
     if (this.buffer.write(hex, this.length, 16, 'hex') !== 16) throw new RangeError('not a UUID');
     this.length += 16;
   }
@@ -153,38 +198,36 @@ function writeValue(out: RowBuffer, type: CopyType, value: unknown): void {
 
 /** Lexemes without positions, each once (`tsvectorrecv` in PostgreSQL's tsvector.c): count, then text ended by a zero and a count of 0. */
 function writeLexemes(out: RowBuffer, lexemes: readonly string[]): void {
-  const parts = lexemes.map((lexeme) => Buffer.from(lexeme, 'utf8'));
-  out.int32(4 + parts.reduce((sum, part) => sum + part.length + 3, 0));
-  out.int32(parts.length);
-  for (const part of parts) {
-    out.bytes(part);
+  const at = out.length;
+  out.int32(0);
+  out.int32(lexemes.length);
+  for (const lexeme of lexemes) {
+    out.rawText(lexeme);
     out.byte(0);
     out.int16(0);
   }
+  out.patchInt32(at, out.length - at - 4);
 }
 
 const TEXT_OID = 25;
 
 function writeTextArray(out: RowBuffer, values: readonly string[]): void {
-  const parts = values.map((value) => Buffer.from(value, 'utf8'));
-  if (parts.length === 0) {
-    out.int32(12);
-    out.int32(0);
-    out.int32(0);
-    out.int32(TEXT_OID);
-    return;
-  }
-  out.int32(20 + parts.reduce((sum, part) => sum + 4 + part.length, 0));
-  out.int32(1);
+  const at = out.length;
+  out.int32(0);
+  out.int32(values.length === 0 ? 0 : 1);
   out.int32(0);
   out.int32(TEXT_OID);
-  out.int32(parts.length);
-  out.int32(1);
-  for (const part of parts) {
-    out.int32(part.length);
-    out.bytes(part);
+  if (values.length > 0) {
+    out.int32(values.length);
+    out.int32(1);
+    for (const value of values) out.text(value);
   }
+  out.patchInt32(at, out.length - at - 4);
 }
+
+/** Buffers of finished COPYs: half a megabyte each, too dear to make for every batch. */
+const spare: RowBuffer[] = [];
+const MOST_SPARE = 8;
 
 /**
  * Copies rows into a table, in order, within the client's transaction. `jsonb` takes values or text that is JSON already;
@@ -204,7 +247,8 @@ export async function copyRows(
     stream.on('error', reject);
   });
   finished.catch(() => undefined);
-  const out = new RowBuffer();
+  const out = spare.pop() ?? new RowBuffer();
+  out.length = 0;
   let count = 0;
   try {
     out.bytes(SIGNATURE);
@@ -220,6 +264,8 @@ export async function copyRows(
     stream.destroy(error as Error);
     await finished.catch(() => undefined);
     throw error;
+  } finally {
+    if (out.isOrdinary && spare.length < MOST_SPARE) spare.push(out);
   }
   await finished;
   return count;

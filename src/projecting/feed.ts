@@ -25,6 +25,7 @@ export interface FeedOptions {
   readonly maxEvents?: number;
   /** Body bytes that a page aims to stay below. */
   readonly maxBytes?: number;
+  readonly keptPages?: number;
 }
 
 const FIRST_PAGE_EVENTS = 256;
@@ -33,6 +34,25 @@ const DEFAULT_MAX_EVENTS = 2_000;
 const DEFAULT_MAX_BYTES = 8 * 1024 * 1024;
 /** Pages kept for workers that are a little behind: the one being written, the one being decoded, and one more. */
 const KEPT_PAGES = 4;
+
+/** One of several that go side by side at their own paces. */
+export interface FeedReader {
+  position: Position;
+  moveTo(position: Position): void;
+  leave(): void;
+}
+
+/** Keeps the end of the log out of the shared pages. */
+class NothingToRead extends Error {}
+
+/** Where another worker's page ended, an append batch ended. */
+function cutAt(page: DecodedPage, after: Position, until: Position | undefined): DecodedPage | undefined {
+  const fits = until === undefined || page.last <= until;
+  if (fits && page.after === after) return page;
+  const events = page.events.filter((event) => event.position > after && (fits || event.position <= until));
+  const last = events.at(-1)?.position;
+  return last === undefined ? undefined : { after, last, events };
+}
 
 interface Entry {
   readonly after: Position;
@@ -47,10 +67,14 @@ export class EventFeed {
   private readonly maxBytes: number;
   private limit = FIRST_PAGE_EVENTS;
   private live: LiveTail | undefined;
+  private readonly readers = new Set<FeedReader>();
+  private readonly waitingReaders: (() => void)[] = [];
+  private readonly keptPages: number;
 
   constructor(private readonly options: FeedOptions) {
     this.maxEvents = options.maxEvents ?? DEFAULT_MAX_EVENTS;
     this.maxBytes = options.maxBytes ?? DEFAULT_MAX_BYTES;
+    this.keptPages = options.keptPages ?? KEPT_PAGES;
     this.limit = Math.min(FIRST_PAGE_EVENTS, this.maxEvents);
   }
 
@@ -76,26 +100,94 @@ export class EventFeed {
     this.pageAfter(after).catch(() => undefined);
   }
 
-  /** One page after a position, or undefined at the end of the log. Not shared: for one reader that goes its own pace (a rebuild). */
-  async readAfter(position: Position, until?: Position): Promise<DecodedPage | undefined> {
-    const events = await this.readWholeBatches(position, until);
-    return events.length === 0 ? undefined : this.decode(position, events);
+  /**
+   * One page after a position that ends at or before `until`, or undefined where there is none. Readers that go side by side (rebuilds of
+   * several projections) share pages, as long as they are no further apart than the pages that are kept.
+   */
+  async readAfter(position: Position, until?: Position, reader?: FeedReader): Promise<DecodedPage | undefined> {
+    for (const entry of this.entries) {
+      if (entry.after === position) {
+        try {
+          return cutAt(await entry.page, position, until);
+        } catch (error) {
+          if (error instanceof NothingToRead) return undefined;
+          throw error;
+        }
+      }
+      const page = entry.settled;
+      if (page !== undefined && page.after < position && position < page.last) return cutAt(page, position, until);
+    }
+    if (reader !== undefined) await this.waitForSlower(reader);
+    const head = this.readWholeBatches(position, until);
+    const page = head.then((events) => {
+      if (events.length === 0) throw new NothingToRead();
+      return this.decode(position, events);
+    });
+    const { page: shared } = this.keep(position, page);
+    try {
+      return await shared;
+    } catch (error) {
+      if (error instanceof NothingToRead) return undefined;
+      throw error;
+    }
+  }
+
+  /** Takes part in the sharing of pages: none that a reader still needs is given up while it moves. */
+  join(position: Position): FeedReader {
+    const reader: FeedReader = {
+      position,
+      moveTo: (next) => {
+        reader.position = next;
+        this.wakeReaders();
+      },
+      leave: () => {
+        this.readers.delete(reader);
+        this.wakeReaders();
+        if (this.readers.size > 0) return;
+        for (const entry of this.entries.filter((one) => one.settled !== undefined)) this.forget(entry);
+      },
+    };
+    this.readers.add(reader);
+    return reader;
+  }
+
+  private wakeReaders(): void {
+    for (const wake of this.waitingReaders.splice(0)) wake();
+  }
+
+  /** The slowest never waits here, so the others do not wait for ever. */
+  private async waitForSlower(reader: FeedReader): Promise<void> {
+    while (!this.abort.signal.aborted && this.readers.has(reader)) {
+      const settled = this.entries.filter((entry) => entry.settled !== undefined);
+      const oldest = settled.length < this.keptPages ? undefined : settled[0]?.settled;
+      if (oldest === undefined) return;
+      const needed = [...this.readers].some(
+        (other) => other !== reader && oldest.after <= other.position && other.position < oldest.last,
+      );
+      if (!needed) return;
+      await new Promise<void>((resolve) => this.waitingReaders.push(resolve));
+    }
   }
 
   async close(): Promise<void> {
     this.abort.abort();
+    this.wakeReaders();
     await this.live?.close();
     await Promise.allSettled(this.entries.map((entry) => entry.page));
   }
 
   private fetch(after: Position): Entry {
-    const entry: Entry = { after, page: this.next(after), settled: undefined };
+    return this.keep(after, this.next(after));
+  }
+
+  private keep(after: Position, page: Promise<DecodedPage>): Entry {
+    const entry: Entry = { after, page, settled: undefined };
     this.entries.push(entry);
     entry.page.then(
       (page) => {
         entry.settled = page;
         const settled = this.entries.filter((candidate) => candidate.settled !== undefined);
-        for (const old of settled.slice(0, Math.max(0, settled.length - KEPT_PAGES))) this.forget(old);
+        for (const old of settled.slice(0, Math.max(0, settled.length - this.keptPages))) this.forget(old);
       },
       () => this.forget(entry),
     );
@@ -162,27 +254,39 @@ export class EventFeed {
       const full = read.length >= limit;
       const events = until === undefined ? read : read.filter((event) => event.position <= until);
       const whole = full && events.length === read.length ? withoutOpenBatch(events) : events;
-      if (whole.length === 0 && events.length > 0) continue;
-      this.adapt(full, whole);
+      if (whole.length === 0 && events.length > 0) {
+        // The append batches of this log are larger than a page: from now on a page starts with room for one.
+        this.limit = limit * 2;
+        continue;
+      }
+      this.adapt(full, whole, limit);
       return whole;
     }
   }
 
-  private adapt(full: boolean, events: readonly RecordedEvent[]): void {
+  private adapt(full: boolean, events: readonly RecordedEvent[], limit: number): void {
     if (events.length === 0) return;
     const bytes = events.reduce((sum, event) => sum + event.data.length, 0);
     const byBytes = Math.max(1, Math.floor((this.maxBytes * events.length) / Math.max(bytes, 1)));
-    const wanted = full ? this.limit * 2 : Math.max(FIRST_PAGE_EVENTS, Math.floor(this.limit / 2));
-    this.limit = Math.max(1, Math.min(wanted, this.maxEvents, byBytes));
+    // A page that ended in the first half of what was read stands before a batch of about the other half: reading less would find no end.
+    const room = full && events.length < limit / 2 ? limit : 1;
+    const wanted = full ? limit * 2 : Math.max(FIRST_PAGE_EVENTS, Math.floor(limit / 2));
+    this.limit = Math.max(room, Math.min(wanted, Math.max(this.maxEvents, events.length), byBytes));
   }
 }
 
 /** Events of one append batch share their stamp, which no other batch has: the last batch of a full page may go on behind it. */
 function withoutOpenBatch(events: readonly RecordedEvent[]): RecordedEvent[] {
   const stamp = stampOf(events.at(-1) as RecordedEvent);
-  let end = events.length - 1;
-  while (end > 0 && stampOf(events[end - 1] as RecordedEvent) === stamp) end -= 1;
-  return events.slice(0, end);
+  // Stamps only rise: the first event of the last batch is found by halving.
+  let from = 0;
+  let to = events.length - 1;
+  while (from < to) {
+    const middle = (from + to) >> 1;
+    if (stampOf(events[middle] as RecordedEvent) === stamp) to = middle;
+    else from = middle + 1;
+  }
+  return events.slice(0, from);
 }
 
 function stampOf(event: RecordedEvent): string {

@@ -42,9 +42,15 @@ export interface ProjectionsOptions {
   readonly maxEvents?: number;
 }
 
+/** Smaller than live pages may grow: live work waits for no more than one of them to be decoded. */
+const REBUILD_PAGE_EVENTS = 1_000;
+const REBUILD_PAGE_BYTES = 4 * 1024 * 1024;
+const REBUILD_KEPT_PAGES = 6;
+
 export class Projections {
   readonly runner: LiveRunner;
   private readonly feed: EventFeed;
+  private readonly rebuildFeed: EventFeed;
   private readonly parkings = new Parkings();
   private readonly control: Control;
   private readonly announcer: Announcer;
@@ -61,6 +67,13 @@ export class Projections {
       decoder,
       ...(maxEvents === undefined ? {} : { maxEvents }),
       observe: (events) => this.observe(events),
+    });
+    this.rebuildFeed = new EventFeed({
+      reader,
+      decoder,
+      maxEvents: REBUILD_PAGE_EVENTS,
+      maxBytes: REBUILD_PAGE_BYTES,
+      keptPages: REBUILD_KEPT_PAGES,
     });
     this.runner = new LiveRunner({
       databaseUrl,
@@ -131,7 +144,7 @@ export class Projections {
     ]);
     // A rebuild may have started its live worker while the others were stopped.
     await this.runner.stopAll();
-    await this.feed.close();
+    await Promise.all([this.feed.close(), this.rebuildFeed.close()]);
   }
 
   /**
@@ -222,12 +235,8 @@ export class Projections {
   private startRebuild(definition: ProjectionDefinition, row: BuildRow, serving: BuildRow | undefined): void {
     const key = `${definition.name}:${row.version}`;
     if (this.rebuilds.has(key) || this.abort.signal.aborted) return;
-    const rebuild = new Rebuild(
-      { ...this.options, runner: this.runner, parkings: this.parkings },
-      definition,
-      row,
-      serving,
-    );
+    const shared = { runner: this.runner, parkings: this.parkings, feed: this.rebuildFeed };
+    const rebuild = new Rebuild({ ...this.options, ...shared }, definition, row, serving);
     this.rebuilds.set(key, rebuild);
     void rebuild.done.then(() => {
       if (this.rebuilds.get(key) === rebuild) this.rebuilds.delete(key);

@@ -5,16 +5,12 @@ import type { EventLogReader, Position } from '../log/event-log.js';
 import { serve, type BuildRow } from './builds.js';
 import type { EventDecoder } from './decode.js';
 import { RuntimeClosedError, errorText, errorWord, failureKind } from './errors.js';
-import { EventFeed, type DecodedPage } from './feed.js';
+import type { DecodedPage, EventFeed, FeedReader } from './feed.js';
 import type { Parkings } from './parkings.js';
 import type { ProjectionDefinition } from './projection.js';
 import type { LiveRunner, RuntimeLog } from './runner.js';
 import { reportJson, verifyBuild, type VerifyReport } from './verify.js';
 import { ProjectionWorker, backOff, pause, type CommittedBatch } from './worker.js';
-
-/** Smaller than live pages may grow: live work waits for no more than one of them to be decoded. */
-const PAGE_EVENTS = 1_000;
-const PAGE_BYTES = 4 * 1024 * 1024;
 
 export interface RebuildOptions {
   readonly databaseUrl: string;
@@ -23,6 +19,8 @@ export interface RebuildOptions {
   readonly decoder: Pick<EventDecoder, 'decode'>;
   readonly parkings: Parkings;
   readonly runner: LiveRunner;
+  /** Shared by the rebuilds that run side by side. */
+  readonly feed: EventFeed;
   readonly onBatch?: (batch: CommittedBatch) => void;
   readonly log: RuntimeLog;
 }
@@ -101,8 +99,7 @@ export class Rebuild {
   /** From the checkpoint to where the serving build is, reading and decoding one page ahead of writing. */
   private async catchUp(): Promise<void> {
     const { definition, row } = this;
-    const { databaseUrl, reader, decoder, parkings, onBatch } = this.options;
-    const feed = new EventFeed({ reader, decoder, maxEvents: PAGE_EVENTS, maxBytes: PAGE_BYTES });
+    const { databaseUrl, feed, parkings, onBatch } = this.options;
     const lane = { definition, build: row.version, lane: 0, mode: 'rebuild' as const };
     const worker = new ProjectionWorker({
       databaseUrl,
@@ -111,28 +108,28 @@ export class Rebuild {
       ...(onBatch === undefined ? {} : { onBatch }),
     });
     this.abort.signal.addEventListener('abort', () => worker.giveUpRetrying(), { once: true });
+    const place = feed.join(await worker.position());
     try {
-      let position = await worker.position();
-      let next = this.read(feed, position);
+      let next = this.read(place, place.position);
       for (;;) {
         const page = await next;
         if (page === undefined || this.abort.signal.aborted) return;
-        next = this.read(feed, page.last);
+        next = this.read(place, page.last);
         // Where writing fails, nobody waits for the page behind.
         next.catch(() => undefined);
         await worker.process(page);
         const committed = await worker.position();
-        if (committed !== page.last) next = this.read(feed, committed);
-        position = committed;
-        await this.noteTarget(position);
+        if (committed !== page.last) next = this.read(place, committed);
+        place.moveTo(committed);
+        await this.noteTarget(committed);
       }
     } finally {
+      place.leave();
       await worker.close();
-      await feed.close();
     }
   }
 
-  private async read(feed: EventFeed, position: Position): Promise<DecodedPage | undefined> {
+  private async read(place: FeedReader, position: Position): Promise<DecodedPage | undefined> {
     for (let attempt = 1; ; attempt += 1) {
       if (this.abort.signal.aborted) throw new RuntimeClosedError();
       try {
@@ -142,7 +139,7 @@ export class Rebuild {
             ? undefined
             : await this.options.runner.position(this.definition.name, this.serving.version);
         if (live !== undefined && live <= position) return undefined;
-        return await feed.readAfter(position, live);
+        return await this.options.feed.readAfter(position, live, place);
       } catch (error) {
         if (failureKind(error) !== 'transient') throw error;
         await pause(backOff(attempt), this.abort.signal);

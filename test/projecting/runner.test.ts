@@ -104,7 +104,7 @@ test('a page never ends inside an append batch, however small pages are', async 
   const ends: bigint[] = [];
   for (let after = 0n; after < 114n; after = ends.at(-1) as bigint) ends.push((await feed.pageAfter(after)).last);
   expect(batchEnds).toEqual(expect.arrayContaining(ends));
-  expect(ends.length).toBeGreaterThan(4);
+  expect(ends.length).toBeGreaterThan(2);
   await feed.close();
 });
 

@@ -23,6 +23,8 @@ export interface TestEvent {
   readonly record?: string;
   readonly stream?: string;
   readonly data?: unknown;
+  /** Stored bytes, in place of `data`. */
+  readonly bytes?: Buffer;
   readonly envelope?: Partial<Envelope>;
 }
 
@@ -63,7 +65,7 @@ export class MemoryLog implements EventLogReader {
         id: event.id ?? randomUUID(),
         type,
         metadata: Buffer.from(JSON.stringify(envelope)),
-        data: Buffer.from(JSON.stringify(event.data ?? { type: 'patient.attributes', data: {} })),
+        data: event.bytes ?? Buffer.from(JSON.stringify(event.data ?? { type: 'patient.attributes', data: {} })),
         position,
         stream: event.stream ?? 'clinical-0',
         revision: position - 1n,
