@@ -56,7 +56,7 @@ export class Identity1763700003000 implements MigrationInterface {
     await runner.query('create index review_unannounced on identity.review (record_id) where not announced');
     // Who changed these tables last: a resolver's memory holds as long as that is itself.
     await runner.query(
-      'create table identity.resolver (single boolean primary key default true check (single), last_id uuid not null)',
+      'create table identity.resolver (single boolean primary key default true check (single), last_id uuid not null, restoring boolean not null default false)',
     );
     await runner.query(`insert into identity.resolver (last_id) values ('00000000-0000-0000-0000-000000000000')`);
   }

@@ -18,6 +18,8 @@ import { startInboundHttp } from './http/server.js';
 import { measured } from './inbound-metrics.js';
 import { IntakePipeline } from './intake.js';
 import { MllpServer } from './mllp/server.js';
+import { createEventDecoder } from '../projecting/decode.js';
+import { restoreIdentity } from '../identity/restore.js';
 import { recoverRegister } from './recovery.js';
 import { builtInSource } from './source.js';
 import { configuredSources } from './sources.js';
@@ -95,6 +97,12 @@ async function start(context: RoleContext, opened: Opened): Promise<RunningRole>
     });
   });
 
+  const restored = await restoreIdentity({
+    pool,
+    reader: log,
+    decoder: createEventDecoder({ keyStore: keys, reader: log }),
+  });
+  if (restored) logger.warn('the identity tables were empty and were made again from the log');
   const identity = IdentityResolver.open({
     pool,
     hashes: keys.hashes,
