@@ -151,7 +151,7 @@ function readVisit(
   readPv1(pv1, slots, reading);
   const pv2 = first(group, 'PV2');
   if (pv2 !== undefined) readPv2(pv2, slots, reading);
-  readAccount(group.pid, slots, reading);
+  readAccount(group.pid, slots);
   if (rule.visit === 'plan') {
     readPlan(thing, slots, plannedTime(group, reading) ?? event, reading);
     return;

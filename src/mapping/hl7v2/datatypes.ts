@@ -222,8 +222,9 @@ export function xpn(segment: Hl7Segment, field: number, repetition = 1): JsonObj
 /** Data type map XAD[Address]; AD is its first components. */
 export function xad(segment: Hl7Segment, field: number, repetition = 1): JsonObject | undefined {
   if (segment.rawField(field) === '') return undefined;
+  const count = segment.components(field, repetition);
   const text = (component: number, subcomponent = 1): string =>
-    segment.text(field, repetition, component, subcomponent);
+    component > count ? '' : segment.text(field, repetition, component, subcomponent);
   const address: JsonObject = {};
   const use = mappedCode(ADDRESS_USE, text(7));
   if (use !== undefined) address['use'] = use;
@@ -246,7 +247,8 @@ export function xad(segment: Hl7Segment, field: number, repetition = 1): JsonObj
 /** Data type map XTN[ContactPoint]. `use` is what the field says where the value does not. */
 export function xtn(segment: Hl7Segment, field: number, repetition = 1, use?: string): JsonObject | undefined {
   if (segment.rawField(field) === '') return undefined;
-  const text = (component: number): string => segment.text(field, repetition, component);
+  const count = segment.components(field, repetition);
+  const text = (component: number): string => (component > count ? '' : segment.text(field, repetition, component));
   const equipment = text(3).toUpperCase();
   const electronic = equipment === 'INTERNET' || equipment === 'X.400' || text(2).toUpperCase() === 'NET';
   let value = electronic ? text(4) : text(12);
@@ -272,7 +274,8 @@ export function xtn(segment: Hl7Segment, field: number, repetition = 1, use?: st
 /** Data type map XCN[Practitioner] as a reference by name and identifier: people of the staff are no resources of their own here. */
 export function xcn(segment: Hl7Segment, field: number, repetition = 1): JsonObject | undefined {
   if (segment.rawField(field) === '') return undefined;
-  const text = (component: number): string => segment.text(field, repetition, component);
+  const count = segment.components(field, repetition);
+  const text = (component: number): string => (component > count ? '' : segment.text(field, repetition, component));
   const display = present(text(6), text(3), text(4), segment.text(field, repetition, 2, 1), text(5)).join(' ');
   const id = identifier(text(1), {
     namespace: segment.text(field, repetition, 9, 1),

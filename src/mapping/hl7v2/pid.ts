@@ -18,7 +18,7 @@ import {
   yesNo,
 } from './datatypes.js';
 import type { Reading } from './reading.js';
-import type { Slots } from './slots.js';
+import type { SlotReader, SlotRule, Slots } from './slots.js';
 import { GENDER, MARITAL_STATUS } from './tables.js';
 
 const TABLE = 'http://terminology.hl7.org/CodeSystem/v2-';
@@ -31,78 +31,90 @@ export const PID_FIELDS: readonly number[] = [
 ];
 export const PD1_FIELDS: readonly number[] = [4];
 
+const identifiers: SlotReader = (segment, field, { context }) => {
+  const defaults = { authority: context.defaultAuthority };
+  return list(segment, field, (one, at, repetition) => cx(one, at, repetition, defaults));
+};
+const names: SlotReader = (segment, field) => list(segment, field, xpn);
+const concepts =
+  (system: string): SlotReader =>
+  (segment, field) =>
+    list(segment, field, (one, at, repetition) => codeableConcept(one, at, repetition, system));
+const contactPoints =
+  (use: string | undefined): SlotReader =>
+  (segment, field) =>
+    list(segment, field, (one, at, repetition) => xtn(one, at, repetition, use));
+const plainText: SlotReader = (segment, field) => segment.text(field) || undefined;
+
 /**
- * @param slots of the patient; each field of PID speaks of its own slot, so that an empty field never takes away what
- * another field said (PID-13 and PID-14 are `telecom` and `telecom:work`)
+ * Each field speaks of its own slot, so that an empty field never takes away what another field said
+ * (PID-13 and PID-14 are `telecom` and `telecom:work`).
  */
+const PID_SLOTS: readonly SlotRule[] = [
+  [2, 'identifier:external', identifiers],
+  [3, 'identifier', identifiers],
+  [4, 'identifier:alternate', identifiers],
+  [5, 'name', names],
+  [6, 'mothersMaidenName', (segment, field) => xpn(segment, field)?.['family']],
+  [7, 'birthDate', birthDate],
+  [8, 'gender', (segment, field) => mappedCode(GENDER, segment.text(field))],
+  [9, 'name:alias', names],
+  [10, 'race', concepts(`${TABLE}0005`)],
+  [11, 'address', addresses],
+  [13, 'telecom', contactPoints('home')],
+  [14, 'telecom:work', contactPoints('work')],
+  [15, 'communication', communication],
+  [16, 'maritalStatus', (segment, field) => mappedConcept(segment, field, MARITAL_STATUS, `${TABLE}0002`)],
+  [17, 'religion', (segment, field) => codeableConcept(segment, field, 1, `${TABLE}0006`)],
+  [19, 'identifier:ssn', socialSecurityNumber],
+  [20, 'identifier:driver', driversLicense],
+  [22, 'ethnicity', concepts(`${TABLE}0189`)],
+  [23, 'birthPlace', plainText],
+  [24, 'multipleBirth:indicator', indicator],
+  [25, 'multipleBirth', positiveInteger],
+  [26, 'citizenship', concepts(`${TABLE}0171`)],
+  [28, 'nationality', concepts(`${TABLE}0212`)],
+  [29, 'deceased', timeSlot],
+  [30, 'deceased:indicator', indicator],
+  [40, 'telecom:other', contactPoints(undefined)],
+];
+
+/** @param slots of the patient */
 export function readPid(pid: Hl7Segment, slots: Slots, reading: Reading): void {
   reading.read.add(pid);
-  const { defaultAuthority } = reading.context;
-  const identifiers = (segment: Hl7Segment, field: number): Json | undefined =>
-    list(segment, field, (one, at, repetition) => cx(one, at, repetition, { authority: defaultAuthority }));
-  slots.field(pid, 3, 'identifier', identifiers);
-  if (pid.fieldCount < 5) return;
-  slots.field(pid, 2, 'identifier:external', identifiers);
-  slots.field(pid, 4, 'identifier:alternate', identifiers);
-  slots.field(pid, 5, 'name', (segment, field) => list(segment, field, xpn));
-  slots.field(pid, 6, 'mothersMaidenName', (segment, field) => xpn(segment, field)?.['family']);
-  slots.field(pid, 7, 'birthDate', (segment, field) => birthDate(segment, field, slots, reading));
-  slots.field(pid, 8, 'gender', (segment, field) => mappedCode(GENDER, segment.text(field)));
-  slots.field(pid, 9, 'name:alias', (segment, field) => list(segment, field, xpn));
-  slots.field(pid, 10, 'race', concepts(`${TABLE}0005`));
-  slots.field(pid, 11, 'address', (segment, field) => addresses(segment, field, reading));
-  slots.field(pid, 13, 'telecom', contactPoints('home'));
-  slots.field(pid, 14, 'telecom:work', contactPoints('work'));
-  if (pid.fieldCount < 15) return;
-  slots.field(pid, 15, 'communication', (segment, field) => {
-    const language = codeableConcept(segment, field, 1, `${TABLE}0296`);
-    return language && [{ language }];
-  });
-  slots.field(pid, 16, 'maritalStatus', (segment, field) =>
-    mappedConcept(segment, field, MARITAL_STATUS, `${TABLE}0002`),
-  );
-  slots.field(pid, 17, 'religion', (segment, field) => codeableConcept(segment, field, 1, `${TABLE}0006`));
-  slots.field(pid, 19, 'identifier:ssn', socialSecurityNumber);
-  if (pid.fieldCount < 20) return;
-  slots.field(pid, 20, 'identifier:driver', driversLicense);
-  slots.field(pid, 22, 'ethnicity', concepts(`${TABLE}0189`));
-  slots.field(pid, 23, 'birthPlace', (segment, field) => text(segment, field));
-  slots.field(pid, 25, 'multipleBirth', (segment, field) => positiveInteger(segment, field));
-  indicator(pid, 24, 'multipleBirth', slots);
-  slots.field(pid, 26, 'citizenship', concepts(`${TABLE}0171`));
-  slots.field(pid, 28, 'nationality', concepts(`${TABLE}0212`));
-  slots.field(pid, 29, 'deceased', (segment, field) => {
-    const time = reading.time(segment, field);
-    return time && timeValue(time);
-  });
-  indicator(pid, 30, 'deceased', slots);
-  slots.field(pid, 40, 'telecom:other', contactPoints(undefined));
+  slots.fields(pid, PID_SLOTS);
+  for (const slot of ['multipleBirth', 'deceased'])
+    if (slots.assert[`${slot}:indicator`] === false && slots.assert[slot] === undefined) slots.ends(slot);
 }
+
+const PD1_SLOTS: readonly SlotRule[] = [[4, 'generalPractitioner', (segment, field) => list(segment, field, xcn)]];
 
 /** PD1-4, the primary care provider. */
 export function readPd1(pd1: Hl7Segment, slots: Slots, reading: Reading): void {
   reading.read.add(pd1);
-  slots.field(pd1, 4, 'generalPractitioner', (segment, field) => list(segment, field, xcn));
+  slots.fields(pd1, PD1_SLOTS);
+}
+
+/** A time as the value of a slot of its own. */
+export function timeSlot(segment: Hl7Segment, field: number, reading: Reading): Json | undefined {
+  const time = reading.time(segment, field);
+  return time && timeValue(time);
+}
+
+function communication(segment: Hl7Segment, field: number): Json | undefined {
+  const language = codeableConcept(segment, field, 1, `${TABLE}0296`);
+  return language && [{ language }];
 }
 
 /**
  * PID-7: a `date` in FHIR. A time of birth is a slot of its own (extension patient-birthTime), which shows only beside the date it
  * belongs to: a later message with the date alone neither repeats nor denies it.
  */
-function birthDate(segment: Hl7Segment, field: number, slots: Slots, reading: Reading): Json | undefined {
+function birthDate(segment: Hl7Segment, field: number, reading: Reading, slots: Slots): Json | undefined {
   const time = reading.time(segment, field);
   if (time === undefined) return undefined;
   if (time.text.includes('T')) slots.assert['birthTime'] = timeValue(time);
   return fhirDate(time);
-}
-
-function concepts(system: string): (segment: Hl7Segment, field: number) => Json | undefined {
-  return (segment, field) =>
-    list(segment, field, (one, at, repetition) => codeableConcept(one, at, repetition, system));
-}
-
-function contactPoints(use: string | undefined): (segment: Hl7Segment, field: number) => Json | undefined {
-  return (segment, field) => list(segment, field, (one, at, repetition) => xtn(one, at, repetition, use));
 }
 
 /** PID-11, with the county of PID-12 (withdrawn) where there is one address and it names none. */
@@ -136,17 +148,11 @@ function driversLicense(segment: Hl7Segment, field: number): Json | undefined {
  * PID-24 and PID-30: yes or no beside a field that says more (birth order, time of death). `N` ends what the other field said,
  * `Y` leaves it; so neither takes away the other's precision, in any order of arrival.
  */
-function indicator(pid: Hl7Segment, field: number, slot: string, slots: Slots): void {
-  slots.field(pid, field, `${slot}:indicator`, (segment, at) => yesNo(segment.text(at)));
-  if (slots.assert[`${slot}:indicator`] === false && slots.assert[slot] === undefined) slots.ends(slot);
+function indicator(segment: Hl7Segment, field: number): Json | undefined {
+  return yesNo(segment.text(field));
 }
 
 function positiveInteger(segment: Hl7Segment, field: number): number | undefined {
   const value = number(segment.text(field));
   return value !== undefined && Number.isInteger(value) && value > 0 ? value : undefined;
-}
-
-function text(segment: Hl7Segment, field: number): string | undefined {
-  const value = segment.text(field);
-  return value === '' ? undefined : value;
 }

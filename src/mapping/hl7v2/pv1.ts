@@ -2,10 +2,11 @@
 import type { Hl7Segment } from '../../inbound/hl7/message.js';
 import type { Json } from '../fact.js';
 import { conceptDisplay } from '../concepts.js';
-import { timeValue, type JsonObject } from '../fhir-time.js';
+import type { JsonObject } from '../fhir-time.js';
 import { authorityKey, codeableConcept, coding, cx, list, mappedConcept, number, pl, xcn } from './datatypes.js';
 import type { Reading } from './reading.js';
-import type { Slots } from './slots.js';
+import { timeSlot } from './pid.js';
+import type { SlotReader, SlotRule, Slots } from './slots.js';
 import { ENCOUNTER_CLASS } from './tables.js';
 
 export const PV1_FIELDS: readonly number[] = [
@@ -47,80 +48,27 @@ export function encounterClass(pv1: Hl7Segment): Json | undefined {
   return codings?.[0] ?? coding('', conceptDisplay(concept), undefined);
 }
 
+const visitNumbers: SlotReader = (segment, field, { context }) => {
+  const defaults = { authority: context.defaultAuthority, type: 'VN' };
+  return list(segment, field, (one, at, repetition) => cx(one, at, repetition, defaults));
+};
+const visitIds: SlotReader = (segment, field, { context }) => {
+  const defaults = { authority: context.defaultAuthority };
+  return list(segment, field, (one, at, repetition) => cx(one, at, repetition, defaults));
+};
+
 /** What says which visit it is and when it began; never where it stands now. */
+const IDENTITY_SLOTS: readonly SlotRule[] = [
+  [2, 'class', encounterClass],
+  [19, 'identifier', visitNumbers],
+  [44, 'start', timeSlot],
+  [50, 'identifier:alternate', visitIds],
+];
+
 export function readVisitIdentity(pv1: Hl7Segment, slots: Slots, reading: Reading): void {
   reading.read.add(pv1);
-  const { defaultAuthority } = reading.context;
-  slots.field(pv1, 2, 'class', encounterClass);
-  slots.field(pv1, 19, 'identifier', (segment, field) =>
-    list(segment, field, (one, at, repetition) => cx(one, at, repetition, { authority: defaultAuthority, type: 'VN' })),
-  );
-  slots.field(pv1, 50, 'identifier:alternate', (segment, field) =>
-    list(segment, field, (one, at, repetition) => cx(one, at, repetition, { authority: defaultAuthority })),
-  );
-  slots.field(pv1, 44, 'start', (segment, field) => {
-    const time = reading.time(segment, field);
-    return time && timeValue(time);
-  });
+  slots.fields(pv1, IDENTITY_SLOTS);
 }
-
-/**
- * Everything of PV1 but PV1-45: a discharge is asserted at its own time (see adt.ts).
- */
-export function readPv1(pv1: Hl7Segment, slots: Slots, reading: Reading): void {
-  readVisitIdentity(pv1, slots, reading);
-  slots.field(pv1, 3, 'location', location);
-  slots.field(pv1, 4, 'type', concept(`${TABLE}0007`));
-  slots.field(pv1, 5, 'hospitalization.preAdmissionIdentifier', (segment, field) => cx(segment, field));
-  slots.field(pv1, 6, 'location:prior', location);
-  for (const [field, role] of PARTICIPANTS) slots.field(pv1, field, `participant:${role}`, participants(role));
-  slots.field(pv1, 10, 'serviceType', single(`${TABLE}0069`));
-  slots.field(pv1, 11, 'location:temporary', location);
-  if (pv1.fieldCount < 13) return;
-  slots.field(pv1, 13, 'hospitalization.reAdmission', single(`${TABLE}0092`));
-  slots.field(pv1, 14, 'hospitalization.admitSource', single(`${TABLE}0023`));
-  slots.field(pv1, 15, 'hospitalization.specialArrangement', concept(`${TABLE}0009`));
-  slots.field(pv1, 16, 'hospitalization.specialCourtesy', concept(`${TABLE}0099`));
-  if (pv1.fieldCount < 36) return;
-  slots.field(pv1, 36, 'hospitalization.dischargeDisposition', single(`${TABLE}0112`));
-  slots.field(pv1, 37, 'hospitalization.destination', (segment, field) => {
-    const display = segment.text(field, 1, 1) || segment.text(field, 1, 2);
-    return display === '' ? undefined : { display };
-  });
-  slots.field(pv1, 38, 'hospitalization.dietPreference', concept(`${TABLE}0114`));
-  slots.field(pv1, 39, 'serviceProvider', (segment, field) => {
-    const display = segment.text(field, 1, 2) || segment.text(field, 1, 1);
-    return display === '' ? undefined : { display };
-  });
-  slots.field(pv1, 42, 'location:pending', location);
-}
-
-/** PV2-1, -3, -11, -25. PV2-8 is a valid time (see adt.ts). */
-export function readPv2(pv2: Hl7Segment, slots: Slots, reading: Reading): void {
-  reading.read.add(pv2);
-  slots.field(pv2, 1, 'location:priorPending', location);
-  slots.field(pv2, 3, 'reasonCode', (segment, field) => list(segment, field, codeableConcept));
-  slots.field(pv2, 11, 'length', (segment, field) => {
-    const days = number(segment.text(field));
-    return days === undefined ? undefined : { value: days, unit: 'd', system: 'http://unitsofmeasure.org', code: 'd' };
-  });
-  slots.field(pv2, 25, 'priority', single(`${TABLE}0217`));
-}
-
-/** PID-18: the account the visit is billed to. */
-export function readAccount(pid: Hl7Segment, slots: Slots, reading: Reading): void {
-  slots.field(pid, 18, 'account', (segment, field) => {
-    const id = cx(segment, field, 1, { authority: reading.context.defaultAuthority, type: 'AN' });
-    return id && [{ identifier: id }];
-  });
-}
-
-const PARTICIPANTS = [
-  [7, 'ATND'],
-  [8, 'REF'],
-  [9, 'CON'],
-  [17, 'ADM'],
-] as const;
 
 /** v3-ParticipationType, as map PV1[Encounter] names them. */
 const ROLE_DISPLAY: Readonly<Record<string, string>> = {
@@ -130,7 +78,7 @@ const ROLE_DISPLAY: Readonly<Record<string, string>> = {
   ADM: 'admitter',
 };
 
-function participants(role: string): (segment: Hl7Segment, field: number) => Json | undefined {
+function participants(role: string): SlotReader {
   return (segment, field) =>
     list(segment, field, (one, at, repetition) => {
       const individual = xcn(one, at, repetition);
@@ -158,11 +106,78 @@ function location(segment: Hl7Segment, field: number): Json | undefined {
   return value && [value];
 }
 
-function concept(system: string): (segment: Hl7Segment, field: number) => Json | undefined {
+function concepts(system: string): SlotReader {
   return (segment, field) =>
     list(segment, field, (one, at, repetition) => codeableConcept(one, at, repetition, system));
 }
 
-function single(system: string): (segment: Hl7Segment, field: number) => Json | undefined {
+function single(system: string): SlotReader {
   return (segment, field) => codeableConcept(segment, field, 1, system);
+}
+
+const PV1_SLOTS: readonly SlotRule[] = [
+  [3, 'location', location],
+  [4, 'type', concepts(`${TABLE}0007`)],
+  [5, 'hospitalization.preAdmissionIdentifier', (segment, field) => cx(segment, field)],
+  [6, 'location:prior', location],
+  [7, 'participant:ATND', participants('ATND')],
+  [8, 'participant:REF', participants('REF')],
+  [9, 'participant:CON', participants('CON')],
+  [10, 'serviceType', single(`${TABLE}0069`)],
+  [11, 'location:temporary', location],
+  [13, 'hospitalization.reAdmission', single(`${TABLE}0092`)],
+  [14, 'hospitalization.admitSource', single(`${TABLE}0023`)],
+  [15, 'hospitalization.specialArrangement', concepts(`${TABLE}0009`)],
+  [16, 'hospitalization.specialCourtesy', concepts(`${TABLE}0099`)],
+  [17, 'participant:ADM', participants('ADM')],
+  [36, 'hospitalization.dischargeDisposition', single(`${TABLE}0112`)],
+  // DLD: location, then its effective date; CWE: code, then text.
+  [
+    37,
+    'hospitalization.destination',
+    (segment, field) => named(segment.text(field, 1, 1) || segment.text(field, 1, 2)),
+  ],
+  [38, 'hospitalization.dietPreference', concepts(`${TABLE}0114`)],
+  [39, 'serviceProvider', (segment, field) => named(segment.text(field, 1, 2) || segment.text(field, 1, 1))],
+  [42, 'location:pending', location],
+];
+
+/** Everything of PV1 but PV1-45: a discharge is asserted at its own time (see adt.ts). */
+export function readPv1(pv1: Hl7Segment, slots: Slots, reading: Reading): void {
+  readVisitIdentity(pv1, slots, reading);
+  slots.fields(pv1, PV1_SLOTS);
+}
+
+const PV2_SLOTS: readonly SlotRule[] = [
+  [1, 'location:priorPending', location],
+  [3, 'reasonCode', (segment, field) => list(segment, field, codeableConcept)],
+  [11, 'length', lengthOfStay],
+  [25, 'priority', single(`${TABLE}0217`)],
+];
+
+/** PV2-1, -3, -11, -25. PV2-8 is a valid time (see adt.ts). */
+export function readPv2(pv2: Hl7Segment, slots: Slots, reading: Reading): void {
+  reading.read.add(pv2);
+  slots.fields(pv2, PV2_SLOTS);
+}
+
+const ACCOUNT_SLOTS: readonly SlotRule[] = [[18, 'account', accounts]];
+
+/** PID-18: the account the visit is billed to. */
+export function readAccount(pid: Hl7Segment, slots: Slots): void {
+  slots.fields(pid, ACCOUNT_SLOTS);
+}
+
+function accounts(segment: Hl7Segment, field: number, { context }: Reading): Json | undefined {
+  const id = cx(segment, field, 1, { authority: context.defaultAuthority, type: 'AN' });
+  return id && [{ identifier: id }];
+}
+
+function lengthOfStay(segment: Hl7Segment, field: number): Json | undefined {
+  const days = number(segment.text(field));
+  return days === undefined ? undefined : { value: days, unit: 'd', system: 'http://unitsofmeasure.org', code: 'd' };
+}
+
+function named(display: string): Json | undefined {
+  return display === '' ? undefined : { display };
 }

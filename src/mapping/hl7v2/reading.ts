@@ -33,7 +33,7 @@ export class Reading {
   }
 
   slots(): Slots {
-    return new Slots((path) => this.problem(path));
+    return new Slots(this);
   }
 
   problem(path: string): void {
@@ -76,11 +76,15 @@ export class Reading {
   /** A fact of assertions and ends, unless there are none. */
   add(fact: Pick<Fact, 'kind' | 'sourceRecordId' | 'key' | 'valid'>, slots: Slots): void {
     if (slots.empty) return;
-    const asserted = Object.keys(slots.assert).length > 0;
-    this.facts.push({
-      ...fact,
-      ...(asserted ? { assert: slots.assert } : {}),
-      ...(slots.end.length > 0 ? { end: slots.end } : {}),
-    });
+    const asserted = hasMembers(slots.assert);
+    const end = slots.end.length > 0;
+    if (asserted && end) this.facts.push({ ...fact, assert: slots.assert, end: slots.end });
+    else if (asserted) this.facts.push({ ...fact, assert: slots.assert });
+    else this.facts.push({ ...fact, end: slots.end });
   }
+}
+
+function hasMembers(object: object): boolean {
+  for (const _ in object) return true;
+  return false;
 }

@@ -1,39 +1,51 @@
 /** Collects what one segment, or several, say about the fields of one thing. */
 import type { Hl7Segment } from '../../inbound/hl7/message.js';
 import type { Json } from '../fact.js';
+import type { Reading } from './reading.js';
+
+/** Makes the value of a slot from a field; undefined where nothing of it can be used. */
+export type SlotReader = (segment: Hl7Segment, field: number, reading: Reading, slots: Slots) => Json | undefined;
+
+/** A field of a segment, the slot it speaks of, and how it is read. */
+export type SlotRule = readonly [field: number, slot: string, read: SlotReader];
 
 export class Slots {
   readonly assert: Record<string, Json> = {};
   readonly end: string[] = [];
 
-  /** @param problems collects the paths of fields that held something no value could be made of */
-  constructor(private readonly problems: (path: string) => void) {}
+  constructor(private readonly reading: Reading) {}
 
   get empty(): boolean {
-    return this.end.length === 0 && Object.keys(this.assert).length === 0;
+    if (this.end.length > 0) return false;
+    for (const _ in this.assert) return false;
+    return true;
+  }
+
+  /** Every rule of a segment, in order of its fields. */
+  fields(segment: Hl7Segment, rules: readonly SlotRule[]): void {
+    const last = segment.fieldCount;
+    for (const rule of rules) {
+      if (rule[0] > last) return;
+      this.field(segment, rule);
+    }
   }
 
   /**
    * One field of the message and the slot it speaks of (HL7 v2.9 §2.5.3.3):
    * empty says nothing, `""` ends the slot, anything else asserts it, and where only `""` components are left the slot ends too.
+   * A value that cannot be read asserts nothing, ends nothing, and is noted.
    */
-  field(
-    segment: Hl7Segment,
-    field: number,
-    slot: string,
-    read: (segment: Hl7Segment, field: number) => Json | undefined,
-  ): void {
+  field(segment: Hl7Segment, [field, slot, read]: SlotRule): void {
     const sent = segment.rawField(field);
     if (sent === '') return;
     if (sent === '""') {
       this.ends(slot);
       return;
     }
-    if (segment.repetitions(field) === 0) return;
-    const value = read(segment, field);
+    const value = read(segment, field, this.reading, this);
     if (value !== undefined) this.assert[slot] = value;
-    else if (holdsText(segment, field)) this.problems(`${segment.name}-${field}`);
-    else this.ends(slot);
+    else if (holdsText(segment, field)) this.reading.problem(`${segment.name}-${field}`);
+    else if (segment.repetitions(field) > 0) this.ends(slot);
   }
 
   ends(slot: string): void {
