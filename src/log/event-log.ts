@@ -53,6 +53,8 @@ export interface ReadOptions {
   readonly types?: readonly string[];
   /** At most this many events. */
   readonly limit: number;
+  /** The page ends with the event whose data bring it to this size or beyond: it may be shorter than `limit` though more follows. */
+  readonly maxBytes?: number;
 }
 
 /**
@@ -92,7 +94,7 @@ export interface EventLogReader {
   readonly id: string;
   /** Name of the adapter: `postgres`, `eventstoredb`. */
   readonly adapter: string;
-  /** One page, in order of position (or the reverse). Fewer than `limit` events mean that the end was reached when the page was read. */
+  /** One page, in order of position (or the reverse). Fewer than `limit` events (and less than `maxBytes`) mean that the end was reached when the page was read. */
   readPage(options: ReadOptions): Promise<RecordedEvent[]>;
   /** Position of the last event, 0n for an empty log. */
   head(): Promise<Position>;

@@ -31,6 +31,7 @@ import type { Parkings } from './parkings.js';
 import type { DecodedEvent } from './projection.js';
 import type { RuntimeLog } from './runner.js';
 import { backOff, pause } from './worker.js';
+import { untilAborted } from './until-aborted.js';
 
 /** Name of the checkpoint. */
 export const CONTROL = 'control';
@@ -145,13 +146,10 @@ export class Control {
   }
 
   private async run(): Promise<void> {
-    const aborted = new Promise<undefined>((resolve) => {
-      this.abort.signal.addEventListener('abort', () => resolve(undefined), { once: true });
-    });
     for (let attempt = 1; !this.abort.signal.aborted;) {
       try {
         if (attempt > 1) await this.resynchronise();
-        const page = await Promise.race([this.options.feed.pageAfter(this.position), aborted]);
+        const page = await untilAborted(this.options.feed.pageAfter(this.position), this.abort.signal);
         if (page === undefined) break;
         await this.take(page);
         attempt = 1;

@@ -30,10 +30,12 @@ export interface FeedOptions {
 
 const FIRST_PAGE_EVENTS = 256;
 const LIVE_PAGE_EVENTS = 512;
-const DEFAULT_MAX_EVENTS = 2_000;
-const DEFAULT_MAX_BYTES = 8 * 1024 * 1024;
-/** Pages kept for workers that are a little behind: the one being written, the one being decoded, and one more. */
-const KEPT_PAGES = 4;
+/** Mapped facts take ten to thirty times the room of the sealed bodies they come from. */
+const DEFAULT_MAX_EVENTS = 1_000;
+const DEFAULT_MAX_BYTES = 2 * 1024 * 1024;
+/** Pages kept for workers that are a little behind: the one being written and one more. */
+const KEPT_PAGES = 2;
+const NO_CONTENT = Buffer.alloc(0);
 
 /** One of several that go side by side at their own paces. */
 export interface FeedReader {
@@ -244,14 +246,15 @@ export class EventFeed {
   private async decode(after: Position, events: readonly RecordedEvent[]): Promise<DecodedPage> {
     const decoded = await this.options.decoder.decode(events);
     await this.options.observe?.(decoded);
-    return { after, last: (events.at(-1) as RecordedEvent).position, events: decoded };
+    return { after, last: (events.at(-1) as RecordedEvent).position, events: decoded.map(mappedOnly) };
   }
 
   /** Whole append batches; grows from page to page while there is more than a page to read. */
   private async readWholeBatches(after: Position, until?: Position): Promise<RecordedEvent[]> {
-    for (let limit = this.limit; ; limit *= 2) {
-      const read = await this.options.reader.readPage({ after, limit });
-      const full = read.length >= limit;
+    let maxBytes = this.maxBytes;
+    for (let limit = this.limit; ; limit *= 2, maxBytes *= 2) {
+      const read = await this.options.reader.readPage({ after, limit, maxBytes });
+      const full = read.length >= limit || bytesOf(read) >= maxBytes;
       const events = until === undefined ? read : read.filter((event) => event.position <= until);
       const whole = full && events.length === read.length ? withoutOpenBatch(events) : events;
       if (whole.length === 0 && events.length > 0) {
@@ -266,13 +269,22 @@ export class EventFeed {
 
   private adapt(full: boolean, events: readonly RecordedEvent[], limit: number): void {
     if (events.length === 0) return;
-    const bytes = events.reduce((sum, event) => sum + event.data.length, 0);
-    const byBytes = Math.max(1, Math.floor((this.maxBytes * events.length) / Math.max(bytes, 1)));
+    const byBytes = Math.max(1, Math.floor((this.maxBytes * events.length) / Math.max(bytesOf(events), 1)));
     // A page that ended in the first half of what was read stands before a batch of about the other half: reading less would find no end.
     const room = full && events.length < limit / 2 ? limit : 1;
     const wanted = full ? limit * 2 : Math.max(FIRST_PAGE_EVENTS, Math.floor(limit / 2));
     this.limit = Math.max(room, Math.min(wanted, Math.max(this.maxEvents, events.length), byBytes));
   }
+}
+
+function bytesOf(events: readonly RecordedEvent[]): number {
+  return events.reduce((sum, event) => sum + event.data.length, 0);
+}
+
+/** Without the message itself and what the readers made of it: projections take facts, and pages of whole messages would not fit into memory. */
+function mappedOnly(event: DecodedEvent): DecodedEvent {
+  const { content: _parsed, ...rest } = event;
+  return rest.body.state === 'open' ? { ...rest, body: { ...rest.body, content: NO_CONTENT } } : rest;
 }
 
 /** Events of one append batch share their stamp, which no other batch has: the last batch of a full page may go on behind it. */

@@ -45,7 +45,7 @@ export interface ProjectionsOptions {
 /** Smaller than live pages may grow: live work waits for no more than one of them to be decoded. */
 const REBUILD_PAGE_EVENTS = 1_000;
 const REBUILD_PAGE_BYTES = 4 * 1024 * 1024;
-const REBUILD_KEPT_PAGES = 6;
+const REBUILD_KEPT_PAGES = 3;
 
 export class Projections {
   readonly runner: LiveRunner;

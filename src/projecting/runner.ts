@@ -6,6 +6,7 @@ import { RuntimeClosedError, errorText, errorWord, failureKind } from './errors.
 import type { DecodedPage, EventFeed } from './feed.js';
 import type { Parking, Parkings } from './parkings.js';
 import { ProjectionWorker, backOff, pause, type CommittedBatch, type WorkerCounters } from './worker.js';
+import { untilAborted } from './until-aborted.js';
 
 /** The part of a logger that the runtime uses; fields are names, numbers and codes only. */
 export interface RuntimeLog {
@@ -225,13 +226,10 @@ export class LiveRunner {
 
   private async carry(running: Running): Promise<void> {
     const { worker, abort } = running;
-    const aborted = new Promise<undefined>((resolve) => {
-      abort.signal.addEventListener('abort', () => resolve(undefined), { once: true });
-    });
     while (!abort.signal.aborted) {
       await running.gate?.open;
       if (abort.signal.aborted) return;
-      const page = await Promise.race([this.nextPage(worker, abort.signal), aborted]);
+      const page = await untilAborted(this.nextPage(worker, abort.signal), abort.signal);
       if (page === undefined) return;
       // A pause that came while this was waiting for events holds before they are written.
       if (running.gate !== undefined) continue;

@@ -42,6 +42,14 @@ const NEXT_EVENTS = `
   where before < $3
   order by position`;
 
+/** A page cut behind the event that brings its bodies to so many bytes; sizes are known without reading the bodies. */
+function within(page: string, order: 'asc' | 'desc', bytes: number): string {
+  return `select ${COLUMNS} from (
+      select *, sum(octet_length(data)::bigint) over (order by position ${order} rows unbounded preceding) - octet_length(data) as before
+      from (${page}) as next
+    ) as sized where before < ${Math.max(1, Math.floor(bytes))} order by position ${order}`;
+}
+
 export class PostgresLogReader implements EventLogReader {
   readonly adapter = 'postgres';
   private readonly listener: Listener;
@@ -99,8 +107,9 @@ export class PostgresLogReader implements EventLogReader {
       }
       const where = conditions.length === 0 ? '' : `where ${conditions.join(' and ')}`;
       const order = backwards ? 'desc' : 'asc';
+      const page = `select ${COLUMNS} from log.event ${where} order by position ${order} limit $1`;
       const { rows } = await this.pool.query<EventRow>(
-        `select ${COLUMNS} from log.event ${where} order by position ${order} limit $1`,
+        options.maxBytes === undefined ? page : within(page, order, options.maxBytes),
         values,
       );
       return this.recorded(rows);
