@@ -26,7 +26,7 @@ import {
   errorWord,
   failureKind,
 } from './errors.js';
-import type { DecodedPage, EventFeed } from './feed.js';
+import type { DecodedPage, EventFeed, FeedReader } from './feed.js';
 import type { Parkings } from './parkings.js';
 import type { DecodedEvent } from './projection.js';
 import type { RuntimeLog } from './runner.js';
@@ -59,7 +59,7 @@ export interface ProjectionChange {
 export interface ControlOptions {
   readonly pool: pg.Pool;
   readonly reader: EventLogReader;
-  readonly feed: Pick<EventFeed, 'pageAfter'>;
+  readonly feed: Pick<EventFeed, 'pageAfter' | 'join'>;
   readonly parkings: Parkings;
   readonly log: RuntimeLog;
   /** Carries out a decision in the transaction that moves the checkpoint. */
@@ -146,10 +146,20 @@ export class Control {
   }
 
   private async run(): Promise<void> {
+    const reader = this.options.feed.join(this.position);
+    try {
+      await this.follow(reader);
+    } finally {
+      reader.leave();
+    }
+  }
+
+  private async follow(reader: FeedReader): Promise<void> {
     for (let attempt = 1; !this.abort.signal.aborted;) {
       try {
         if (attempt > 1) await this.resynchronise();
-        const page = await untilAborted(this.options.feed.pageAfter(this.position), this.abort.signal);
+        reader.moveTo(this.position);
+        const page = await untilAborted(this.options.feed.pageAfter(this.position, reader), this.abort.signal);
         if (page === undefined) break;
         await this.take(page);
         attempt = 1;

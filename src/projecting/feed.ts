@@ -33,8 +33,10 @@ const LIVE_PAGE_EVENTS = 512;
 /** Mapped facts take ten to thirty times the room of the sealed bodies they come from. */
 const DEFAULT_MAX_EVENTS = 1_000;
 const DEFAULT_MAX_BYTES = 2 * 1024 * 1024;
-/** Pages kept for workers that are a little behind: the one being written and one more. */
-const KEPT_PAGES = 2;
+/** Pages kept for workers that are a little behind: the one being written, the next, and one being decoded. */
+const KEPT_PAGES = 3;
+/** How long a live worker waits for slower ones, so that a page is decoded once; after that they read for themselves. */
+const SLOWER_WAIT_MS = 500;
 const NO_CONTENT = Buffer.alloc(0);
 
 /** One of several that go side by side at their own paces. */
@@ -80,8 +82,19 @@ export class EventFeed {
     this.limit = Math.min(FIRST_PAGE_EVENTS, this.maxEvents);
   }
 
-  /** The events after a position; waits at the end of the log. Rejects with RuntimeClosedError once the feed is closed. */
-  pageAfter(position: Position): Promise<DecodedPage> {
+  /**
+   * The events after a position; waits at the end of the log. A reader that took part in the sharing ({@link join}) waits a moment for
+   * slower ones before it makes the feed give a page up that they still need, so that live projections share what is decoded; one that is
+   * stuck stops nobody. Rejects with RuntimeClosedError once the feed is closed.
+   */
+  async pageAfter(position: Position, reader?: FeedReader): Promise<DecodedPage> {
+    const kept = this.kept(position);
+    if (kept !== undefined) return kept;
+    if (reader !== undefined) await this.waitForSlower(reader, SLOWER_WAIT_MS);
+    return this.kept(position) ?? this.fetch(position).page;
+  }
+
+  private kept(position: Position): Promise<DecodedPage> | undefined {
     if (this.abort.signal.aborted) return Promise.reject(new RuntimeClosedError());
     for (const entry of this.entries) {
       if (entry.after === position) return entry.page;
@@ -94,12 +107,12 @@ export class EventFeed {
         });
       }
     }
-    return this.fetch(position).page;
+    return undefined;
   }
 
   /** Starts reading and decoding what follows, while the caller writes the page before it. */
-  prefetch(after: Position): void {
-    this.pageAfter(after).catch(() => undefined);
+  prefetch(after: Position, reader?: FeedReader): void {
+    this.pageAfter(after, reader).catch(() => undefined);
   }
 
   /**
@@ -158,8 +171,9 @@ export class EventFeed {
   }
 
   /** The slowest never waits here, so the others do not wait for ever. */
-  private async waitForSlower(reader: FeedReader): Promise<void> {
-    while (!this.abort.signal.aborted && this.readers.has(reader)) {
+  private async waitForSlower(reader: FeedReader, mostMs = Number.POSITIVE_INFINITY): Promise<void> {
+    const until = performance.now() + mostMs;
+    while (performance.now() < until && !this.abort.signal.aborted && this.readers.has(reader)) {
       const settled = this.entries.filter((entry) => entry.settled !== undefined);
       const oldest = settled.length < this.keptPages ? undefined : settled[0]?.settled;
       if (oldest === undefined) return;
@@ -167,8 +181,18 @@ export class EventFeed {
         (other) => other !== reader && oldest.after <= other.position && other.position < oldest.last,
       );
       if (!needed) return;
-      await new Promise<void>((resolve) => this.waitingReaders.push(resolve));
+      await this.readerMoved(until);
     }
+  }
+
+  private readerMoved(until: number): Promise<void> {
+    return new Promise<void>((resolve) => {
+      const timer = Number.isFinite(until) ? setTimeout(resolve, Math.max(0, until - performance.now())) : undefined;
+      this.waitingReaders.push(() => {
+        clearTimeout(timer);
+        resolve();
+      });
+    });
   }
 
   async close(): Promise<void> {

@@ -3,7 +3,7 @@ import type pg from 'pg';
 import type { Position } from '../log/event-log.js';
 import type { Lane } from './batch-writer.js';
 import { RuntimeClosedError, errorText, errorWord, failureKind } from './errors.js';
-import type { DecodedPage, EventFeed } from './feed.js';
+import type { DecodedPage, EventFeed, FeedReader } from './feed.js';
 import type { Parking, Parkings } from './parkings.js';
 import { ProjectionWorker, backOff, pause, type CommittedBatch, type WorkerCounters } from './worker.js';
 import { untilAborted } from './until-aborted.js';
@@ -225,17 +225,26 @@ export class LiveRunner {
   }
 
   private async carry(running: Running): Promise<void> {
+    const reader = this.options.feed.join(await running.worker.position());
+    try {
+      await this.follow(running, reader);
+    } finally {
+      reader.leave();
+    }
+  }
+
+  private async follow(running: Running, reader: FeedReader): Promise<void> {
     const { worker, abort } = running;
     while (!abort.signal.aborted) {
       await running.gate?.open;
       if (abort.signal.aborted) return;
-      const page = await untilAborted(this.nextPage(worker, abort.signal), abort.signal);
+      const page = await untilAborted(this.nextPage(worker, reader, abort.signal), abort.signal);
       if (page === undefined) return;
       // A pause that came while this was waiting for events holds before they are written.
       if (running.gate !== undefined) continue;
       const { until } = running;
       const wanted = until === undefined || page.last <= until ? page : upTo(page, until);
-      if (wanted.last === page.last) this.options.feed.prefetch(page.last);
+      if (wanted.last === page.last) this.options.feed.prefetch(page.last, reader);
       running.committing = worker.process(wanted);
       await running.committing;
       if (until !== undefined && wanted.last >= until) {
@@ -245,11 +254,16 @@ export class LiveRunner {
     }
   }
 
-  private async nextPage(worker: ProjectionWorker, signal: AbortSignal): Promise<DecodedPage | undefined> {
+  private async nextPage(
+    worker: ProjectionWorker,
+    reader: FeedReader,
+    signal: AbortSignal,
+  ): Promise<DecodedPage | undefined> {
     const position = await worker.position();
+    reader.moveTo(position);
     for (let attempt = 1; !signal.aborted; attempt += 1) {
       try {
-        return await this.options.feed.pageAfter(position);
+        return await this.options.feed.pageAfter(position, reader);
       } catch (error) {
         if (failureKind(error) !== 'transient') throw error;
         await pause(backOff(attempt), signal);
