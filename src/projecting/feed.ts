@@ -100,11 +100,7 @@ export class EventFeed {
       if (entry.after === position) return entry.page;
       const page = entry.settled;
       if (page !== undefined && page.after < position && position < page.last) {
-        return Promise.resolve({
-          after: position,
-          last: page.last,
-          events: page.events.filter((event) => event.position > position),
-        });
+        return Promise.resolve(cutAt(page, position, undefined) as DecodedPage);
       }
     }
     return undefined;
