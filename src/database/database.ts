@@ -1,4 +1,5 @@
 /** Connections to PostgreSQL: one place for type parsing, so that no position becomes a JS number and no time a JS Date. */
+import { Socket } from 'node:net';
 import pg from 'pg';
 
 const INT8_OID = 20;
@@ -35,7 +36,19 @@ export interface PoolSettings {
   readonly applicationName?: string;
   /** Run with `synchronous_commit = off`: only where the log can give everything again. */
   readonly relaxedCommit?: boolean;
+  /**
+   * Cut a connection on which nothing came or went for so many milliseconds: what waits on it fails as on any lost one,
+   * rather than for as long as a network may swallow what is sent. Only where no statement is silent for that long.
+   */
+  readonly silenceMs?: number;
+  /** A connection that is not made in so many milliseconds is given up. */
+  readonly connectMs?: number;
 }
+
+/** A connection that only listens notices in this time that the other side is gone without a word. */
+const KEEP_ALIVE_MS = 10_000;
+/** For short statements: longer than any lock is held or any page takes to read. */
+export const SHORT_STATEMENTS_SILENCE_MS = 20_000;
 
 /** A pool whose sessions run in UTC, with int8 as bigint and timestamptz as Instant text. Idle errors are left to the next query. */
 export function openPool(url: string, settings: PoolSettings = {}): pg.Pool {
@@ -61,6 +74,21 @@ function connectionSettings(url: string, settings: PoolSettings): pg.ClientConfi
     options: options.join(' '),
     types,
     application_name: settings.applicationName ?? 'anamnesis',
+    keepAlive: true,
+    keepAliveInitialDelayMillis: KEEP_ALIVE_MS,
+    ...(settings.connectMs === undefined ? {} : { connectionTimeoutMillis: settings.connectMs }),
+    ...(settings.silenceMs === undefined ? {} : { stream: watchedSocket(settings.silenceMs) }),
+  };
+}
+
+/** TLS, where the URL asks for it, runs over this socket: the silence is that of the wire. */
+function watchedSocket(silenceMs: number): () => Socket {
+  return () => {
+    const socket = new Socket();
+    socket.setTimeout(silenceMs, () => {
+      socket.destroy(new Error(`the database connection was silent for ${silenceMs} ms`));
+    });
+    return socket;
   };
 }
 

@@ -4,7 +4,7 @@
  */
 import 'reflect-metadata';
 import { ConfigError } from '../config/config.js';
-import { openPool } from '../database/database.js';
+import { openPool, SHORT_STATEMENTS_SILENCE_MS } from '../database/database.js';
 import { IdentityResolver } from '../identity/resolver.js';
 import { openPostgresLogWriter } from '../log/postgres/index.js';
 import { serveMailbox } from '../log/writer-mailbox.js';
@@ -64,10 +64,19 @@ async function start(context: RoleContext, opened: Opened): Promise<RunningRole>
     throw new ConfigError('eventLog', 'expected postgres: this version keeps the log nowhere else');
   }
 
-  const pool = openPool(databaseUrl, { max: 6, applicationName: 'anamnesis ingest' });
+  const pool = openPool(databaseUrl, {
+    max: 6,
+    applicationName: 'anamnesis ingest',
+    silenceMs: SHORT_STATEMENTS_SILENCE_MS,
+  });
   opened.add(() => pool.end());
   // What is written here can be made again from the log.
-  const relaxed = openPool(databaseUrl, { max: 3, applicationName: 'anamnesis ingest register', relaxedCommit: true });
+  const relaxed = openPool(databaseUrl, {
+    max: 3,
+    applicationName: 'anamnesis ingest register',
+    silenceMs: SHORT_STATEMENTS_SILENCE_MS,
+    relaxedCommit: true,
+  });
   opened.add(() => relaxed.end());
 
   const masterKey = await fileKeyProvider(config.masterKeyFile);

@@ -6,7 +6,7 @@
 import { randomUUID } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
 import type pg from 'pg';
-import { openPool } from '../database/database.js';
+import { openPool, SHORT_STATEMENTS_SILENCE_MS } from '../database/database.js';
 import type { Json } from '../mapping/fact.js';
 import { Listener, type Waiter } from './postgres/listener.js';
 
@@ -71,7 +71,7 @@ export class WriterMailbox {
   private readonly listener: Listener;
 
   constructor(url: string) {
-    this.pool = openPool(url, { max: 2, applicationName: 'anamnesis mailbox' });
+    this.pool = openPool(url, { max: 2, applicationName: 'anamnesis mailbox', silenceMs: SHORT_STATEMENTS_SILENCE_MS });
     this.listener = new Listener(url, [ANSWER_CHANNEL]);
   }
 
@@ -223,7 +223,11 @@ class MailboxServer {
     private readonly handlers: Readonly<Record<string, RequestHandler>>,
     private readonly onTrouble: (error: unknown) => void,
   ) {
-    this.pool = openPool(url, { max: 4, applicationName: 'anamnesis mailbox writer' });
+    this.pool = openPool(url, {
+      max: 4,
+      applicationName: 'anamnesis mailbox writer',
+      silenceMs: SHORT_STATEMENTS_SILENCE_MS,
+    });
     this.listener = new Listener(url, [REQUEST_CHANNEL]);
   }
 

@@ -1,7 +1,7 @@
 /** Reading side of the log on PostgreSQL. */
 import { setTimeout as delay } from 'node:timers/promises';
 import type pg from 'pg';
-import { openPool } from '../../database/database.js';
+import { openPool, SHORT_STATEMENTS_SILENCE_MS } from '../../database/database.js';
 import { LruMap } from '../../sealing/lru.js';
 import type { EventLogReader, Position, ReadOptions, RecordedEvent } from '../event-log.js';
 import { asLogFailure, isPassing } from './failures.js';
@@ -50,6 +50,11 @@ function within(page: string, order: 'asc' | 'desc', bytes: number): string {
     ) as sized where before < ${Math.max(1, Math.floor(bytes))} order by position ${order}`;
 }
 
+export interface PostgresLogReaderOptions {
+  /** A call that has no answer after so many milliseconds fails with LogUnavailableError. */
+  readonly answerMs?: number;
+}
+
 export class PostgresLogReader implements EventLogReader {
   readonly adapter = 'postgres';
   private readonly listener: Listener;
@@ -65,13 +70,20 @@ export class PostgresLogReader implements EventLogReader {
   }
 
   /** @throws LogUnavailableError */
-  static async open(url: string): Promise<PostgresLogReader> {
-    const { id, pool } = await PostgresLogReader.connect(url);
+  static async open(url: string, options: PostgresLogReaderOptions = {}): Promise<PostgresLogReader> {
+    const { id, pool } = await PostgresLogReader.connect(url, options);
     return new PostgresLogReader(id, url, pool);
   }
 
-  protected static async connect(url: string): Promise<{ id: string; pool: pg.Pool }> {
-    const pool = openPool(url, { max: 4, applicationName: 'anamnesis log reader' });
+  protected static async connect(
+    url: string,
+    options: PostgresLogReaderOptions,
+  ): Promise<{ id: string; pool: pg.Pool }> {
+    const pool = openPool(url, {
+      max: 4,
+      applicationName: 'anamnesis log reader',
+      silenceMs: options.answerMs ?? SHORT_STATEMENTS_SILENCE_MS,
+    });
     try {
       const { rows } = await pool.query<{ id: string }>('select id from log.identity');
       const [row] = rows;

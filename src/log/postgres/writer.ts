@@ -5,7 +5,7 @@
  */
 import type pg from 'pg';
 import { copyRows, type CopyType } from '../../database/binary-copy.js';
-import { openClient } from '../../database/database.js';
+import { openClient, SHORT_STATEMENTS_SILENCE_MS } from '../../database/database.js';
 import {
   LogUnavailableError,
   WriterFencedError,
@@ -19,9 +19,9 @@ import {
 import { LruMap } from '../../sealing/lru.js';
 import { asLogFailure, isPassing } from './failures.js';
 import { makePartitions, PARTITION_EVENTS } from './partitions.js';
-import { LOG_CHANNEL, PostgresLogReader } from './reader.js';
+import { LOG_CHANNEL, PostgresLogReader, type PostgresLogReaderOptions } from './reader.js';
 
-export interface PostgresLogWriterOptions {
+export interface PostgresLogWriterOptions extends PostgresLogReaderOptions {
   /** Replace a writer that is still connected (it is fenced), instead of being refused. */
   readonly takeOver?: boolean;
   /** How long to wait for the session of a writer that has just died. */
@@ -73,6 +73,7 @@ export class PostgresLogWriter extends PostgresLogReader implements EventLogWrit
     pool: pg.Pool,
     private readonly epoch: bigint,
     private readonly partitionEvents: bigint,
+    private readonly answerMs: number,
   ) {
     super(id, url, pool);
   }
@@ -82,16 +83,23 @@ export class PostgresLogWriter extends PostgresLogReader implements EventLogWrit
    * @throws WriterActiveError, LogUnavailableError
    */
   static async openWriter(url: string, options: PostgresLogWriterOptions = {}): Promise<PostgresLogWriter> {
-    const { id, pool } = await PostgresLogReader.connect(url);
+    const { id, pool } = await PostgresLogReader.connect(url, options);
     let client: pg.Client | undefined;
     try {
-      client = await openSession(url);
+      client = await openSession(url, options.answerMs);
       await claim(client, options);
       const { rows } = await client.query<{ epoch: bigint; head: bigint }>(
         'update log.writer set epoch = epoch + 1 returning epoch, head',
       );
       const row = rows[0] as { epoch: bigint; head: bigint };
-      const writer = new PostgresLogWriter(id, url, pool, row.epoch, options.partitionEvents ?? PARTITION_EVENTS);
+      const writer = new PostgresLogWriter(
+        id,
+        url,
+        pool,
+        row.epoch,
+        options.partitionEvents ?? PARTITION_EVENTS,
+        options.answerMs ?? SHORT_STATEMENTS_SILENCE_MS,
+      );
       writer.lastPosition = row.head;
       writer.adopt(client);
       await writer.prepare();
@@ -109,18 +117,32 @@ export class PostgresLogWriter extends PostgresLogReader implements EventLogWrit
     if (this.busy) throw new Error('appends of one writer follow one another');
     this.busy = true;
     try {
-      const client = await this.session();
-      try {
-        return (await this.appendKnown(client, round)) ?? (await this.appendChecked(client, round));
-      } catch (error) {
-        // Also for an error of what was asked: the transaction is over before the next append begins.
-        await client.query('rollback').catch(() => this.abandon(client));
-        throw error;
-      }
+      return await this.inSession(async (client) => {
+        try {
+          return (await this.appendKnown(client, round)) ?? (await this.appendChecked(client, round));
+        } catch (error) {
+          // Also for an error of what was asked: the transaction is over before the next append begins.
+          await client.query('rollback').catch(() => this.abandon(client));
+          throw error;
+        }
+      });
     } catch (error) {
       throw asLogFailure(error, 'appending');
     } finally {
       this.busy = false;
+    }
+  }
+
+  /** With the session, made again where it was lost; one that gives no answer in time is cut, so that the work fails. */
+  private async inSession<T>(work: (client: pg.Client) => Promise<T>): Promise<T> {
+    const client = await this.session();
+    const timer = setTimeout(() => {
+      client.connection.stream.destroy(new Error('the connection gave no answer to an append'));
+    }, this.answerMs);
+    try {
+      return await work(client);
+    } finally {
+      clearTimeout(timer);
     }
   }
 
@@ -251,7 +273,7 @@ export class PostgresLogWriter extends PostgresLogReader implements EventLogWrit
 
   private async session(): Promise<pg.Client> {
     if (this.client !== undefined) return this.client;
-    const client = await openSession(this.url);
+    const client = await openSession(this.url, this.answerMs);
     this.adopt(client);
     // Held again where it is free; the epoch is what protects the log.
     await client.query('select pg_try_advisory_lock($1)', [WRITER_LOCK]);
@@ -271,9 +293,8 @@ export class PostgresLogWriter extends PostgresLogReader implements EventLogWrit
   }
 }
 
-async function openSession(url: string): Promise<pg.Client> {
-  const client = await openClient(url, { applicationName: 'anamnesis log writer' });
-  client.on('error', () => undefined);
+async function openSession(url: string, answerMs = SHORT_STATEMENTS_SILENCE_MS): Promise<pg.Client> {
+  const client = await openClient(url, { applicationName: 'anamnesis log writer', connectMs: answerMs });
   await client.query(SESSION);
   return client;
 }
