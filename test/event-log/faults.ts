@@ -113,7 +113,7 @@ export function eventLogUnderFaults(name: string, create: () => Promise<LogBehin
         finishing = true;
         await Promise.all(callers);
 
-        expect(head).toBeGreaterThan(0n);
+        expect(writer.clockMark.head).toBeGreaterThan(0n);
         await progress.until(() => seen.some(({ position }) => position === lastOf(ledger)));
         stop.abort();
         await reading;
