@@ -7,7 +7,8 @@ import { existsSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import moment from 'moment-timezone';
 import { parse as parseYaml } from 'yaml';
-import type { SourceConfiguration } from '../inbound/source.js';
+import type { SourceSettings } from '../inbound/source.js';
+import { readSourceSettings, SourceSettingsError } from '../inbound/sources/settings.js';
 
 export const ROLES = ['ingest', 'project', 'query'] as const;
 export type Role = (typeof ROLES)[number];
@@ -68,14 +69,6 @@ export interface HubLimits {
   /** Nodes a query may ask for (`first` or the default per level, edges and nodes counted once). */
   readonly queryCost: number;
 }
-
-/** What a configuration file may say about a source. */
-export type SourceSettings = Partial<
-  Pick<
-    SourceConfiguration,
-    'enabled' | 'charset' | 'timeZone' | 'defaultAuthority' | 'trustedIdentifierTypes' | 'onParked' | 'honourNever'
-  >
->;
 
 /** The start is refused. `key` is the key of the file or the name of the environment variable. */
 export class ConfigError extends Error {
@@ -144,7 +137,6 @@ function isForeign(variable: string, value: string): boolean {
 }
 
 const TENANT = /^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/;
-const SOURCE_ID = /^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/;
 const LOOPBACK = /^(localhost|127(\.\d{1,3}){3}|::1|\[::1\])$/;
 
 /** Whether a host to listen on is reachable from this machine only. */
@@ -299,40 +291,12 @@ function sourcesOf(given: Value | undefined): HubConfig['sources'] {
   }
   const sources: Record<string, SourceSettings> = {};
   for (const [id, settings] of Object.entries(given.value as Record<string, unknown>)) {
-    if (!SOURCE_ID.test(id)) throw new ConfigError('sources', 'expected ids of letters, digits, . _ - (at most 63)');
-    if (typeof settings !== 'object' || settings === null || Array.isArray(settings)) {
-      throw new ConfigError(`sources.${id}`, 'expected settings');
+    try {
+      sources[id] = readSourceSettings(id, settings, given.base);
+    } catch (error) {
+      if (!(error instanceof SourceSettingsError)) throw error;
+      throw new ConfigError(error.key === '' ? 'sources' : `sources.${id}.${error.key}`, error.expected);
     }
-    const read = new Reader(
-      new Map(
-        Object.entries(settings).map(([name, value]) => [
-          name,
-          { value: value as unknown, key: `sources.${id}.${name}`, text: false, base: given.base },
-        ]),
-      ),
-    );
-    const known: { [name in keyof SourceSettings]-?: () => SourceSettings[name] } = {
-      enabled: () => read.boolean('enabled'),
-      charset: () => read.text('charset'),
-      timeZone: () => read.zone('timeZone'),
-      defaultAuthority: () => read.text('defaultAuthority'),
-      trustedIdentifierTypes: () => read.texts('trustedIdentifierTypes'),
-      onParked: () => read.oneOf('onParked', ['error', 'accept']),
-      honourNever: () => read.boolean('honourNever'),
-    };
-    for (const name of Object.keys(settings)) {
-      if (!Object.hasOwn(known, name)) {
-        throw new ConfigError(
-          `sources.${id}.${name}`,
-          `there is no such setting; expected ${Object.keys(known).join(', ')}`,
-        );
-      }
-    }
-    sources[id] = Object.fromEntries(
-      Object.entries(known)
-        .map(([name, value]) => [name, value()] as const)
-        .filter(([, value]) => value !== undefined),
-    );
   }
   return sources;
 }
@@ -381,15 +345,6 @@ class Reader {
     if (typeof given.value !== 'string' || given.value.trim() === '')
       throw new ConfigError(given.key, 'expected a text');
     return given.value.trim();
-  }
-
-  texts(key: string): string[] | undefined {
-    const given = this.values.get(key);
-    if (given === undefined) return undefined;
-    if (!Array.isArray(given.value) || !given.value.every((item): item is string => typeof item === 'string')) {
-      throw new ConfigError(given.key, 'expected a list of texts');
-    }
-    return given.value;
   }
 
   matching(key: string, pattern: RegExp, expected: string): string | undefined {

@@ -140,7 +140,11 @@ async function start(context: RoleContext, opened: Opened): Promise<RunningRole>
   );
   opened.add(() => mailbox.close());
 
-  const sources = configuredSources(config.sources, config.timeZone);
+  const sources = configuredSources(config.sources, {
+    timeZone: config.timeZone,
+    mllp: config.mllp,
+    maxFrameBytes: config.limits.frameBytes,
+  });
   const http = await startInboundHttp({
     sources,
     bodyBytes: config.limits.httpBodyBytes,

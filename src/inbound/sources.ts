@@ -1,26 +1,43 @@
-/** The sources that messages may come from: the built-in ones and those of the configuration. */
-import type { SourceSettings } from '../config/config.js';
-import { builtInSource, type SourceConfiguration } from './source.js';
+/** The sources that messages may come from. */
+import {
+  BUILT_IN_SOURCES,
+  resolveSource,
+  type SourceConfiguration,
+  type SourceDefaults,
+  type SourceSettings,
+} from './source.js';
 
-const BUILT_IN = ['mllp', 'http', 'file'] as const;
-
-/** Looks sources up by id, for every message anew: what a lookup answers may change while the hub runs. */
-export interface SourceDirectory {
-  find(id: string): SourceConfiguration | undefined;
+export interface SourceChange {
+  /** Absent for a source that is new. */
+  readonly before?: SourceConfiguration;
+  readonly after: SourceConfiguration;
 }
 
 /**
- * Sources of a configuration: `mllp`, `http` and `file` with the settings given for them, and any further id as a source of kind `http`.
- * @param timeZone IANA zone of sources that state none
+ * Looks sources up, for every message anew: what a lookup answers may change while the hub runs. A configuration never changes;
+ * another version of a source is another object, so `===` tells whether it is still the same.
+ */
+export interface SourceDirectory {
+  find(id: string): SourceConfiguration | undefined;
+  /** By id. */
+  all(): readonly SourceConfiguration[];
+  /**
+   * Tells of every change from now on, one source at a time, after `find` gives the new version. Sources are never removed, only disabled.
+   * @returns stops telling
+   */
+  onChange(listener: (change: SourceChange) => void): () => void;
+}
+
+/**
+ * Sources of a configuration file alone, which never change: `mllp`, `http` and `file` with the settings given for them, and what else it names.
  */
 export function configuredSources(
   settings: Readonly<Record<string, SourceSettings>>,
-  timeZone: string,
+  defaults: SourceDefaults | string,
 ): SourceDirectory {
-  const sources = new Map<string, SourceConfiguration>();
-  for (const id of BUILT_IN) sources.set(id, { ...builtInSource(id, timeZone), ...settings[id] });
-  for (const [id, own] of Object.entries(settings)) {
-    if (!sources.has(id)) sources.set(id, { ...builtInSource('http', timeZone), defaultAuthority: id, ...own, id });
-  }
-  return { find: (id) => sources.get(id) };
+  const filled = typeof defaults === 'string' ? { timeZone: defaults } : defaults;
+  const ids = [...new Set([...BUILT_IN_SOURCES, ...Object.keys(settings)])].sort();
+  const sources = new Map(ids.map((id) => [id, resolveSource(id, 1, settings[id] ?? {}, filled)]));
+  const all = [...sources.values()];
+  return { find: (id) => sources.get(id), all: () => all, onChange: () => () => undefined };
 }

@@ -62,7 +62,7 @@ export async function startQueryRole(context: RoleContext): Promise<RunningRole>
     reader,
     decoder,
     hashes: keys.hashes,
-    sources: sourceList(config.sources, configuredSources(config.sources, config.timeZone)),
+    sources: sourceList(configuredSources(config.sources, config.timeZone)),
     search: new PostgresSearchStore(pool, watermarks),
     desk: new ProjectionDesk(pool, reader, mailbox, keys.hashes),
   };
