@@ -33,6 +33,19 @@ export function duplicateKeyOfBytes(
   return hashes.uuid('duplicate-bytes', key.sourceId, key.kind, key.scope, key.bytes);
 }
 
+/** The same where the sender named the delivery (`Idempotency-Key`): other bytes under the same name are a conflict, the same under another are new. */
+export function duplicateKeyOfDelivery(
+  hashes: Pick<KeyedHashes, 'uuid'>,
+  {
+    sourceId,
+    kind,
+    scope,
+    key,
+  }: { readonly sourceId: string; readonly kind: string; readonly scope: string; readonly key: string },
+): string {
+  return hashes.uuid('duplicate-delivery', sourceId, kind, scope, key);
+}
+
 /** [source record id, patient id] of one person. */
 export type PersonIds = readonly [sourceRecordId: string, patientId: string];
 

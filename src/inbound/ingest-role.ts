@@ -152,6 +152,7 @@ async function start(context: RoleContext, opened: Opened): Promise<RunningRole>
     listen: context.listen,
     intake: measured(pipeline),
     queryAddress: () => context.queryAddress,
+    loopbackOnly: config.auth.mode === 'loopback',
   });
   opened.add(() => http.close());
   const mllp = await MllpServer.listen({

@@ -20,6 +20,7 @@ import { decisionEvent, decisionId, DECODER_VERSION } from './decision-events.js
 import {
   duplicateKey,
   duplicateKeyOfBytes,
+  duplicateKeyOfDelivery,
   type MessageRegister,
   type PersonIds,
   type StoredMessage,
@@ -225,7 +226,14 @@ export class IntakePipeline implements Intake {
     const sourceId = received.source.id;
     const key =
       controlId === undefined || controlId === ''
-        ? duplicateKeyOfBytes(hashes, { sourceId, kind: read.kind, scope: read.scope, bytes: received.bytes })
+        ? received.idempotencyKey === undefined
+          ? duplicateKeyOfBytes(hashes, { sourceId, kind: read.kind, scope: read.scope, bytes: received.bytes })
+          : duplicateKeyOfDelivery(hashes, {
+              sourceId,
+              kind: read.kind,
+              scope: read.scope,
+              key: received.idempotencyKey,
+            })
         : duplicateKey(hashes, {
             sourceId,
             kind: read.kind,
@@ -243,7 +251,7 @@ export class IntakePipeline implements Intake {
     return this.parts.hashes.uuid(
       'event',
       received.source.id,
-      `${read.kind}|${read.scope}`,
+      `${read.kind}|${read.scope}${deliveryScope(received, read)}`,
       read.header.controlId ?? '',
       received.bytes,
       String(erasedBefore),
@@ -624,6 +632,12 @@ export class IntakePipeline implements Intake {
       throw error;
     }
   }
+}
+
+/** What the sender called the delivery makes two of the same bytes, where nothing in them names the message. */
+function deliveryScope({ idempotencyKey }: ReceivedMessage, { header }: ReadMessage): string {
+  const named = header.controlId !== undefined && header.controlId !== '';
+  return named || idempotencyKey === undefined ? '' : `|delivery|${idempotencyKey}`;
 }
 
 interface Reading extends Pending {

@@ -11,6 +11,8 @@ export interface ReceivedMessage {
   /** Charset from the transport (Content-Type), where it stated one. */
   readonly charset?: string;
   readonly correlationId?: string;
+  /** What the sender called this delivery (`Idempotency-Key`); names the message where nothing in it does. */
+  readonly idempotencyKey?: string;
   /** How the bytes are to be read; without it the content type decides, and JSON is a clinical event. */
   readonly reader?: 'hl7v2' | 'fhir' | 'event' | 'other';
   /** The sender's own id of whom it is about, stated beside the bytes (`X-Anamnesis-Patient`); for content that nothing is read from. */

@@ -1,10 +1,23 @@
-/** Bodies of requests as bytes, untouched but for their Content-Encoding, and never larger than allowed. */
+/** Bodies of requests as bytes, untouched but for their Content-Encoding, and never larger or slower than allowed. */
 import type { Request } from 'express';
 import type { IncomingMessage } from 'node:http';
-import { pipeline, type Readable } from 'node:stream';
-import { createGunzip, createInflate } from 'node:zlib';
+import type { Readable, Transform } from 'node:stream';
+import { constants, createGunzip, createInflate, createZstdDecompress } from 'node:zlib';
 import type { Capacity } from '../capacity.js';
 import { HttpProblem, PROBLEMS, type Problem } from './problem.js';
+
+/** How patiently bodies are read. */
+export interface BodyTimes {
+  /** Longest silence of a sender that is listened to. */
+  readonly idleMs: number;
+  /** A body that is read whole must be there after this. Bodies of lines may take as long as they like. */
+  readonly wholeMs: number;
+}
+
+export const BODY_TIMES: BodyTimes = { idleMs: 30_000, wholeMs: 300_000 };
+
+/** Largest window that a zstd frame may ask for, as a power of two: 8 MiB (RFC 8878 §3.1.1.1.2). */
+const ZSTD_WINDOW_LOG = 23;
 
 function contentEncoding(request: IncomingMessage): string {
   return (request.headers['content-encoding'] ?? '').trim().toLowerCase() || 'identity';
@@ -20,13 +33,25 @@ export function bodyStream(request: IncomingMessage): Readable {
       return request;
     case 'gzip':
     case 'x-gzip':
-      // An error of either ends both; who reads sees it.
-      return pipeline(request, createGunzip(), () => undefined);
+      return unpacked(request, createGunzip());
     case 'deflate':
-      return pipeline(request, createInflate(), () => undefined);
+      return unpacked(request, createInflate());
+    case 'zstd':
+      return unpacked(request, createZstdDecompress({ params: { [constants.ZSTD_d_windowLogMax]: ZSTD_WINDOW_LOG } }));
     default:
       throw new HttpProblem(PROBLEMS.unsupportedEncoding);
   }
+}
+
+/** Not `pipeline`: a body that does not unpack would take the request with it, and the connection that the answer goes over. */
+function unpacked(request: IncomingMessage, decoder: Transform): Readable {
+  const cut = (): void => {
+    if (!request.complete) decoder.destroy(new HttpProblem(PROBLEMS.bodyCutOff));
+  };
+  request.on('error', cut);
+  request.on('close', cut);
+  decoder.once('close', () => request.unpipe(decoder));
+  return request.pipe(decoder);
 }
 
 /** What an error while reading a body means. */
@@ -45,7 +70,32 @@ export function refuseDeclaredSize(
   if (Number(request.headers['content-length'] ?? 0) > mostBytes) throw new HttpProblem(tooLarge);
 }
 
-/** So much of a body is read whatever else is in memory. */
+/**
+ * Chunks of a stream. A sender that says nothing for too long, while it is listened to, is told so.
+ * @param stop ends the reading
+ * @throws HttpProblem BODY_TIMEOUT
+ */
+export async function* chunksOf(stream: Readable, idleMs: number, stop?: AbortSignal): AsyncGenerator<Buffer> {
+  // Leaving the loop must not destroy the request, and with it the connection that the answer goes over.
+  const chunks = stream.iterator({ destroyOnReturn: false }) as AsyncIterator<Buffer>;
+  while (stop?.aborted !== true) {
+    const ended = Promise.withResolvers<undefined>();
+    const end = (): void => ended.resolve(undefined);
+    const timer = setTimeout(() => ended.reject(new HttpProblem(PROBLEMS.bodyTimeout)), idleMs);
+    stop?.addEventListener('abort', end, { once: true });
+    let next: IteratorResult<Buffer> | undefined;
+    try {
+      next = await Promise.race([chunks.next(), ended.promise]);
+    } finally {
+      clearTimeout(timer);
+      stop?.removeEventListener('abort', end);
+    }
+    if (next === undefined || next.done === true) return;
+    yield next.value;
+  }
+}
+
+/** So much of a body is read whatever other large ones are in memory. */
 const SMALL_BODY_BYTES = 1024 * 1024;
 
 /**
@@ -60,48 +110,38 @@ export async function readBody(
   mostBytes: number,
   room: Capacity,
   tooLarge: Problem = PROBLEMS.bodyTooLarge,
+  times: BodyTimes = BODY_TIMES,
 ): Promise<Buffer> {
   refuseDeclaredSize(request, mostBytes, tooLarge);
-  const stream = bodyStream(request);
   const chunks: Buffer[] = [];
   let length = 0;
   let roomTaken = false;
-  const takeRoom = async (): Promise<void> => {
-    const declared = Number(request.headers['content-length']);
-    // What a packed body unpacks to is not declared.
-    const bytes = contentEncoding(request) === 'identity' && declared > 0 ? declared : mostBytes;
-    stream.pause();
-    await room.take(bytes);
-    if (request.res === undefined || request.res.closed) room.release(bytes);
-    else request.res.once('close', () => room.release(bytes));
-    stream.resume();
-  };
+  let latest = performance.now() + times.wholeMs;
   try {
-    // Not `for await`: leaving it would destroy the request, and with it the connection that the answer goes over.
-    await new Promise<void>((resolve, reject) => {
-      stream.on('data', (chunk: Buffer) => {
-        length += chunk.length;
-        if (length > mostBytes) {
-          stream.pause();
-          reject(new HttpProblem(tooLarge));
-          return;
-        }
-        chunks.push(chunk);
-        if (length > SMALL_BODY_BYTES && !roomTaken) {
-          roomTaken = true;
-          takeRoom().catch(reject);
-        }
-      });
-      stream.on('end', resolve);
-      stream.on('error', reject);
-      request.on('close', () => {
-        if (!request.complete) reject(new HttpProblem(PROBLEMS.bodyCutOff));
-      });
-    });
+    for await (const chunk of chunksOf(bodyStream(request), times.idleMs)) {
+      length += chunk.length;
+      if (length > mostBytes) throw new HttpProblem(tooLarge);
+      chunks.push(chunk);
+      if (performance.now() > latest) throw new HttpProblem(PROBLEMS.bodyTimeout);
+      if (length <= SMALL_BODY_BYTES || roomTaken) continue;
+      roomTaken = true;
+      const waitedFrom = performance.now();
+      await takeRoom(request, mostBytes, room);
+      latest += performance.now() - waitedFrom;
+    }
   } catch (error) {
     throw bodyProblem(error, request);
   }
   return chunks.length === 1 ? (chunks[0] as Buffer) : Buffer.concat(chunks, length);
+}
+
+async function takeRoom(request: Request, mostBytes: number, room: Capacity): Promise<void> {
+  const declared = Number(request.headers['content-length']);
+  // What a packed body unpacks to is not declared.
+  const bytes = contentEncoding(request) === 'identity' && declared > 0 ? declared : mostBytes;
+  await room.take(bytes);
+  if (request.res === undefined || request.res.closed) room.release(bytes);
+  else request.res.once('close', () => room.release(bytes));
 }
 
 export type Line =

@@ -1,7 +1,6 @@
 import { Controller, Inject, Post, Req, Res } from '@nestjs/common';
 import { CommandBus } from '@nestjs/cqrs';
 import type { Request, Response } from 'express';
-import { intakeOver } from '../accept-message.js';
 import { EVENT_CONTENT_TYPE } from '../message-types.js';
 import type { IntakeOutcome } from '../received.js';
 import type { SourceConfiguration } from '../source.js';
@@ -9,7 +8,14 @@ import { readBody } from './body.js';
 import { answerLines } from './line-intake.js';
 import { PROBLEMS, problemOf, sendProblem } from './problem.js';
 import { parkedProblem, receiptOf } from './receipt.js';
-import { HTTP_INBOUND, receivedFrom, sourceOf, type HttpInbound } from './request-source.js';
+import {
+  HTTP_INBOUND,
+  httpIntake,
+  idempotencyKeyOf,
+  receivedFrom,
+  sourceOf,
+  type HttpInbound,
+} from './request-source.js';
 
 /** Clinical events as JSON (API.md §3), one by one and as NDJSON. */
 @Controller('events')
@@ -23,7 +29,8 @@ export class EventsController {
   async receive(@Req() request: Request, @Res() response: Response): Promise<void> {
     try {
       const source = sourceOf(request, this.inbound.sources);
-      const bytes = await readBody(request, this.inbound.eventBytes, this.inbound.bodyRoom, PROBLEMS.eventTooLarge);
+      const { eventBytes, bodyRoom, bodyTimes } = this.inbound;
+      const bytes = await readBody(request, eventBytes, bodyRoom, PROBLEMS.eventTooLarge, bodyTimes);
       const outcome = await this.accept(request, source, bytes);
       const problem = parkedProblem(outcome);
       if (problem !== undefined) sendProblem(response, problem);
@@ -38,20 +45,22 @@ export class EventsController {
   async receiveBatch(@Req() request: Request, @Res() response: Response): Promise<void> {
     try {
       const source = sourceOf(request, this.inbound.sources);
+      idempotencyKeyOf(request);
       await answerLines(request, response, {
-        bodyBytes: this.inbound.bodyBytes,
         lineBytes: this.inbound.eventBytes,
         lineTooLarge: PROBLEMS.eventTooLarge,
-        accept: (line) => this.accept(request, source, line),
+        room: this.inbound.lineRoom,
+        idleMs: this.inbound.bodyTimes.idleMs,
+        accept: (line, number) => this.accept(request, source, line, number),
       });
     } catch (error) {
       sendProblem(response, problemOf(error));
     }
   }
 
-  private accept(request: Request, source: SourceConfiguration, bytes: Buffer): Promise<IntakeOutcome> {
-    return intakeOver(this.bus).receive({
-      ...receivedFrom(request, source, EVENT_CONTENT_TYPE, bytes),
+  private accept(request: Request, source: SourceConfiguration, bytes: Buffer, line?: number): Promise<IntakeOutcome> {
+    return httpIntake(this.bus, this.inbound).receive({
+      ...receivedFrom(request, source, EVENT_CONTENT_TYPE, bytes, line),
       reader: 'event',
     });
   }

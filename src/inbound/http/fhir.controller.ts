@@ -1,14 +1,13 @@
 import { Controller, Inject, Param, Post, Put, Req, Res } from '@nestjs/common';
 import { CommandBus } from '@nestjs/cqrs';
 import type { Request, Response } from 'express';
-import { intakeOver } from '../accept-message.js';
 import { FHIR_CONTENT_TYPE, isFhirR4Type, mediaType } from '../message-types.js';
 import type { ReceivedMessage } from '../received.js';
 import { readBody } from './body.js';
 import { fhirAnswer, problemOutcome } from './fhir-answer.js';
 import { FHIR_ID } from './packed-message.js';
-import { HttpProblem, PROBLEMS, problemOf } from './problem.js';
-import { HTTP_INBOUND, receivedFrom, sourceOf, type HttpInbound } from './request-source.js';
+import { HttpProblem, prepareRefusal, PROBLEMS, problemOf } from './problem.js';
+import { HTTP_INBOUND, httpIntake, receivedFrom, sourceOf, type HttpInbound } from './request-source.js';
 
 type Interaction = NonNullable<ReceivedMessage['fhir']>;
 
@@ -45,10 +44,11 @@ export class FhirController {
       if (fhir.type !== undefined && !isFhirR4Type(fhir.type)) throw new HttpProblem(PROBLEMS.notFound);
       if (fhir.id !== undefined && !FHIR_ID.test(fhir.id)) throw new HttpProblem(PROBLEMS.notFound);
       const source = sourceOf(request, this.inbound.sources);
-      const bytes = await readBody(request, this.inbound.bodyBytes, this.inbound.bodyRoom);
+      const { bodyBytes, bodyRoom, bodyTimes } = this.inbound;
+      const bytes = await readBody(request, bodyBytes, bodyRoom, PROBLEMS.bodyTooLarge, bodyTimes);
       const stated = mediaType(request.headers['content-type']);
       const json = stated.endsWith('json') || stated === 'application/octet-stream';
-      const outcome = await intakeOver(this.bus).receive({
+      const outcome = await httpIntake(this.bus, this.inbound).receive({
         ...receivedFrom(request, source, json ? FHIR_CONTENT_TYPE : stated, bytes),
         reader: 'fhir',
         fhir,
@@ -61,7 +61,7 @@ export class FhirController {
       response.status(answer.status).set(answer.headers).type(FHIR_CONTENT_TYPE).send(JSON.stringify(answer.body));
     } catch (error) {
       const problem = problemOf(error);
-      if (problem.retryAfterSeconds !== undefined) response.setHeader('Retry-After', String(problem.retryAfterSeconds));
+      prepareRefusal(response, problem);
       response
         .status(problem.status)
         .type(FHIR_CONTENT_TYPE)

@@ -1,7 +1,6 @@
 import { Controller, Inject, Post, Req, Res } from '@nestjs/common';
 import { CommandBus } from '@nestjs/cqrs';
 import type { Request, Response } from 'express';
-import { intakeOver } from '../accept-message.js';
 import { exchangeHl7 } from '../hl7/exchange.js';
 import { HL7_CONTENT_TYPE } from '../message-types.js';
 import type { IntakeOutcome } from '../received.js';
@@ -9,7 +8,7 @@ import type { LineAnswer } from './batch-answer.js';
 import { readBody } from './body.js';
 import { PROBLEMS, problemOf, sendProblem } from './problem.js';
 import { receiptOf } from './receipt.js';
-import { HTTP_INBOUND, receivedFrom, sourceOf, type HttpInbound } from './request-source.js';
+import { HTTP_INBOUND, httpIntake, receivedFrom, sourceOf, type HttpInbound } from './request-source.js';
 
 /**
  * HL7-over-HTTP: ER7 in, the HL7 acknowledgement out; AE and AR still are HTTP 200. A client that accepts `application/x-ndjson` only
@@ -26,9 +25,13 @@ export class Hl7Controller {
   async receive(@Req() request: Request, @Res() response: Response): Promise<void> {
     try {
       const source = sourceOf(request, this.inbound.sources);
-      const bytes = await readBody(request, this.inbound.bodyBytes, this.inbound.bodyRoom);
+      const { bodyBytes, bodyRoom, bodyTimes } = this.inbound;
+      const bytes = await readBody(request, bodyBytes, bodyRoom, PROBLEMS.bodyTooLarge, bodyTimes);
       const received = receivedFrom(request, source, HL7_CONTENT_TYPE, bytes);
-      const { answer, outcomes, failures } = await exchangeHl7(intakeOver(this.bus), { ...received, reader: 'hl7v2' });
+      const { answer, outcomes, failures } = await exchangeHl7(httpIntake(this.bus, this.inbound), {
+        ...received,
+        reader: 'hl7v2',
+      });
       // Of a batch some may be stored: then the answer says of each what became of it.
       if (outcomes.every((outcome) => outcome === undefined)) throw failures[0];
       if (wantsReceipts(request)) {

@@ -1,65 +1,128 @@
-/** Bodies of many messages, one per line: taken as they stream in, answered line by line, in order. */
+/** Bodies of many messages, one per line: taken as they stream in, answered line by line, in order, while the rest still comes. */
 import type { Request, Response } from 'express';
+import type { Capacity } from '../capacity.js';
 import type { IntakeOutcome } from '../received.js';
 import { BatchAnswer, type LineAnswer } from './batch-answer.js';
-import { bodyProblem, bodyStream, linesOf, refuseDeclaredSize } from './body.js';
-import { HttpProblem, PROBLEMS, problemOf, type Problem } from './problem.js';
+import { BODY_TIMES, bodyProblem, bodyStream, chunksOf, linesOf } from './body.js';
+import { PROBLEMS, problemOf, type Problem } from './problem.js';
 import { receiptOf } from './receipt.js';
 
-/** Lines of one body that are on their way into the log at a time. */
+/** Lines of one body that are on their way into the log, or whose receipts were not taken yet, at a time. */
 const LINES_IN_FLIGHT = 2_000;
 
 export interface LineIntake {
-  /** Largest body. */
-  readonly bodyBytes: number;
   /** Largest line. */
   readonly lineBytes: number;
   /** What a line over that is answered with. */
   readonly lineTooLarge: Problem;
-  /** Called in the order of the lines. */
-  readonly accept: (line: Buffer) => Promise<IntakeOutcome>;
+  /** Room for the lines of all bodies that are on their way into the log. */
+  readonly room: Capacity;
+  readonly idleMs?: number;
+  /** Called in the order of the lines, which count from 1. */
+  readonly accept: (line: Buffer, number: number) => Promise<IntakeOutcome>;
 }
 
 /**
- * Receipts as NDJSON, or as a JSON array where `Accept` prefers `application/json`. While nothing has been answered yet, a log that is
- * away is a problem of the whole; later it is a line with the status `refused`.
+ * Receipts as NDJSON, or as a JSON array where `Accept` prefers `application/json`; each is written as soon as its line and those before
+ * it are known. A body may be of any length: what is held is bounded. While nothing has been answered yet, a log that is away is a problem
+ * of the whole; later it is a line with the status `refused`, and the body is not read any further, so that what is sent again comes
+ * behind nothing newer. A client that goes away in the middle keeps what it has receipts for, and more.
  * @throws HttpProblem
  */
 export async function answerLines(request: Request, response: Response, intake: LineIntake): Promise<void> {
-  refuseDeclaredSize(request, intake.bodyBytes);
   const form =
     request.accepts(['application/x-ndjson', 'application/json']) === 'application/json' ? 'array' : 'ndjson';
-  const answer = new BatchAnswer(response, form);
-  const waiting: Promise<LineAnswer>[] = [];
-  let ending: Problem | undefined;
+  const answers = new Answers(new BatchAnswer(response, form));
   let line = 0;
-  let total = 0;
-  const stream = bodyStream(request).iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>;
+  let ending: Problem | undefined;
   try {
-    for await (const next of linesOf(stream, intake.lineBytes)) {
+    const chunks = chunksOf(bodyStream(request), intake.idleMs ?? BODY_TIMES.idleMs, answers.stop);
+    for await (const next of linesOf(chunks, intake.lineBytes)) {
+      if (answers.stopped) break;
       line += 1;
-      total += next.bytes?.length ?? 0;
-      if (total > intake.bodyBytes) throw new HttpProblem(PROBLEMS.bodyTooLarge);
-      waiting.push(
-        next.tooLarge === true
-          ? Promise.resolve(refused(line, intake.lineTooLarge))
-          : acceptLine(intake.accept, next.bytes, line),
-      );
-      if (waiting.length >= LINES_IN_FLIGHT) await answer.write(await (waiting.shift() as Promise<LineAnswer>));
+      const number = line;
+      const { bytes } = next;
+      if (bytes !== undefined) await intake.room.take(bytes.length);
+      const answer =
+        bytes === undefined
+          ? Promise.resolve(refused(number, intake.lineTooLarge))
+          : acceptLine(intake, bytes, number).finally(() => intake.room.release(bytes.length));
+      await answers.add(answer);
     }
   } catch (error) {
-    ending = bodyProblem(error, request).problem;
+    if (!answers.stopped) ending = bodyProblem(error, request).problem;
   }
-  for (const one of waiting) await answer.write(await one);
-  if (ending !== undefined) await answer.write(refused(line + 1, ending), ending);
-  answer.end();
+  await answers.end(ending === undefined ? undefined : { line: line + 1, problem: ending });
 }
 
-async function acceptLine(accept: LineIntake['accept'], bytes: Buffer, line: number): Promise<LineAnswer> {
+async function acceptLine(intake: LineIntake, bytes: Buffer, line: number): Promise<LineAnswer> {
   try {
-    return { line, ...receiptOf(await accept(bytes)) };
+    return { line, ...receiptOf(await intake.accept(bytes, line)) };
   } catch (error) {
     return refused(line, problemOf(error));
+  }
+}
+
+/** Writes answers in their order beside the reading of the body, and bounds how many wait. */
+class Answers {
+  private readonly waiting: Promise<LineAnswer>[] = [];
+  private writing: Promise<void> | undefined;
+  private moved = Promise.withResolvers<void>();
+  private failure: unknown;
+  private failed = false;
+  private logAway = false;
+  private readonly stopping = new AbortController();
+
+  constructor(private readonly answer: BatchAnswer) {}
+
+  /** Told when nothing more is to be taken. */
+  get stop(): AbortSignal {
+    return this.stopping.signal;
+  }
+
+  /** Nothing more is to be taken: the log went away, or nobody listens. */
+  get stopped(): boolean {
+    return this.logAway || this.failed || this.answer.gone;
+  }
+
+  /** Resolves once there is room for another. */
+  async add(answer: Promise<LineAnswer>): Promise<void> {
+    this.waiting.push(answer);
+    if (!this.failed && this.writing === undefined) this.writing = this.writeAll();
+    while (this.waiting.length >= LINES_IN_FLIGHT && !this.failed) await this.moved.promise;
+  }
+
+  /** Writes the rest. @throws HttpProblem where nothing was written yet and the whole is a problem */
+  async end(ending: { readonly line: number; readonly problem: Problem } | undefined): Promise<void> {
+    await this.writing;
+    if (this.failed) throw this.failure;
+    if (ending !== undefined) await this.answer.write(refused(ending.line, ending.problem), ending.problem);
+    this.answer.end();
+  }
+
+  private async writeAll(): Promise<void> {
+    try {
+      for (let next = this.waiting[0]; next !== undefined; next = this.waiting[0]) {
+        const answer = await next;
+        if ('code' in answer && answer.code === PROBLEMS.logUnavailable.code) this.logAway = true;
+        await this.answer.write(answer);
+        this.waiting.shift();
+        if (this.stopped) this.stopping.abort();
+        this.tell();
+      }
+    } catch (error) {
+      this.failed = true;
+      this.failure = error;
+      this.stopping.abort();
+    } finally {
+      this.writing = undefined;
+      this.tell();
+    }
+  }
+
+  private tell(): void {
+    this.moved.resolve();
+    this.moved = Promise.withResolvers<void>();
   }
 }
 

@@ -1,7 +1,6 @@
 import { Controller, Inject, Post, Req, Res } from '@nestjs/common';
 import { CommandBus } from '@nestjs/cqrs';
 import type { Request, Response } from 'express';
-import { intakeOver } from '../accept-message.js';
 import { EVENT_CONTENT_TYPE, FHIR_CONTENT_TYPE, HL7_CONTENT_TYPE, mediaType } from '../message-types.js';
 import type { IntakeOutcome, ReceivedMessage } from '../received.js';
 import type { SourceConfiguration } from '../source.js';
@@ -10,9 +9,19 @@ import { answerLines } from './line-intake.js';
 import { HttpProblem, PROBLEMS, problemOf, sendProblem } from './problem.js';
 import { receiptOf } from './receipt.js';
 import { readPackedMessage } from './packed-message.js';
-import { header, HTTP_INBOUND, receivedFrom, sourceOf, type HttpInbound } from './request-source.js';
+import {
+  header,
+  HTTP_INBOUND,
+  httpIntake,
+  idempotencyKeyOf,
+  receivedFrom,
+  sourceOf,
+  type HttpInbound,
+} from './request-source.js';
 
 const LONGEST_PATIENT_ID = 256;
+/** What a packed message takes beside its content. */
+const PACKING_BYTES = 1_024;
 
 /** Any content: CDA, XML, text, custom. HL7 v2 and FHIR are read as such; the rest is kept, about whom `X-Anamnesis-Patient` says. */
 @Controller('messages')
@@ -26,14 +35,15 @@ export class MessagesController {
   async receive(@Req() request: Request, @Res() response: Response): Promise<void> {
     try {
       const source = sourceOf(request, this.inbound.sources);
-      const bytes = await readBody(request, this.inbound.bodyBytes, this.inbound.bodyRoom);
+      const { bodyBytes, bodyRoom, bodyTimes } = this.inbound;
+      const bytes = await readBody(request, bodyBytes, bodyRoom, PROBLEMS.bodyTooLarge, bodyTimes);
       const contentType = mediaType(request.headers['content-type']);
       const patientId = header(request, 'x-anamnesis-patient')?.slice(0, LONGEST_PATIENT_ID);
       const readers: Readonly<Record<string, ReceivedMessage['reader']>> = {
         [HL7_CONTENT_TYPE]: 'hl7v2',
         [FHIR_CONTENT_TYPE]: 'fhir',
       };
-      const outcome = await intakeOver(this.bus).receive({
+      const outcome = await httpIntake(this.bus, this.inbound).receive({
         ...receivedFrom(request, source, contentType, bytes),
         reader: readers[contentType] ?? 'other',
         ...(patientId === undefined ? {} : { patientId }),
@@ -49,26 +59,35 @@ export class MessagesController {
   async receiveBatch(@Req() request: Request, @Res() response: Response): Promise<void> {
     try {
       const source = sourceOf(request, this.inbound.sources);
+      idempotencyKeyOf(request);
       await answerLines(request, response, {
-        bodyBytes: this.inbound.bodyBytes,
-        lineBytes: this.inbound.bodyBytes,
+        // Base64 takes four bytes for three.
+        lineBytes: Math.ceil((this.inbound.bodyBytes * 4) / 3) + PACKING_BYTES,
         lineTooLarge: PROBLEMS.bodyTooLarge,
-        accept: (line) => this.accept(request, source, line),
+        room: this.inbound.lineRoom,
+        idleMs: this.inbound.bodyTimes.idleMs,
+        accept: (line, number) => this.accept(request, source, line, number),
       });
     } catch (error) {
       sendProblem(response, problemOf(error));
     }
   }
 
-  private async accept(request: Request, source: SourceConfiguration, line: Buffer): Promise<IntakeOutcome> {
+  private async accept(
+    request: Request,
+    source: SourceConfiguration,
+    line: Buffer,
+    number: number,
+  ): Promise<IntakeOutcome> {
     const packed = readPackedMessage(line);
     if (packed === undefined) throw new HttpProblem(PROBLEMS.notPacked);
     const { contentType, bytes, fhir } = packed;
     if (contentType === EVENT_CONTENT_TYPE && bytes.length > this.inbound.eventBytes) {
       throw new HttpProblem(PROBLEMS.eventTooLarge);
     }
-    return intakeOver(this.bus).receive({
-      ...receivedFrom(request, source, contentType, bytes),
+    if (bytes.length > this.inbound.bodyBytes) throw new HttpProblem(PROBLEMS.bodyTooLarge);
+    return httpIntake(this.bus, this.inbound).receive({
+      ...receivedFrom(request, source, contentType, bytes, number),
       ...(fhir === undefined ? {} : { fhir }),
     });
   }

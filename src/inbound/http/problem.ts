@@ -22,6 +22,8 @@ export class HttpProblem extends Error {
   }
 }
 
+/** Codings of a body that are unpacked, for the answer that refuses another (RFC 9110 §15.5.16). */
+const ACCEPTED_ENCODINGS = 'gzip, zstd, deflate';
 /** Seconds a sender is asked to wait while the log is away. */
 const RETRY_AFTER_SECONDS = 1;
 
@@ -50,8 +52,38 @@ export const PROBLEMS = {
   unsupportedEncoding: {
     status: 415,
     code: 'UNSUPPORTED_ENCODING',
-    title: 'The Content-Encoding is none of gzip, deflate, identity; nothing was stored',
+    title: 'The Content-Encoding is none of gzip, zstd, deflate, identity; nothing was stored',
   },
+  bodyTimeout: { status: 408, code: 'BODY_TIMEOUT', title: 'The body did not come in time; nothing was stored' },
+  badIdempotencyKey: {
+    status: 400,
+    code: 'BAD_IDEMPOTENCY_KEY',
+    title: 'Idempotency-Key is 1 to 255 visible ASCII characters; nothing was stored',
+  },
+  malformedRequest: { status: 400, code: 'MALFORMED_REQUEST', title: 'This is no HTTP request; nothing was stored' },
+  headersTooLarge: {
+    status: 431,
+    code: 'HEADERS_TOO_LARGE',
+    title: 'The header fields are larger than allowed; nothing was stored',
+  },
+  headersTimeout: {
+    status: 408,
+    code: 'HEADERS_TIMEOUT',
+    title: 'The header fields did not come in time; nothing was stored',
+  },
+  methodNotAllowed: { status: 405, code: 'METHOD_NOT_ALLOWED', title: 'This path is posted to; nothing was stored' },
+  busy: {
+    status: 503,
+    code: 'BUSY',
+    title: 'The hub has as many bodies at hand as it takes at a time: send it again; nothing was stored',
+    retryAfterSeconds: RETRY_AFTER_SECONDS,
+  },
+  foreignOrigin: {
+    status: 403,
+    code: 'FOREIGN_ORIGIN',
+    title: 'Without a login, pages of other origins may not send; nothing was stored',
+  },
+  foreignHost: { status: 421, code: 'MISDIRECTED', title: 'This hub answers on its loopback names only' },
   damagedEncoding: { status: 400, code: 'DAMAGED_ENCODING', title: 'The body does not unpack; nothing was stored' },
   bodyCutOff: { status: 400, code: 'BODY_CUT_OFF', title: 'The body ended early; nothing was stored' },
   notFound: { status: 404, code: 'NOT_FOUND', title: 'There is nothing at this path' },
@@ -65,6 +97,8 @@ export const PROBLEMS = {
 /** What a failure means to a client. */
 export function problemOf(error: unknown): Problem {
   if (error instanceof HttpProblem) return error.problem;
+  // Of Express, for a path whose escapes mean nothing.
+  if (error instanceof URIError) return PROBLEMS.notFound;
   return error instanceof LogUnavailableError ? PROBLEMS.logUnavailable : PROBLEMS.internal;
 }
 
@@ -78,9 +112,28 @@ export function sendProblem(response: Response, problem: Problem): void {
     response.destroy();
     return;
   }
-  if (problem.retryAfterSeconds !== undefined) response.setHeader('Retry-After', String(problem.retryAfterSeconds));
+  prepareRefusal(response, problem);
   response
     .status(problem.status)
     .type('application/problem+json')
     .send(JSON.stringify(problemDocument(problem)));
+}
+
+/** How long a sender that is refused may go on sending before the connection ends: cut at once, it would not read the answer. */
+const LINGER_MS = 2_000;
+
+/** Header fields that a refusal has whatever the form of its body, and the end of a body that nobody reads. */
+export function prepareRefusal(response: Response, problem: Problem): void {
+  if (problem.retryAfterSeconds !== undefined) response.setHeader('Retry-After', String(problem.retryAfterSeconds));
+  if (problem.code === PROBLEMS.unsupportedEncoding.code) response.setHeader('Accept-Encoding', ACCEPTED_ENCODINGS);
+  const { req: request } = response;
+  response.once('finish', () => {
+    if (request.complete) return;
+    const late = setTimeout(() => {
+      if (!request.complete) request.socket.destroy();
+    }, LINGER_MS);
+    request.once('end', () => clearTimeout(late));
+    request.socket.once('close', () => clearTimeout(late));
+    request.resume();
+  });
 }

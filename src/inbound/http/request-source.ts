@@ -1,9 +1,13 @@
 /** Which source a request comes from, and what it says beside its body. */
+import type { CommandBus } from '@nestjs/cqrs';
 import type { Request } from 'express';
+import { LogUnavailableError } from '../../log/event-log.js';
+import { intakeOver } from '../accept-message.js';
 import type { Capacity } from '../capacity.js';
-import type { ReceivedMessage } from '../received.js';
+import type { Intake, ReceivedMessage } from '../received.js';
 import type { SourceConfiguration } from '../source.js';
 import type { SourceDirectory } from '../sources.js';
+import type { BodyTimes } from './body.js';
 import { HttpProblem, PROBLEMS } from './problem.js';
 
 /** Settings of the HTTP controllers. */
@@ -15,6 +19,30 @@ export interface HttpInbound {
   readonly bodyRoom: Capacity;
   /** Largest JSON event. */
   readonly eventBytes: number;
+  /** Room for lines of bodies of lines, of all requests together. */
+  readonly lineRoom: Capacity;
+  readonly bodyTimes: BodyTimes;
+  /** After this long without an outcome a sender is told to send again. */
+  readonly answerTimeoutMs: number;
+}
+
+/** The way in over the bus; one that cannot say in time what became of a message says that it could not be stored. */
+export function httpIntake(bus: CommandBus, { answerTimeoutMs }: Pick<HttpInbound, 'answerTimeoutMs'>): Intake {
+  const intake = intakeOver(bus);
+  return {
+    async receive(message) {
+      const late = Promise.withResolvers<never>();
+      const timer = setTimeout(
+        () => late.reject(new LogUnavailableError('the message could not be stored in time: send it again')),
+        answerTimeoutMs,
+      );
+      try {
+        return await Promise.race([intake.receive(message), late.promise]);
+      } finally {
+        clearTimeout(timer);
+      }
+    },
+  };
 }
 
 /** Token of {@link HttpInbound}. */
@@ -31,13 +59,19 @@ export function sourceOf(request: Request, sources: SourceDirectory): SourceConf
   return source;
 }
 
-/** A message of this request. */
+/**
+ * A message of this request.
+ * @param line its number in a body of lines: the request's `Idempotency-Key` names each of them
+ * @throws HttpProblem BAD_IDEMPOTENCY_KEY
+ */
 export function receivedFrom(
   request: Request,
   source: SourceConfiguration,
   contentType: string,
   bytes: Buffer,
+  line?: number,
 ): ReceivedMessage {
+  const key = idempotencyKeyOf(request);
   const charset = charsetOf(request);
   const correlationId = correlationIdOf(request);
   return {
@@ -47,7 +81,18 @@ export function receivedFrom(
     bytes,
     ...(charset === undefined ? {} : { charset }),
     ...(correlationId === undefined ? {} : { correlationId }),
+    ...(key === undefined ? {} : { idempotencyKey: line === undefined ? key : `${key}#${line}` }),
   };
+}
+
+/** draft-ietf-httpapi-idempotency-key-header-07 §2.1: a string in quotes; most senders leave the quotes out. */
+export function idempotencyKeyOf(request: Request): string | undefined {
+  const given = request.headers['idempotency-key'];
+  if (given === undefined) return undefined;
+  const text = Array.isArray(given) ? '' : given.trim();
+  const key = /^"(.*)"$/.exec(text)?.[1] ?? text;
+  if (!/^[\x21-\x7e]{1,255}$/.test(key)) throw new HttpProblem(PROBLEMS.badIdempotencyKey);
+  return key;
 }
 
 export function header(request: Request, name: string): string | undefined {

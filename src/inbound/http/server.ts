@@ -3,8 +3,9 @@ import { Module, type DynamicModule } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import { CommandBus, CqrsModule } from '@nestjs/cqrs';
 import type { Express, NextFunction, Request, Response } from 'express';
-import type { Server } from 'node:http';
+import { createServer, STATUS_CODES, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import type { Duplex } from 'node:stream';
 import type { Address } from '../../supervisor/role.js';
 import { AcceptMessageHandler, INTAKE, intakeOver } from '../accept-message.js';
 import { Capacity } from '../capacity.js';
@@ -13,15 +14,41 @@ import { EventsController } from './events.controller.js';
 import { FhirController } from './fhir.controller.js';
 import { Hl7Controller } from './hl7.controller.js';
 import { MessagesController } from './messages.controller.js';
-import { PROBLEMS, sendProblem } from './problem.js';
+import { BODY_TIMES, type BodyTimes } from './body.js';
+import { problemDocument, problemOf, PROBLEMS, sendProblem } from './problem.js';
 import { QueryProxy } from './proxy.js';
 import { HTTP_INBOUND, type HttpInbound } from './request-source.js';
 
-export interface InboundHttpSettings extends Omit<HttpInbound, 'bodyRoom'> {
+export interface InboundHttpSettings extends Pick<HttpInbound, 'sources' | 'bodyBytes' | 'eventBytes'> {
   readonly listen: Address;
   readonly intake: Intake;
   readonly queryAddress: () => Address | undefined;
+  /** Nobody logs in, so only programs of this machine may send: requests by another name or from a page of another origin are refused. */
+  readonly loopbackOnly?: boolean;
+  readonly times?: Partial<HttpTimes>;
 }
+
+/** How patient the server is, in milliseconds. */
+export interface HttpTimes extends BodyTimes {
+  /** Header fields must be there after this, and are checked this often. */
+  readonly headersMs: number;
+  readonly headersCheckMs: number;
+  /** An idle connection is kept for its next request. */
+  readonly keepAliveMs: number;
+  /** A request waits so long for its turn. */
+  readonly turnMs: number;
+  /** A message without an outcome after this is answered `LOG_UNAVAILABLE`. */
+  readonly answerMs: number;
+}
+
+const TIMES: HttpTimes = {
+  ...BODY_TIMES,
+  headersMs: 20_000,
+  headersCheckMs: 5_000,
+  keepAliveMs: 65_000,
+  turnMs: 20_000,
+  answerMs: 25_000,
+};
 
 export interface InboundHttpServer {
   /** `http://127.0.0.1:8080` */
@@ -32,14 +59,31 @@ export interface InboundHttpServer {
   close(): Promise<void>;
 }
 
+const MIB = 1024 * 1024;
 /** Bodies over 1 MiB that may be in memory at a time; one larger than this is taken alone. */
-const LARGE_BODIES_BYTES = 64 * 1024 * 1024;
+const LARGE_BODIES_BYTES = 64 * MIB;
+/** Smaller bodies, or the first MiB of larger ones, that may be in memory at a time. */
+const SMALL_BODIES_BYTES = 64 * MIB;
+/** Lines of bodies of lines that may be in memory at a time. */
+const LINES_BYTES = 32 * MIB;
+/** Requests that may be worked on at a time; more wait for their turn. */
+const REQUESTS = 4_096;
+/** What a body of lines counts for among the small ones. */
+const LINES_WEIGHT_BYTES = 64 * 1024;
+const CONNECTIONS = 20_000;
+const HEADER_BYTES = 16 * 1024;
 
 @Module({})
 class InboundModule {
   static with(settings: InboundHttpSettings): DynamicModule {
-    const bodyRoom = new Capacity(Number.MAX_SAFE_INTEGER, LARGE_BODIES_BYTES);
-    const inbound: HttpInbound = { ...settings, bodyRoom };
+    const times = { ...TIMES, ...settings.times };
+    const inbound: HttpInbound = {
+      ...settings,
+      bodyRoom: new Capacity(Number.MAX_SAFE_INTEGER, LARGE_BODIES_BYTES),
+      lineRoom: new Capacity(Number.MAX_SAFE_INTEGER, LINES_BYTES),
+      bodyTimes: times,
+      answerTimeoutMs: times.answerMs,
+    };
     return {
       module: InboundModule,
       imports: [CqrsModule.forRoot()],
@@ -59,6 +103,7 @@ const CLOSE_TIMEOUT_MS = 4_000;
 /** @throws where the address is taken */
 export async function startInboundHttp(settings: InboundHttpSettings): Promise<InboundHttpServer> {
   const proxy = new QueryProxy(settings.queryAddress);
+  const times = { ...TIMES, ...settings.times };
   const app = await NestFactory.create(InboundModule.with(settings), {
     bodyParser: false,
     logger: false,
@@ -67,18 +112,36 @@ export async function startInboundHttp(settings: InboundHttpSettings): Promise<I
   const express = app.getHttpAdapter().getInstance() as Express;
   express.disable('x-powered-by');
   express.disable('etag');
+  if (settings.loopbackOnly === true) app.use(refuseForeigners);
+  const turns = takeTurns(times.turnMs);
   app.use((request: Request, response: Response, next: NextFunction) => {
     if (request.method === 'GET' && request.path === '/health/live') response.status(200).json({ status: 'live' });
-    else if (isInbound(request)) next();
+    else if (isInbound(request) && hasMeaning(request.path)) turns(request, response, next);
+    else if (ONLY_POSTED.test(request.path)) {
+      response.setHeader('Allow', 'POST');
+      sendProblem(response, PROBLEMS.methodNotAllowed);
+    } else if (!hasMeaning(request.path)) sendProblem(response, PROBLEMS.notFound);
     else proxy.handle(request, response);
   });
   await app.init();
-  express.use((_error: unknown, _request: Request, response: Response, _next: NextFunction) => {
-    sendProblem(response, PROBLEMS.internal);
+  express.use((error: unknown, _request: Request, response: Response, _next: NextFunction) => {
+    sendProblem(response, problemOf(error));
   });
-  const server = app.getHttpServer() as Server;
+  const server = createServer(
+    {
+      maxHeaderSize: HEADER_BYTES,
+      headersTimeout: times.headersMs,
+      connectionsCheckingInterval: times.headersCheckMs,
+      keepAliveTimeout: times.keepAliveMs,
+      // A body of lines may take as long as it likes: silence is what ends it (src/inbound/http/body.ts).
+      requestTimeout: 0,
+    },
+    express,
+  );
+  server.maxConnections = CONNECTIONS;
+  server.on('clientError', refuseMalformed);
   server.on('upgrade', (request, socket, head) => proxy.upgrade(request, socket, head));
-  await app.listen(settings.listen.port, settings.listen.host);
+  await listenOn(server, settings.listen);
   const { port } = server.address() as AddressInfo;
   const { host } = settings.listen;
   let closing: Promise<void> | undefined;
@@ -98,6 +161,95 @@ export async function startInboundHttp(settings: InboundHttpSettings): Promise<I
   };
 }
 
+/** Whether the escapes of a path can be read (RFC 3986 §2.1). */
+function hasMeaning(path: string): boolean {
+  try {
+    return decodeURIComponent(path) !== '';
+  } catch {
+    return false;
+  }
+}
+
+function listenOn(server: Server, { port, host }: Address): Promise<void> {
+  return new Promise((resolve, reject) => {
+    server.once('error', reject);
+    server.listen(port, host, () => {
+      server.off('error', reject);
+      resolve();
+    });
+  });
+}
+
+/** Bounds what the bodies of all requests hold in memory: a request that finds no room waits, unread, and is told to come again if that takes long. */
+function takeTurns(turnMs: number): (request: Request, response: Response, next: NextFunction) => void {
+  const room = new Capacity(REQUESTS, SMALL_BODIES_BYTES);
+  return (request, response, next) => {
+    const declared = Number(request.headers['content-length'] ?? MIB);
+    const bytes = Math.min(MIB, request.path.endsWith('/batch') ? LINES_WEIGHT_BYTES : declared);
+    const turn = room.take(bytes);
+    const enter = (): void => {
+      if (response.closed) room.release(bytes);
+      else response.once('close', () => room.release(bytes));
+    };
+    if (turn === undefined) {
+      enter();
+      next();
+      return;
+    }
+    let late = false;
+    const timer = setTimeout(() => {
+      late = true;
+      sendProblem(response, PROBLEMS.busy);
+    }, turnMs);
+    void turn.then(() => {
+      clearTimeout(timer);
+      if (late || response.closed) room.release(bytes);
+      else {
+        enter();
+        next();
+      }
+    });
+  };
+}
+
+const LOOPBACK_NAMES = /^(localhost|127(\.\d{1,3}){3}|\[::1\])(:\d+)?$/i;
+
+/**
+ * Without a login only programs of this machine may send. A page on the web can make a browser on this machine send as well, by a name of
+ * its own that was made to point here, or across origins; its requests say so in `Host` and `Origin` (RFC 9110 §7.2, RFC 6454 §7).
+ */
+function refuseForeigners(request: Request, response: Response, next: NextFunction): void {
+  const { host, origin } = request.headers;
+  if (host !== undefined && !LOOPBACK_NAMES.test(host)) return sendProblem(response, PROBLEMS.foreignHost);
+  if (origin !== undefined && isInbound(request) && !LOOPBACK_NAMES.test(origin.replace(/^https?:\/\//i, ''))) {
+    return sendProblem(response, PROBLEMS.foreignOrigin);
+  }
+  next();
+}
+
+/** What is no HTTP, or comes too slowly or too large to become a request, gets an answer where the connection still takes one. */
+function refuseMalformed(error: NodeJS.ErrnoException, socket: Duplex): void {
+  if (error.code === 'ECONNRESET' || !socket.writable) {
+    socket.destroy();
+    return;
+  }
+  const problem =
+    error.code === 'HPE_HEADER_OVERFLOW'
+      ? PROBLEMS.headersTooLarge
+      : error.code === 'ERR_HTTP_REQUEST_TIMEOUT'
+        ? PROBLEMS.headersTimeout
+        : PROBLEMS.malformedRequest;
+  const body = JSON.stringify(problemDocument(problem));
+  const head = [
+    `HTTP/1.1 ${problem.status} ${STATUS_CODES[problem.status] ?? ''}`,
+    'Content-Type: application/problem+json',
+    `Content-Length: ${Buffer.byteLength(body)}`,
+    'Connection: close',
+  ];
+  socket.end(`${head.join('\r\n')}\r\n\r\n${body}`);
+}
+
+const ONLY_POSTED = /^\/(hl7|messages|messages\/batch|events|events\/batch)\/?$/;
 const POST_PATHS = /^\/(hl7|messages|messages\/batch|events|events\/batch|fhir|fhir\/[^/_][^/]*)\/?$/;
 const PUT_PATHS = /^\/fhir\/[^/]+\/[^/]+\/?$/;
 
