@@ -6,7 +6,7 @@ import 'reflect-metadata';
 import { ConfigError } from '../config/config.js';
 import { openPool, SHORT_STATEMENTS_SILENCE_MS } from '../database/database.js';
 import { IdentityResolver } from '../identity/resolver.js';
-import { openPostgresLogWriter } from '../log/postgres/index.js';
+import { openLogWriter } from '../log/open-log.js';
 import { serveMailbox } from '../log/writer-mailbox.js';
 import { LogWriter } from '../log/writer.js';
 import { projectionMailboxHandlers } from '../projecting/mailbox-handlers.js';
@@ -87,7 +87,7 @@ async function start(context: RoleContext, opened: Opened): Promise<RunningRole>
   }
   const keys = await KeyStore.open(pool, masterKey);
 
-  const log = await openPostgresLogWriter(databaseUrl);
+  const log = await openLogWriter({ eventLog: config.eventLog, databaseUrl });
   opened.add(() => log.close());
   const writer = await LogWriter.open({
     log,

@@ -17,7 +17,7 @@ export interface NewEvent {
 export interface RecordedEvent extends NewEvent {
   readonly position: Position;
   readonly stream: string;
-  /** Number of the event in its stream, from 0n. */
+  /** Number of the event in its stream, from 0n; strictly increasing, with gaps where an adapter's writer died in the middle of a round. */
   readonly revision: bigint;
 }
 
@@ -88,6 +88,34 @@ export class LogUnavailableError extends Error {
   }
 }
 
+/** Thrown for an event whose data no append of this log can hold; nothing of the append call was stored. `code` is stable: EVENT_TOO_LARGE. */
+export class EventTooLargeError extends Error {
+  readonly code = 'EVENT_TOO_LARGE';
+  constructor(
+    readonly bytes: number,
+    /** Most bytes of data in one event. */
+    readonly limit: number,
+  ) {
+    super(`the data of an event has ${bytes} bytes; this log takes ${limit} at most`);
+  }
+}
+
+/** Thrown at opening a log that is a copy which was begun and not finished. `code` is stable: LOG_COPY_UNFINISHED. */
+export class UnfinishedCopyError extends Error {
+  readonly code = 'LOG_COPY_UNFINISHED';
+  constructor() {
+    super('this log is a copy that was not finished: run the copy again');
+  }
+}
+
+/** Thrown by an import into a log that holds something else already. `code` is stable: LOG_NOT_EMPTY. */
+export class LogNotEmptyError extends Error {
+  readonly code = 'LOG_NOT_EMPTY';
+  constructor() {
+    super('a copy goes into an empty log, or into an unfinished copy of the same log');
+  }
+}
+
 /** Reading side; any number of readers, on any connection or process. */
 export interface EventLogReader {
   /** Identity of this log: a random UUID made when the log was made, kept by copies. */
@@ -116,7 +144,39 @@ export interface EventLogWriter extends EventLogReader {
    * Appends one round: each stream's batch is stored whole or not at all, and the round becomes visible in order.
    * An identical retry (same ids, same order, same concrete revision) succeeds, adds nothing and answers the original
    * positions, also after later appends.
-   * @throws WrongExpectedRevisionError, WriterFencedError, LogUnavailableError
+   * @throws WrongExpectedRevisionError, WriterFencedError, LogUnavailableError, EventTooLargeError
    */
   append(round: readonly StreamAppend[]): Promise<AppendResult[]>;
+}
+
+/** How far an import has come: all of this is durable. */
+export interface ImportProgress {
+  /** Position of the last event imported; 0n before the first. */
+  readonly position: Position;
+  /** Number of events imported. */
+  readonly events: bigint;
+}
+
+/**
+ * Optional capability of an adapter: writing a copy of another log, with its identity, its positions and its revisions
+ * (DESIGN §2, "Move"). The import holds the log's writing side while it is open. Until `finish` the copy can be opened neither
+ * for reading nor for writing (UnfinishedCopyError), so nobody takes half a log for a whole one.
+ *
+ * Afterwards the copy answers every read as the original does: same id, order, positions, streams, revisions, types, metadata
+ * and data, byte for byte; what is appended later gets positions above all imported ones.
+ */
+export interface EventLogImport {
+  readonly adapter: string;
+  /** What an earlier run has brought in: go on behind it. */
+  readonly progress: ImportProgress;
+  /**
+   * Adds the next events, in order of position, durably and as a whole; the last one is the last of an append batch (the pages
+   * of `subscribe` are such). Events at or below `progress.position` are passed over, so a page whose outcome is unknown is
+   * simply written again.
+   * @throws LogUnavailableError; EventTooLargeError; RangeError for positions or revisions that do not increase
+   */
+  write(page: readonly RecordedEvent[]): Promise<ImportProgress>;
+  /** Makes the copy a log like any other. */
+  finish(): Promise<void>;
+  close(): Promise<void>;
 }

@@ -1,7 +1,7 @@
 /** The project role: carries the log into every projection, and rebuilds them. */
 import { createProjections } from '../../projections/index.js';
 import { openPool } from '../database/database.js';
-import { openPostgresLogReader } from '../log/postgres/index.js';
+import { openLogReader } from '../log/open-log.js';
 import { WriterMailbox } from '../log/writer-mailbox.js';
 import { counter, histogram } from '../operations/metrics.js';
 import { fileKeyProvider } from '../sealing/key-provider.js';
@@ -26,7 +26,7 @@ export async function startProjectRole(context: RoleContext): Promise<RunningRol
   try {
     const pool = openPool(databaseUrl, { max: POOL_CONNECTIONS, applicationName: 'anamnesis project' });
     opened.push(() => pool.end());
-    const reader = await openPostgresLogReader(databaseUrl);
+    const reader = await openLogReader({ eventLog: config.eventLog, databaseUrl });
     opened.push(() => reader.close());
     const keyStore = await KeyStore.open(pool, await fileKeyProvider(config.masterKeyFile));
     const mailbox = new WriterMailbox(databaseUrl);

@@ -9,7 +9,7 @@ import { openPool } from '../database/database.js';
 import { readHl7 } from '../inbound/hl7/reader.js';
 import { PROBLEMS, sendProblem } from '../inbound/http/problem.js';
 import { configuredSources } from '../inbound/sources.js';
-import { openPostgresLogReader } from '../log/postgres/index.js';
+import { openLogReader } from '../log/open-log.js';
 import { WriterMailbox } from '../log/writer-mailbox.js';
 import { mapMessage } from '../mapping/map.js';
 import { operationsRoutes } from '../operations/routes.js';
@@ -41,7 +41,7 @@ export async function startQueryRole(context: RoleContext): Promise<RunningRole>
   const pool = openPool(databaseUrl, { max: CONNECTIONS, applicationName: 'anamnesis query' });
   const kek = await fileKeyProvider(config.masterKeyFile);
   const keys = await KeyStore.open(pool, kek);
-  const reader = await openPostgresLogReader(databaseUrl);
+  const reader = await openLogReader({ eventLog: config.eventLog, databaseUrl });
   const watermarks = await Watermarks.open(pool, databaseUrl);
   const mailbox = new WriterMailbox(databaseUrl);
   const decoder = new EventDecoder({

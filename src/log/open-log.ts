@@ -1,0 +1,26 @@
+/**
+ * Opens the log that the configuration names: `postgres` (the hub's own database), or an EventStoreDB by its URL. The only
+ * place that chooses an adapter.
+ */
+import { openPostgresLogReader, openPostgresLogWriter } from './postgres/index.js';
+import type { EventLogReader, EventLogWriter } from './event-log.js';
+
+export interface LogPlace {
+  /** `postgres`, or `esdb://…`, `esdb+discover://…`, `kurrentdb://…`, `kurrentdb+discover://…`. */
+  readonly eventLog: string;
+  /** The hub's PostgreSQL. */
+  readonly databaseUrl: string;
+}
+
+/** @throws LogUnavailableError, UnfinishedCopyError */
+export function openLogReader(place: LogPlace): Promise<EventLogReader> {
+  return openPostgresLogReader(place.databaseUrl);
+}
+
+/**
+ * Takes the log over for writing.
+ * @throws WriterActiveError while another writer is connected, LogUnavailableError, UnfinishedCopyError
+ */
+export function openLogWriter(place: LogPlace): Promise<EventLogWriter> {
+  return openPostgresLogWriter(place.databaseUrl);
+}
