@@ -14,6 +14,7 @@ import { installBuild } from '../src/projecting/builds.js';
 import { ProjectionDesk } from '../src/projecting/commands.js';
 import { BasisResolver } from '../src/query/basis/basis.js';
 import { GraphModule } from '../src/query/graph/graph.module.js';
+import { MutationMemory } from '../src/query/graph/mutations/once.js';
 import { OperationsView } from '../src/query/operations-view.js';
 import { MasterStore } from '../src/query/store/master-store.js';
 import { KeyedHashes } from '../src/sealing/hashes.js';
@@ -74,6 +75,7 @@ export async function run(args: readonly string[]): Promise<Figures> {
         hashes,
         sources: { all: async () => [] },
         desk: new ProjectionDesk(pool, reader, { request: () => Promise.reject(new Error('no writer')) }, hashes),
+        mutations: new MutationMemory(pool, hashes),
       },
       limits: { depth: 15, cost: 100_000 },
       onFailure: (error) => {

@@ -4,6 +4,7 @@ import { Sealing1763700002000 } from './002-sealing.js';
 import { Identity1763700003000 } from './003-identity.js';
 import { Inbound1763700004000 } from './004-inbound.js';
 import { Projecting1763700005000 } from './005-projecting.js';
+import { Sources1763700008000 } from './008-sources.js';
 
 /** Every migration, oldest first. Append only: a released migration never changes. */
 export const MIGRATIONS: (new () => MigrationInterface)[] = [
@@ -13,4 +14,5 @@ export const MIGRATIONS: (new () => MigrationInterface)[] = [
   Identity1763700003000,
   Inbound1763700004000,
   Projecting1763700005000,
+  Sources1763700008000,
 ];

@@ -22,6 +22,7 @@ import { KeyStore } from '../sealing/key-store.js';
 import type { RoleContext, RunningRole } from '../supervisor/role.js';
 import { BasisResolver } from './basis/basis.js';
 import { GraphModule } from './graph/graph.module.js';
+import { MutationMemory } from './graph/mutations/once.js';
 import { OperationsView } from './operations-view.js';
 import { receiptRoutes } from './receipts.js';
 import { PostgresSearchStore } from './search-store.js';
@@ -65,6 +66,9 @@ export async function startQueryRole(context: RoleContext): Promise<RunningRole>
     sources: sourceList(configuredSources(config.sources, config.timeZone)),
     search: new PostgresSearchStore(pool, watermarks),
     desk: new ProjectionDesk(pool, reader, mailbox, keys.hashes),
+    mutations: new MutationMemory(pool, keys.hashes, (error) =>
+      logger.warn({ err: error }, 'the answer of a change could not be remembered; the log remembers the change'),
+    ),
   };
   const app = await NestFactory.create<NestExpressApplication>(
     GraphModule.register({

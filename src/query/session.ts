@@ -6,6 +6,7 @@ import type { DecodedEvent } from '../projecting/projection.js';
 import type { AtArguments, Basis, BasisResolver } from './basis/basis.js';
 import { eventLoader, type Decoder } from './messages.js';
 import type { OperationsView } from './operations-view.js';
+import type { MutationMemory } from './graph/mutations/once.js';
 import type { ProjectionDesk } from '../projecting/commands.js';
 import type { SearchEngine } from './answer/search.js';
 import { Snapshot } from './snapshot.js';
@@ -24,6 +25,8 @@ export interface QueryServices {
   readonly sources: SourceList;
   /** Carries commands about projections to the writer. */
   readonly desk: ProjectionDesk;
+  /** Which changes were made already, by their idempotency keys. */
+  readonly mutations: MutationMemory;
   /** Absent until a search projection is there. */
   readonly search?: SearchEngine;
 }

@@ -28,6 +28,7 @@ import type { SealedHeader } from '../../src/projecting/projection.js';
 import { Watermarks } from '../../src/projecting/watermark.js';
 import { BasisResolver } from '../../src/query/basis/basis.js';
 import { GraphModule } from '../../src/query/graph/graph.module.js';
+import { MutationMemory } from '../../src/query/graph/mutations/once.js';
 import { OperationsView } from '../../src/query/operations-view.js';
 import { PostgresSearchStore } from '../../src/query/search-store.js';
 import type { QueryServices } from '../../src/query/session.js';
@@ -134,6 +135,7 @@ export class TestHub {
       sources: { all: async () => [{ id: 'mllp', kind: 'mllp', enabled: true, version: 1, settings: {} }] },
       search: new PostgresSearchStore(database.pool, watermarks),
       desk: new ProjectionDesk(database.pool, reader, { request: refuse }, keys.hashes),
+      mutations: new MutationMemory(database.pool, keys.hashes),
     };
     const app = await NestFactory.create(
       GraphModule.register({

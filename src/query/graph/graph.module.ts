@@ -12,9 +12,10 @@ import { PROJECTION_COMMAND_HANDLERS, ProjectionDesk } from '../../projecting/co
 import { GraphError } from '../errors.js';
 import { Session, type QueryServices } from '../session.js';
 import { checkLimits, type QueryLimits } from './limits.js';
+import { MUTATIONS, notYet } from './mutations/index.js';
 import { QUERY_HANDLERS } from './queries.js';
 import { resolvers, type GraphContext } from './resolvers.js';
-import { MutationRoot, notYet, QueryRoot } from './root.js';
+import { QueryRoot } from './root.js';
 
 export interface GraphModuleOptions {
   readonly services: QueryServices;
@@ -52,7 +53,7 @@ export class GraphModule {
       ],
       providers: [
         QueryRoot,
-        MutationRoot,
+        ...MUTATIONS,
         { provide: ProjectionDesk, useValue: options.services.desk },
         ...QUERY_HANDLERS,
         ...PROJECTION_COMMAND_HANDLERS,

@@ -1,0 +1,6 @@
+/** The graph's mutations: one resolver class per noun, each on the scaffolding of once.ts, refusal.ts and arguments.ts. */
+import { ProjectionMutations } from './projections.js';
+
+export { notYet } from './not-yet.js';
+
+export const MUTATIONS = [ProjectionMutations];
