@@ -5,6 +5,7 @@ import { Identity1763700003000 } from './003-identity.js';
 import { Inbound1763700004000 } from './004-inbound.js';
 import { Projecting1763700005000 } from './005-projecting.js';
 import { Sources1763700008000 } from './008-sources.js';
+import { LogAdvance1763700013000 } from './013-log-advance.js';
 
 /** Every migration, oldest first. Append only: a released migration never changes. */
 export const MIGRATIONS: (new () => MigrationInterface)[] = [
@@ -15,4 +16,5 @@ export const MIGRATIONS: (new () => MigrationInterface)[] = [
   Inbound1763700004000,
   Projecting1763700005000,
   Sources1763700008000,
+  LogAdvance1763700013000,
 ];

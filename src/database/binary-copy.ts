@@ -230,8 +230,35 @@ const spare: RowBuffer[] = [];
 const MOST_SPARE = 8;
 
 /**
- * Copies rows into a table, in order, within the client's transaction. `jsonb` takes values or text that is JSON already;
- * `timestamptz` takes Instants; `tsvector` a list of lexemes without repeats; `uuid` lower-case text. Text must not hold U+0000 (PostgreSQL refuses it).
+ * The bytes of a binary COPY of these rows, in chunks of about a quarter of a megabyte; rows are taken as the chunks are.
+ * `jsonb` takes values or text that is JSON already; `timestamptz` takes Instants; `tsvector` a list of lexemes without
+ * repeats; `uuid` lower-case text. Text must not hold U+0000 (PostgreSQL refuses it).
+ * @throws RangeError for a value that its type cannot hold
+ */
+export function* copyChunks(types: readonly CopyType[], rows: Iterable<readonly unknown[]>): Generator<Buffer> {
+  const out = spare.pop() ?? new RowBuffer();
+  out.length = 0;
+  try {
+    out.bytes(SIGNATURE);
+    for (const row of rows) {
+      out.int16(types.length);
+      for (let index = 0; index < types.length; index += 1) writeValue(out, types[index] as CopyType, row[index]);
+      if (out.length >= CHUNK_BYTES) yield out.take();
+    }
+    out.int16(-1);
+    yield out.take();
+  } finally {
+    if (out.isOrdinary && spare.length < MOST_SPARE) spare.push(out);
+  }
+}
+
+/** The statement that takes the chunks of {@link copyChunks}. */
+export function copyStatement(table: string, columns: readonly string[]): string {
+  return `copy ${table} (${columns.join(', ')}) from stdin with (format binary)`;
+}
+
+/**
+ * Copies rows into a table, in order, within the client's transaction; for the values see {@link copyChunks}.
  * @returns number of rows
  */
 export async function copyRows(
@@ -241,32 +268,22 @@ export async function copyRows(
   types: readonly CopyType[],
   rows: Iterable<readonly unknown[]>,
 ): Promise<number> {
-  const stream = client.query(copyFrom(`copy ${table} (${columns.join(', ')}) from stdin with (format binary)`));
+  const stream = client.query(copyFrom(copyStatement(table, columns)));
   const finished = new Promise<void>((resolve, reject) => {
     stream.on('finish', resolve);
     stream.on('error', reject);
   });
   finished.catch(() => undefined);
-  const out = spare.pop() ?? new RowBuffer();
-  out.length = 0;
-  let count = 0;
   try {
-    out.bytes(SIGNATURE);
-    for (const row of rows) {
-      out.int16(types.length);
-      for (let index = 0; index < types.length; index += 1) writeValue(out, types[index] as CopyType, row[index]);
-      count += 1;
-      if (out.length >= CHUNK_BYTES && !stream.write(out.take())) await Promise.race([once(stream, 'drain'), finished]);
+    for (const chunk of copyChunks(types, rows)) {
+      if (!stream.write(chunk)) await Promise.race([once(stream, 'drain'), finished]);
     }
-    out.int16(-1);
-    stream.end(out.take());
+    stream.end();
   } catch (error) {
     stream.destroy(error as Error);
     await finished.catch(() => undefined);
     throw error;
-  } finally {
-    if (out.isOrdinary && spare.length < MOST_SPARE) spare.push(out);
   }
   await finished;
-  return count;
+  return stream.rowCount;
 }

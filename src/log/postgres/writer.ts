@@ -4,7 +4,8 @@
  * it allocates them, dense; and its epoch makes the append of a writer that was replaced fail.
  */
 import type pg from 'pg';
-import { copyRows, type CopyType } from '../../database/binary-copy.js';
+import type { CopyType } from '../../database/binary-copy.js';
+import { runScript, type ScriptedCopy } from '../../database/copy-script.js';
 import { openClient, SHORT_STATEMENTS_SILENCE_MS } from '../../database/database.js';
 import {
   LogUnavailableError,
@@ -48,6 +49,10 @@ const KNOWN_STREAMS = 20_000;
  * of an append loses its session, and so the lock that its successor waits for.
  */
 const SESSION = `set synchronous_commit = on; set idle_in_transaction_session_timeout = '10s'; set lock_timeout = 0; set statement_timeout = 0`;
+
+/** What log.advance fails with (migration 013): the writer was replaced; or head or a revision is another one. */
+const FENCED = 'AN001';
+const NOT_AS_BELIEVED = 'AN002';
 
 const EVENT_COLUMNS = ['position', 'batch', 'stream_id', 'revision', 'id', 'type', 'metadata', 'data'];
 const EVENT_TYPES: readonly CopyType[] = ['int8', 'int8', 'int4', 'int8', 'uuid', 'text', 'bytea', 'bytea'];
@@ -168,7 +173,10 @@ export class PostgresLogWriter extends PostgresLogReader implements EventLogWrit
     await Promise.all([client?.end(), super.close()]);
   }
 
-  /** The usual case in the fewest round trips: known streams at the revisions that the caller says; undefined for any other. */
+  /**
+   * The usual case, in one round trip: known streams at the revisions that the caller says, behind the head that this writer
+   * knows. undefined where something is not so, and nothing was stored.
+   */
   private async appendKnown(client: pg.Client, round: readonly StreamAppend[]): Promise<AppendResult[] | undefined> {
     const fresh: Fresh[] = [];
     for (const append of round) {
@@ -177,23 +185,33 @@ export class PostgresLogWriter extends PostgresLogReader implements EventLogWrit
       fresh.push({ append, streamId, from: append.expectedRevision });
     }
     const count = eventCount(round);
-    const [, writer, streams] = (await client.query(
-      `begin; ${this.advanceWriter(count)}; ${advanceStreams(fresh)}`,
-    )) as unknown as pg.QueryResult<{ head: bigint }>[];
-    const head = writer?.rows[0]?.head;
-    if (head === undefined) throw new WriterFencedError();
-    if (streams?.rowCount !== fresh.length) {
+    const head = this.lastPosition + count;
+    try {
+      await runScript(client, [
+        'begin',
+        `call log.advance(${this.epoch}, ${this.lastPosition}, ${count}, ${streamArrays(fresh)})`,
+        this.eventCopy(fresh, this.lastPosition + 1n),
+        `notify ${LOG_CHANNEL}`,
+        'commit',
+      ]);
+    } catch (error) {
+      const { code } = error as { code?: unknown };
+      if (code === FENCED) throw new WriterFencedError();
+      if (code !== NOT_AS_BELIEVED) throw error;
       await client.query('rollback');
       return undefined;
     }
-    return this.store(client, fresh, head, count);
+    return this.stored(fresh, head, count);
   }
 
   /** Looks at every stream under the writer's lock first: new streams, repeated rounds, wrong revisions. */
   private async appendChecked(client: pg.Client, round: readonly StreamAppend[]): Promise<AppendResult[]> {
     await client.query('begin');
-    const fenced = await client.query('select 1 from log.writer where epoch = $1 for update', [this.epoch]);
-    if (fenced.rowCount === 0) throw new WriterFencedError();
+    const held = await client.query<{ head: bigint }>('select head from log.writer where epoch = $1 for update', [
+      this.epoch,
+    ]);
+    const [writer] = held.rows;
+    if (writer === undefined) throw new WriterFencedError();
     const names = round.map((append) => append.stream);
     const { rows } = await client.query<{ id: number; name: string; revision: bigint }>(
       'select id, name, revision from log.stream where name = any ($1)',
@@ -227,30 +245,38 @@ export class PostgresLogWriter extends PostgresLogReader implements EventLogWrit
     fresh.sort((a, b) => (order.get(a.append) as number) - (order.get(b.append) as number));
     if (fresh.length > 0) {
       const count = eventCount(fresh.map(({ append }) => append));
-      const { rows: writer } = await client.query<{ head: bigint }>(this.advanceWriter(count));
+      await client.query(this.advanceWriter(count));
       const existing = fresh.filter(({ from }) => from >= 0n);
       if (existing.length > 0) await client.query(advanceStreams(existing));
-      const stored = await this.store(client, fresh, (writer[0] as { head: bigint }).head, count);
+      const stored = await this.store(client, fresh, writer.head + count, count);
       for (const result of stored) results.set(result.stream, result);
       for (const { append, streamId } of fresh) this.streamIds.set(append.stream, streamId);
     } else {
       await client.query('commit');
+      this.lastPosition = writer.head;
     }
     return round.map((append) => results.get(append.stream) as AppendResult);
   }
 
+  /** Rows and commit, in a transaction that has the writer's row and the streams already. */
   private async store(
     client: pg.Client,
     fresh: readonly Fresh[],
     head: bigint,
     count: bigint,
   ): Promise<AppendResult[]> {
-    const first = head - count + 1n;
-    await copyRows(client, 'log.event', EVENT_COLUMNS, EVENT_TYPES, eventRows(fresh, first));
-    await client.query(`notify ${LOG_CHANNEL}; commit`);
+    await runScript(client, [this.eventCopy(fresh, head - count + 1n), `notify ${LOG_CHANNEL}`, 'commit']);
+    return this.stored(fresh, head, count);
+  }
+
+  private eventCopy(fresh: readonly Fresh[], first: bigint): ScriptedCopy {
+    return { table: 'log.event', columns: EVENT_COLUMNS, types: EVENT_TYPES, rows: eventRows(fresh, first) };
+  }
+
+  private async stored(fresh: readonly Fresh[], head: bigint, count: bigint): Promise<AppendResult[]> {
     this.lastPosition = head;
     if (head + this.partitionEvents / 2n >= this.partitionsUpTo) await this.prepareQuietly();
-    let next = first;
+    let next = head - count + 1n;
     return fresh.map(({ append, from }) => ({
       stream: append.stream,
       revision: from + BigInt(append.events.length),
@@ -268,7 +294,7 @@ export class PostgresLogWriter extends PostgresLogReader implements EventLogWrit
   }
 
   private advanceWriter(count: bigint): string {
-    return `update log.writer set head = head + ${count}, events = events + ${count} where epoch = ${this.epoch} returning head`;
+    return `update log.writer set head = head + ${count}, events = events + ${count} where epoch = ${this.epoch}`;
   }
 
   private async session(): Promise<pg.Client> {
@@ -321,6 +347,25 @@ function eventCount(appends: readonly StreamAppend[]): bigint {
   let count = 0;
   for (const append of appends) count += append.events.length;
   return BigInt(count);
+}
+
+/** Ids, revisions before and revisions after, as arrays. Only numbers of our own stand in this text. */
+function streamArrays(fresh: readonly Fresh[]): string {
+  const array = (type: string, values: readonly (number | bigint)[]): string => `'{${values.join(',')}}'::${type}[]`;
+  return [
+    array(
+      'int4',
+      fresh.map(({ streamId }) => streamId),
+    ),
+    array(
+      'int8',
+      fresh.map(({ from }) => from),
+    ),
+    array(
+      'int8',
+      fresh.map(({ append, from }) => from + BigInt(append.events.length)),
+    ),
+  ].join(', ');
 }
 
 /** Only numbers of our own stand in this text. */
