@@ -22,12 +22,12 @@ export interface RecordedResult {
   readonly recordedAt: Instant;
 }
 
-/** A pending event with its envelope written down, but for the stamp. */
+/** A pending event as the log stores it, but for the stamp, for which there is room at the end of its metadata. */
 export interface EncodedEvent {
   readonly stream: string;
   readonly id: string;
   readonly type: string;
-  readonly envelope: string;
+  readonly metadata: Buffer;
   readonly data: Buffer;
   readonly expectedRevision?: bigint | 'no_stream';
 }
@@ -37,6 +37,8 @@ export class BadEventError extends Error {
   readonly code = 'BAD_EVENT';
 }
 
+/** As wide as every Instant: the metadata is made while earlier rounds are on their way, the stamp comes when its own is. */
+const NO_STAMP: Instant = '0000-00-00T00:00:00.000000Z';
 const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
 const NAME = /^[\x21-\x7e]{1,200}$/;
 
@@ -46,18 +48,20 @@ export function encodeEvent(event: PendingEvent): EncodedEvent {
   if (!NAME.test(event.type)) throw new BadEventError('an event type is 1 to 200 printable ASCII characters');
   if (!NAME.test(event.stream)) throw new BadEventError('a stream name is 1 to 200 printable ASCII characters');
   const { stream, id, type, data, expectedRevision } = event;
-  return { stream, id, type, envelope: JSON.stringify(event.envelope), data, expectedRevision };
+  const metadata = Buffer.from(`${JSON.stringify(event.envelope).slice(0, -1)},"recordedAt":"${NO_STAMP}"}`, 'utf8');
+  return { stream, id, type, metadata, data, expectedRevision };
 }
 
 /** About what the event takes in memory and in the log, in bytes. */
 export function sizeOf(event: EncodedEvent): number {
-  return event.envelope.length + event.data.length + 100;
+  return event.metadata.length + event.data.length + 100;
 }
 
-/** The event as the log stores it: the stamp is the last field of its metadata. */
+/** Writes the stamp into the event's metadata, whose last field it is; a second one replaces the first. */
 export function stampEvent(event: EncodedEvent, recordedAt: Instant): NewEvent {
-  const metadata = Buffer.from(`${event.envelope.slice(0, -1)},"recordedAt":"${recordedAt}"}`, 'utf8');
-  return { id: event.id, type: event.type, metadata, data: event.data };
+  if (recordedAt.length !== NO_STAMP.length) throw new RangeError('an instant has a fixed width');
+  event.metadata.write(recordedAt, event.metadata.length - NO_STAMP.length - '"}'.length, 'latin1');
+  return event;
 }
 
 /** One batch per stream, in the order in which the streams first come; within a stream in the order of the events. */
