@@ -6,6 +6,7 @@ import { Inbound1763700004000 } from './004-inbound.js';
 import { Projecting1763700005000 } from './005-projecting.js';
 import { Sources1763700008000 } from './008-sources.js';
 import { LogAdvance1763700013000 } from './013-log-advance.js';
+import { Letters1763700009000 } from './009-letters.js';
 
 /** Every migration, oldest first. Append only: a released migration never changes. */
 export const MIGRATIONS: (new () => MigrationInterface)[] = [
@@ -17,4 +18,5 @@ export const MIGRATIONS: (new () => MigrationInterface)[] = [
   Projecting1763700005000,
   Sources1763700008000,
   LogAdvance1763700013000,
+  Letters1763700009000,
 ];

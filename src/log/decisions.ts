@@ -8,10 +8,15 @@ export interface MessageParked {
   /** The projection that could not apply it; absent where it was parked on the way in. */
   readonly projection?: string;
   readonly sourceRecordId?: string;
+  /** All source records whose later messages wait behind it, where there are others than `sourceRecordId`. */
+  readonly records?: readonly string[];
   readonly code: string;
   readonly path?: string;
   readonly byteOffset?: number;
+  /** The message's own event is the first attempt, every replay one more. */
   readonly attempt: number;
+  /** Decided while it was read anew, before any projection could see it. */
+  readonly refused?: true;
 }
 
 /** `review.opened`: one per contradicted key, never quoting the key. */
@@ -34,24 +39,22 @@ export interface ProjectionDecision {
 }
 
 /**
- * `message.replayed`: a message that was parked, or waited behind one, is applied now, at this event's position, in the order of these
- * events. `released` on the last of a sequence: from here on the source record's later events flow again.
+ * `message.replayed`: a message that was parked, or waited behind one, is offered again at this event's position, in the order of these events. A
+ * projection applies it where it stands at the front of its source record's line, and leaves it in line elsewhere.
  */
 export interface MessageReplayed {
   readonly messageId: string;
   /** Position of the original, decimal. */
   readonly position: string;
-  readonly projection?: string;
-  readonly sourceRecordId?: string;
+  /** Counts all attempts of this message. */
   readonly attempt: number;
-  readonly released?: boolean;
-}
-
-/** `message.discarded`: a parked message is given up; what waited behind it is replayed. `released` where nothing waits. */
-export interface MessageDiscarded {
-  readonly messageId: string;
-  readonly projection?: string;
-  readonly sourceRecordId?: string;
-  readonly attempt: number;
-  readonly released?: boolean;
+  /** Whose line moves up, for one that waited; absent for the parked message itself, which is offered to all whom it is about. */
+  readonly only?: readonly string[];
+  /** The correction whose content takes the original's place. */
+  readonly content?: { readonly eventId: string; readonly position: string };
+  /** That content was never offered before: it is for projections too that applied the original. */
+  readonly fresh?: true;
+  /** For a parked message: who asked. */
+  readonly requestedBy?: string;
+  readonly request?: string;
 }

@@ -84,6 +84,28 @@ export interface Envelope {
   /** On a container: its parts. On a part: the container's event id. */
   readonly parts?: readonly { readonly eventId: string; readonly position: string }[];
   readonly partOf?: string;
+  /** Further source records that the message is about, beside `sourceRecordId`; of a container those of its parts. */
+  readonly records?: readonly string[];
+  /** On `message.corrected` and `message.discarded`: the dead letter that the event is about. */
+  readonly letter?: LetterMark;
+}
+
+/** Which dead letter a decision is about, and by whom it was made. */
+export interface LetterMark {
+  readonly messageId: string;
+  /** Position of the message, decimal. */
+  readonly position: string;
+  /** The failed attempt that it answers. */
+  readonly attempt: number;
+  /** User id or role. */
+  readonly requestedBy: string;
+  /** Keyed hash of the request's idempotency key, as a UUID. */
+  readonly request?: string;
+  /** On a correction: the event type that its content is read as, and the `recordedAt` of the message, which its times without any hang on. */
+  readonly type?: EventType;
+  readonly recordedAt?: string;
+  /** On a correction: the bytes are those that were sent; the hub read them anew. */
+  readonly reread?: true;
 }
 
 export interface RecordLink {

@@ -26,6 +26,8 @@ export interface ParkRequest {
   /** Absent where no projection can take it. */
   readonly projection?: string;
   readonly sourceRecordId?: string;
+  /** All records that wait, where there are others than `sourceRecordId`. */
+  readonly records?: readonly string[];
   readonly code: string;
   readonly path?: string;
   readonly byteOffset?: number;
@@ -45,7 +47,7 @@ interface Row {
   message_id: string;
   scope: string;
   position: Position;
-  source_record_id: string | null;
+  records: string[];
   code: string;
   path: string | null;
   byte_offset: bigint | null;
@@ -111,8 +113,8 @@ export class Announcer {
   /** @returns whether there may be more */
   private async announceSome(): Promise<boolean> {
     const { rows } = await this.options.pool.query<Row>(
-      `select message_id, scope, position, source_record_id, code, path, byte_offset, attempt
-       from hub.dead_letter where not announced order by position, message_id limit ${PAGE_ROWS}`,
+      `select message_id, scope, position, records, code, path, byte_offset, attempt
+       from hub.parking where not announced order by position, message_id, attempt limit ${PAGE_ROWS}`,
     );
     for (const row of rows) {
       if (this.abort.signal.aborted) return false;
@@ -134,7 +136,8 @@ export class Announcer {
       messageId: row.message_id,
       position: row.position.toString(),
       ...(row.scope === EVERY_PROJECTION ? {} : { projection: row.scope }),
-      ...(row.source_record_id === null ? {} : { sourceRecordId: row.source_record_id }),
+      ...(row.records[0] === undefined ? {} : { sourceRecordId: row.records[0] }),
+      ...(row.records.length < 2 ? {} : { records: row.records }),
       code: row.code,
       ...(row.path === null ? {} : { path: row.path }),
       ...(row.byte_offset === null ? {} : { byteOffset: Number(row.byte_offset) }),
@@ -151,7 +154,7 @@ export class Announcer {
 
   private async done(row: Row): Promise<void> {
     await this.options.pool.query(
-      'update hub.dead_letter set announced = true where message_id = $1 and scope = $2 and attempt = $3',
+      'update hub.parking set announced = true where message_id = $1 and scope = $2 and attempt = $3',
       [row.message_id, row.scope, row.attempt],
     );
   }

@@ -4,7 +4,10 @@ import { copyRows, type CopyType } from '../database/binary-copy.js';
 import type { Position } from '../log/event-log.js';
 import { CheckpointConflictError, NewPoisonError, SystematicFailureError, errorWord, failureKind } from './errors.js';
 import { MappingError } from '../mapping/fact.js';
-import { EVERY_PROJECTION, hold, type Parking, type Parkings, type WaitingRow } from './parkings.js';
+import { storeAttempts, storeLetter } from './dead-letters.js';
+import { HeldLines } from './held-lines.js';
+import { attemptOf, hold, parkingOf, type HeldView } from './holding.js';
+import type { Parking, Parkings } from './parkings.js';
 import {
   EventRejected,
   type Build,
@@ -13,6 +16,7 @@ import {
   type ProjectionMode,
   type TableRows,
 } from './projection.js';
+import { Queues } from './queues.js';
 
 /** Channel of the notice that a checkpoint moved; payload `<projection> <build> <position>`. */
 export const PROJECTED_CHANNEL = 'hub_projected';
@@ -48,10 +52,18 @@ export class BatchWriter {
   /** Staging tables with rows of the open transaction. */
   private readonly filled = new Set<string>();
 
+  private readonly held: HeldLines;
+  /** As the open transaction found them. */
+  private queues = new Queues();
+  /** The same, as far as the search for poison has got. */
+  private trial = this.queues;
+
   constructor(
     private readonly client: pg.Client,
     private readonly lane: Lane,
-  ) {}
+  ) {
+    this.held = new HeldLines(client, lane.definition.name, lane.build);
+  }
 
   /**
    * Applies and commits the batch. Events that cannot be applied are found by bisecting; live they are parked with the batch, a rebuild
@@ -59,10 +71,9 @@ export class BatchWriter {
    * @throws CheckpointConflictError when the checkpoint is not at `expected`; whatever the connection throws
    */
   async write(batch: Batch, parkings: Parkings): Promise<BatchResult> {
-    const found = this.rejections(batch.events, parkings);
+    const found: Parking[] = [];
     const omitted = new Set<string>();
     for (;;) {
-      this.refuseInRebuild(found);
       try {
         return await this.attempt(batch, parkings.with(found), found, omitted);
       } catch (error) {
@@ -81,16 +92,6 @@ export class BatchWriter {
     }
   }
 
-  /** Messages that no mapping takes and that are not parked yet. */
-  private rejections(events: readonly DecodedEvent[], parkings: Parkings): Parking[] {
-    const found: Parking[] = [];
-    for (const event of events) {
-      if (event.rejected === undefined || parkings.isParked(event.id, this.lane.definition.name)) continue;
-      found.push(parkingOf(event, EVERY_PROJECTION, event.rejected));
-    }
-    return found;
-  }
-
   private refuseInRebuild(found: readonly Parking[]): void {
     const [first] = found;
     if (first === undefined || this.lane.mode === 'live') return;
@@ -100,26 +101,32 @@ export class BatchWriter {
   private async attempt(
     batch: Batch,
     parkings: Parkings,
-    found: readonly Parking[],
+    poison: readonly Parking[],
     omitted: ReadonlySet<string>,
   ): Promise<BatchResult> {
     const { definition, build } = this.lane;
-    const view = this.view(batch.events, parkings, omitted);
     await this.begin(batch);
+    const queues = this.queues.fork();
+    const view = this.view(batch.events, parkings, queues, omitted);
+    const found = [...view.found, ...poison];
+    this.refuseInRebuild(found);
     const { rows, statements } = await this.apply(view.events);
-    if (found.length > 0) await this.storeParkings(found);
-    if (view.waiting.length > 0) await this.storeWaiting(view.waiting);
+    await storeAttempts(this.client, found);
+    for (const parking of found) await storeLetter(this.client, parking, undefined);
+    await this.held.store(queues);
     const notice = `select pg_notify('${PROJECTED_CHANNEL}', '${definition.name} ${build} ${batch.target}')`;
     await this.client.query([...statements, notice, 'commit'].join(';\n'));
+    this.held.committed(queues);
     return { parked: found, rows };
   }
 
   private view(
     events: readonly DecodedEvent[],
     parkings: Parkings,
+    queues: Queues,
     omitted: ReadonlySet<string>,
-  ): ReturnType<typeof hold> {
-    const view = hold(events, parkings, this.lane.definition.name);
+  ): HeldView {
+    const view = hold(events, { projection: this.lane.definition.name, parkings, queues });
     if (omitted.size === 0) return view;
     return { ...view, events: view.events.filter((event) => !omitted.has(event.id)) };
   }
@@ -130,6 +137,7 @@ export class BatchWriter {
    */
   private async findPoison(batch: Batch, parkings: Parkings, found: Parking[], omitted: Set<string>): Promise<void> {
     await this.begin(batch);
+    this.trial = this.queues;
     const tried = new Set<string>();
     await this.probe(batch.events, parkings, found, omitted, tried);
     if (batch.events.length >= SYSTEMATIC_FROM_EVENTS && tried.size === batch.events.length) {
@@ -160,7 +168,8 @@ export class BatchWriter {
     }
     failed.add(culprit.id);
     const { name } = this.lane.definition;
-    if (parkings.with(found).isParked(culprit.id, name)) {
+    const attempt = attemptOf(culprit);
+    if (attempt === undefined || parkings.with(found).find(attempt.messageId, attempt.attempt, name) !== undefined) {
       if (omitted.has(culprit.id)) return;
       omitted.add(culprit.id);
     } else {
@@ -186,9 +195,11 @@ export class BatchWriter {
     omitted: ReadonlySet<string>,
   ): Promise<unknown> {
     await this.client.query('savepoint probe');
+    const queues = this.trial.fork();
     try {
-      const { statements } = await this.apply(this.view(events, parkings, omitted).events);
+      const { statements } = await this.apply(this.view(events, parkings, queues, omitted).events);
       await this.client.query([...statements, 'release savepoint probe'].join(';\n'));
+      this.trial = queues;
       return undefined;
     } catch (error) {
       if (failureKind(error) !== 'data') throw error;
@@ -203,43 +214,6 @@ export class BatchWriter {
     this.filled.clear();
     // On a dead connection there is nothing to roll back; its next use says so.
     await this.client.query('rollback').catch(() => undefined);
-  }
-
-  private async storeParkings(found: readonly Parking[]): Promise<void> {
-    await this.client.query(
-      `insert into hub.dead_letter (message_id, scope, position, source_record_id, code, path, byte_offset, attempt, status)
-       select message_id, scope, position, source_record_id, code, path, byte_offset, attempt, 'PARKED'
-       from jsonb_to_recordset($1::jsonb) as p(message_id uuid, scope text, position bigint, source_record_id uuid, code text,
-         path text, byte_offset bigint, attempt int)
-       on conflict do nothing`,
-      [
-        JSON.stringify(
-          found.map((parking) => ({
-            message_id: parking.messageId,
-            scope: parking.scope,
-            position: parking.position.toString(),
-            source_record_id: parking.sourceRecordId ?? null,
-            code: parking.code,
-            path: parking.path ?? null,
-            byte_offset: parking.byteOffset ?? null,
-            attempt: parking.attempt,
-          })),
-        ),
-      ],
-    );
-  }
-
-  private async storeWaiting(waiting: readonly WaitingRow[]): Promise<void> {
-    await this.client.query(
-      `insert into hub.waiting (projection, message_id, source_record_id, position)
-       select $1, * from unnest($2::uuid[], $3::uuid[], $4::bigint[]) on conflict do nothing`,
-      [
-        this.lane.definition.name,
-        waiting.map((row) => row.messageId),
-        waiting.map((row) => row.sourceRecordId),
-        waiting.map((row) => row.position.toString()),
-      ],
-    );
   }
 
   /**
@@ -265,6 +239,7 @@ export class BatchWriter {
       );
       throw new CheckpointConflictError(definition.name, build, lane, batch.expected, rows[0]?.position);
     }
+    this.queues = await this.held.load(batch.events);
   }
 
   /** Rows of the events, in the open transaction. What needs no answer is returned, to travel with the commit. */
@@ -312,23 +287,6 @@ export class BatchWriter {
       table.onConflict === 'ignore' ? 'on conflict do nothing' : (table.onConflict as { update: string }).update;
     statements.push(`insert into ${table.table} (${columns}) select ${columns} from ${stage} ${clause}`);
   }
-}
-
-function parkingOf(
-  event: DecodedEvent,
-  scope: string,
-  problem: { readonly code: string; readonly path?: string; readonly byteOffset?: number },
-): Parking {
-  return {
-    messageId: event.id,
-    scope,
-    position: event.position,
-    ...(event.envelope.sourceRecordId === undefined ? {} : { sourceRecordId: event.envelope.sourceRecordId }),
-    code: problem.code,
-    ...(problem.path === undefined ? {} : { path: problem.path }),
-    ...(problem.byteOffset === undefined ? {} : { byteOffset: problem.byteOffset }),
-    attempt: 1,
-  };
 }
 
 /** An SQL literal of text that the hub itself made (names, instants). */

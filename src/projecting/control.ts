@@ -10,7 +10,7 @@ import { EVENT_TYPES } from '../log/envelope.js';
 import type { EventLogReader, Position } from '../log/event-log.js';
 import { ONLY_LANE } from './builds.js';
 import {
-  PARKING_TYPES,
+  LETTER_TYPES,
   deadLetterChange,
   decisionOf,
   decisionOfRecorded,
@@ -90,8 +90,8 @@ export class Control {
     const head = await reader.head();
     if (from > head) throw new CheckpointBeyondLogError(CONTROL, CONTROL_VERSION, from, head);
     const types = first
-      ? [...PARKING_TYPES, EVENT_TYPES.projectionPaused, EVENT_TYPES.projectionResumed]
-      : [...PARKING_TYPES];
+      ? [...LETTER_TYPES, EVENT_TYPES.projectionPaused, EVENT_TYPES.projectionResumed]
+      : [...LETTER_TYPES];
     const resolve = positionBefore(reader);
     for (let after = from; ;) {
       const page = await reader.readPage({ after, types, limit: BOOTSTRAP_PAGE_EVENTS });

@@ -1,26 +1,37 @@
-/** Parkings and releases as the log tells them: kept in `hub.dead_letter`, for the runtime and for whoever shows them. */
+/** What the log tells of dead letters: kept in `hub.dead_letter` and `hub.parking`, for the runtime and for whoever shows or changes them. */
 import type { ClientBase } from 'pg';
-import type { MessageDiscarded, MessageParked, MessageReplayed } from '../log/decisions.js';
+import type { MessageParked, MessageReplayed } from '../log/decisions.js';
 import { EVENT_TYPES, type Envelope } from '../log/envelope.js';
 import type { EventLogReader, Position, RecordedEvent } from '../log/event-log.js';
 import { envelopeOf } from './decode.js';
-import { EVERY_PROJECTION, type Parking, type Parkings } from './parkings.js';
+import { EVERY_PROJECTION, FIRST_ATTEMPT, type Parking, type Parkings } from './parkings.js';
 import type { DecodedEvent } from './projection.js';
 
-/** Types that tell of parkings and releases. */
-export const PARKING_TYPES: readonly string[] = [EVENT_TYPES.parked, EVENT_TYPES.replayed, EVENT_TYPES.discarded];
+/** Types that tell of dead letters. */
+export const LETTER_TYPES: readonly string[] = [
+  EVENT_TYPES.parked,
+  EVENT_TYPES.corrected,
+  EVENT_TYPES.replayed,
+  EVENT_TYPES.discarded,
+];
 
 /** One change of the dead letters, at its place in the log. */
 export type DeadLetterChange =
-  | { readonly kind: 'parked'; readonly parking: Parking; readonly at: Position }
   | {
-      readonly kind: 'replayed' | 'discarded';
-      readonly messageId: string;
-      readonly scope: string;
-      readonly sourceRecordId: string | undefined;
-      /** The record's later events flow again. */
-      readonly releases: boolean;
+      readonly kind: 'parked';
+      readonly parking: Parking;
+      /** Refused on the way in: no projection ever tried. */
+      readonly refused: boolean;
       readonly at: Position;
+    }
+  | {
+      readonly kind: 'corrected' | 'replayed' | 'discarded';
+      readonly messageId: string;
+      readonly attempt: number;
+      readonly at: Position;
+      readonly request: string | undefined;
+      /** Of a correction: its event id, and whom the corrected message is about. */
+      readonly correction?: { readonly id: string; readonly records: readonly string[] };
     };
 
 /** An event's stream, position, type, envelope and, for decisions, its JSON. */
@@ -47,12 +58,14 @@ export async function deadLetterChange(
       return {
         kind: 'parked',
         at,
+        // Decided in the append of the message itself, or of its correction.
+        refused: decision.position === undefined || decision.refused === true,
         parking: {
           messageId: decision.messageId,
           scope: decision.projection ?? EVERY_PROJECTION,
           // Without the message near by, its decision is the best known place: what comes later waits all the same.
           position: position ?? at,
-          ...(decision.sourceRecordId === undefined ? {} : { sourceRecordId: decision.sourceRecordId }),
+          records: decision.records ?? (decision.sourceRecordId === undefined ? [] : [decision.sourceRecordId]),
           code: decision.code,
           ...(decision.path === undefined ? {} : { path: decision.path }),
           ...(decision.byteOffset === undefined ? {} : { byteOffset: decision.byteOffset }),
@@ -61,26 +74,19 @@ export async function deadLetterChange(
       };
     }
     case EVENT_TYPES.replayed: {
-      const decision = event.json as MessageReplayed;
-      return {
-        kind: 'replayed',
-        messageId: decision.messageId,
-        scope: decision.projection ?? EVERY_PROJECTION,
-        sourceRecordId: decision.sourceRecordId,
-        releases: decision.released === true,
-        at,
-      };
+      const { messageId, attempt, request, only } = event.json as MessageReplayed;
+      // One that waited was never a letter.
+      return only !== undefined ? undefined : { kind: 'replayed', messageId, attempt, request, at };
     }
+    case EVENT_TYPES.corrected:
     case EVENT_TYPES.discarded: {
-      const decision = event.json as MessageDiscarded;
-      return {
-        kind: 'discarded',
-        messageId: decision.messageId,
-        scope: decision.projection ?? EVERY_PROJECTION,
-        sourceRecordId: decision.sourceRecordId,
-        releases: decision.released === true,
-        at,
-      };
+      const { letter } = envelope;
+      if (letter === undefined) return undefined;
+      // A correction that cannot be read is followed by its parking.
+      if (event.type === EVENT_TYPES.corrected && envelope.validation.state === 'parked') return undefined;
+      const { messageId, attempt, request } = letter;
+      if (event.type === EVENT_TYPES.discarded) return { kind: 'discarded', messageId, attempt, request, at };
+      return { kind: 'corrected', messageId, attempt, request, at, correction: { id: event.id, records: recordsIn(envelope) } };
     }
     default: {
       const { validation } = envelope;
@@ -88,19 +94,25 @@ export async function deadLetterChange(
       return {
         kind: 'parked',
         at,
+        refused: true,
         parking: {
           messageId: event.id,
           scope: EVERY_PROJECTION,
           position: at,
-          ...(envelope.sourceRecordId === undefined ? {} : { sourceRecordId: envelope.sourceRecordId }),
+          records: recordsIn(envelope),
           code: validation.code,
           ...(validation.path === undefined ? {} : { path: validation.path }),
           ...(validation.byteOffset === undefined ? {} : { byteOffset: validation.byteOffset }),
-          attempt: 1,
+          attempt: FIRST_ATTEMPT,
         },
       };
     }
   }
+}
+
+/** Source records that an envelope names. */
+export function recordsIn(envelope: Pick<Envelope, 'sourceRecordId' | 'records'>): readonly string[] {
+  return [...new Set([...(envelope.sourceRecordId === undefined ? [] : [envelope.sourceRecordId]), ...(envelope.records ?? [])])];
 }
 
 /** The form of an event that {@link deadLetterChange} reads, of one decoded already. */
@@ -135,64 +147,108 @@ export function positionBefore(
   };
 }
 
-/** Takes a change into the parkings that workers ask. The same change again does nothing. */
+/** Takes a failed attempt into the parkings that workers ask. What was refused on the way in says so itself. */
 export function observe(parkings: Parkings, change: DeadLetterChange): void {
-  if (change.kind === 'parked') {
-    parkings.add(change.parking);
-    return;
-  }
-  if (change.sourceRecordId === undefined) return;
-  parkings.settle(change.messageId, change.scope, change.sourceRecordId);
-  if (change.releases) parkings.release(change.scope, change.sourceRecordId, change.at);
+  if (change.kind === 'parked' && !change.refused) parkings.add(change.parking);
 }
 
 /** Stores changes, in order. The same changes again leave the same rows. */
-export async function storeChanges(client: ClientBase, changes: readonly DeadLetterChange[]): Promise<void> {
+export async function storeChanges(client: Pick<ClientBase, 'query'>, changes: readonly DeadLetterChange[]): Promise<void> {
+  const parked = changes.filter((change) => change.kind === 'parked' && !change.refused);
+  await storeAttempts(
+    client,
+    parked.map((change) => (change as Extract<DeadLetterChange, { kind: 'parked' }>).parking),
+    parked.map(({ at }) => at),
+  );
   for (const change of changes) {
-    if (change.kind === 'parked') await storeParked(client, change.parking, change.at);
-    else await storeSettled(client, change);
+    if (change.kind === 'parked') await storeLetter(client, change.parking, change.at);
+    else await storeDecision(client, change);
   }
 }
 
-async function storeParked(client: ClientBase, parking: Parking, at: Position): Promise<void> {
+/**
+ * Failed attempts, which the announcer tells the log.
+ * @param announcedAt positions of their `message.parked`, where the log has them already
+ */
+export async function storeAttempts(
+  client: Pick<ClientBase, 'query'>,
+  parkings: readonly Parking[],
+  announcedAt?: readonly Position[],
+): Promise<void> {
+  if (parkings.length === 0) return;
   await client.query(
-    `insert into hub.dead_letter as d (message_id, scope, position, source_record_id, code, path, byte_offset, attempt, status,
-       parked_at, announced) values ($1, $2, $3, $4, $5, $6, $7, $8, 'PARKED', $9, true)
-     on conflict (message_id, scope) do update set announced = true, parked_at = coalesce(d.parked_at, excluded.parked_at),
-       status = case when excluded.attempt > d.attempt then 'PARKED' else d.status end,
-       released_at = case when excluded.attempt > d.attempt then null else d.released_at end,
-       attempt = greatest(d.attempt, excluded.attempt)`,
+    `insert into hub.parking as k (message_id, scope, attempt, position, records, code, path, byte_offset, parked_at, announced)
+     select message_id, scope, attempt, position, records, code, path, byte_offset, parked_at, parked_at is not null
+     from jsonb_to_recordset($1::jsonb) as p(message_id uuid, scope text, attempt int, position bigint, records uuid[], code text, path text,
+       byte_offset bigint, parked_at bigint)
+     on conflict (message_id, scope, attempt) do update set announced = k.announced or excluded.announced,
+       parked_at = coalesce(k.parked_at, excluded.parked_at)`,
     [
-      parking.messageId,
-      parking.scope,
-      parking.position.toString(),
-      parking.sourceRecordId ?? null,
-      parking.code,
-      parking.path ?? null,
-      parking.byteOffset ?? null,
-      parking.attempt,
-      at.toString(),
+      JSON.stringify(
+        parkings.map((parking, index) => ({
+          message_id: parking.messageId,
+          scope: parking.scope,
+          attempt: parking.attempt,
+          position: parking.position.toString(),
+          records: parking.records,
+          code: parking.code,
+          path: parking.path ?? null,
+          byte_offset: parking.byteOffset ?? null,
+          parked_at: announcedAt?.[index]?.toString() ?? null,
+        })),
+      ),
     ],
   );
 }
 
-async function storeSettled(
-  client: ClientBase,
-  change: Extract<DeadLetterChange, { kind: 'replayed' | 'discarded' }>,
-): Promise<void> {
-  await client.query('update hub.dead_letter set status = $3 where message_id = $1 and scope = $2', [
-    change.messageId,
-    change.scope,
-    change.kind === 'replayed' ? 'REPLAYED' : 'DISCARDED',
-  ]);
+/** The letter of a failed attempt: one for each message, whatever the number of attempts and of projections that failed. */
+export async function storeLetter(client: Pick<ClientBase, 'query'>, parking: Parking, at: Position | undefined): Promise<void> {
   await client.query(
-    `delete from hub.waiting where message_id = $1 and ($2 = '${EVERY_PROJECTION}' or projection = $2) and position < $3`,
-    [change.messageId, change.scope, change.at.toString()],
+    `insert into hub.dead_letter as d (message_id, position, records, scopes, code, path, byte_offset, attempt, status, parked_at, changed_at)
+     values ($1, $2, $3, array[$4], $5, $6, $7, $8, 'PARKED', $9, coalesce($9, 0))
+     on conflict (message_id) do update set
+       scopes = case when excluded.attempt > d.attempt then excluded.scopes
+         when excluded.attempt = d.attempt and not d.scopes @> excluded.scopes then d.scopes || excluded.scopes else d.scopes end,
+       records = case when excluded.attempt > d.attempt and excluded.records <> '{}' then excluded.records else d.records end,
+       code = case when excluded.attempt > d.attempt then excluded.code else d.code end,
+       path = case when excluded.attempt > d.attempt then excluded.path else d.path end,
+       byte_offset = case when excluded.attempt > d.attempt then excluded.byte_offset else d.byte_offset end,
+       status = case when excluded.attempt > d.attempt then 'PARKED' else d.status end,
+       settled_at = case when excluded.attempt > d.attempt then null else d.settled_at end,
+       version = case when excluded.attempt > d.attempt then d.version + 1 else d.version end,
+       attempt = greatest(d.attempt, excluded.attempt),
+       parked_at = coalesce(d.parked_at, excluded.parked_at),
+       changed_at = greatest(d.changed_at, excluded.changed_at)`,
+    [
+      parking.messageId,
+      parking.position.toString(),
+      parking.records,
+      parking.scope,
+      parking.code,
+      parking.path ?? null,
+      parking.byteOffset ?? null,
+      parking.attempt,
+      at?.toString() ?? null,
+    ],
   );
-  if (!change.releases || change.sourceRecordId === undefined) return;
+}
+
+/** A worker may have stored the failure of an attempt before the attempt itself is seen here: what is older than the letter stands is passed over. */
+async function storeDecision(
+  client: Pick<ClientBase, 'query'>,
+  change: Exclude<DeadLetterChange, { kind: 'parked' }>,
+): Promise<void> {
+  const { kind, messageId, attempt, at, request, correction } = change;
+  const still = kind === 'replayed' ? 'attempt < $2' : 'attempt <= $2';
+  const status = { corrected: 'CORRECTED', replayed: 'REPLAYED', discarded: 'DISCARDED' }[kind];
   await client.query(
-    `update hub.dead_letter set released_at = $3
-     where source_record_id = $1 and scope = $2 and status <> 'PARKED' and released_at is null and position < $3`,
-    [change.sourceRecordId, change.scope, change.at.toString()],
+    `update hub.dead_letter set version = version + 1, changed_at = $3, request = coalesce($4, request),
+       status = case when ${still} then '${status}' else status end,
+       settled_at = case when ${still} and '${kind}' <> 'corrected' then $3 else settled_at end,
+       corrected_at = case when '${kind}' = 'corrected' then $3 else corrected_at end,
+       correction_id = coalesce($5, correction_id),
+       records = case when $6::uuid[] <> '{}' then $6 else records end
+     where message_id = $1 and changed_at < $3`,
+    [messageId, attempt, at.toString(), request ?? null, correction?.id ?? null, correction?.records ?? []],
   );
 }

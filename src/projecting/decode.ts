@@ -5,6 +5,7 @@ import { jsonText } from '../inbound/events/validation.js';
 import { BundleIncompleteError, reassembleBundle, type BundlePiece } from '../inbound/fhir/bundle.js';
 import type { Hl7Message } from '../inbound/hl7/message.js';
 import { readHl7 } from '../inbound/hl7/reader.js';
+import type { MessageReplayed } from '../log/decisions.js';
 import { EVENT_TYPES, type Envelope } from '../log/envelope.js';
 import type { EventLogReader, Position, RecordedEvent } from '../log/event-log.js';
 import type { MessageContent, FhirResource } from '../mapping/content.js';
@@ -12,6 +13,7 @@ import { MappingError, type Mapped } from '../mapping/fact.js';
 import { mapMessage, type MappingContext } from '../mapping/map.js';
 import { openBody } from '../sealing/body.js';
 import type { KeyStore } from '../sealing/key-store.js';
+import { isInbound } from './message-events.js';
 import { NOTHING_MAPPED, type DecodedEvent, type EventBody, type SealedHeader } from './projection.js';
 
 /** What the decoder asks of the key store (src/sealing/key-store.ts). */
@@ -40,11 +42,6 @@ export interface DecoderParts {
 
 type Rejection = NonNullable<DecodedEvent['rejected']>;
 type Opened = Exclude<EventBody, { state: 'decision' }>;
-
-/** `inbound.*`, a message or a part of one. */
-export function isInbound(type: string): boolean {
-  return type.startsWith('inbound.');
-}
 
 /** The envelope of an event: written by the hub itself, so one that does not parse means a damaged log. */
 export function envelopeOf(event: RecordedEvent): Envelope {
@@ -104,7 +101,10 @@ export class EventDecoder {
       body,
     };
     if (!isInbound(event.type) || event.type === EVENT_TYPES.fhirPart || envelope.validation.state === 'parked') {
-      return { ...base, mapped: NOTHING_MAPPED };
+      const { letter } = envelope;
+      const replayOf =
+        letter === undefined ? undefined : { messageId: letter.messageId, position: BigInt(letter.position) };
+      return { ...base, mapped: NOTHING_MAPPED, ...(replayOf === undefined ? {} : { replayOf }) };
     }
     if (damaged !== undefined) return { ...base, mapped: NOTHING_MAPPED, rejected: damaged };
     if (body.state === 'unreadable') return { ...base, mapped: NOTHING_MAPPED, rejected: { code: body.code } };
@@ -112,7 +112,7 @@ export class EventDecoder {
     return { ...base, ...this.parseAndMap(event.type, event.id, envelope, body.header, body.content) };
   }
 
-  /** The original's content, mapped as it would have been at its own place; its facts stand at the replay's position. */
+  /** The content of the original, or of its correction, mapped as it would have been at its own place; its facts stand at the replay's position. */
   private async decodeReplayed(event: RecordedEvent, envelope: Envelope, body: EventBody): Promise<DecodedEvent> {
     const base = {
       position: event.position,
@@ -123,19 +123,37 @@ export class EventDecoder {
       envelope,
       body,
     };
-    const decision = body.state === 'decision' ? (body.json as { messageId?: unknown; position?: unknown }) : {};
+    const decision = body.state === 'decision' ? (body.json as Partial<MessageReplayed>) : {};
     if (typeof decision.messageId !== 'string' || typeof decision.position !== 'string') {
       return { ...base, mapped: NOTHING_MAPPED, rejected: { code: 'REPLAY_WITHOUT_ORIGINAL' } };
     }
-    const replayOf = { messageId: decision.messageId, position: BigInt(decision.position) };
-    const original = await this.eventAt(replayOf.position, replayOf.messageId);
-    if (original === undefined) {
+    const { attempt, only, fresh, content = { eventId: decision.messageId, position: decision.position } } = decision;
+    const replayOf = {
+      messageId: decision.messageId,
+      position: BigInt(decision.position),
+      ...(attempt === undefined ? {} : { attempt }),
+      ...(only === undefined ? {} : { only }),
+      ...(fresh === undefined ? {} : { fresh }),
+    };
+    const stored = await this.eventAt(BigInt(content.position), content.eventId);
+    if (stored === undefined) {
       return { ...base, mapped: NOTHING_MAPPED, rejected: { code: 'REPLAY_WITHOUT_ORIGINAL' }, replayOf };
     }
-    const originalEnvelope = { ...envelopeOf(original), validation: { state: 'valid' as const } };
-    const [opened] = await this.openAll([original], [originalEnvelope]);
-    const inner = await this.decodeOne(original, originalEnvelope, opened as EventBody, new Map());
+    const [opened] = await this.openAll([stored], [envelopeOf(stored)]);
+    const inner = await this.decodeContent(stored, opened as EventBody, replayOf.messageId);
     return { ...inner, ...base, body: inner.body, replayOf };
+  }
+
+  /** A message, or a correction of one, as the message that it is. */
+  private async decodeContent(stored: RecordedEvent, opened: EventBody, messageId: string): Promise<DecodedEvent> {
+    const envelope = envelopeOf(stored);
+    const { letter } = envelope;
+    const original = {
+      ...envelope,
+      validation: { state: 'valid' as const },
+      ...(letter?.recordedAt === undefined ? {} : { recordedAt: letter.recordedAt }),
+    };
+    return this.decodeOne({ ...stored, id: messageId, type: letter?.type ?? stored.type }, original, opened, new Map());
   }
 
   private parseAndMap(

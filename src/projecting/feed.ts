@@ -2,7 +2,7 @@
  * Pages of decoded events for several workers: read and decoded once, ahead of the workers by one page, in memory only as long as somebody may
  * still want them. A page always ends where an append batch ends, so a worker that commits whole pages never shows half of one.
  */
-import { EVENT_TYPES, type Envelope } from '../log/envelope.js';
+import type { Envelope } from '../log/envelope.js';
 import type { EventLogReader, Position, RecordedEvent } from '../log/event-log.js';
 import type { EventDecoder } from './decode.js';
 import { RuntimeClosedError } from './errors.js';
@@ -375,14 +375,4 @@ class LiveTail {
     await this.settled();
     await this.iterator.return?.().catch(() => undefined);
   }
-}
-
-/** Whether an event tells of parkings or releases. */
-export function concernsParking(event: DecodedEvent): boolean {
-  return (
-    event.type === EVENT_TYPES.parked ||
-    event.type === EVENT_TYPES.replayed ||
-    event.type === EVENT_TYPES.discarded ||
-    event.envelope.validation.state === 'parked'
-  );
 }

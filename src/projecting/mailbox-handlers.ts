@@ -55,13 +55,14 @@ export function projectionMailboxHandlers(parts: MailboxParts): Record<string, (
 async function park(parts: MailboxParts, request: ParkRequest): Promise<Json> {
   if (typeof request.messageId !== 'string' || typeof request.stream !== 'string')
     throw new BadRequestError(PARK_REQUEST);
-  const { messageId, position, projection, sourceRecordId, code, path, byteOffset, attempt, stream } = request;
+  const { messageId, position, projection, sourceRecordId, records, code, path, byteOffset, attempt, stream } = request;
   const id = parkingId(parts.hashes, messageId, projection ?? '', attempt);
   const decision: MessageParked = {
     messageId,
     position,
     ...(projection === undefined ? {} : { projection }),
     ...(sourceRecordId === undefined ? {} : { sourceRecordId }),
+    ...(records === undefined ? {} : { records }),
     code,
     ...(path === undefined ? {} : { path }),
     ...(byteOffset === undefined ? {} : { byteOffset }),

@@ -44,6 +44,12 @@ export interface SealedHeader {
   readonly defaultAuthority?: string;
   /** `sourceRecordId` by reference within a bundle: `Patient/1`, `urn:uuid:…`. */
   readonly records?: Readonly<Record<string, string>>;
+  /** How a message came that may have to be read anew: which reader, the FHIR interaction, the sender's id of the patient stated beside it. */
+  readonly arrival?: {
+    readonly reader?: 'hl7v2' | 'fhir' | 'event' | 'other';
+    readonly fhir?: { readonly interaction: 'batch' | 'create' | 'update'; readonly type?: string; readonly id?: string };
+    readonly patientId?: string;
+  };
 }
 
 /** An event opened, parsed and mapped once, whatever the number of projections. */
@@ -66,8 +72,17 @@ export interface DecodedEvent {
    * source record (of an event about several records only the facts of the waiting ones are left out). The envelope's links hold all the same.
    */
   readonly held?: 'parked' | 'waiting';
-  /** On `message.replayed`: the original whose content this event carries, the cause to show for its facts. */
-  readonly replayOf?: { readonly messageId: string; readonly position: Position };
+  /** On `message.replayed` and `message.corrected`: the original, the cause to show for what this event brings. */
+  readonly replayOf?: {
+    readonly messageId: string;
+    readonly position: Position;
+    /** On a replay: which attempt it is. */
+    readonly attempt?: number;
+    /** On a replay: the records whose line moves up; undefined for all whom the message is about. */
+    readonly only?: readonly string[];
+    /** On a replay: it brings content that was never offered before. */
+    readonly fresh?: boolean;
+  };
 }
 
 /** Of an event that says nothing about anyone, or must not yet. */

@@ -19,7 +19,7 @@ import { Control, type ProjectionChange } from './control.js';
 import { deadLetterChange, decisionOf, observe, positionBefore } from './dead-letters.js';
 import type { EventDecoder } from './decode.js';
 import { RuntimeClosedError, errorWord, failureKind } from './errors.js';
-import { EventFeed, concernsParking } from './feed.js';
+import { EventFeed } from './feed.js';
 import { Parkings, type Parking } from './parkings.js';
 import type { Build, DecodedEvent, ProjectionDefinition } from './projection.js';
 import { Rebuild } from './rebuild.js';
@@ -305,10 +305,10 @@ export class Projections {
     );
   }
 
-  /** Parkings and releases count from the moment a page is decoded, before any worker writes it. */
+  /** Parkings count from the moment a page is decoded, before any worker writes it. */
   private async observe(events: readonly DecodedEvent[]): Promise<void> {
     for (const event of events) {
-      if (!concernsParking(event)) continue;
+      if (event.type !== EVENT_TYPES.parked) continue;
       const change = await deadLetterChange(decisionOf(event), async (messageId, decision) => {
         const near = events.find((candidate) => candidate.id === messageId);
         return near?.position ?? (await positionBefore(this.options.reader)(messageId, decision));

@@ -65,8 +65,8 @@ export async function listProjections(
      from hub.projection p left join hub.checkpoint c on c.projection = p.name and c.version = p.version and c.lane = 0
      order by p.name, p.version desc`,
   );
-  const { rows: parked } = await database.query<{ scope: string; count: bigint }>(
-    `select scope, count(*) as count from hub.dead_letter where status = 'PARKED' group by scope`,
+  const { rows: parked } = await database.query<{ scopes: string[]; count: bigint }>(
+    `select scopes, count(*) as count from hub.dead_letter where status in ('PARKED', 'CORRECTED') group by scopes`,
   );
   const head = await reader.head();
   const statuses: ProjectionStatus[] = [];
@@ -75,7 +75,7 @@ export async function listProjections(
     const position = serving.position ?? 0n;
     const lagSeconds = position >= head ? 0 : await ageOfNext(reader, position);
     const count = parked
-      .filter(({ scope }) => scope === EVERY_PROJECTION || scope === serving.name)
+      .filter(({ scopes }) => scopes.includes(EVERY_PROJECTION) || scopes.includes(serving.name))
       .reduce((sum, row) => sum + Number(row.count), 0);
     statuses.push({
       name: serving.name,

@@ -9,10 +9,13 @@ import type { EventLogReader, Position, RecordedEvent } from '../log/event-log.j
 import { copyRows, type CopyType } from '../database/binary-copy.js';
 import { openClient } from '../database/database.js';
 import type { EventDecoder } from './decode.js';
-import { envelopeOf, isInbound } from './decode.js';
+import { envelopeOf } from './decode.js';
 import { failureKind } from './errors.js';
-import { hold, type Parkings } from './parkings.js';
+import { hold } from './holding.js';
+import { isInbound } from './message-events.js';
+import type { Parkings } from './parkings.js';
 import type { Build, DecodedEvent, ProjectionDefinition } from './projection.js';
+import { Queues } from './queues.js';
 
 export interface TableReport {
   readonly table: string;
@@ -166,6 +169,7 @@ async function eventsOf(parts: VerifyParts, sample: Sample, position: Position):
   const concerns = (event: RecordedEvent): boolean => {
     if (sample.all) return true;
     const envelope = envelopeOf(event);
+    if (envelope.records?.some((record) => records.has(record)) === true) return true;
     if (envelope.sourceRecordId !== undefined) return records.has(envelope.sourceRecordId);
     return envelope.parts !== undefined || !isInbound(event.type);
   };
@@ -227,7 +231,7 @@ async function replayAndCompare(
 ): Promise<ReplayReport> {
   const { definition, build } = wanted;
   for (const statement of definition.install(SCRATCH_BUILD)) await client.query(statement);
-  const view = hold(events, parts.parkings, definition.name).events;
+  const view = hold(events, { projection: definition.name, parkings: parts.parkings, queues: new Queues() }).events;
   let batch: DecodedEvent[] = [];
   for (const event of view) {
     parts.signal.throwIfAborted();
