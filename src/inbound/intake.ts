@@ -553,6 +553,7 @@ export class IntakePipeline implements Intake {
           ...this.envelopeOf(message, validation),
           ...(patientId === undefined ? {} : { patientId }),
           ...(sourceRecordId === undefined ? {} : { sourceRecordId }),
+          ...furtherRecords(identified),
           identity: {
             method: identified.method,
             ...(identified.flags.length === 0 ? {} : { flags: identified.flags }),
@@ -695,6 +696,13 @@ function recordsOf(read: ReadMessage, persons: readonly PersonIds[]): Record<str
     if (person !== undefined) for (const reference of references) records[reference] = person[0];
   });
   return records;
+}
+
+/** Whom a message is about beside the one it hangs on: their later messages wait behind it, should it be parked. */
+function furtherRecords({ persons, sourceRecordId }: Identified): Pick<UnstampedEnvelope, 'records'> {
+  const records = new Set<string>();
+  for (const person of persons) if (person !== undefined && person[0] !== sourceRecordId) records.add(person[0]);
+  return records.size === 0 ? {} : { records: [...records] };
 }
 
 /** People without entries of their own: none of them stands in the container's envelope, so each says its record's id. */

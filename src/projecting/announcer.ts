@@ -27,7 +27,7 @@ export interface ParkRequest {
   readonly projection?: string;
   readonly sourceRecordId?: string;
   /** All records that wait, where there are others than `sourceRecordId`. */
-  readonly records?: readonly string[];
+  readonly records?: string[];
   readonly code: string;
   readonly path?: string;
   readonly byteOffset?: number;

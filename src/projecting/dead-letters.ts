@@ -205,7 +205,7 @@ export async function storeAttempts(
 export async function storeLetter(client: Pick<ClientBase, 'query'>, parking: Parking, at: Position | undefined): Promise<void> {
   await client.query(
     `insert into hub.dead_letter as d (message_id, position, records, scopes, code, path, byte_offset, attempt, status, parked_at, changed_at)
-     values ($1, $2, $3, array[$4], $5, $6, $7, $8, 'PARKED', $9, coalesce($9, 0))
+     values ($1, $2, $3, array[$4::text], $5, $6, $7, $8, 'PARKED', $9::bigint, coalesce($9::bigint, 0))
      on conflict (message_id) do update set
        scopes = case when excluded.attempt > d.attempt then excluded.scopes
          when excluded.attempt = d.attempt and not d.scopes @> excluded.scopes then d.scopes || excluded.scopes else d.scopes end,

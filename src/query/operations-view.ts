@@ -39,11 +39,13 @@ export interface ProjectionView {
 export interface DeadLetterRow {
   readonly messageId: string;
   readonly position: Position;
-  readonly sourceRecordId: string | null;
+  readonly records: readonly string[];
   readonly code: string;
   readonly path: string | null;
   readonly byteOffset: number | null;
   readonly status: string;
+  readonly attempt: number;
+  readonly version: number;
   readonly waiting: number;
 }
 
@@ -52,6 +54,9 @@ export interface DeadLetterQuery {
   readonly code?: string;
   readonly source?: string;
   readonly records?: readonly string[];
+  readonly ids?: readonly string[];
+  /** As of this position: letters of messages up to it that were not settled there. */
+  readonly openAt?: Position;
   readonly after: Position;
   readonly limit: number;
 }
@@ -98,23 +103,33 @@ export class OperationsView {
       }));
   }
 
+  /** In order of the messages' positions, each message once. */
   async deadLetters(build: number, wanted: DeadLetterQuery): Promise<DeadLetterRow[]> {
     const { message } = masterTables(build);
     const { rows } = await this.pool.query<DeadLetterRow & pg.QueryResultRow>(
-      `select d.message_id as "messageId", d.position, d.source_record_id as "sourceRecordId", d.code, d.path,
-         d.byte_offset::int4 as "byteOffset", d.status,
-         (select count(distinct w.message_id)::int4 from hub.waiting w where w.source_record_id = d.source_record_id
-           and w.position > d.position) as waiting
-       from hub.dead_letter d left join ${message} m on m.event_id = d.message_id
+      `select d.message_id as "messageId", d.position, d.records, d.code, d.path, d.byte_offset::int4 as "byteOffset", d.attempt, d.version,
+         case when d.status = 'REPLAYED' and exists (select from hub.held h join hub.projection p
+             on p.name = h.projection and p.version = h.version and p.serving where h.message_id = d.message_id)
+           then 'WAITING' else d.status end as status,
+         (select count(distinct w.message_id)::int4 from hub.held h
+            join hub.projection p on p.name = h.projection and p.version = h.version and p.serving
+            join hub.held w on w.projection = h.projection and w.version = h.version and w.source_record_id = h.source_record_id
+              and w.position > h.position and not w.parked
+          where h.message_id = d.message_id) as waiting
+       from hub.dead_letter d
        where d.position > $1 and ($2::text is null or d.status = $2) and ($3::text is null or d.code = $3)
-         and ($4::text is null or m.source = $4) and ($5::uuid[] is null or d.source_record_id = any($5))
-       order by d.position, d.scope limit $6`,
+         and ($4::text is null or exists (select from ${message} m where m.event_id = d.message_id and m.source = $4))
+         and ($5::uuid[] is null or d.records && $5) and ($6::uuid[] is null or d.message_id = any($6))
+         and ($7::int8 is null or (d.position <= $7 and (d.settled_at is null or d.settled_at > $7)))
+       order by d.position limit $8`,
       [
         wanted.after,
         wanted.status ?? null,
         wanted.code ?? null,
         wanted.source ?? null,
         wanted.records ?? null,
+        wanted.ids ?? null,
+        wanted.openAt ?? null,
         wanted.limit,
       ],
     );

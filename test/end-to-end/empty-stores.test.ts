@@ -65,7 +65,7 @@ async function throwAway(): Promise<void> {
     const client = await openClient(server.url);
     await client.query(THROW_AWAY);
     const { rows: progress } = await client.query<{ table_schema: string; table_name: string }>(
-      "select table_schema, table_name from information_schema.tables where table_schema = 'hub' and table_name in ('projection', 'checkpoint', 'dead_letter', 'waiting', 'projection_decision')",
+      "select table_schema, table_name from information_schema.tables where table_schema = 'hub' and table_name in ('projection', 'checkpoint', 'dead_letter', 'parking', 'held', 'projection_decision')",
     );
     for (const { table_name } of progress) await client.query(`truncate hub.${table_name} cascade`);
     const { rows: tables } = await client.query<{ name: string }>(

@@ -136,9 +136,9 @@ test('messages of each kind reach the master store, a split bundle at its contai
     { pos: outcomes[2]?.position, records: 1n },
   ]);
   await running.parked(1);
-  const letters = await hub.database.pool.query('select message_id, scope, position, status from hub.dead_letter');
+  const letters = await hub.database.pool.query('select message_id, scopes, position, status from hub.dead_letter');
   expect(letters.rows).toEqual([
-    { message_id: outcomes[3]?.messageId, scope: '*', position: outcomes[3]?.position, status: 'PARKED' },
+    { message_id: outcomes[3]?.messageId, scopes: ['*'], position: outcomes[3]?.position, status: 'PARKED' },
   ]);
   await running.close();
 });
@@ -164,8 +164,8 @@ test(
     }
     await running.projected('master');
     await running.parked(statuses.get('parked') ?? 0);
-    const { rows } = await hub.database.pool.query<{ code: string; scope: string; count: bigint }>(
-      'select code, scope, count(*) as count from hub.dead_letter group by 1, 2 order by 1, 2',
+    const { rows } = await hub.database.pool.query<{ code: string; scopes: string[]; count: bigint }>(
+      'select code, scopes, count(*) as count from hub.dead_letter group by 1, 2 order by 1, 2',
     );
     // Whatever was not parked on the way in can be mapped and applied.
     const later = rows.filter(({ code }) =>

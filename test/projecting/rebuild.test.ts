@@ -315,7 +315,7 @@ test('an empty database takes parkings from the log before anything else, and do
   await projected();
   expect(await contentOf(database.pool, definition, 1)).toEqual(before);
   expect(await row(2)).toBeUndefined();
-  const { rows } = await database.pool.query('select message_id, scope, announced from hub.dead_letter');
+  const { rows } = await database.pool.query('select message_id, scope, announced from hub.parking');
   expect(rows).toEqual([{ message_id: bad, scope: 'sample', announced: true }]);
   expect(log.events.filter((event) => event.type === EVENT_TYPES.parked)).toHaveLength(1);
 });

@@ -152,14 +152,15 @@ test('poison of each kind costs its own source record only, and what stands behi
     );
     expect(rows.map((row) => row.n)).toEqual(['1', '2', '3', '6', '8']);
     const letters = await database.pool.query(
-      'select scope, position, source_record_id, path, byte_offset, status, announced from hub.dead_letter where message_id = $1',
+      `select k.scope, d.position, d.records, d.path, d.byte_offset, d.status, k.announced
+       from hub.dead_letter d join hub.parking k using (message_id) where message_id = $1`,
       [bad],
     );
     expect(letters.rows).toEqual([
       {
         scope: poison.startsWith('mapping') ? '*' : definition.name,
         position: 4n,
-        source_record_id: sick,
+        records: [sick],
         path: poison === 'mapping' ? 'PID-5' : poison === 'apply' ? 'PV1-44' : null,
         byte_offset: poison === 'mapping' ? 7n : null,
         status: 'PARKED',
@@ -167,7 +168,7 @@ test('poison of each kind costs its own source record only, and what stands behi
       },
     ]);
     const waiting = await database.pool.query(
-      'select position from hub.waiting where projection = $1 order by position',
+      'select position from hub.held where projection = $1 and not parked order by position',
       [definition.name],
     );
     expect(waiting.rows).toEqual([{ position: 5n }, { position: 7n }]);
@@ -182,7 +183,7 @@ test('poison of each kind costs its own source record only, and what stands behi
       `select body->>'n' as n from ${definition.name}.row_v1 order by pos`,
     );
     expect(after.map((row) => row.n)).toEqual(['1', '2', '3', '6', '8', '10']);
-    await database.pool.query('delete from hub.waiting; delete from hub.dead_letter');
+    await database.pool.query('delete from hub.held; delete from hub.parking; delete from hub.dead_letter');
   }
 });
 
@@ -200,7 +201,7 @@ test('a definition that fails on every event stops with its reason and parks not
   const failure = await runtime.runner.ended(definition.name, 1);
   expect(failure).toMatchObject({ code: 'PROJECTION_FAILS' });
   await runtime.close();
-  const letters = await database.pool.query('select 1 from hub.dead_letter where scope = $1', [definition.name]);
+  const letters = await database.pool.query('select 1 from hub.parking where scope = $1', [definition.name]);
   expect(letters.rows).toEqual([]);
   const noted = await database.pool.query('select worker, last_error from hub.projection where name = $1', [
     definition.name,

@@ -98,7 +98,7 @@ async function causeMessage(snapshot: Snapshot, eventId: string): Promise<Messag
 /** What became of a message. */
 export function statusOf(row: MessageRow): MessageStatus {
   if (row.state === 'erased') return 'ERASED';
-  if (row.letter !== null) return row.letter as MessageStatus;
+  if (row.letter !== null && !(row.letter === 'REPLAYED' && row.waiting)) return row.letter as MessageStatus;
   if (row.waiting) return 'WAITING';
   if (row.pending === true && row.parkedCode === null) return 'PENDING';
   return row.parkedCode === null ? 'APPLIED' : 'PARKED';
@@ -237,15 +237,11 @@ export const resolvers = {
     parkedMessages: async (node: PatientNode, _: unknown, { session }: GraphContext): Promise<DeadLetterView[]> => {
       const rows = await session.services.operations.deadLetters(node.snapshot.basis.build, {
         records: node.records.map(({ record }) => record),
+        openAt: node.snapshot.basis.position,
         after: 0n,
         limit: 1000,
       });
-      return rows
-        .filter(
-          ({ status, position }) =>
-            (status === 'PARKED' || status === 'CORRECTED') && position <= node.snapshot.basis.position,
-        )
-        .map((row) => ({ row, snapshot: node.snapshot }));
+      return rows.map((row) => ({ row, snapshot: node.snapshot }));
     },
     encounters: (node: PatientNode, { filter, ...page }: PageArguments & { filter?: EncounterFilter | null }) =>
       encountersOf(node, filter ?? {}, page),
@@ -372,8 +368,9 @@ export const resolvers = {
     status: ({ row }: DeadLetterView) => row.status,
     waiting: ({ row }: DeadLetterView) => row.waiting,
     patient: async ({ row, snapshot }: DeadLetterView) => {
-      if (row.sourceRecordId === null) return null;
-      const patient = await snapshot.patientOf(row.sourceRecordId);
+      const [record] = row.records;
+      if (record === undefined) return null;
+      const patient = await snapshot.patientOf(record);
       return patient === undefined ? null : snapshot.patient(patient);
     },
   },

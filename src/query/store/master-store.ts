@@ -83,9 +83,10 @@ function messageColumns(alias: string): string {
   ${alias}.source_version as "sourceVersion", ${alias}.record, ${alias}.patient, ${alias}.recorded_at as "recordedAt",
   ${alias}.source_recorded_at as "sourceRecordedAt", ${alias}.parked_code as "parkedCode", ${alias}.duplicate_of as "duplicateOf",
   ${alias}.unmapped, ${alias}.state,
-  (select d.status from hub.dead_letter d where d.message_id = ${alias}.event_id and d.scope in ('*', 'master')
-    order by d.scope limit 1) as letter,
-  exists (select from hub.waiting w where w.message_id = ${alias}.event_id and w.projection = 'master') as waiting`;
+  (select d.status from hub.dead_letter d where d.message_id = ${alias}.event_id
+    and d.scopes && array['*', 'master']) as letter,
+  exists (select from hub.held w join hub.projection p on p.name = w.projection and p.version = w.version and p.serving
+    where w.message_id = ${alias}.event_id and w.projection = 'master' and not w.parked) as waiting`;
 }
 
 /** Rows in the store's order, cut into things. */
@@ -257,7 +258,7 @@ export class MasterStore {
          and ($2::bytea is null or m.control_hash = $2) and ($3::text is null or m.source = $3) and ($4::text is null or m.type = $4)
          and ($5::uuid[] is null or m.record = any($5)) and ($6::timestamptz is null or m.recorded_at >= $6)
          and ($7::timestamptz is null or m.recorded_at < $7) order by m.pos) found
-       where $8::text is null or $8 = case when state = 'erased' then 'ERASED' when letter is not null then letter
+       where $8::text is null or $8 = case when state = 'erased' then 'ERASED' when letter is not null and not (letter = 'REPLAYED' and waiting) then letter
          when waiting then 'WAITING' when "parkedCode" is not null then 'PARKED' else 'APPLIED' end
        limit $9`,
       [
