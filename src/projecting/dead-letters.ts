@@ -86,7 +86,14 @@ export async function deadLetterChange(
       if (event.type === EVENT_TYPES.corrected && envelope.validation.state === 'parked') return undefined;
       const { messageId, attempt, request } = letter;
       if (event.type === EVENT_TYPES.discarded) return { kind: 'discarded', messageId, attempt, request, at };
-      return { kind: 'corrected', messageId, attempt, request, at, correction: { id: event.id, records: recordsIn(envelope) } };
+      return {
+        kind: 'corrected',
+        messageId,
+        attempt,
+        request,
+        at,
+        correction: { id: event.id, records: recordsIn(envelope) },
+      };
     }
     default: {
       const { validation } = envelope;
@@ -112,7 +119,12 @@ export async function deadLetterChange(
 
 /** Source records that an envelope names. */
 export function recordsIn(envelope: Pick<Envelope, 'sourceRecordId' | 'records'>): readonly string[] {
-  return [...new Set([...(envelope.sourceRecordId === undefined ? [] : [envelope.sourceRecordId]), ...(envelope.records ?? [])])];
+  return [
+    ...new Set([
+      ...(envelope.sourceRecordId === undefined ? [] : [envelope.sourceRecordId]),
+      ...(envelope.records ?? []),
+    ]),
+  ];
 }
 
 /** The form of an event that {@link deadLetterChange} reads, of one decoded already. */
@@ -153,7 +165,10 @@ export function observe(parkings: Parkings, change: DeadLetterChange): void {
 }
 
 /** Stores changes, in order. The same changes again leave the same rows. */
-export async function storeChanges(client: Pick<ClientBase, 'query'>, changes: readonly DeadLetterChange[]): Promise<void> {
+export async function storeChanges(
+  client: Pick<ClientBase, 'query'>,
+  changes: readonly DeadLetterChange[],
+): Promise<void> {
   const parked = changes.filter((change) => change.kind === 'parked' && !change.refused);
   await storeAttempts(
     client,
@@ -202,7 +217,11 @@ export async function storeAttempts(
 }
 
 /** The letter of a failed attempt: one for each message, whatever the number of attempts and of projections that failed. */
-export async function storeLetter(client: Pick<ClientBase, 'query'>, parking: Parking, at: Position | undefined): Promise<void> {
+export async function storeLetter(
+  client: Pick<ClientBase, 'query'>,
+  parking: Parking,
+  at: Position | undefined,
+): Promise<void> {
   await client.query(
     `insert into hub.dead_letter as d (message_id, position, records, scopes, code, path, byte_offset, attempt, status, parked_at, changed_at)
      values ($1, $2, $3, array[$4::text], $5, $6, $7, $8, 'PARKED', $9::bigint, coalesce($9::bigint, 0))

@@ -29,8 +29,7 @@ export class HeldLines {
     this.occupied ??= await this.loadOccupied();
     const settled = new Set<string>();
     for (const event of events) {
-      const messageId =
-        event.type === EVENT_TYPES.discarded ? event.envelope.letter?.messageId : replayedIn(event);
+      const messageId = event.type === EVENT_TYPES.discarded ? event.envelope.letter?.messageId : replayedIn(event);
       if (messageId !== undefined) settled.add(messageId);
     }
     if (settled.size === 0) return new Queues(this.occupied);

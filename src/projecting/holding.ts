@@ -76,7 +76,9 @@ export function hold(events: readonly DecodedEvent[], context: HoldContext): Hel
       parking = parkingOf(event, EVERY_PROJECTION, event.rejected);
       found.push(parking);
     }
-    return event.type === EVENT_TYPES.replayed ? replay(event, parking, context) : arrive(event, parking, context.queues);
+    return event.type === EVENT_TYPES.replayed
+      ? replay(event, parking, context)
+      : arrive(event, parking, context.queues);
   });
   return { events: view, found };
 }
@@ -94,7 +96,13 @@ function arrive(event: DecodedEvent, parking: Parking | undefined, queues: Queue
   if (refused || parking !== undefined) {
     const records = parking?.records ?? recordsOf(event);
     for (const sourceRecordId of linesOf(records, event.id, refused)) {
-      queues.push({ sourceRecordId, position: event.position, messageId: event.id, parked: true, attempt: FIRST_ATTEMPT });
+      queues.push({
+        sourceRecordId,
+        position: event.position,
+        messageId: event.id,
+        parked: true,
+        attempt: FIRST_ATTEMPT,
+      });
     }
     return { ...event, mapped: NOTHING_MAPPED, held: 'parked' };
   }
@@ -102,7 +110,13 @@ function arrive(event: DecodedEvent, parking: Parking | undefined, queues: Queue
   const behind = recordsOf(event).filter((record) => !queues.isFree(record));
   if (behind.length === 0) return event;
   for (const sourceRecordId of behind) {
-    queues.push({ sourceRecordId, position: event.position, messageId: event.id, parked: false, attempt: FIRST_ATTEMPT });
+    queues.push({
+      sourceRecordId,
+      position: event.position,
+      messageId: event.id,
+      parked: false,
+      attempt: FIRST_ATTEMPT,
+    });
   }
   return { ...without(event, behind), held: 'waiting' };
 }
@@ -118,10 +132,13 @@ function replay(event: DecodedEvent, parking: Parking | undefined, { queues }: H
   const { messageId, attempt, only } = of;
   const places = queues
     .placesOf(messageId)
-    .filter(({ sourceRecordId }) => only === undefined || only.includes(sourceRecordId) || sourceRecordId === messageId);
+    .filter(
+      ({ sourceRecordId }) => only === undefined || only.includes(sourceRecordId) || sourceRecordId === messageId,
+    );
   if (places.length === 0 && of.fresh !== true) return { ...event, mapped: NOTHING_MAPPED, held: 'waiting' };
   const about = parking?.records ?? recordsOf(event);
-  const outOfPlace = only === undefined ? about.filter((record) => !places.some((one) => one.sourceRecordId === record)) : [];
+  const outOfPlace =
+    only === undefined ? about.filter((record) => !places.some((one) => one.sourceRecordId === record)) : [];
   const applied = new Set<string>();
   for (const place of places) {
     const own = place.sourceRecordId === messageId;
@@ -139,7 +156,13 @@ function replay(event: DecodedEvent, parking: Parking | undefined, { queues }: H
   }
   for (const sourceRecordId of outOfPlace) {
     if (applied.has(sourceRecordId)) continue;
-    const place: HeldMessage = { sourceRecordId, position: event.position, messageId, parked: parking !== undefined, attempt };
+    const place: HeldMessage = {
+      sourceRecordId,
+      position: event.position,
+      messageId,
+      parked: parking !== undefined,
+      attempt,
+    };
     if (parking !== undefined || !queues.isFree(sourceRecordId)) queues.push(place);
     else applied.add(sourceRecordId);
   }

@@ -66,9 +66,7 @@ export class Parkings {
   /** The failure of that attempt as a projection sees it: one that holds for all, else its own. */
   find(messageId: string, attempt: number, projection: string): Parking | undefined {
     const scopes = this.failed.get(keyOf(messageId, attempt));
-    return (
-      scopes?.get(EVERY_PROJECTION) ?? scopes?.get(projection) ?? this.base?.find(messageId, attempt, projection)
-    );
+    return scopes?.get(EVERY_PROJECTION) ?? scopes?.get(projection) ?? this.base?.find(messageId, attempt, projection);
   }
 
   /** These and further ones, for the length of one batch. */

@@ -47,7 +47,11 @@ export interface SealedHeader {
   /** How a message came that may have to be read anew: which reader, the FHIR interaction, the sender's id of the patient stated beside it. */
   readonly arrival?: {
     readonly reader?: 'hl7v2' | 'fhir' | 'event' | 'other';
-    readonly fhir?: { readonly interaction: 'batch' | 'create' | 'update'; readonly type?: string; readonly id?: string };
+    readonly fhir?: {
+      readonly interaction: 'batch' | 'create' | 'update';
+      readonly type?: string;
+      readonly id?: string;
+    };
     readonly patientId?: string;
   };
 }

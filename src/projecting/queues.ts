@@ -136,7 +136,11 @@ export class Queues {
   private replace(held: HeldMessage, next: HeldMessage | undefined): void {
     const swap = (list: HeldMessage[]): HeldMessage[] =>
       list.flatMap((one) =>
-        one.sourceRecordId !== held.sourceRecordId || one.position !== held.position ? [one] : next === undefined ? [] : [next],
+        one.sourceRecordId !== held.sourceRecordId || one.position !== held.position
+          ? [one]
+          : next === undefined
+            ? []
+            : [next],
       );
     const line = this.lines.get(held.sourceRecordId);
     if (line !== undefined) {
