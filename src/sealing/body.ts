@@ -56,9 +56,17 @@ export function openBody(key: DataKey, aad: BodyBinding, sealed: Buffer): { head
   };
 }
 
-/** `bodyHash` of the envelope: SHA-256 of the stored (sealed) body, base64url. */
+/** Hashes of the bodies at hand: the envelope and the log's Merkle tree both want one, and a body of 20 kB takes longer to hash than to seal. */
+const hashes = new WeakMap<Buffer, string>();
+
+/** `bodyHash` of the envelope: SHA-256 of the stored (sealed) body, base64url. A buffer that was hashed never changes. */
 export function bodyHash(stored: Buffer): string {
-  return hash('sha256', stored, 'base64url');
+  let digest = hashes.get(stored);
+  if (digest === undefined) {
+    digest = hash('sha256', stored, 'base64url');
+    hashes.set(stored, digest);
+  }
+  return digest;
 }
 
 function plaintextOf(header: string, content: Buffer): Buffer {

@@ -1,0 +1,56 @@
+/**
+ * The leaf of an event in the log's Merkle tree: SHA-256 of a zero byte and the event's entry (RFC 9162 §2.1.1). The entry is one line of text with
+ * every length in it, the names, and the metadata bytes as they are stored; the body stands in it as its SHA-256, so that a proof needs no body.
+ *
+ *     <position> <revision> <id> <bytes of type> <bytes of stream> <bytes of metadata> <bytes of data> <SHA-256 of data, base64url>\n<type><stream><metadata>
+ */
+import { hash } from 'node:crypto';
+import { bodyHash } from '../../sealing/body.js';
+import type { RecordedEvent } from '../event-log.js';
+
+/** Bytes of a hash of the tree. */
+export const HASH_BYTES = 32;
+/** What stands before an entry, so that no leaf can be taken for a node. */
+const LEAF_PREFIX = 0x00;
+
+let scratch = Buffer.allocUnsafe(64 * 1024);
+
+/** Writes prefix and entry into the scratch buffer; answers how many bytes they take. */
+function writeLeaf(event: RecordedEvent): number {
+  const { type, stream, metadata, data } = event;
+  const typeBytes = Buffer.byteLength(type);
+  const streamBytes = Buffer.byteLength(stream);
+  const head = `${event.position} ${event.revision} ${event.id} ${typeBytes} ${streamBytes} ${metadata.length} ${data.length} ${bodyHash(data)}\n${type}${stream}`;
+  const most = 1 + head.length * 3 + metadata.length;
+  if (scratch.length < most) scratch = Buffer.allocUnsafe(most * 2);
+  scratch[0] = LEAF_PREFIX;
+  // Names of the hub are ASCII, which is written faster; any other name is UTF-8.
+  const ascii = typeBytes === type.length && streamBytes === stream.length;
+  const end = 1 + (ascii ? scratch.latin1Write(head, 1) : scratch.utf8Write(head, 1));
+  scratch.set(metadata, end);
+  return end + metadata.length;
+}
+
+/** The leaf's hash into a buffer of hashes. */
+export function writeLeafHash(event: RecordedEvent, into: Buffer, offset: number): void {
+  const length = writeLeaf(event);
+  // Text of one byte a character is what the one-shot hash answers fastest.
+  into.latin1Write(hash('sha256', scratch.subarray(0, length), 'latin1'), offset, HASH_BYTES);
+}
+
+/** The leaf's hash. */
+export function leafHash(event: RecordedEvent): Buffer {
+  const into = Buffer.allocUnsafe(HASH_BYTES);
+  writeLeafHash(event, into, 0);
+  return into;
+}
+
+/** The bytes that the leaf is made of, without the prefix: what an auditor hashes. */
+export function leafEntry(event: RecordedEvent): Buffer {
+  return Buffer.from(scratch.subarray(1, writeLeaf(event)));
+}
+
+/** Hash of an entry: `SHA-256(0x00 ‖ entry)`. */
+export function leafHashOfEntry(entry: Buffer): Buffer {
+  return hash('sha256', Buffer.concat([Buffer.of(LEAF_PREFIX), entry]), 'buffer');
+}
