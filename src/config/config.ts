@@ -32,6 +32,8 @@ export interface HubConfig {
   readonly masterKeyFile: string;
   /** Whether somebody chose the key file; one in the data directory lies beside what it protects. */
   readonly masterKeyFileChosen: boolean;
+  /** Absolute path of the folder that signed tree heads are written to: the second place, outside the database. */
+  readonly treeHeads: string;
   readonly auth:
     { readonly mode: 'loopback' } | { readonly mode: 'oidc'; readonly issuer: string; readonly rolesClaim: string };
   readonly tls?: { readonly cert: string; readonly key: string; readonly clientCa?: string };
@@ -114,6 +116,7 @@ const VARIABLES: Readonly<Record<string, string>> = {
   ANAMNESIS_EVENT_LOG: 'eventLog',
   ANAMNESIS_SEARCH: 'search',
   ANAMNESIS_MASTER_KEY_FILE: 'masterKeyFile',
+  ANAMNESIS_TREE_HEADS: 'treeHeads',
   ANAMNESIS_AUTH: 'auth',
   ANAMNESIS_OIDC_ISSUER: 'oidc.issuer',
   ANAMNESIS_OIDC_ROLES_CLAIM: 'oidc.rolesClaim',
@@ -233,6 +236,7 @@ function build(values: ReadonlyMap<string, Value>, cwd: string): HubConfig {
     search: read.engine('search', ['http:', 'https:']),
     masterKeyFile: chosenKey ?? path.join(dataDir, 'master.key'),
     masterKeyFileChosen: chosenKey !== undefined,
+    treeHeads: read.path('treeHeads') ?? path.join(dataDir, 'heads'),
     auth: authOf(read),
     ...tlsOf(read),
     behindProxy: read.boolean('behindProxy') ?? false,

@@ -6,6 +6,7 @@ import 'reflect-metadata';
 import { ConfigError } from '../config/config.js';
 import { openPool, SHORT_STATEMENTS_SILENCE_MS } from '../database/database.js';
 import { IdentityResolver } from '../identity/resolver.js';
+import { startTreeKeeper, witnessed } from '../log/evidence/start.js';
 import { openLogWriter } from '../log/open-log.js';
 import { serveMailbox } from '../log/writer-mailbox.js';
 import { LogWriter } from '../log/writer.js';
@@ -89,8 +90,10 @@ async function start(context: RoleContext, opened: Opened): Promise<RunningRole>
 
   const log = await openLogWriter({ eventLog: config.eventLog, databaseUrl });
   opened.add(() => log.close());
+  const keeper = await startTreeKeeper({ config, pool: relaxed, keys: pool, masterKey, reader: log, logger });
+  opened.add(() => keeper.close());
   const writer = await LogWriter.open({
-    log,
+    log: witnessed(log, keeper),
     pool,
     tenant: config.tenant,
     onTrouble: (error) => logger.warn({ err: error }, 'the log is in trouble; the writer goes on trying'),

@@ -21,7 +21,7 @@ import {
 import type { HeadStore } from './head-store.js';
 import { writeLeafHash } from './leaf.js';
 import { rangeRoot } from './merkle.js';
-import { loadTree, readHeadCopy, saveTiles, tileLoader } from './tile-store.js';
+import { clearTiles, loadTree, readHeadCopy, saveTiles, tileLoader } from './tile-store.js';
 import { subtreesOf, TileTree } from './tiles.js';
 import { openHead, parseHead, signHead, type SignedHead, type TreeHead } from './tree-head.js';
 
@@ -71,12 +71,17 @@ const WAITING_BYTES = 32 * 1024 * 1024;
 /** Full tiles that wait to be stored while a long log is read for the first time: two megabytes of hashes. */
 const WAITING_TILES = 256;
 
+/** A stop does not wait for more than this to be read. */
+const FAR_POSITIONS = 20_000n;
+
 interface WaitingRound {
   readonly events: readonly RecordedEvent[];
   readonly bytes: number;
 }
 
 export class TreeKeeper {
+  /** Called after every attempt to sign. */
+  onSigned: () => void = () => undefined;
   private waiting: WaitingRound[] = [];
   private waitingBytes = 0;
   /** Everything up to here is read from the log, for it was not seen, or not kept. */
@@ -85,10 +90,12 @@ export class TreeKeeper {
   private uncertain = true;
   private working: Promise<void> | undefined;
   private signing: Promise<void> | undefined;
+  private saving: Promise<void> = Promise.resolve();
   private timer: NodeJS.Timeout | undefined;
-  private signedAtMs = 0;
+  private signedAtMs = Date.now();
   /** Whether the last attempt to store a head may have succeeded after all. */
   private headInDoubt = false;
+  private closing = false;
   private ended = false;
 
   private constructor(
@@ -164,23 +171,24 @@ export class TreeKeeper {
     await this.sign();
   }
 
-  /** Signs what is there. Call it when the writer has ended. */
+  /** Adds what it has seen, signs, and ends. Call it when the writer has ended. A log read for the first time is read on at the next start. */
   async close(): Promise<void> {
-    if (!this.ended) {
-      // A log that is read for the first time is read on at the next start.
-      if (this.tree.lastPosition < this.readUpTo && this.waiting.length === 0) this.ended = true;
-      while (this.working !== undefined) await this.working;
-      clearTimeout(this.timer);
-      await this.sign();
-      this.ended = true;
-    }
+    this.closing = true;
+    while (this.working !== undefined) await this.working;
     clearTimeout(this.timer);
+    if (!this.ended) await this.sign();
+    this.ended = true;
     await this.signing;
     await this.options.heads.close();
   }
 
   private get isBehind(): boolean {
     return this.waiting.length > 0 || this.tree.lastPosition < this.readUpTo;
+  }
+
+  /** Reads a log that was never signed. */
+  private get isFarBehind(): boolean {
+    return this.readUpTo - this.tree.lastPosition > FAR_POSITIONS && this.waiting.length === 0;
   }
 
   private readAgainUpTo(position: Position): void {
@@ -198,7 +206,7 @@ export class TreeKeeper {
   /** Never throws. */
   private async catchUp(): Promise<void> {
     await nextTurn();
-    while (this.isBehind && !this.ended) {
+    while (this.isBehind && !this.ended && !(this.closing && this.isFarBehind)) {
       try {
         if (this.tree.lastPosition < this.readUpTo) await this.readOn();
         else this.takeRound();
@@ -206,6 +214,7 @@ export class TreeKeeper {
         await nextTurn();
       } catch (error) {
         this.options.onTrouble?.(error);
+        if (this.closing) return;
         await delay(RETRY_MS);
       }
     }
@@ -222,11 +231,11 @@ export class TreeKeeper {
     const page = await readAfter(this.options.reader, this.tree.lastPosition, PAGE_EVENTS);
     if (page.length === 0) throw new Error(`the log ends before position ${this.readUpTo}, which it has answered`);
     addLeaves(this.tree, page);
-    if (this.tree.waitingTiles > WAITING_TILES) await saveTiles(this.options.pool, this.tree.takeChanged());
+    if (this.tree.waitingTiles > WAITING_TILES) await this.save();
   }
 
   private scheduleSign(): void {
-    if (this.timer !== undefined || this.ended || this.tree.size === (this.signed?.size ?? 0)) return;
+    if (this.timer !== undefined || this.ended || this.closing || this.tree.size === (this.signed?.size ?? 0)) return;
     const dueMs = Math.max(0, this.signedAtMs + (this.options.signEveryMs ?? SIGN_EVERY_MS) - Date.now());
     this.timer = setTimeout(() => {
       this.timer = undefined;
@@ -243,6 +252,7 @@ export class TreeKeeper {
     });
     await this.signing;
     this.signing = undefined;
+    this.onSigned();
   }
 
   private async signNow(): Promise<void> {
@@ -257,7 +267,6 @@ export class TreeKeeper {
       position: this.tree.lastPosition,
       time: (this.options.clock ?? now)(),
     };
-    const tiles = this.tree.takeChanged();
     const signed = signHead(head, this.options.key);
     try {
       this.headInDoubt = true;
@@ -266,18 +275,23 @@ export class TreeKeeper {
       this.signed = head;
       this.nextSequence = head.sequence + 1;
     } finally {
-      await this.save(tiles, this.headInDoubt ? undefined : signed);
+      await this.save(this.headInDoubt ? undefined : signed);
     }
   }
 
-  /** Tiles that cannot be stored now are made from the log again at the next start. */
-  private async save(tiles: Parameters<typeof saveTiles>[1], head: SignedHead | undefined): Promise<void> {
-    try {
-      await saveTiles(this.options.pool, tiles, head);
-    } catch (error) {
-      this.tree.giveBack(tiles);
-      throw error;
-    }
+  /** One after another, so that an open tile never falls back. Tiles that cannot be stored now are stored with the next ones. */
+  private save(head?: SignedHead): Promise<void> {
+    const saved = this.saving.then(async () => {
+      const tiles = this.tree.takeChanged();
+      try {
+        await saveTiles(this.options.pool, tiles, head);
+      } catch (error) {
+        this.tree.giveBack(tiles);
+        throw error;
+      }
+    });
+    this.saving = saved.catch(() => undefined);
+    return saved;
   }
 
   /** Whether the head whose storing failed stands there all the same. */
@@ -345,6 +359,8 @@ export function addLeaves(tree: TileTree, events: readonly RecordedEvent[]): voi
 async function treeOf(options: TreeKeeperOptions, signed: TreeHead | undefined): Promise<TileTree> {
   const { pool, reader } = options;
   const stored = await loadTree(pool);
+  // Tiles that do not fit together give an empty tree: none of them may come back under a number of its own.
+  if (stored.size === 0) await clearTiles(pool);
   if (signed === undefined) return stored;
   if (signed.logId !== reader.id) {
     throw new LogContradictsHeadError(
@@ -362,6 +378,7 @@ async function treeOf(options: TreeKeeperOptions, signed: TreeHead | undefined):
   // What is stored of the tree may be what is wrong: the log itself decides.
   options.onTrouble?.(new Error('the stored tree does not give the signed root: it is made from the log again'));
   const tree = new TileTree(true);
+  await clearTiles(pool);
   if (!(await grow(tree, reader, signed, (tiles) => saveTiles(pool, tiles)))) {
     throw new LogContradictsHeadError(
       'LOG_ALTERED',

@@ -26,7 +26,7 @@ function writeLeaf(event: RecordedEvent): number {
   scratch[0] = LEAF_PREFIX;
   // Names of the hub are ASCII, which is written faster; any other name is UTF-8.
   const ascii = typeBytes === type.length && streamBytes === stream.length;
-  const end = 1 + (ascii ? scratch.latin1Write(head, 1) : scratch.utf8Write(head, 1));
+  const end = 1 + (ascii ? scratch.write(head, 1, 'latin1') : scratch.write(head, 1, 'utf8'));
   scratch.set(metadata, end);
   return end + metadata.length;
 }
@@ -35,7 +35,7 @@ function writeLeaf(event: RecordedEvent): number {
 export function writeLeafHash(event: RecordedEvent, into: Buffer, offset: number): void {
   const length = writeLeaf(event);
   // Text of one byte a character is what the one-shot hash answers fastest.
-  into.latin1Write(hash('sha256', scratch.subarray(0, length), 'latin1'), offset, HASH_BYTES);
+  into.write(hash('sha256', scratch.subarray(0, length), 'binary'), offset, HASH_BYTES, 'latin1');
 }
 
 /** The leaf's hash. */

@@ -16,7 +16,7 @@ export function nodeHash(left: Buffer, right: Buffer): Buffer {
   left.copy(NODE_BYTES, 1);
   right.copy(NODE_BYTES, 1 + HASH_BYTES);
   const into = Buffer.allocUnsafe(HASH_BYTES);
-  into.latin1Write(hash('sha256', NODE_BYTES, 'latin1'), 0, HASH_BYTES);
+  into.write(hash('sha256', NODE_BYTES, 'binary'), 0, HASH_BYTES, 'latin1');
   return into;
 }
 
@@ -35,7 +35,7 @@ export function perfectRoot(hashes: Buffer, from: number, count: number): Buffer
     for (let node = 0; node < nodes; node += 1) {
       const at = offset + node * 2 * HASH_BYTES;
       source.copy(NODE_BYTES, 1, at, at + 2 * HASH_BYTES);
-      level.latin1Write(hash('sha256', NODE_BYTES, 'latin1'), node * HASH_BYTES, HASH_BYTES);
+      level.write(hash('sha256', NODE_BYTES, 'binary'), node * HASH_BYTES, HASH_BYTES, 'latin1');
     }
     source = level;
     offset = 0;

@@ -40,6 +40,11 @@ export async function saveTiles(pool: pg.Pool, tiles: readonly Tile[], head?: Si
   });
 }
 
+/** Forgets every tile. */
+export async function clearTiles(pool: pg.Pool): Promise<void> {
+  await pool.query('delete from evidence.tile');
+}
+
 /** The last head that was signed, as the database remembers it. */
 export async function readHeadCopy(client: pg.Pool | pg.ClientBase): Promise<SignedHead | undefined> {
   const { rows } = await client.query<{ head: string; key: string; signature: string }>(
@@ -90,10 +95,7 @@ export function tileLoader(client: pg.Pool | pg.ClientBase): LoadTile {
 }
 
 /** Number of the leaf at a position; undefined where the stored tiles know none there. */
-export async function leafIndexAt(
-  client: pg.Pool | pg.ClientBase,
-  position: Position,
-): Promise<number | undefined> {
+export async function leafIndexAt(client: pg.Pool | pg.ClientBase, position: Position): Promise<number | undefined> {
   const { rows } = await client.query<TileRow>(
     `select level, index, first_position, positions, hashes from evidence.tile
      where level = 0 and first_position <= $1 order by first_position desc limit 1`,
@@ -108,7 +110,7 @@ export async function leafIndexAt(
 /** Tiles of the leaves in order, from the tile that holds the leaf `from`. */
 export async function* leafTiles(pool: pg.Pool, from = 0): AsyncIterable<Tile> {
   const PAGE = 64;
-  for (let index = Math.floor(from / TILE_HASHES); ; ) {
+  for (let index = Math.floor(from / TILE_HASHES); ;) {
     const { rows } = await pool.query<TileRow>(
       `select level, index, first_position, positions, hashes from evidence.tile
        where level = 0 and index >= $1 order by index limit ${PAGE}`,
@@ -130,7 +132,12 @@ function rowOf(tile: Tile): readonly unknown[] {
 function tileOf(row: TileRow): Tile {
   const { level, hashes, first_position: first, positions } = row;
   const count = Math.floor(hashes.length / HASH_BYTES);
-  return { level, index: Number(row.index), hashes, positions: first === null ? [] : unpacked(positions, first, count) };
+  return {
+    level,
+    index: Number(row.index),
+    hashes,
+    positions: first === null ? [] : unpacked(positions, first, count),
+  };
 }
 
 function isDense(positions: readonly Position[]): boolean {

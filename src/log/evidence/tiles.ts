@@ -145,7 +145,8 @@ export class TileTree {
     tile.changed = true;
     if (tile.count < TILE_HASHES) return;
     const root = perfectRoot(tile.hashes, 0, TILE_HASHES);
-    if (this.keepTiles) this.finished.push({ level, index: tile.index, hashes: tile.hashes, positions: tile.positions });
+    if (this.keepTiles)
+      this.finished.push({ level, index: tile.index, hashes: tile.hashes, positions: tile.positions });
     tile.index += 1;
     tile.count = 0;
     tile.hashes = Buffer.alloc(TILE_HASHES * HASH_BYTES);
