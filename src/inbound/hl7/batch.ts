@@ -140,7 +140,8 @@ class Envelope {
     const text = this.charset.decode(this.bytes.subarray(line.start, line.end));
     if (name === 'FHS' || name === 'BHS') this.separators = readSeparators(text, line.start);
     const separators = this.separators ?? { ...DEFAULT_SEPARATORS, field: text[3] ?? '|' };
-    const segment = new LazySegment(name, 0, line.start, line.end, separators, this.charset, this.bytes);
+    const context = { separators, encoding: this.charset };
+    const segment = new LazySegment(name, 0, line.start, line.end, context, this.bytes);
     switch (name) {
       case 'FHS':
         if (this.fhs !== undefined) warnings.push({ code: 'SECOND_FHS', byteOffset: line.start });

@@ -3,8 +3,9 @@ import type { Charset } from './charset.js';
 import type { Hl7Separators } from './message.js';
 
 /**
- * Text with its escapes decoded: the delimiters, hexadecimal data in the message's character set, and `.br` as a line feed.
- * Formatting (`.sp`, `H`, `N`, …), sets of characters (`C`, `M`) and what nobody knows stay as they were sent. Linear time.
+ * Text with its escapes decoded: the delimiters, hexadecimal data in the message's character set, and the formatting commands as plain
+ * text (HL7 v2.9 §2.7.6): `.br`, `.sp` and `.ce` as line feeds, `.sk` as blanks, the others and highlighting (`H`, `N`) as nothing.
+ * Sets of characters (`C`, `M`), what senders agreed among themselves (`Z`) and what nobody knows stay as they were sent. Linear time.
  */
 export function unescapeText(raw: string, separators: Hl7Separators, charset: Charset): string {
   const escape = separators.escape;
@@ -27,7 +28,7 @@ export function unescapeText(raw: string, separators: Hl7Separators, charset: Ch
     const meaning = hex === undefined ? meaningOf(code, separators) : undefined;
     if (hex === undefined && meaning === undefined) {
       // Not an escape: the character itself. The second one may open the next.
-      const keep = isKnownFormatting(code) ? close + 1 : close;
+      const keep = isKept(code) ? close + 1 : close;
       flush();
       text += raw.slice(from, keep);
       from = keep;
@@ -51,6 +52,9 @@ export function unescapeText(raw: string, separators: Hl7Separators, charset: Ch
   return text + raw.slice(from);
 }
 
+/** A longer one is not an escape but text between two backslashes. */
+const LONGEST_LOCAL_CODE = 64;
+
 function meaningOf(code: string, separators: Hl7Separators): string | undefined {
   switch (code) {
     case 'F':
@@ -65,11 +69,33 @@ function meaningOf(code: string, separators: Hl7Separators): string | undefined 
       return separators.escape;
     case 'P':
       return separators.truncation;
-    case '.br':
-    case '.BR':
-      return '\n';
+    case 'H':
+    case 'N':
+      return '';
     default:
-      return undefined;
+      return code[0] === '.' ? layoutOf(code) : undefined;
+  }
+}
+
+const LAYOUT = /^\.(br|sp|sk|ce|in|ti|fi|nf)([+-]?\d{0,9})$/i;
+/** A page has no more lines, and a line no more blanks; a hostile number must not fill the memory. */
+const MOST_LINES = 100;
+const MOST_BLANKS = 200;
+
+function layoutOf(code: string): string | undefined {
+  const match = LAYOUT.exec(code);
+  if (match === null) return undefined;
+  const number = Math.abs(Number.parseInt(match[2]!, 10)) || 1;
+  switch (match[1]!.toLowerCase()) {
+    case 'br':
+    case 'ce':
+      return '\n';
+    case 'sp':
+      return '\n'.repeat(Math.min(number, MOST_LINES));
+    case 'sk':
+      return ' '.repeat(Math.min(number, MOST_BLANKS));
+    default:
+      return '';
   }
 }
 
@@ -79,11 +105,8 @@ function hexadecimalData(code: string): Buffer | undefined {
   return /^[0-9A-Fa-f]+$/.test(digits) ? Buffer.from(digits, 'hex') : undefined;
 }
 
-function isKnownFormatting(code: string): boolean {
-  return (
-    code.length <= 12 &&
-    /^(?:[HN]|\.(?:sp|in|ti|sk|ce|fi|nf)[+-]?\d*|C[0-9A-Fa-f]{4}|M[0-9A-Fa-f]{4,6}|Z.*)$/.test(code)
-  );
+function isKept(code: string): boolean {
+  return code.length <= LONGEST_LOCAL_CODE && /^(?:C[0-9A-Fa-f]{4}|M[0-9A-Fa-f]{4,6}|Z.*)$/.test(code);
 }
 
 /** The inverse for what the hub itself writes into an answer: delimiters and line ends become escapes. */

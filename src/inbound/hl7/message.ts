@@ -41,6 +41,11 @@ export interface Hl7Segment {
   value(field: number, repetition?: number, component?: number, subcomponent?: number): string | null | undefined;
   /** The same, '' for nothing and for null. */
   text(field: number, repetition?: number, component?: number, subcomponent?: number): string;
+  /**
+   * The same as bytes in the message's set, without making text of a large one: for documents. A view of the message where nothing in
+   * it is escaped. Undefined for nothing and for null.
+   */
+  bytes(field: number, repetition?: number, component?: number, subcomponent?: number): Buffer | undefined;
   /** The whole field, all repetitions, still escaped, as sent. */
   rawField(field: number): string;
   /** True where the whole field is `""`: deletes all repetitions. */

@@ -6,15 +6,16 @@ import { isAscii } from 'node:buffer';
 import {
   ASCII,
   charsetNamed,
-  isAsciiCompatible,
-  undecodable,
+  switchingFrom,
   UTF_16BE,
   UTF_16LE,
+  UTF_32BE,
+  UTF_32LE,
   UTF_8,
   type Charset,
 } from './charset.js';
 import type { Hl7Message, Hl7Segment, Hl7Separators, Hl7Warning } from './message.js';
-import { LazySegment } from './segment.js';
+import { LazySegment, type SegmentContext } from './segment.js';
 
 export const DEFAULT_SEPARATORS: Hl7Separators = {
   field: '|',
@@ -27,6 +28,8 @@ export const DEFAULT_SEPARATORS: Hl7Separators = {
 export interface ReadHl7Options {
   /** Set of a message that names none in MSH-18: that of the transport, else of the source. UTF-8 unless told otherwise. */
   readonly charset?: string;
+  /** Set of every message, whatever MSH-18 says: of a source whose messages name a wrong one, or as it was decided before. */
+  readonly charsetOverride?: string;
 }
 
 /** What nearly every header has behind its name. */
@@ -36,21 +39,39 @@ const USUAL_HEADER_DELIMITERS = '|^~\\&|';
 /** More of one kind of warning in one message tell nobody anything, and a hostile message must not fill the memory. */
 const MOST_WARNINGS_OF_A_KIND = 100;
 
+/** A message of more segments is none that anybody sends; the rest of it is kept and not read, which is warned about. */
+export const MOST_SEGMENTS = 1_000_000;
+
+/** A message so short becomes text at once, and its segments are slices of it; a longer one becomes text line by line, when asked. */
+const SHORT_MESSAGE_BYTES = 131_072;
+
+const ESCAPE_BYTE = '\x1b';
+
 /** Where the text of a message begins and which set its first bytes prove. */
 interface Beginning {
   readonly bomBytes: number;
   readonly proven?: Charset;
 }
 
-/** A byte order mark proves the set; so do the first letters of a message in UTF-16. */
+const NOTHING_PROVEN: Beginning = { bomBytes: 0 };
+
+/** A byte order mark proves the set; so do the first letters of a message in UTF-16 or UTF-32. */
 export function beginningOf(bytes: Buffer): Beginning {
   const [a, b, c, d] = bytes;
   if (a === 0xef && b === 0xbb && c === 0xbf) return { bomBytes: 3, proven: UTF_8 };
-  if (a === 0xff && b === 0xfe) return { bomBytes: 2, proven: UTF_16LE };
+  if (a === 0xff && b === 0xfe) {
+    // U+FEFF in UTF-32, unless a message in UTF-16 begins with NUL, which none does.
+    return c === 0 && d === 0 ? { bomBytes: 4, proven: UTF_32LE } : { bomBytes: 2, proven: UTF_16LE };
+  }
   if (a === 0xfe && b === 0xff) return { bomBytes: 2, proven: UTF_16BE };
-  if (isHeaderLetter(a) && b === 0 && isHeaderLetter(c) && d === 0) return { bomBytes: 0, proven: UTF_16LE };
+  if (a === 0 && b === 0 && c === 0xfe && d === 0xff) return { bomBytes: 4, proven: UTF_32BE };
+  if (isHeaderLetter(a) && b === 0) {
+    if (isHeaderLetter(c) && d === 0) return { bomBytes: 0, proven: UTF_16LE };
+    if (c === 0 && d === 0) return { bomBytes: 0, proven: UTF_32LE };
+  }
   if (a === 0 && isHeaderLetter(b) && c === 0 && isHeaderLetter(d)) return { bomBytes: 0, proven: UTF_16BE };
-  return { bomBytes: 0 };
+  if (a === 0 && b === 0 && c === 0 && isHeaderLetter(d)) return { bomBytes: 0, proven: UTF_32BE };
+  return NOTHING_PROVEN;
 }
 
 /** First two letters of MSH, FHS and BHS. */
@@ -66,71 +87,104 @@ export function readHl7(bytes: Buffer, options: ReadHl7Options = {}): Hl7Message
   return new LazyMessage(bytes, options);
 }
 
-class LazyMessage implements Hl7Message {
+class LazyMessage implements Hl7Message, SegmentContext {
   readonly segments: readonly Hl7Segment[];
   readonly separators: Hl7Separators;
-  readonly charset: string;
-  readonly warnings: readonly Hl7Warning[];
+  private readonly beginning: Beginning;
+  /** The first line that is an MSH, as text in which its delimiters and MSH-18 can be found. */
+  private readonly headerText: string | undefined;
+  private readonly headerOffset: number;
   private readonly header: Hl7Segment | undefined;
+  /** Every byte is a character of ASCII, so that no set makes a difference to it. */
+  private readonly plain: boolean;
+  private readonly headerWarnings = new Warnings();
+  private readonly lineWarnings = new Warnings();
+  private chosen: ChosenCharset | undefined;
+  private allWarnings: readonly Hl7Warning[] | undefined;
   private byName: Map<string, Hl7Segment[]> | undefined;
 
   constructor(
     readonly bytes: Buffer,
-    options: ReadHl7Options,
+    private readonly options: ReadHl7Options,
   ) {
-    const warnings = new Warnings();
-    const { bomBytes, proven } = beginningOf(bytes);
-    const lines = linesOf(bytes, bomBytes, proven);
-    const headerLine = findHeader(bytes, lines, proven);
-    const header = headerLine === undefined ? undefined : plain(bytes, headerLine, proven, options.charset);
-    this.separators = header === undefined ? DEFAULT_SEPARATORS : readSeparators(header, headerLine!.start, warnings);
-    const charset = chooseCharset(
-      bytes,
-      header,
-      this.separators,
-      proven,
-      options.charset,
-      headerLine?.start ?? 0,
-      warnings,
-    );
-    this.charset = charset.name;
-    if (headerLine === undefined) warnings.add('NO_MSH', lines[0]?.start ?? 0);
-
-    // Where a byte is a character, all the text is decoded at once and lines are slices of it; else line by line, when asked.
-    const ascii = proven?.unitBytes !== 2 && charset.name !== 'ISO-2022-JP' && isAscii(bytes);
-    const text = ascii ? bytes.toString('latin1') : charset.singleByte ? charset.decode(bytes) : undefined;
-    if (!ascii) {
-      for (const offset of undecodable(bytes.subarray(bomBytes), charset, MOST_WARNINGS_OF_A_KIND)) {
-        warnings.add('UNDECODABLE_BYTES', bomBytes + offset);
-      }
+    const beginning = bytes[0] === 0x4d && bytes[1] === 0x53 && bytes[2] === 0x48 ? NOTHING_PROVEN : beginningOf(bytes);
+    this.beginning = beginning;
+    const { proven } = beginning;
+    const short = bytes.length <= SHORT_MESSAGE_BYTES && (proven?.unitBytes ?? 1) === 1;
+    let text: string | undefined;
+    if (short && isAscii(bytes)) {
+      text = bytes.toString('latin1');
+      if (text.includes(ESCAPE_BYTE)) text = undefined;
     }
-    const segments: Hl7Segment[] = [];
-    let hadHeader = false;
-    for (const line of lines) {
-      const name = segmentName(bytes, line, charset.unitBytes, this.separators);
+    this.plain = text !== undefined;
+
+    let lines = linesIn(text, bytes, beginning);
+    while (lines.next() && !lines.isHeader('MSH'));
+    let headerOffset = -1;
+    if (lines.found) {
+      headerOffset = lines.start;
+      this.headerText = text === undefined ? this.headerOf(lines) : text.slice(lines.start, lines.end);
+      this.headerOffset = lines.start;
+      this.separators = readSeparators(this.headerText, lines.start, this.headerWarnings);
+    } else {
+      this.headerOffset = 0;
+      this.separators = DEFAULT_SEPARATORS;
+    }
+    // Where one byte is one character, lines are slices of the one text.
+    if (short && text === undefined && this.encoding.singleByte) text = this.encoding.decode(bytes);
+
+    lines = linesIn(text, bytes, beginning);
+    const segments: LazySegment[] = [];
+    const source = text ?? bytes;
+    let header: LazySegment | undefined;
+    let firstLine = -1;
+    while (lines.next()) {
+      const { start } = lines;
+      if (firstLine < 0) firstLine = start;
+      const name = lines.segmentName(this.separators.field);
       if (name === undefined) {
-        warnings.add('NOT_A_SEGMENT', line.start);
+        this.lineWarnings.add('NOT_A_SEGMENT', start);
         continue;
       }
-      if (line === headerLine) {
-        hadHeader = true;
-        if (segments.length > 0) warnings.add('SEGMENTS_BEFORE_MSH', segments[0]!.byteOffset);
-      } else if (name === 'MSH' && hadHeader) warnings.add('SECOND_MSH', line.start);
-      if (line.indented) warnings.add('INDENTED_SEGMENT', line.start);
-      const segment = new LazySegment(
-        name,
-        segments.length,
-        line.start,
-        line.end,
-        this.separators,
-        charset,
-        text ?? bytes,
-      );
+      if (segments.length === MOST_SEGMENTS) {
+        this.lineWarnings.add('TOO_MANY_SEGMENTS', start);
+        break;
+      }
+      const segment = new LazySegment(name, segments.length, start, lines.end, this, source);
+      if (start === headerOffset) {
+        header = segment;
+        if (segments.length > 0) this.lineWarnings.add('SEGMENTS_BEFORE_MSH', segments[0]!.byteOffset);
+      } else if (name === 'MSH' && header !== undefined) this.lineWarnings.add('SECOND_MSH', start);
+      if (lines.indented) this.lineWarnings.add('INDENTED_SEGMENT', start);
       segments.push(segment);
-      if (line === headerLine) this.header = segment;
     }
     this.segments = segments;
-    this.warnings = warnings.all;
+    this.header = header;
+    if (headerOffset < 0) this.headerWarnings.add('NO_MSH', Math.max(firstLine, 0));
+  }
+
+  get encoding(): Charset {
+    return this.choice.charset;
+  }
+
+  get charset(): string {
+    return this.choice.charset.name;
+  }
+
+  get warnings(): readonly Hl7Warning[] {
+    if (this.allWarnings === undefined) {
+      const { charset, warnings } = this.choice;
+      const { bomBytes } = this.beginning;
+      const all = [...this.headerWarnings.all, ...warnings.all];
+      if (!this.plain) {
+        for (const offset of charset.undecodable(this.bytes.subarray(bomBytes), MOST_WARNINGS_OF_A_KIND)) {
+          all.push({ code: 'UNDECODABLE_BYTES', byteOffset: bomBytes + offset });
+        }
+      }
+      all.push(...this.lineWarnings.all);
+      this.allWarnings = all;
+    }
+    return this.allWarnings;
   }
 
   get messageCode(): string {
@@ -154,7 +208,10 @@ class LazyMessage implements Hl7Message {
   }
 
   segment(name: string): Hl7Segment | undefined {
-    return this.all(name)[0];
+    const { segments } = this;
+    if (segments.length > FEW_SEGMENTS) return this.all(name)[0];
+    for (const segment of segments) if (segment.name === name) return segment;
+    return undefined;
   }
 
   all(name: string): readonly Hl7Segment[] {
@@ -168,18 +225,46 @@ class LazyMessage implements Hl7Message {
     }
     return this.byName.get(name) ?? [];
   }
+
+  /** The set is chosen when somebody asks: for plain ASCII it makes no difference to the text. */
+  private get choice(): ChosenCharset {
+    if (this.chosen === undefined) {
+      const { headerText, headerOffset, beginning, options, bytes } = this;
+      this.chosen = chooseCharset(bytes, headerText, headerOffset, beginning.proven, options);
+    }
+    return this.chosen;
+  }
+
+  /** Text of the header for finding delimiters and MSH-18: one character per byte, unless a delimiter is beyond ASCII. */
+  private headerOf(line: Lines): string {
+    const { bytes, beginning, options } = this;
+    const slice = bytes.subarray(line.start, line.end);
+    const { proven } = beginning;
+    if (proven !== undefined && proven.unitBytes > 1) return proven.decode(slice);
+    const plain = slice.toString('latin1');
+    if (isAscii(slice.subarray(3, 9))) return plain;
+    this.chosen = chooseCharset(bytes, plain, line.start, proven, options);
+    return this.chosen.charset.decode(slice);
+  }
 }
 
+/** Up to so many segments, looking through them is quicker than keeping them by name. */
+const FEW_SEGMENTS = 16;
+
 class Warnings {
-  readonly all: Hl7Warning[] = [];
+  private list: Hl7Warning[] | undefined;
   private counts: Map<string, number> | undefined;
+
+  get all(): readonly Hl7Warning[] {
+    return this.list ?? [];
+  }
 
   add(code: string, byteOffset: number, path?: string): void {
     this.counts ??= new Map();
     const count = (this.counts.get(code) ?? 0) + 1;
     this.counts.set(code, count);
-    if (count <= MOST_WARNINGS_OF_A_KIND)
-      this.all.push(path === undefined ? { code, byteOffset } : { code, byteOffset, path });
+    if (count > MOST_WARNINGS_OF_A_KIND) return;
+    (this.list ??= []).push(path === undefined ? { code, byteOffset } : { code, byteOffset, path });
   }
 }
 
@@ -192,56 +277,198 @@ export interface Line {
 }
 
 /**
- * Lines that hold more than blanks and control characters. CR, LF and CRLF end a line, also mixed. Neither byte is part
+ * Lines that hold more than blanks and control characters, one after another. CR, LF and CRLF end a line, also mixed. Neither byte is part
  * of a longer character in any set that HL7 knows, but for those of wide units, which are searched unit by unit.
  */
-export function linesOf(bytes: Buffer, from: number, proven: Charset | undefined): Line[] {
-  const lines: Line[] = [];
-  const unit = proven?.unitBytes ?? 1;
-  if (unit === 1) {
-    let carriageReturn = -2;
-    let lineFeed = -2;
-    let start = from;
-    while (start <= bytes.length) {
-      if (carriageReturn !== -1 && carriageReturn < start) carriageReturn = bytes.indexOf(0x0d, start);
-      if (lineFeed !== -1 && lineFeed < start) lineFeed = bytes.indexOf(0x0a, start);
+abstract class Lines implements Line {
+  start = -1;
+  end = -1;
+  indented = false;
+  /** False once there are no more. */
+  found = false;
+
+  /** Goes to the next line. */
+  abstract next(): boolean;
+  /** Code of the character at a place, as far as it is ASCII. */
+  protected abstract codeAt(at: number): number;
+  /** Whether the field separator stands there. */
+  protected abstract isSeparator(at: number, field: string): boolean;
+
+  constructor(protected readonly unit: number) {}
+
+  /** A header begins with its name and a field separator, which is neither a letter nor a digit. */
+  isHeader(name: string): boolean {
+    const { start, end, unit } = this;
+    if (end - start < 3 * unit) return false;
+    for (let index = 0; index < 3; index += 1) {
+      if (this.codeAt(start + index * unit) !== name.charCodeAt(index)) return false;
+    }
+    return end - start === 3 * unit || !isAlphanumeric(this.codeAt(start + 3 * unit));
+  }
+
+  /** Three letters or digits and then the field separator or nothing more (HL7 v2.9 §2.5.2); undefined for any other line. */
+  segmentName(field: string): string | undefined {
+    const { start, end, unit } = this;
+    const length = end - start;
+    if (length < 3 * unit) return undefined;
+    if (length > 3 * unit && !this.isSeparator(start + 3 * unit, field)) return undefined;
+    const a = this.codeAt(start);
+    const b = this.codeAt(start + unit);
+    const c = this.codeAt(start + 2 * unit);
+    if (!isAlphanumeric(a) || !isAlphanumeric(b) || !isAlphanumeric(c)) return undefined;
+    const packed = (a << 16) | (b << 8) | c;
+    let name = names.get(packed);
+    if (name === undefined) {
+      name = String.fromCharCode(a, b, c);
+      if (names.size < MOST_NAMES_KEPT) names.set(packed, name);
+    }
+    return name;
+  }
+
+  /** Takes the blanks off a line; false where nothing is left. */
+  protected take(start: number, end: number): boolean {
+    let first = start;
+    while (first < end && this.codeAt(first) <= 0x20) first += this.unit;
+    if (first >= end) return false;
+    this.start = first;
+    this.end = end;
+    this.indented = first > start;
+    return true;
+  }
+}
+
+const names = new Map<number, string>();
+const MOST_NAMES_KEPT = 4096;
+
+function isAlphanumeric(code: number): boolean {
+  return (code >= 0x30 && code <= 0x39) || (code >= 0x41 && code <= 0x5a) || (code >= 0x61 && code <= 0x7a);
+}
+
+/** In the one text of a message whose characters are its bytes. */
+class TextLines extends Lines {
+  private from = 0;
+  private lineFeed = -2;
+
+  constructor(private readonly text: string) {
+    super(1);
+  }
+
+  override next(): boolean {
+    const { text } = this;
+    while (this.from <= text.length) {
+      const { from } = this;
+      let end = text.indexOf('\r', from);
+      if (end < 0) end = text.length;
+      if (this.lineFeed !== -1 && this.lineFeed < from) this.lineFeed = text.indexOf('\n', from);
+      if (this.lineFeed !== -1 && this.lineFeed < end) end = this.lineFeed;
+      this.from = end + 1;
+      if (this.take(from, end)) return (this.found = true);
+    }
+    return (this.found = false);
+  }
+
+  protected override codeAt(at: number): number {
+    return this.text.charCodeAt(at);
+  }
+
+  protected override isSeparator(at: number, field: string): boolean {
+    return this.text[at] === field;
+  }
+}
+
+class ByteLines extends Lines {
+  private carriageReturn = -2;
+  private lineFeed = -2;
+
+  constructor(
+    private readonly bytes: Buffer,
+    private from: number,
+  ) {
+    super(1);
+  }
+
+  override next(): boolean {
+    const { bytes } = this;
+    while (this.from <= bytes.length) {
+      const { from } = this;
+      if (this.carriageReturn !== -1 && this.carriageReturn < from) this.carriageReturn = bytes.indexOf(0x0d, from);
+      if (this.lineFeed !== -1 && this.lineFeed < from) this.lineFeed = bytes.indexOf(0x0a, from);
+      const { carriageReturn, lineFeed } = this;
       let end = carriageReturn < 0 ? lineFeed : lineFeed < 0 ? carriageReturn : Math.min(carriageReturn, lineFeed);
       if (end < 0) end = bytes.length;
-      let first = start;
-      while (first < end && bytes[first]! <= 0x20) first += 1;
-      if (first < end) lines.push({ start: first, end, indented: first > start });
-      start = end + 1;
+      this.from = end + 1;
+      if (this.take(from, end)) return (this.found = true);
     }
-    return lines;
+    return (this.found = false);
   }
-  const little = proven === UTF_16LE;
-  let start = from;
-  const codeAt = (at: number): number => (little ? bytes.readUInt16LE(at) : bytes.readUInt16BE(at));
-  const last = from + ((bytes.length - from) & ~1);
-  for (let at = from; at <= last; at += 2) {
-    const code = at === last ? 0x0d : codeAt(at);
-    if (code !== 0x0d && code !== 0x0a) continue;
-    let first = start;
-    while (first < at && codeAt(first) <= 0x20) first += 2;
-    if (first < at) lines.push({ start: first, end: at, indented: first > start });
-    start = at + 2;
+
+  protected override codeAt(at: number): number {
+    return this.bytes[at]!;
   }
-  return lines;
+
+  /** A separator beyond ASCII has other bytes than its code: any byte beyond ASCII will do. */
+  protected override isSeparator(at: number, field: string): boolean {
+    const code = field.charCodeAt(0);
+    return code < 0x80 ? this.bytes[at] === code : this.bytes[at]! >= 0x80;
+  }
 }
 
-/** Text of the header for finding delimiters and the set: before the set is known, one character per byte unless a delimiter is beyond ASCII. */
-function plain(bytes: Buffer, line: Line, proven: Charset | undefined, fallback: string | undefined): string {
-  const slice = bytes.subarray(line.start, line.end);
-  if (proven !== undefined && proven.unitBytes > 1) return proven.decode(slice);
-  if (isAscii(slice.subarray(3, 9))) return slice.toString('latin1');
-  const charset = proven ?? (fallback === undefined ? UTF_8 : charsetNamed(fallback)) ?? UTF_8;
-  return charset.unitBytes > 1 ? slice.toString('latin1') : charset.decode(slice);
+class WideLines extends Lines {
+  private readonly last: number;
+
+  constructor(
+    private readonly bytes: Buffer,
+    private from: number,
+    private readonly charset: Charset,
+  ) {
+    super(charset.unitBytes);
+    this.last = from + Math.floor((bytes.length - from) / this.unit) * this.unit;
+  }
+
+  override next(): boolean {
+    while (this.from <= this.last) {
+      const { from } = this;
+      let end = from;
+      while (end < this.last && !isLineEnd(this.codeAt(end))) end += this.unit;
+      this.from = end + this.unit;
+      if (this.take(from, end)) return (this.found = true);
+    }
+    return (this.found = false);
+  }
+
+  protected override codeAt(at: number): number {
+    switch (this.charset) {
+      case UTF_16LE:
+        return this.bytes.readUInt16LE(at);
+      case UTF_16BE:
+        return this.bytes.readUInt16BE(at);
+      case UTF_32LE:
+        return this.bytes.readUInt32LE(at);
+      default:
+        return this.bytes.readUInt32BE(at);
+    }
+  }
+
+  protected override isSeparator(at: number, field: string): boolean {
+    return this.codeAt(at) === field.codePointAt(0);
+  }
 }
 
-function findHeader(bytes: Buffer, lines: readonly Line[], proven: Charset | undefined): Line | undefined {
-  const unit = proven?.unitBytes ?? 1;
-  for (const line of lines) if (isHeaderLine(bytes, line, unit, 'MSH')) return line;
-  return undefined;
+function isLineEnd(code: number): boolean {
+  return code === 0x0d || code === 0x0a;
+}
+
+function linesIn(text: string | undefined, bytes: Buffer, { bomBytes, proven }: Beginning): Lines {
+  if (text !== undefined) return new TextLines(text);
+  return proven === undefined || proven.unitBytes === 1
+    ? new ByteLines(bytes, bomBytes)
+    : new WideLines(bytes, bomBytes, proven);
+}
+
+/** The same for others than the reader: each line as a value of its own. */
+export function* linesOf(bytes: Buffer, from: number, proven: Charset | undefined): Generator<Line> {
+  const lines = linesIn(undefined, bytes, proven === undefined ? { bomBytes: from } : { bomBytes: from, proven });
+  while (lines.next()) yield { start: lines.start, end: lines.end, indented: lines.indented };
 }
 
 /** A header begins with its name and a field separator, which is neither a letter nor a digit. */
@@ -252,41 +479,17 @@ export function isHeaderLine(bytes: Buffer, line: Line, unit: number, name: stri
   return line.end - line.start === 3 * unit || !isAlphanumeric(character(bytes, line.start + 3 * unit, unit));
 }
 
-/** Code of an ASCII character at a place, in units of 1 or 2 bytes of either order. */
+/** Code of an ASCII character at a place, in units of 1, 2 or 4 bytes of either order. */
 function character(bytes: Buffer, at: number, unit: number): number {
-  const first = bytes[at]!;
-  if (unit === 1) return first;
-  const second = bytes[at + 1]!;
-  return first === 0 ? second : second === 0 ? first : 0xffff;
-}
-
-function isAlphanumeric(code: number): boolean {
-  return (code >= 0x30 && code <= 0x39) || (code >= 0x41 && code <= 0x5a) || (code >= 0x61 && code <= 0x7a);
-}
-
-const names = new Map<number, string>();
-
-/** Three letters or digits and then the field separator or nothing more (HL7 v2.9 §2.5.2); undefined for any other line. */
-function segmentName(bytes: Buffer, line: Line, unit: number, separators: Hl7Separators): string | undefined {
-  const width = unit === 2 ? 2 : 1;
-  if (line.end - line.start < 3 * width) return undefined;
-  const a = character(bytes, line.start, width);
-  const b = character(bytes, line.start + width, width);
-  const c = character(bytes, line.start + 2 * width, width);
-  if (!isAlphanumeric(a) || !isAlphanumeric(b) || !isAlphanumeric(c)) return undefined;
-  if (line.end - line.start > 3 * width) {
-    const next = character(bytes, line.start + 3 * width, width);
-    const field = separators.field.charCodeAt(0);
-    // A separator beyond ASCII has other bytes than its code: any byte beyond ASCII will do.
-    if (field < 0x80 ? next !== field : next < 0x80) return undefined;
+  let code = 0;
+  let said = 0;
+  for (let index = 0; index < unit; index += 1) {
+    const byte = bytes[at + index]!;
+    if (byte === 0) continue;
+    code = byte;
+    said += 1;
   }
-  const packed = (a << 16) | (b << 8) | c;
-  let name = names.get(packed);
-  if (name === undefined) {
-    name = String.fromCharCode(a, b, c);
-    names.set(packed, name);
-  }
-  return name;
+  return said > 1 ? 0xffff : code;
 }
 
 /** MSH-1 and MSH-2 (HL7 v2.9 §2.5.4); also FHS and BHS. Missing ones are the usual ones, as far as they are still free. */
@@ -306,7 +509,7 @@ export function readSeparators(
   const used = new Set([field]);
   const usable = Array.from(sent).filter((character) => {
     // A character can have one meaning only. Real senders double the backslash (MSH-2 of five characters), escaped once too often: the next one counts.
-    if (used.has(character) || isAlphanumeric(character.charCodeAt(0))) return false;
+    if (used.has(character) || isAlphanumeric(character.charCodeAt(0)) || character === '\uFFFD') return false;
     used.add(character);
     return true;
   });
@@ -334,51 +537,76 @@ function headerField(header: string, separator: string, number: number): string 
   return end < 0 ? header.slice(at + 1) : header.slice(at + 1, end);
 }
 
+interface ChosenCharset {
+  readonly charset: Charset;
+  readonly warnings: Warnings;
+}
+
 /**
- * What the bytes prove, else MSH-18 (first repetition: HL7 v2.9 §2.14.9.18), else transport or source, else UTF-8.
+ * What the bytes prove, else the source's override, else MSH-18 (first repetition: HL7 v2.9 §2.14.9.18), else transport or source, else
+ * UTF-8. Several repetitions, or MSH-20 `ISO 2022-1994`, together with escape bytes mean sets that are switched inside the text.
  * `ASCII` beside bytes that are not is read in the set of the source, and said.
  */
 function chooseCharset(
   bytes: Buffer,
   header: string | undefined,
-  separators: Hl7Separators,
-  proven: Charset | undefined,
-  fallbackName: string | undefined,
   byteOffset: number,
-  warnings: Warnings,
-): Charset {
-  let fallback = fallbackName === undefined ? UTF_8 : charsetNamed(fallbackName);
-  if (fallback === undefined || fallback.unitBytes > 1 || !isAsciiCompatible(fallback)) {
-    // Bytes of a wide set would have proven it; without proof the message is not in it.
-    if (fallback === undefined) warnings.add('UNKNOWN_CHARSET', 0);
-    fallback = UTF_8;
-  }
-  const stated = header === undefined ? '' : headerField(header, separators.field, 18);
-  if (stated === '' || stated === '""') return proven ?? fallback;
-  const repetitions = separators.repetition === '' ? [stated] : stated.split(separators.repetition);
-  const named = repetitions.map((name) => charsetNamed(name.trim()));
+  proven: Charset | undefined,
+  options: ReadHl7Options,
+): ChosenCharset {
+  const warnings = new Warnings();
+  const chosen = (charset: Charset): ChosenCharset => ({ charset, warnings });
+  const separator = header?.[3] ?? '|';
+  const stated = header === undefined ? '' : headerField(header, separator, 18);
   if (proven !== undefined) {
-    const first = named[0];
+    const first = stated === '' ? undefined : charsetNamed(stated.split('~')[0]!.trim());
     if (first !== undefined && first !== ASCII && first.name.slice(0, 5) !== proven.name.slice(0, 5)) {
       warnings.add('CHARSET_MISMATCH', byteOffset, 'MSH-18');
     }
-    return proven;
+    return chosen(proven);
   }
+  if (options.charsetOverride !== undefined) {
+    const override = usable(options.charsetOverride);
+    if (override !== undefined) return chosen(override);
+    warnings.add('UNKNOWN_CHARSET', 0);
+  }
+  let fallback = UTF_8;
+  if (options.charset !== undefined && options.charset !== 'UTF-8') {
+    // Bytes of a wide set would have proven it; without proof the message is not in it.
+    const named = charsetNamed(options.charset);
+    if (named === undefined) warnings.add('UNKNOWN_CHARSET', 0);
+    fallback = usable(options.charset) ?? UTF_8;
+  }
+  const switches =
+    header !== undefined && headerField(header, separator, 20).startsWith('ISO 2022') && bytes.includes(0x1b);
+  if (stated === '' || stated === '""') return chosen(switches ? switchingFrom(fallback) : fallback);
+  const delimiter = header?.startsWith(USUAL_HEADER_DELIMITERS, 3) === true ? '~' : (header?.[5] ?? '~');
+  const repetitions = stated.split(delimiter);
+  const named = repetitions.map((name) => charsetNamed(name.trim()));
   const japanese = named.find((one) => one?.name === 'ISO-2022-JP');
-  if (japanese !== undefined) return japanese;
+  if (japanese !== undefined) return chosen(japanese);
   const charset = repetitions[0] === '' ? fallback : named[0];
   if (charset === undefined) {
     warnings.add('UNKNOWN_CHARSET', byteOffset, 'MSH-18');
-    return fallback;
+    return chosen(fallback);
   }
-  if (charset.unitBytes > 1 || !isAsciiCompatible(charset)) {
+  if (!charset.asciiCompatible) {
     warnings.add('CHARSET_MISMATCH', byteOffset, 'MSH-18');
-    return fallback;
+    return chosen(fallback);
+  }
+  if ((switches || repetitions.length > 1) && charset.singleByte && bytes.includes(0x1b)) {
+    return chosen(switchingFrom(charset));
   }
   if (charset === ASCII && !isAscii(bytes)) {
-    if (named[1] !== undefined && named[1].unitBytes === 1) return named[1];
+    if (named[1]?.asciiCompatible === true) return chosen(named[1]);
     warnings.add('CHARSET_MISMATCH', byteOffset, 'MSH-18');
-    return fallback;
+    return chosen(fallback);
   }
-  return charset;
+  return chosen(charset);
+}
+
+/** A set that a message without proof of it can be in. */
+function usable(name: string): Charset | undefined {
+  const charset = charsetNamed(name);
+  return charset?.asciiCompatible === true ? charset : undefined;
 }

@@ -1,7 +1,8 @@
-/** One segment, read when asked: a segment nobody asks about is never decoded or split. */
+/** One segment, read when asked: a segment nobody asks about is never decoded or split, and a large field never made text before somebody wants it. */
 import type { Charset } from './charset.js';
 import { unescapeText } from './escapes.js';
 import type { Hl7Segment, Hl7Separators } from './message.js';
+import { FieldCursor, lastSaid, piece, piecesOfBytes, type Piece } from './pieces.js';
 
 /** HL7 v2.9 §2.5.3: two quotes say "delete what you have". */
 const NULL = '""';
@@ -9,160 +10,177 @@ const NULL = '""';
 /** A field so short is searched anew for each piece: quicker than keeping the pieces, and still bounded. */
 const SHORT_FIELD = 256;
 
-/** The piece of a text between two delimiters, counted from 1. */
-function piece(text: string, delimiter: string, number: number): string | undefined {
-  if (delimiter === '') return number === 1 ? text : undefined;
-  let from = 0;
-  for (let skipped = 1; skipped < number; skipped += 1) {
-    const next = text.indexOf(delimiter, from);
-    if (next < 0) return undefined;
-    from = next + 1;
-  }
-  const end = text.indexOf(delimiter, from);
-  return end < 0 ? (from === 0 ? text : text.slice(from)) : text.slice(from, end);
+/** A line so long is divided as bytes where its set allows, so that a document in it is not made text on the way. */
+const LONG_LINE_BYTES = 65_536;
+
+/** What the segments of a message have in common. */
+export interface SegmentContext {
+  readonly separators: Hl7Separators;
+  readonly encoding: Charset;
 }
 
-/** A component as sent, or its subcomponents once somebody asked for them. */
-type Component = string | string[];
-
 export class LazySegment implements Hl7Segment {
-  private fields: string[] | undefined;
-  /** Per field: repetitions, each a list of components. Filled when asked. */
-  private tree: Component[][][] | undefined;
+  private fields: Piece[] | undefined;
+  /** Cursors over long fields. */
+  private cursors: Map<number, FieldCursor> | undefined;
+  /** MSH, FHS and BHS: their first field is the field separator itself, their second holds the other delimiters. */
+  private readonly isHeader: boolean;
 
   constructor(
     readonly name: string,
     readonly index: number,
     readonly byteOffset: number,
     private readonly byteEnd: number,
-    private readonly separators: Hl7Separators,
-    private readonly charset: Charset,
+    private readonly context: SegmentContext,
     /** The whole message: its text where one byte is one character of it, else its bytes. */
     private readonly source: string | Buffer,
-  ) {}
+  ) {
+    this.isHeader = name === 'MSH' || name === 'FHS' || name === 'BHS';
+  }
 
   get fieldCount(): number {
-    return this.split().length - (this.isHeader() ? 0 : 1);
+    return (this.fields ?? this.split()).length - (this.isHeader ? 0 : 1);
   }
 
   repetitions(field: number): number {
-    const parsed = this.parsed(field);
-    let count = parsed.length;
-    while (count > 0 && parsed[count - 1]!.every((component) => this.isBlank(component))) count -= 1;
-    return count;
+    const sent = this.sent(field);
+    if (sent === '') return 0;
+    if (this.isDelimiters(field)) return 1;
+    const { separators } = this.context;
+    if (typeof sent !== 'string' || sent.length > SHORT_FIELD) return this.cursor(field, sent).repetitions;
+    if (sent.length === 1) return isSeparator(sent, separators) ? 0 : 1;
+    return count(sent, separators.repetition, separators.component, separators.subcomponent);
   }
 
   components(field: number, repetition = 1): number {
-    const parsed = this.parsed(field)[repetition - 1] ?? [];
-    let count = parsed.length;
-    while (count > 0 && this.isBlank(parsed[count - 1]!)) count -= 1;
-    return count;
+    const sent = this.sent(field);
+    if (sent === '') return 0;
+    if (this.isDelimiters(field)) return repetition === 1 ? 1 : 0;
+    const { separators } = this.context;
+    if (typeof sent !== 'string' || sent.length > SHORT_FIELD) return this.cursor(field, sent).components(repetition);
+    const one = piece(sent, separators.repetition, repetition);
+    return one === undefined || one === '' ? 0 : count(one, separators.component, separators.subcomponent, '');
   }
 
   subcomponents(field: number, repetition: number, component: number): number {
-    const parts = this.parts(field, repetition, component);
-    let count = parts.length;
-    while (count > 0 && parts[count - 1] === '') count -= 1;
-    return count;
+    const sent = this.sent(field);
+    if (sent === '') return 0;
+    if (this.isDelimiters(field)) return repetition === 1 && component === 1 ? 1 : 0;
+    const { separators } = this.context;
+    if (typeof sent !== 'string' || sent.length > SHORT_FIELD) {
+      return this.cursor(field, sent).subcomponents(repetition, component);
+    }
+    let one = piece(sent, separators.repetition, repetition);
+    if (one !== undefined) one = piece(one, separators.component, component);
+    return one === undefined || one === '' ? 0 : count(one, separators.subcomponent, '', '');
   }
 
   value(field: number, repetition = 1, component = 1, subcomponent = 1): string | null | undefined {
-    if (field <= 2 && this.isHeader()) {
-      const raw = repetition === 1 && component === 1 && subcomponent === 1 ? this.rawField(field) : '';
-      return raw === '' ? undefined : raw;
-    }
-    const sent = this.rawField(field);
+    const sent = this.sent(field);
     if (sent === '') return undefined;
-    const raw =
-      sent.length <= SHORT_FIELD
-        ? this.find(sent, repetition, component, subcomponent)
-        : this.parts(field, repetition, component)[subcomponent - 1];
-    if (raw === undefined || raw === '') return undefined;
+    const raw = this.find(field, sent, repetition, component, subcomponent);
+    if (raw === undefined || raw.length === 0) return undefined;
+    if (typeof raw !== 'string') return this.cursor(field, sent).text(raw);
     if (raw === NULL) return null;
-    return unescapeText(raw, this.separators, this.charset);
+    const { context } = this;
+    // The delimiters themselves stand in MSH-2; they begin no escape.
+    return raw.includes(context.separators.escape) && !this.isDelimiters(field)
+      ? unescapeText(raw, context.separators, context.encoding)
+      : raw;
   }
 
   text(field: number, repetition = 1, component = 1, subcomponent = 1): string {
     return this.value(field, repetition, component, subcomponent) ?? '';
   }
 
+  bytes(field: number, repetition = 1, component = 1, subcomponent = 1): Buffer | undefined {
+    const sent = this.sent(field);
+    if (sent === '') return undefined;
+    const raw = this.find(field, sent, repetition, component, subcomponent);
+    if (raw === undefined || raw.length === 0 || raw === NULL) return undefined;
+    const { separators, encoding } = this.context;
+    if (typeof raw !== 'string' && (separators.escape === '' || !raw.includes(separators.escape.charCodeAt(0)))) {
+      return raw;
+    }
+    return encoding.encode(this.text(field, repetition, component, subcomponent));
+  }
+
   rawField(field: number): string {
-    if (!Number.isInteger(field) || field < 1) return '';
-    const fields = this.split();
-    if (!this.isHeader()) return fields[field] ?? '';
-    if (field === 1) return fields.length > 1 ? this.separators.field : '';
-    return fields[field - 1] ?? '';
+    const sent = this.sent(field);
+    return typeof sent === 'string' ? sent : this.cursor(field, sent).text(sent, true);
   }
 
   isNull(field: number): boolean {
-    return this.rawField(field) === NULL;
+    return this.sent(field) === NULL;
   }
 
-  /** MSH, FHS and BHS: their first field is the field separator itself, their second holds the other delimiters. */
-  private isHeader(): boolean {
-    return this.name === 'MSH' || this.name === 'FHS' || this.name === 'BHS';
+  /** A field as it was sent: text, or the bytes of a large one. */
+  private sent(field: number): Piece {
+    const fields = this.fields ?? this.split();
+    if (!this.isHeader) return field > 0 ? (fields[field] ?? '') : '';
+    if (field === 1) return fields.length > 1 ? this.context.separators.field : '';
+    return field > 1 ? (fields[field - 1] ?? '') : '';
   }
 
-  private split(): string[] {
-    if (this.fields === undefined) {
-      const { source, byteOffset, byteEnd } = this;
-      const line =
-        typeof source === 'string'
-          ? source.slice(byteOffset, byteEnd)
-          : this.charset.decode(source.subarray(byteOffset, byteEnd));
-      this.fields = line.split(this.separators.field);
+  private isDelimiters(field: number): boolean {
+    return this.isHeader && field <= 2;
+  }
+
+  private find(
+    field: number,
+    sent: Piece,
+    repetition: number,
+    component: number,
+    subcomponent: number,
+  ): Piece | undefined {
+    if (this.isDelimiters(field)) {
+      return repetition === 1 && component === 1 && subcomponent === 1 ? sent : undefined;
     }
-    return this.fields;
-  }
-
-  private parsed(field: number): Component[][] {
-    this.tree ??= [];
-    let parsed = this.tree[field];
-    if (parsed === undefined) {
-      const raw = this.rawField(field);
-      if (raw === '') return [];
-      const { repetition, component } = this.separators;
-      if (field <= 2 && this.isHeader()) parsed = [[[raw]]];
-      else {
-        const components = (one: string): Component[] =>
-          component !== '' && one.includes(component) ? one.split(component) : [one];
-        parsed =
-          repetition !== '' && raw.includes(repetition) ? raw.split(repetition).map(components) : [components(raw)];
-      }
-      this.tree[field] = parsed;
+    if (typeof sent !== 'string' || sent.length > SHORT_FIELD) {
+      return this.cursor(field, sent).find(repetition, component, subcomponent);
     }
-    return parsed;
+    const { separators } = this.context;
+    const one = piece(sent, separators.repetition, repetition);
+    if (one === undefined) return undefined;
+    const two = piece(one, separators.component, component);
+    return two === undefined ? undefined : piece(two, separators.subcomponent, subcomponent);
   }
 
-  /** One piece of a short field by looking for the delimiters, without keeping the pieces. */
-  private find(sent: string, repetition: number, component: number, subcomponent: number): string | undefined {
-    const { separators } = this;
-    let one: string | undefined = piece(sent, separators.repetition, repetition);
-    if (one !== undefined) one = piece(one, separators.component, component);
-    return one === undefined ? undefined : piece(one, separators.subcomponent, subcomponent);
-  }
-
-  private parts(field: number, repetition: number, component: number): string[] {
-    const components = this.parsed(field)[repetition - 1];
-    const found = components?.[component - 1];
-    if (components === undefined || found === undefined) return [];
-    if (typeof found !== 'string') return found;
-    const parts = this.hasSubcomponents(found) ? found.split(this.separators.subcomponent) : [found];
-    components[component - 1] = parts;
-    return parts;
-  }
-
-  private hasSubcomponents(component: string): boolean {
-    return this.separators.subcomponent !== '' && component.includes(this.separators.subcomponent);
-  }
-
-  private isBlank(component: Component): boolean {
-    if (typeof component !== 'string') return component.every((part) => part === '');
-    if (component === '') return true;
-    if (!this.hasSubcomponents(component)) return false;
-    for (let index = 0; index < component.length; index += 1) {
-      if (component[index] !== this.separators.subcomponent) return false;
+  private split(): Piece[] {
+    const { source, byteOffset, byteEnd } = this;
+    const { separators, encoding } = this.context;
+    let fields: Piece[] | undefined;
+    if (typeof source === 'string') fields = source.slice(byteOffset, byteEnd).split(separators.field);
+    else {
+      const line = source.subarray(byteOffset, byteEnd);
+      if (line.length > LONG_LINE_BYTES) fields = piecesOfBytes(line, separators.field, encoding);
+      fields ??= encoding.decode(line).split(separators.field);
     }
-    return true;
+    this.fields = fields;
+    return fields;
   }
+
+  private cursor(field: number, sent: Piece): FieldCursor {
+    this.cursors ??= new Map();
+    let cursor = this.cursors.get(field);
+    if (cursor === undefined) {
+      cursor = new FieldCursor(sent, this.context);
+      this.cursors.set(field, cursor);
+    }
+    return cursor;
+  }
+}
+
+/** How many pieces up to the last one that says more than delimiters. */
+function count(text: string, delimiter: string, inner: string, innermost: string): number {
+  const last = lastSaid(text, delimiter, inner, innermost);
+  if (last < 0) return 0;
+  let pieces = 1;
+  if (delimiter === '') return pieces;
+  for (let at = text.indexOf(delimiter); at >= 0 && at < last; at = text.indexOf(delimiter, at + 1)) pieces += 1;
+  return pieces;
+}
+
+function isSeparator(text: string, { repetition, component, subcomponent }: Hl7Separators): boolean {
+  return text === repetition || text === component || text === subcomponent;
 }
