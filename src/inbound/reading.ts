@@ -7,7 +7,7 @@ import { KNOWN_EVENT_TYPES, parseJson, readClinicalEvent, treeProblem } from './
 import { splitBundle, type SplitBundle } from './fhir/bundle.js';
 import { asResource, subjectsOf, type FhirArrival, type FhirSubjects } from './fhir/subjects.js';
 import type { Hl7Message } from './hl7/message.js';
-import { readHl7 } from './hl7/reader.js';
+import { readHl7, readHl7Options } from './hl7/reader.js';
 import {
   EVENT_CONTENT_TYPE,
   FHIR_CONTENT_TYPE,
@@ -127,10 +127,11 @@ function unreadable(
 
 function readHl7Message(received: ReceivedMessage): ReadMessage {
   const { source } = received;
-  const message = readHl7(received.bytes, { charset: received.charset ?? source.charset });
+  const message = received.hl7 ?? readHl7(received.bytes, readHl7Options(received));
   const msh = message.segments[0]?.name === 'MSH' ? message.segments[0] : undefined;
   if (msh === undefined)
     return unreadable(received, 'hl7v2', { code: 'NO_MSH', byteOffset: 0 }, 'AR', { hl7: message });
+  const tooMany = message.warnings.find((warning) => warning.code === 'TOO_MANY_SEGMENTS');
   const header = {
     ...text('controlId', message.controlId),
     ...text('sendingApplication', msh.rawField(3)),
@@ -138,6 +139,7 @@ function readHl7Message(received: ReceivedMessage): ReadMessage {
     charset: message.charset,
     timeZone: source.timeZone,
   };
+  if (tooMany !== undefined) return unreadable(received, 'hl7v2', tooMany, 'AE', { hl7: message, header });
   if (message.messageCode === '') {
     return unreadable(received, 'hl7v2', { code: 'NO_MESSAGE_TYPE', path: 'MSH-9', byteOffset: msh.byteOffset }, 'AE', {
       hl7: message,

@@ -1,5 +1,6 @@
 /** What a transport hands to the intake, and what it gets back once the event is durable. */
 import type { Transport } from '../log/envelope.js';
+import type { Hl7Message } from './hl7/message.js';
 import type { SourceConfiguration } from './source.js';
 
 export interface ReceivedMessage {
@@ -8,6 +9,8 @@ export interface ReceivedMessage {
   /** As declared, or as sniffed by the transport: `x-application/hl7-v2+er7`, `application/fhir+json`, `application/json`, anything else. */
   readonly contentType: string;
   readonly bytes: Buffer;
+  /** The same bytes, read by the transport already for its answer. */
+  readonly hl7?: Hl7Message;
   /** Charset from the transport (Content-Type), where it stated one. */
   readonly charset?: string;
   readonly correlationId?: string;

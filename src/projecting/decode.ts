@@ -4,7 +4,7 @@ import type { ClinicalEvent } from '../inbound/events/clinical-event.js';
 import { jsonText } from '../inbound/events/validation.js';
 import { BundleIncompleteError, reassembleBundle, type BundlePiece } from '../inbound/fhir/bundle.js';
 import type { Hl7Message } from '../inbound/hl7/message.js';
-import { readHl7 } from '../inbound/hl7/reader.js';
+import { readHl7, type ReadHl7Options } from '../inbound/hl7/reader.js';
 import type { MessageReplayed } from '../log/decisions.js';
 import { EVENT_TYPES, type Envelope } from '../log/envelope.js';
 import type { EventLogReader, Position, RecordedEvent } from '../log/event-log.js';
@@ -36,7 +36,7 @@ export interface DecoderParts {
     aad: { readonly eventId: string; readonly ownerId: string; readonly type: string },
     sealed: Buffer,
   ) => { readonly header: SealedHeader; readonly content: Buffer };
-  readonly readHl7: (bytes: Buffer, options: { charset?: string }) => Hl7Message;
+  readonly readHl7: (bytes: Buffer, options: ReadHl7Options) => Hl7Message;
   readonly mapMessage: (content: MessageContent, context: MappingContext) => Mapped;
 }
 
@@ -194,7 +194,8 @@ export class EventDecoder {
       case EVENT_TYPES.hl7:
         return {
           kind: 'hl7v2',
-          message: this.parts.readHl7(content, header.charset === undefined ? {} : { charset: header.charset }),
+          // The set that was found at the arrival counts, whatever a source's settings or the hub's rules have become.
+          message: this.parts.readHl7(content, header.charset === undefined ? {} : { charsetOverride: header.charset }),
         };
       case EVENT_TYPES.fhir: {
         const resource = parseJson(content);

@@ -1,11 +1,11 @@
 /** Messages: opened from the log when somebody asks for what only the body knows. */
 import DataLoader from 'dataloader';
 import type { EventLogReader, Position } from '../log/event-log.js';
+import { charsetNamed } from '../inbound/hl7/charset.js';
 import { contentTree } from './view/tree.js';
 import type { DecodedEvent } from '../projecting/projection.js';
 import type { RecordedEvent } from '../log/event-log.js';
 import type { Json } from '../mapping/fact.js';
-import iconv from 'iconv-lite';
 
 /** Opens and parses events; with `rules`, the mapping says which rule wrote what. */
 export interface Decoder {
@@ -64,9 +64,10 @@ export function bodyOf(event: DecodedEvent | undefined): BodyView | null {
 }
 
 function textOf(content: Buffer, charset: string | undefined): string | null {
-  const name = charset ?? 'UTF-8';
-  if (!iconv.encodingExists(name)) return null;
-  const text = iconv.decode(content, name);
+  const text = charsetNamed(charset ?? 'UTF-8')
+    ?.decode(content)
+    .replace(/^\uFEFF/, '');
+  if (text === undefined) return null;
   // Bytes that are no text in the character set stay bytes.
   return text.includes('\0') && content.includes(0) ? null : text;
 }

@@ -8,7 +8,7 @@ import { now } from '../../time/clock.js';
 import { answerWanted, buildAck, buildBatchAck, type Answer, type BatchAnswer } from './ack.js';
 import { splitMessages, type BatchEnvelope } from './batch.js';
 import type { Hl7Message } from './message.js';
-import { readHl7 } from './reader.js';
+import { readHl7, readHl7Options } from './reader.js';
 
 export interface Hl7Exchange {
   /** The answer as one frame's content; undefined only where the source obeys the sender's wish for silence (`honourNever`). */
@@ -36,16 +36,18 @@ export async function exchangeHl7(
   frame: ReceivedMessage,
   handedOver: () => void = () => undefined,
 ): Promise<Hl7Exchange> {
-  const charset = frame.charset ?? frame.source.charset;
-  const split = frame.fault === undefined ? splitMessages(frame.bytes, { charset }) : undefined;
+  const options = readHl7Options(frame);
+  const split = frame.fault === undefined ? splitMessages(frame.bytes, options) : undefined;
   const isBatch =
     split !== undefined && (split.batch !== undefined || split.messages.length > 1) && split.messages.length > 0;
   if (!isBatch) {
+    const request = frame.bytes.length === 0 ? undefined : readHl7(frame.bytes, options);
     const message: ReceivedMessage =
-      frame.fault === undefined && frame.bytes.length === 0
-        ? { ...frame, fault: { code: 'EMPTY_FRAME', byteOffset: 0 } }
-        : frame;
-    const request = frame.bytes.length === 0 ? undefined : readHl7(frame.bytes, { charset });
+      request !== undefined
+        ? { ...frame, hl7: request }
+        : frame.fault === undefined
+          ? { ...frame, fault: { code: 'EMPTY_FRAME', byteOffset: 0 } }
+          : frame;
     const received = receive(intake, message);
     handedOver();
     const [outcome, failure] = await received;
@@ -76,7 +78,7 @@ export async function exchangeHl7(
   await Promise.all(Array.from({ length: Math.min(MESSAGES_IN_FLIGHT, split.messages.length) }, run));
   const answers: BatchAnswer[] = [];
   split.messages.forEach(({ bytes, batch }, index) => {
-    const request: Hl7Message = readHl7(bytes, { charset });
+    const request: Hl7Message = readHl7(bytes, options);
     const answer = answerOf(outcomes[index]);
     if (frame.source.honourNever && !answerWanted(request, answer.code)) return;
     answers.push(batch === undefined ? { request, answer } : { request, answer, batch });

@@ -32,6 +32,15 @@ export interface ReadHl7Options {
   readonly charsetOverride?: string;
 }
 
+/** How what a transport received is read: its set by Content-Type outweighs the source's default. */
+export function readHl7Options(received: {
+  readonly charset?: string;
+  readonly source: { readonly charset: string; readonly charsetOverride?: string };
+}): ReadHl7Options {
+  const { charset, charsetOverride } = received.source;
+  return { charset: received.charset ?? charset, ...(charsetOverride === undefined ? {} : { charsetOverride }) };
+}
+
 /** What nearly every header has behind its name. */
 const USUAL_DELIMITERS = ['^', '~', '\\', '&'];
 const USUAL_HEADER_DELIMITERS = '|^~\\&|';
