@@ -5,6 +5,7 @@ import { Identity1763700003000 } from './003-identity.js';
 import { Inbound1763700004000 } from './004-inbound.js';
 import { Projecting1763700005000 } from './005-projecting.js';
 import { Evidence1763700006000 } from './006-evidence.js';
+import { Vault1763700007000 } from './007-vault.js';
 import { Sources1763700008000 } from './008-sources.js';
 import { LogAdvance1763700013000 } from './013-log-advance.js';
 import { Letters1763700009000 } from './009-letters.js';
@@ -18,6 +19,7 @@ export const MIGRATIONS: (new () => MigrationInterface)[] = [
   Inbound1763700004000,
   Projecting1763700005000,
   Evidence1763700006000,
+  Vault1763700007000,
   Sources1763700008000,
   LogAdvance1763700013000,
   Letters1763700009000,

@@ -51,6 +51,13 @@ export interface HubConfig {
     /** When dated rows appear: from the first 1 January after their dates, or at once (for a site with an expert's determination). */
     readonly rowRelease: 'yearly' | 'immediate';
   };
+  /** Where bodies stand that are too large for the log. */
+  readonly blobs: {
+    /** A folder (absolute path), or `s3://<bucket>[/<prefix>]?endpoint=…&region=…`. */
+    readonly store: string;
+    /** Largest sealed body that the log keeps itself, in bytes. */
+    readonly inlineBytes: number;
+  };
   readonly limits: HubLimits;
   /** Settings by source id that differ from the built-in ones. */
   readonly sources: Readonly<Record<string, SourceSettings>>;
@@ -95,6 +102,11 @@ export interface LoadOptions {
 }
 
 const MIB = 1024 * 1024;
+const LEAST_INLINE_BYTES = 4096;
+/** Far below what any log refuses, and small enough that a page of events stays one. */
+const DEFAULT_INLINE_BYTES = 256 * 1024;
+/** EventStoreDB refuses an append over 1 MiB (its default before 25.1), metadata included. */
+const MOST_INLINE_BYTES = 900 * 1024;
 const DEFAULT_LIMITS: HubLimits = {
   frameBytes: 50 * MIB,
   httpBodyBytes: 50 * MIB,
@@ -128,6 +140,7 @@ const VARIABLES: Readonly<Record<string, string>> = {
   ANAMNESIS_TENANT: 'tenant',
   ANAMNESIS_LOG_LEVEL: 'logLevel',
   ANAMNESIS_IDENTITY_STRICT: 'identity.strict',
+  ANAMNESIS_BLOBS: 'blobs.store',
 };
 
 /** Variables of the same prefix that belong to tests, or that Kubernetes makes for services whose names start with the hub's. */
@@ -218,6 +231,7 @@ function readFile(given: string | undefined, cwd: string): Map<string, Value> {
 const FILE_KEYS = new Set<string>([
   ...Object.values(VARIABLES),
   'anonymized.rowRelease',
+  'blobs.inlineBytes',
   'sources',
   ...Object.keys(DEFAULT_LIMITS).map((name) => `limits.${name}`),
 ]);
@@ -245,6 +259,10 @@ function build(values: ReadonlyMap<string, Value>, cwd: string): HubConfig {
     logLevel: read.oneOf('logLevel', LOG_LEVELS) ?? 'info',
     identity: { strict: read.boolean('identity.strict') ?? false },
     anonymized: { rowRelease: read.oneOf('anonymized.rowRelease', ['yearly', 'immediate']) ?? 'yearly' },
+    blobs: {
+      store: read.storeLocation('blobs.store') ?? path.join(dataDir, 'blobs'),
+      inlineBytes: read.integer('blobs.inlineBytes', LEAST_INLINE_BYTES, MOST_INLINE_BYTES) ?? DEFAULT_INLINE_BYTES,
+    },
     limits: limitsOf(read),
     sources: sourcesOf(values.get('sources')),
   };
@@ -360,6 +378,16 @@ class Reader {
   path(key: string): string | undefined {
     const text = this.text(key);
     return text === undefined ? undefined : path.resolve(this.values.get(key)?.base ?? '', text);
+  }
+
+  /** A folder, or an `s3:` URL as it is. */
+  storeLocation(key: string): string | undefined {
+    const text = this.text(key);
+    if (text?.startsWith('s3:') !== true) return this.path(key);
+    if (!URL.canParse(text) || new URL(text).hostname === '') {
+      throw new ConfigError(this.key(key), 'expected a folder or s3://<bucket>/<prefix>?endpoint=…&region=…');
+    }
+    return text;
   }
 
   boolean(key: string): boolean | undefined {

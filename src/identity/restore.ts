@@ -8,7 +8,7 @@ export interface RestoreParts {
   readonly pool: pg.Pool;
   readonly reader: Pick<EventLogReader, 'readPage'>;
   /** Opens the sealed headers. */
-  readonly decoder: { decode(events: readonly RecordedEvent[]): Promise<readonly IdentityEvent[]> };
+  readonly decoder: { headers(events: readonly RecordedEvent[]): Promise<readonly IdentityEvent[]> };
 }
 
 /** What carries links, claims or reviews. */
@@ -48,7 +48,7 @@ async function* pagesOf({ reader, decoder }: RestoreParts): AsyncGenerator<reado
     const page = await reader.readPage({ after, types: TYPES, limit: PAGE_EVENTS });
     const last = page.at(-1);
     if (last === undefined) return;
-    yield await decoder.decode(page);
+    yield await decoder.headers(page);
     after = last.position;
   }
 }

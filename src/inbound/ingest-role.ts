@@ -3,6 +3,9 @@
  * inbound is passed to the query role.
  */
 import 'reflect-metadata';
+import { collectOrphans } from '../blobs/orphans.js';
+import { BlobKeeper } from '../blobs/keeper.js';
+import { openBlobStore } from '../blobs/open.js';
 import { ConfigError } from '../config/config.js';
 import { openPool, SHORT_STATEMENTS_SILENCE_MS } from '../database/database.js';
 import { IdentityResolver } from '../identity/resolver.js';
@@ -109,10 +112,16 @@ async function start(context: RoleContext, opened: Opened): Promise<RunningRole>
     });
   });
 
+  const blobStore = openBlobStore(config.blobs.store);
+  const blobKeeper = new BlobKeeper({ pool, store: blobStore, reader: log, fence: writer.fencedAt });
+  // Messages that fit the log are taken all the same; the others are refused until the store is there.
+  await blobKeeper.prepare().catch((error: unknown) => logger.error({ err: error }, 'the blob store cannot be used'));
+  opened.add(collectOrphans(blobKeeper, logger));
+
   const restored = await restoreIdentity({
     pool,
     reader: log,
-    decoder: createEventDecoder({ keyStore: keys, reader: log }),
+    decoder: createEventDecoder({ keyStore: keys, reader: log, blobs: blobStore }),
   });
   if (restored) logger.warn('the identity tables were empty and were made again from the log');
   const identity = IdentityResolver.open({
@@ -130,6 +139,11 @@ async function start(context: RoleContext, opened: Opened): Promise<RunningRole>
     identity,
     writer,
     register,
+    blobs: {
+      inlineBytes: config.blobs.inlineBytes,
+      put: (bodies) => blobKeeper.put(bodies),
+      named: (blobs) => blobKeeper.named(blobs),
+    },
     recover: () => recoverRegister({ reader: log, keys, register }),
     onFailure: (stage, error) => logger.error({ err: error, reason: stage }, 'a batch failed on its way in'),
   });

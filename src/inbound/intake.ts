@@ -7,7 +7,8 @@
  * busy one takes hundreds together. Batches stay in order through all stages, so the order of arrival is the order of the log.
  */
 import { KeyDestroyedError, type DataKey } from '../sealing/key-store.js';
-import { bodyHash, sealBody } from '../sealing/body.js';
+import { sealMessage, type OutsideBody, type SealedMessage } from '../blobs/claim-check.js';
+import type { BlobRef } from '../blobs/blob-store.js';
 import type { KeyedHashes } from '../sealing/hashes.js';
 import type { IdentityDecision, IdentityInput } from '../identity/types.js';
 import { clinicalStream, EVENT_TYPES, partitionOf, type UnstampedEnvelope, type Validation } from '../log/envelope.js';
@@ -43,6 +44,8 @@ export interface IntakeParts {
   };
   readonly writer: { submit(events: readonly PendingEvent[]): Promise<RecordedResult[]> };
   readonly register: Pick<MessageRegister, 'lookup' | 'record'>;
+  /** Takes bodies that are too large for the log; without it they all go there. */
+  readonly blobs?: IntakeBlobs;
   /** Makes the register complete again from the log's tail; asked before the next batch after an append or a record whose outcome is unknown. */
   readonly recover: () => Promise<unknown>;
   /** Told about a failure that senders only see as "not available"; it never holds content. */
@@ -50,7 +53,16 @@ export interface IntakeParts {
   readonly limits?: Partial<IntakeLimits>;
 }
 
-export type IntakeStage = 'recover' | 'duplicates' | 'identity' | 'append' | 'record';
+/** The writer's side of the blob store (src/blobs/keeper.ts). */
+export interface IntakeBlobs {
+  /** Largest sealed body that the log keeps itself, in bytes. */
+  readonly inlineBytes: number;
+  /** Durable when this resolves, but for the failures that are given by hash. */
+  put(bodies: readonly OutsideBody[]): Promise<ReadonlyMap<string, unknown>>;
+  named(blobs: readonly { readonly ref: BlobRef; readonly position: bigint }[]): Promise<void>;
+}
+
+export type IntakeStage = 'recover' | 'duplicates' | 'identity' | 'blobs' | 'append' | 'record';
 
 /** A message on its way. */
 interface Pending {
@@ -85,6 +97,8 @@ interface Sealed extends Fresh {
   /** Made when the positions of its parts are known. */
   readonly events: (partPositions: ReadonlyMap<string, RecordedResult>) => readonly PendingEvent[];
   readonly decisions: readonly IdentityDecision[];
+  /** What must stand in the blob store first. */
+  readonly outside: readonly OutsideBody[];
 }
 
 /** The answer that a sender gets when the hub cannot say whether its message is durable. */
@@ -99,6 +113,7 @@ export class IntakePipeline implements Intake {
   private closed = false;
   private recoveryNeeded = true;
   private readonly identifying = new Stage();
+  private readonly storing = new Stage();
   private readonly appending = new Stage();
   private readonly remembering = new Stage();
   private readonly inFlight = new Map<string, InFlight[]>();
@@ -304,7 +319,9 @@ export class IntakePipeline implements Intake {
   private async advance(fresh: readonly Fresh[], leaveIdentifying: () => void): Promise<void> {
     let leave = leaveIdentifying;
     try {
-      const sealed = await this.staged('identity', () => this.prepare(fresh));
+      const prepared = await this.staged('identity', () => this.prepare(fresh));
+      leave = await handOver(leave, this.storing);
+      const sealed = await this.storeOutside(prepared);
       leave = await handOver(leave, this.appending);
       const results = await this.staged('append', () => this.append(sealed));
       leave = await handOver(leave, this.remembering);
@@ -372,6 +389,22 @@ export class IntakePipeline implements Intake {
     return fresh.map((message, index) => this.seal(message, decided[index] ?? [], asked[index]?.ofPart ?? [], keys));
   }
 
+  /** Blobs first: what is named in the log must be there. A message whose blob cannot be stored is refused, its neighbours go on. */
+  private async storeOutside(prepared: readonly Sealed[]): Promise<readonly Sealed[]> {
+    const { blobs } = this.parts;
+    const bodies = prepared.flatMap(({ outside }) => outside);
+    if (blobs === undefined || bodies.length === 0) return prepared;
+    const failures = await blobs.put(bodies);
+    if (failures.size === 0) return prepared;
+    return prepared.filter((message) => {
+      const failure = message.outside.map(({ ref }) => failures.get(ref.hash)).find((one) => one !== undefined);
+      if (failure === undefined) return true;
+      this.parts.onFailure?.('blobs', failure);
+      message.reject(new LogUnavailableError(UNAVAILABLE, { cause: failure }));
+      return false;
+    });
+  }
+
   /** A body that belongs to somebody whose key was destroyed gets a key of its own, of the message: nothing new is tied to who was erased. */
   private async keysFor(owners: readonly string[], fresh: readonly Fresh[]): Promise<Map<string, DataKey>> {
     try {
@@ -400,21 +433,15 @@ export class IntakePipeline implements Intake {
       ...(records === undefined ? {} : { records }),
       ...(read.kind === 'fhir' && identified.persons.length > 0 ? { people: identified.persons } : {}),
     };
-    const { data, keyId } = sealUnder(
-      keys,
-      identified.ownerId,
-      eventId,
-      read.eventType,
-      header,
-      message.received.bytes,
-    );
+    const sealed = this.sealUnder(keys, identified.ownerId, eventId, read.eventType, header, message.received.bytes);
     return {
       ...message,
       identified,
       parts: [],
       partIds: [],
       decisions,
-      events: () => this.eventsOf(message, identified, keyId, data, {}),
+      outside: sealed.outside === undefined ? [] : [sealed.outside],
+      events: () => this.eventsOf(message, identified, sealed, {}),
     };
   }
 
@@ -432,6 +459,7 @@ export class IntakePipeline implements Intake {
     const people: PersonIds[] = [];
     const known = new Map(message.stored.map((one) => [one.eventId, one.position]));
     const parts: PendingEvent[] = [];
+    const outside: OutsideBody[] = [];
     const partIds = split.parts.map((part, index) => {
       const decision = decisions[ofPart[index] ?? -1];
       const person = decision?.persons[0];
@@ -441,7 +469,8 @@ export class IntakePipeline implements Intake {
       const position = known.get(id);
       if (position !== undefined) return { eventId: id, position };
       const header: SealedHeader = { identityKeys: decision.identityKeys, ranges: part.ranges };
-      const { data, keyId } = sealUnder(keys, decision.ownerId, id, EVENT_TYPES.fhirPart, header, part.content);
+      const sealed = this.sealUnder(keys, decision.ownerId, id, EVENT_TYPES.fhirPart, header, part.content);
+      if (sealed.outside !== undefined) outside.push(sealed.outside);
       parts.push({
         stream: clinicalStream(partitionOf(person.sourceRecordId)),
         id,
@@ -452,10 +481,9 @@ export class IntakePipeline implements Intake {
           patientId: person.patientId,
           sourceRecordId: person.sourceRecordId,
           identity: { method: decision.method, ...(decision.flags.length === 0 ? {} : { flags: decision.flags }) },
-          keyId,
-          bodyHash: bodyHash(data),
+          ...sealed.fields,
         },
-        data,
+        data: sealed.data,
       });
       return { eventId: id };
     });
@@ -482,7 +510,8 @@ export class IntakePipeline implements Intake {
       records: recordsOf(read, people) ?? {},
       people,
     };
-    const { data, keyId } = sealUnder(keys, eventId, eventId, EVENT_TYPES.fhir, header, split.content);
+    const sealed = this.sealUnder(keys, eventId, eventId, EVENT_TYPES.fhir, header, split.content);
+    if (sealed.outside !== undefined) outside.push(sealed.outside);
     return {
       ...message,
       received,
@@ -490,14 +519,29 @@ export class IntakePipeline implements Intake {
       parts,
       partIds,
       decisions,
+      outside,
       events: (positions) =>
-        this.eventsOf(message, identified, keyId, data, {
+        this.eventsOf(message, identified, sealed, {
           parts: partIds.map((part) => ({
             eventId: part.eventId,
             position: String(part.position ?? positions.get(part.eventId)?.position),
           })),
         }),
     };
+  }
+
+  private sealUnder(
+    keys: ReadonlyMap<string, DataKey>,
+    wantedOwner: string,
+    eventId: string,
+    type: string,
+    header: SealedHeader,
+    content: Buffer,
+  ): SealedMessage {
+    const ownerId = keys.has(wantedOwner) ? wantedOwner : eventId;
+    const key = keys.get(ownerId);
+    if (key === undefined) throw new Error('a data key was not made');
+    return sealMessage(key, { eventId, ownerId, type }, header, content, this.parts.blobs?.inlineBytes);
   }
 
   private headerOf(message: Fresh): SealedHeader {
@@ -532,8 +576,7 @@ export class IntakePipeline implements Intake {
   private eventsOf(
     message: Fresh,
     identified: Identified,
-    keyId: string,
-    data: Buffer,
+    sealed: SealedMessage,
     more: Pick<UnstampedEnvelope, 'parts'>,
   ): PendingEvent[] {
     const { read, eventId, received } = message;
@@ -561,10 +604,9 @@ export class IntakePipeline implements Intake {
           ...(identified.links.length === 0 ? {} : { links: identified.links }),
           ...(message.duplicateOf === undefined ? {} : { duplicateOf: message.duplicateOf }),
           ...more,
-          keyId,
-          bodyHash: bodyHash(data),
+          ...sealed.fields,
         },
-        data,
+        data: sealed.data,
       },
     ];
     const context = {
@@ -619,6 +661,20 @@ export class IntakePipeline implements Intake {
     } catch {
       this.recoveryNeeded = true;
     }
+    await this.nameBlobs(sealed, results);
+  }
+
+  /** What is not noted here is found in the log when blobs are collected. */
+  private async nameBlobs(sealed: readonly Sealed[], results: ReadonlyMap<string, RecordedResult>): Promise<void> {
+    const named = sealed.flatMap((message) =>
+      message.outside.map(({ ref }) => ({ ref, position: resultOf(results, message.eventId).position })),
+    );
+    if (named.length === 0) return;
+    try {
+      await this.parts.blobs?.named(named);
+    } catch (error) {
+      this.parts.onFailure?.('blobs', error);
+    }
   }
 
   private outcomeOf(message: Sealed, results: ReadonlyMap<string, RecordedResult>): IntakeOutcome {
@@ -670,20 +726,6 @@ async function handOver(leave: () => void, next: Stage): Promise<() => void> {
 function fail(messages: readonly Pending[], error: unknown): void {
   const failure = error instanceof LogUnavailableError ? error : new LogUnavailableError(UNAVAILABLE, { cause: error });
   for (const message of messages) message.reject(failure);
-}
-
-function sealUnder(
-  keys: ReadonlyMap<string, DataKey>,
-  wantedOwner: string,
-  eventId: string,
-  type: string,
-  header: SealedHeader,
-  content: Buffer,
-): { data: Buffer; keyId: string } {
-  const ownerId = keys.has(wantedOwner) ? wantedOwner : eventId;
-  const key = keys.get(ownerId);
-  if (key === undefined) throw new Error('a data key was not made');
-  return { data: sealBody(key, { eventId, ownerId, type }, header, content), keyId: key.keyId };
 }
 
 /** Source records by what the message calls each person; undefined where one person needs no name. */

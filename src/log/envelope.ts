@@ -79,6 +79,8 @@ export interface Envelope {
   readonly keyId?: string;
   /** SHA-256 of the stored (sealed) body, base64url. */
   readonly bodyHash: string;
+  /** Where the content was too large for the log: the blob that holds it, sealed. The event's own body is the sealed header then. */
+  readonly blob?: { readonly hash: string; readonly length: number };
   /** Event id of an earlier message with the same control id and other bytes. */
   readonly duplicateOf?: string;
   /** On a container: its parts. On a part: the container's event id. */

@@ -101,6 +101,7 @@ export class LogWriter {
   /** Greatest time that a mark may stand at, published or tried: every stamp lies above. */
   private markFloorUs = 0n;
   private lastHead: Position = 0n;
+  private lastFence: Position = 0n;
   private published: ClockMark;
   private publishing: Promise<void> | undefined;
   private publishedAtMs = 0;
@@ -139,7 +140,8 @@ export class LogWriter {
       writer.lastStampUs = microsOfInstant(envelope.recordedAt);
       writer.lastHead = last.position;
     }
-    await writer.submit(fences(options.tenant ?? 'main'));
+    const fenced = await writer.submit(fences(options.tenant ?? 'main'));
+    for (const { position } of fenced) if (position > writer.lastFence) writer.lastFence = position;
     await writer.publish();
     writer.scheduleMark(MARK_IDLE_MS);
     return writer;
@@ -148,6 +150,11 @@ export class LogWriter {
   /** The last mark known to be durable. */
   get clockMark(): ClockMark {
     return this.published;
+  }
+
+  /** Position of the last of its fences: behind it no earlier writer has appended anything, or ever will. */
+  get fencedAt(): Position {
+    return this.lastFence;
   }
 
   /** Bytes that wait to be appended. */

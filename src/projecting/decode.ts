@@ -11,7 +11,9 @@ import type { EventLogReader, Position, RecordedEvent } from '../log/event-log.j
 import type { MessageContent, FhirResource } from '../mapping/content.js';
 import { MappingError, type Mapped } from '../mapping/fact.js';
 import { mapMessage, type MappingContext } from '../mapping/map.js';
-import { openBody } from '../sealing/body.js';
+import { BlobStoreUnavailableError, type BlobStore } from '../blobs/blob-store.js';
+import { blobBinding } from '../blobs/claim-check.js';
+import { openBody, type BodyBinding } from '../sealing/body.js';
 import type { KeyStore } from '../sealing/key-store.js';
 import { isInbound } from './message-events.js';
 import { NOTHING_MAPPED, type DecodedEvent, type EventBody, type SealedHeader } from './projection.js';
@@ -31,9 +33,16 @@ export interface DecoderParts {
   readonly keys: BodyKeys;
   /** For the parts of a split bundle and for the originals of replayed messages. */
   readonly reader: Pick<EventLogReader, 'readPage'>;
+  /** Bodies too large for the log. Without it they are unreadable: BLOBS_UNAVAILABLE. */
+  readonly blobs?: Pick<BlobStore, 'get'>;
+  /**
+   * What happens where a blob store or a master key cannot be reached, which says nothing about the body: `throw` for those who can wait
+   * and try again (projections), `tell` for those who answer now with what there is (the graph): a state of that body alone.
+   */
+  readonly unreachable?: 'throw' | 'tell';
   readonly openBody: (
     key: BodyKey,
-    aad: { readonly eventId: string; readonly ownerId: string; readonly type: string },
+    aad: BodyBinding,
     sealed: Buffer,
   ) => { readonly header: SealedHeader; readonly content: Buffer };
   readonly readHl7: (bytes: Buffer, options: ReadHl7Options) => Hl7Message;
@@ -42,6 +51,20 @@ export interface DecoderParts {
 
 type Rejection = NonNullable<DecodedEvent['rejected']>;
 type Opened = Exclude<EventBody, { state: 'decision' }>;
+
+/** A body whose header is open and whose content stands in the blob store. */
+interface OutsideBody {
+  readonly state: 'outside';
+  readonly header: SealedHeader;
+  readonly key: BodyKey;
+  readonly binding: BodyBinding;
+  readonly ref: { readonly hash: string; readonly length: number };
+}
+
+/** An event as the caller keeps it; by default as it was decoded. */
+export type Keep = (event: DecodedEvent) => DecodedEvent;
+
+const NO_CONTENT = Buffer.alloc(0);
 
 /** The envelope of an event: written by the hub itself, so one that does not parse means a damaged log. */
 export function envelopeOf(event: RecordedEvent): Envelope {
@@ -52,8 +75,17 @@ export function envelopeOf(event: RecordedEvent): Envelope {
 export function createEventDecoder(options: {
   readonly keyStore: KeyStore;
   readonly reader: Pick<EventLogReader, 'readPage'>;
+  readonly blobs?: Pick<BlobStore, 'get'>;
 }): EventDecoder {
-  return new EventDecoder({ keys: options.keyStore, reader: options.reader, openBody, readHl7, mapMessage });
+  const { keyStore, reader, blobs } = options;
+  return new EventDecoder({
+    keys: keyStore,
+    reader,
+    openBody,
+    readHl7,
+    mapMessage,
+    ...(blobs === undefined ? {} : { blobs }),
+  });
 }
 
 export class EventDecoder {
@@ -61,21 +93,47 @@ export class EventDecoder {
 
   /**
    * Decodes events in order. A message that the mapping cannot take has `rejected` set and no facts. Rejects only for what may go away by
-   * itself: keys or log not reachable.
+   * itself: keys, blobs or log not reachable.
+   * @param keep takes each event as soon as it is decoded: what it leaves out is not held while the others are. Large contents are loaded
+   *   one after another, so that with it no more than one is in memory
    */
-  async decode(events: readonly RecordedEvent[]): Promise<DecodedEvent[]> {
+  async decode(events: readonly RecordedEvent[], keep: Keep = (event) => event): Promise<DecodedEvent[]> {
     const envelopes = events.map(envelopeOf);
     const bodies = await this.openAll(events, envelopes);
     const own = new Map<string, Opened>();
     const decoded: DecodedEvent[] = [];
     for (const [index, event] of events.entries()) {
       const envelope = envelopes[index] as Envelope;
-      const body = bodies[index] as EventBody;
-      if (event.type === EVENT_TYPES.fhirPart && body.state !== 'decision') own.set(event.id, body);
-      if (event.type === EVENT_TYPES.replayed) decoded.push(await this.decodeReplayed(event, envelope, body));
-      else decoded.push(await this.decodeOne(event, envelope, body, own));
+      const opened = bodies[index] as EventBody | OutsideBody;
+      const body = await this.complete(opened);
+      // Parts in the log itself are at hand for their container; large ones are loaded again.
+      if (event.type === EVENT_TYPES.fhirPart && body === opened && body.state !== 'decision') own.set(event.id, body);
+      decoded.push(
+        keep(
+          event.type === EVENT_TYPES.replayed
+            ? await this.decodeReplayed(event, envelope, body)
+            : await this.decodeOne(event, envelope, body, own),
+        ),
+      );
     }
     return decoded;
+  }
+
+  /** Events with their sealed headers and without content: nothing is parsed or mapped, and no blob is loaded. */
+  async headers(
+    events: readonly RecordedEvent[],
+  ): Promise<{ id: string; type: string; envelope: Envelope; body: EventBody }[]> {
+    const envelopes = events.map(envelopeOf);
+    const bodies = await this.openAll(events, envelopes);
+    return events.map(({ id, type }, index) => {
+      const body = bodies[index] as EventBody | OutsideBody;
+      return {
+        id,
+        type,
+        envelope: envelopes[index] as Envelope,
+        body: body.state === 'outside' ? { state: 'open', header: body.header, content: NO_CONTENT } : body,
+      };
+    });
   }
 
   private async decodeOne(
@@ -139,8 +197,7 @@ export class EventDecoder {
     if (stored === undefined) {
       return { ...base, mapped: NOTHING_MAPPED, rejected: { code: 'REPLAY_WITHOUT_ORIGINAL' }, replayOf };
     }
-    const [opened] = await this.openAll([stored], [envelopeOf(stored)]);
-    const inner = await this.decodeContent(stored, opened as EventBody, replayOf.messageId);
+    const inner = await this.decodeContent(stored, await this.openOne(stored, envelopeOf(stored)), replayOf.messageId);
     return { ...inner, ...base, body: inner.body, replayOf };
   }
 
@@ -219,7 +276,10 @@ export class EventDecoder {
   }
 
   /** Opens bodies with one request to the key store. */
-  private async openAll(events: readonly RecordedEvent[], envelopes: readonly Envelope[]): Promise<EventBody[]> {
+  private async openAll(
+    events: readonly RecordedEvent[],
+    envelopes: readonly Envelope[],
+  ): Promise<(EventBody | OutsideBody)[]> {
     const wanted = new Set<string>();
     for (const envelope of envelopes) if (envelope.keyId !== undefined) wanted.add(envelope.keyId);
     const keys: Awaited<ReturnType<BodyKeys['keysById']>> =
@@ -227,7 +287,39 @@ export class EventDecoder {
     return events.map((event, index) => this.open(event, envelopes[index] as Envelope, keys));
   }
 
-  private open(event: RecordedEvent, envelope: Envelope, keys: Awaited<ReturnType<BodyKeys['keysById']>>): EventBody {
+  private async openOne(event: RecordedEvent, envelope: Envelope): Promise<EventBody> {
+    const [opened] = await this.openAll([event], [envelope]);
+    return this.complete(opened as EventBody | OutsideBody);
+  }
+
+  /** Loads and opens content that stands in the blob store. */
+  private async complete(body: EventBody | OutsideBody): Promise<EventBody> {
+    if (body.state !== 'outside') return body;
+    const { header, key, binding, ref } = body;
+    const unreadable = (code: string): EventBody => ({ state: 'unreadable', code, header });
+    let read: Awaited<ReturnType<BlobStore['get']>>;
+    try {
+      if (this.parts.blobs === undefined) throw new BlobStoreUnavailableError('there is no blob store here');
+      read = await this.parts.blobs.get(ref);
+    } catch (error) {
+      if (!(error instanceof BlobStoreUnavailableError) || this.parts.unreachable !== 'tell') throw error;
+      return unreadable(error.code);
+    }
+    if (read.state === 'missing') return unreadable('BLOB_MISSING');
+    if (read.state === 'damaged') return unreadable('BLOB_DAMAGED');
+    try {
+      return { state: 'open', header, content: this.parts.openBody(key, blobBinding(binding), read.bytes).content };
+    } catch {
+      // The bytes are those that were stored: they were sealed for another event.
+      return unreadable('BODY_DAMAGED');
+    }
+  }
+
+  private open(
+    event: RecordedEvent,
+    envelope: Envelope,
+    keys: Awaited<ReturnType<BodyKeys['keysById']>>,
+  ): EventBody | OutsideBody {
     if (envelope.keyId === undefined) {
       if (isInbound(event.type)) return { state: 'unreadable', code: 'KEY_NOT_NAMED' };
       if (event.data.length === 0) return { state: 'decision', json: undefined };
@@ -246,12 +338,10 @@ export class EventDecoder {
     // what the cipher authenticates, so only the right one opens.
     const owners = envelope.sourceRecordId === undefined ? [event.id] : [envelope.sourceRecordId, event.id];
     for (const ownerId of owners) {
+      const binding = { eventId: event.id, ownerId, type: event.type };
       try {
-        const { header, content } = this.parts.openBody(
-          key,
-          { eventId: event.id, ownerId, type: event.type },
-          event.data,
-        );
+        const { header, content } = this.parts.openBody(key, binding, event.data);
+        if (envelope.blob !== undefined) return { state: 'outside', header, key, binding, ref: envelope.blob };
         return { state: 'open', header, content };
       } catch {
         // Not under this owner; after the last one the body is damaged.
@@ -293,8 +383,8 @@ export class EventDecoder {
   private async openPart(id: string, position: Position): Promise<Opened | undefined> {
     const event = await this.eventAt(position, id);
     if (event === undefined) return undefined;
-    const [body] = await this.openAll([event], [envelopeOf(event)]);
-    return body === undefined || body.state === 'decision' ? undefined : body;
+    const body = await this.openOne(event, envelopeOf(event));
+    return body.state === 'decision' ? undefined : body;
   }
 
   private async eventAt(position: Position, id: string): Promise<RecordedEvent | undefined> {

@@ -139,7 +139,7 @@ const TRANSIENT_NODE_CODES = new Set([
   'ENETUNREACH',
   'ENOENT',
 ]);
-const TRANSIENT_HUB_CODES = new Set(['LOG_UNAVAILABLE', 'WRITER_UNAVAILABLE', 'KEYS_UNAVAILABLE']);
+const TRANSIENT_HUB_CODES = new Set(['LOG_UNAVAILABLE', 'WRITER_UNAVAILABLE', 'KEYS_UNAVAILABLE', 'BLOBS_UNAVAILABLE']);
 /** PostgreSQL manual, appendix A. 08 connection, 40 rollback (serialization, deadlock), 53 resources, 55 not in the right state, 57 operator. */
 const TRANSIENT_CLASSES = new Set(['08', '40', '53', '55', '57', '58']);
 /** 22 data exception, 23 integrity violation, 54 program limit (a value too large for an index). */

@@ -264,9 +264,9 @@ export class EventFeed {
   }
 
   private async decode(after: Position, events: readonly RecordedEvent[]): Promise<DecodedPage> {
-    const decoded = await this.options.decoder.decode(events);
+    const decoded = await this.options.decoder.decode(events, mappedOnly);
     await this.options.observe?.(decoded);
-    return { after, last: (events.at(-1) as RecordedEvent).position, events: decoded.map(mappedOnly) };
+    return { after, last: (events.at(-1) as RecordedEvent).position, events: decoded };
   }
 
   /** Whole append batches; grows from page to page while there is more than a page to read. */
@@ -302,7 +302,7 @@ function bytesOf(events: readonly RecordedEvent[]): number {
 }
 
 /** Without the message itself and what the readers made of it: projections take facts, and pages of whole messages would not fit into memory. */
-function mappedOnly(event: DecodedEvent): DecodedEvent {
+export function mappedOnly(event: DecodedEvent): DecodedEvent {
   const { content: _parsed, ...rest } = event;
   return rest.body.state === 'open' ? { ...rest, body: { ...rest.body, content: NO_CONTENT } } : rest;
 }

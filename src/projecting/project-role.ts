@@ -1,4 +1,5 @@
 /** The project role: carries the log into every projection, and rebuilds them. */
+import { openBlobStore } from '../blobs/open.js';
 import { createProjections } from '../../projections/index.js';
 import { openPool } from '../database/database.js';
 import { openLogReader } from '../log/open-log.js';
@@ -35,7 +36,7 @@ export async function startProjectRole(context: RoleContext): Promise<RunningRol
       databaseUrl,
       pool,
       reader,
-      decoder: createEventDecoder({ keyStore, reader }),
+      decoder: createEventDecoder({ keyStore, reader, blobs: openBlobStore(config.blobs.store) }),
       mailbox,
       definitions: createProjections({ hashes: keyStore.hashes }),
       log: logger,

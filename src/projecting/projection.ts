@@ -11,8 +11,8 @@ export type EventBody =
   | { readonly state: 'decision'; readonly json: unknown }
   /** The key was destroyed. */
   | { readonly state: 'erased' }
-  /** The key or the bytes are missing or damaged, or do not open. */
-  | { readonly state: 'unreadable'; readonly code: string };
+  /** The key or the bytes are missing or damaged, or do not open; the header is there where only a blob is not. */
+  | { readonly state: 'unreadable'; readonly code: string; readonly header?: SealedHeader };
 
 /** Sealed with the content: what a sender chose freely, and the keyed hashes that identity was decided by. */
 export interface SealedHeader {

@@ -11,6 +11,7 @@ import { openClient } from '../database/database.js';
 import type { EventDecoder } from './decode.js';
 import { envelopeOf } from './decode.js';
 import { failureKind } from './errors.js';
+import { mappedOnly } from './feed.js';
 import { hold } from './holding.js';
 import { isInbound } from './message-events.js';
 import type { Parkings } from './parkings.js';
@@ -180,7 +181,7 @@ async function eventsOf(parts: VerifyParts, sample: Sample, position: Position):
     const last = page.at(-1);
     if (last === undefined) break;
     const wanted = page.filter((event) => event.position <= position && concerns(event));
-    const opened = await parts.decoder.decode(wanted);
+    const opened = await parts.decoder.decode(wanted, mappedOnly);
     decoded.push(...(sample.all ? opened : opened.map((event) => onlyOf(event, records))));
     after = last.position;
   }

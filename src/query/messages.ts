@@ -1,7 +1,10 @@
 /** Messages: opened from the log when somebody asks for what only the body knows. */
 import DataLoader from 'dataloader';
+import { blobNamedIn } from '../blobs/keeper.js';
 import type { EventLogReader, Position } from '../log/event-log.js';
 import { charsetNamed } from '../inbound/hl7/charset.js';
+import { mappedOnly } from '../projecting/feed.js';
+import { GraphError } from './errors.js';
 import { contentTree } from './view/tree.js';
 import type { DecodedEvent } from '../projecting/projection.js';
 import type { RecordedEvent } from '../log/event-log.js';
@@ -9,7 +12,7 @@ import type { Json } from '../mapping/fact.js';
 
 /** Opens and parses events; with `rules`, the mapping says which rule wrote what. */
 export interface Decoder {
-  decode(events: readonly RecordedEvent[]): Promise<DecodedEvent[]>;
+  decode(events: readonly RecordedEvent[], keep?: (event: DecodedEvent) => DecodedEvent): Promise<DecodedEvent[]>;
 }
 
 /** Reads this many positions in one page rather than two pages. */
@@ -34,14 +37,78 @@ export async function readEvents(
   return found;
 }
 
-/** Opened events of one request, by position. */
-export function eventLoader(reader: EventLogReader, decoder: Decoder): DataLoader<string, DecodedEvent | undefined> {
-  return new DataLoader(async (positions) => {
-    const events = await readEvents(reader, positions.map(BigInt));
-    const decoded = new Map<string, DecodedEvent>();
-    for (const event of await decoder.decode([...events.values()])) decoded.set(event.position.toString(), event);
-    return positions.map((position) => decoded.get(position));
-  });
+/** Bodies that one request may hold together, sealed, in bytes; a single one may be larger. */
+const BODIES_BYTES = 64 * 1024 * 1024;
+
+/** The events of one request: read in pages, opened once. */
+export class RequestEvents {
+  private readonly stored: DataLoader<string, RecordedEvent | undefined>;
+  private readonly opened: DataLoader<string, DecodedEvent | undefined>;
+  private readonly whole = new Map<Position, Promise<DecodedEvent | undefined>>();
+  private loading: Promise<unknown> = Promise.resolve();
+  private bytes = 0;
+
+  constructor(
+    reader: EventLogReader,
+    private readonly decoder: Decoder,
+  ) {
+    this.stored = new DataLoader(async (positions) => {
+      const events = await readEvents(reader, positions.map(BigInt));
+      return positions.map((position) => events.get(BigInt(position)));
+    });
+    this.opened = new DataLoader(async (positions) => {
+      const events = (await this.stored.loadMany(positions)).map(orThrow);
+      const decoded = await decoder.decode(
+        events.filter((event) => event !== undefined),
+        mappedOnly,
+      );
+      const found = new Map(decoded.map((event) => [event.position.toString(), event]));
+      return positions.map((position) => found.get(position));
+    });
+  }
+
+  /** What it says and what was made of it, without its bytes. */
+  event(position: Position): Promise<DecodedEvent | undefined> {
+    return this.opened.load(position.toString());
+  }
+
+  /**
+   * With its bytes. Loaded one after another, and no more than an answer can hold.
+   * @throws GraphError QUERY_TOO_COMPLEX
+   */
+  withContent(position: Position): Promise<DecodedEvent | undefined> {
+    let found = this.whole.get(position);
+    if (found === undefined) {
+      found = this.loading.then(() => this.load(position));
+      this.loading = found.catch(() => undefined);
+      this.whole.set(position, found);
+    }
+    return found;
+  }
+
+  private async load(position: Position): Promise<DecodedEvent | undefined> {
+    const event = await this.stored.load(position.toString());
+    if (event === undefined) return undefined;
+    const bytes = blobNamedIn(event.metadata)?.length ?? event.data.length;
+    if (this.bytes > 0 && this.bytes + bytes > BODIES_BYTES) {
+      throw new GraphError('QUERY_TOO_COMPLEX', 'these bodies are too large for one answer: ask for fewer of them');
+    }
+    this.bytes += bytes;
+    const [decoded] = await this.decoder.decode([event]);
+    return decoded;
+  }
+}
+
+function orThrow<T>(value: T | Error): T {
+  if (value instanceof Error) throw value;
+  return value;
+}
+
+/** Why a message shows no bytes; null where it does, or where they are not there yet. */
+export function bodyProblemOf(event: DecodedEvent | undefined): string | null {
+  if (event === undefined) return null;
+  if (event.body.state === 'erased') return 'ERASED';
+  return event.body.state === 'unreadable' ? event.body.code : null;
 }
 
 export interface BodyView {

@@ -5,6 +5,7 @@ import { createHash } from 'node:crypto';
 import type { NextFunction, Request, Response } from 'express';
 import type { AddressInfo } from 'node:net';
 import { mountAnalytics } from '../analytics/analytics-server.js';
+import { openBlobStore } from '../blobs/open.js';
 import { openPool } from '../database/database.js';
 import { readHl7 } from '../inbound/hl7/reader.js';
 import { PROBLEMS, sendProblem } from '../inbound/http/problem.js';
@@ -48,6 +49,8 @@ export async function startQueryRole(context: RoleContext): Promise<RunningRole>
   const decoder = new EventDecoder({
     keys,
     reader,
+    blobs: openBlobStore(config.blobs.store),
+    unreachable: 'tell',
     openBody,
     readHl7,
     mapMessage: (content, mapping) => mapMessage(content, mapping, { rules: true }),

@@ -4,7 +4,7 @@ import type { KeyedHashes } from '../sealing/hashes.js';
 import type { EventLogReader } from '../log/event-log.js';
 import type { DecodedEvent } from '../projecting/projection.js';
 import type { AtArguments, Basis, BasisResolver } from './basis/basis.js';
-import { eventLoader, type Decoder } from './messages.js';
+import { RequestEvents, type Decoder } from './messages.js';
 import type { OperationsView } from './operations-view.js';
 import type { MutationMemory } from './graph/mutations/once.js';
 import type { ProjectionDesk } from '../projecting/commands.js';
@@ -37,10 +37,10 @@ export class Session {
   private readonly snapshots = new Map<string, Promise<Snapshot>>();
   private readonly messageLoaders = new Map<number, DataLoader<string, MessageRow | undefined>>();
   private current: Promise<Snapshot> | undefined;
-  private readonly events: DataLoader<string, DecodedEvent | undefined>;
+  private readonly events: RequestEvents;
 
   constructor(readonly services: QueryServices) {
-    this.events = eventLoader(services.reader, services.decoder);
+    this.events = new RequestEvents(services.reader, services.decoder);
   }
 
   /** @throws GraphError as {@link BasisResolver.resolve} does */
@@ -65,9 +65,14 @@ export class Session {
     return found;
   }
 
-  /** The event at a position, opened and mapped. */
+  /** The event at a position, opened and mapped, without its bytes. */
   event(position: bigint): Promise<DecodedEvent | undefined> {
-    return this.events.load(position.toString());
+    return this.events.event(position);
+  }
+
+  /** The same with its bytes. @throws GraphError QUERY_TOO_COMPLEX where one answer cannot hold them all */
+  eventWithContent(position: bigint): Promise<DecodedEvent | undefined> {
+    return this.events.withContent(position);
   }
 
   private snapshotAt(basis: Basis, given: AtArguments): Snapshot {

@@ -1,11 +1,11 @@
 import { afterEach, describe, expect, it } from '@jest/globals';
 import { reassembleBundle } from '../../src/inbound/fhir/bundle.js';
-import type { IntakeParts, IntakeStage } from '../../src/inbound/intake.js';
+import type { IntakeBlobs, IntakeParts, IntakeStage } from '../../src/inbound/intake.js';
 import type { IntakeOutcome, ReceivedMessage } from '../../src/inbound/received.js';
 import { builtInSource } from '../../src/inbound/source.js';
 import { clinicalStream, partitionOf } from '../../src/log/envelope.js';
 import { LogUnavailableError } from '../../src/log/event-log.js';
-import { event, fhir, hl7, openTestHub, type StoredEvent, type TestHub } from './support.js';
+import { event, fhir, hl7, incompressible, openTestHub, type StoredEvent, type TestHub } from './support.js';
 
 const adt = (controlId: string, mrn: string, family = 'OKAFOR', trigger = 'A01') =>
   hl7(
@@ -513,6 +513,10 @@ describe('a failure', () => {
               announced: (decisions) => parts.identity.announced(decisions),
             },
           };
+        case 'blobs': {
+          const blobs = parts.blobs as IntakeBlobs;
+          return { ...parts, blobs: { ...blobs, put: once((bodies) => blobs.put(bodies)) } };
+        }
         case 'append':
           return { ...parts, writer: { submit: once((events) => parts.writer.submit(events)) } };
         case 'record':
@@ -529,9 +533,10 @@ describe('a failure', () => {
     adt('M1', '1'),
     event(colour('e1')),
     hl7('no message'),
+    hl7(`MSH|^~\\&|LAB|H|||20260101||ZZZ^Z01|BLOB1|P|2.5\nOBX|1|ED|${incompressible(20_000)}`),
     fhir({ ...BUNDLE, entry: [BUNDLE.entry[1]] }),
   ];
-  const stages: IntakeStage[] = ['recover', 'duplicates', 'identity', 'append', 'record'];
+  const stages: IntakeStage[] = ['recover', 'duplicates', 'identity', 'blobs', 'append', 'record'];
 
   it.each(stages.flatMap((stage) => [[stage, 'before'] as const, [stage, 'after'] as const]))(
     'of the stage %s, %s its work, loses and doubles nothing: a resend ends with each message once, here and after a kill',

@@ -1,6 +1,12 @@
 /** The whole intake over a real PostgreSQL, without sockets. */
-import { randomBytes } from 'node:crypto';
+import { hash, randomBytes } from 'node:crypto';
+import { mkdtemp, rm } from 'node:fs/promises';
+import os from 'node:os';
+import path from 'node:path';
 import type pg from 'pg';
+import { blobBinding } from '../../src/blobs/claim-check.js';
+import { FolderBlobStore } from '../../src/blobs/folder-store.js';
+import { BlobKeeper } from '../../src/blobs/keeper.js';
 import { openPool } from '../../src/database/database.js';
 import { IdentityResolver } from '../../src/identity/resolver.js';
 import { MessageRegister } from '../../src/inbound/duplicates.js';
@@ -15,7 +21,7 @@ import { LogWriter } from '../../src/log/writer.js';
 import type { SealedHeader } from '../../src/projecting/projection.js';
 import { openBody } from '../../src/sealing/body.js';
 import { localKeyProvider } from '../../src/sealing/key-provider.js';
-import { KeyStore } from '../../src/sealing/key-store.js';
+import { KeyStore, type DataKey } from '../../src/sealing/key-store.js';
 import { createTestDatabase, type TestDatabase } from '../support/database.js';
 
 export interface StoredEvent extends RecordedEvent {
@@ -29,6 +35,9 @@ export interface TestHub {
   readonly intake: IntakePipeline;
   readonly keys: KeyStore;
   readonly reader: EventLogReader;
+  readonly blobs: FolderBlobStore;
+  readonly blobFolder: string;
+  readonly keeper: BlobKeeper;
   /** Every event behind the writer's fences, opened, in order. */
   readonly events: () => Promise<StoredEvent[]>;
   /** Ends the processes' share and opens it again over the same database, as after a kill. */
@@ -39,10 +48,15 @@ export interface TestHub {
 interface Shared {
   readonly database: TestDatabase;
   readonly masterKey: Buffer;
+  readonly blobFolder: string;
 }
 
+/** Small, so that tests need no large messages. */
+const INLINE_BYTES = 8 * 1024;
+
 export async function openTestHub(change: (parts: IntakeParts) => IntakeParts = (parts) => parts): Promise<TestHub> {
-  return open({ database: await createTestDatabase(), masterKey: randomBytes(32) }, change);
+  const blobFolder = await mkdtemp(path.join(os.tmpdir(), 'anamnesis-blobs-'));
+  return open({ database: await createTestDatabase(), masterKey: randomBytes(32), blobFolder }, change);
 }
 
 async function open(shared: Shared, change: (parts: IntakeParts) => IntakeParts): Promise<TestHub> {
@@ -55,6 +69,9 @@ async function open(shared: Shared, change: (parts: IntakeParts) => IntakeParts)
   const keys = await KeyStore.open(pool, localKeyProvider(shared.masterKey));
   const identity = IdentityResolver.open({ pool, hashes: keys.hashes });
   const register = new MessageRegister(relaxed);
+  const blobs = new FolderBlobStore(shared.blobFolder);
+  const keeper = new BlobKeeper({ pool, store: blobs, reader, fence: writer.fencedAt });
+  await keeper.prepare();
   const intake = new IntakePipeline(
     change({
       tenant: 'main',
@@ -63,6 +80,7 @@ async function open(shared: Shared, change: (parts: IntakeParts) => IntakeParts)
       identity,
       writer,
       register,
+      blobs: { inlineBytes: INLINE_BYTES, put: (bodies) => keeper.put(bodies), named: (named) => keeper.named(named) },
       recover: () => recoverRegister({ reader, keys, register }),
     }),
   );
@@ -75,7 +93,10 @@ async function open(shared: Shared, change: (parts: IntakeParts) => IntakeParts)
     intake,
     keys,
     reader,
-    events: () => readAll(reader, keys),
+    blobs,
+    blobFolder: shared.blobFolder,
+    keeper,
+    events: () => readAll(reader, keys, blobs),
     async restart(changed = (parts) => parts) {
       await end();
       return open(shared, changed);
@@ -83,6 +104,7 @@ async function open(shared: Shared, change: (parts: IntakeParts) => IntakeParts)
     async close() {
       await end();
       await shared.database.drop();
+      await rm(shared.blobFolder, { recursive: true, force: true });
     },
   };
 }
@@ -93,7 +115,7 @@ async function endAll(log: EventLogWriter, reader: EventLogReader, ...pools: pg.
   await Promise.all(pools.map((pool) => pool.end()));
 }
 
-async function readAll(reader: EventLogReader, keys: KeyStore): Promise<StoredEvent[]> {
+async function readAll(reader: EventLogReader, keys: KeyStore, blobs: FolderBlobStore): Promise<StoredEvent[]> {
   const all: StoredEvent[] = [];
   for (const event of await reader.readPage({ limit: 100_000 })) {
     if (event.type === 'log.fence') continue;
@@ -115,13 +137,41 @@ async function readAll(reader: EventLogReader, keys: KeyStore): Promise<StoredEv
       })
       .find((body) => body !== undefined);
     if (opened === undefined) throw new Error('a body does not open');
-    all.push({ ...event, envelope, ...opened });
+    all.push({ ...event, envelope, ...opened, ...(await outsideContent(key, event, envelope, blobs)) });
   }
   return all;
 }
 
+async function outsideContent(
+  key: DataKey,
+  event: RecordedEvent,
+  envelope: Envelope,
+  blobs: FolderBlobStore,
+): Promise<{ content?: Buffer }> {
+  if (envelope.blob === undefined) return {};
+  const read = await blobs.get(envelope.blob);
+  if (read.state !== 'present') throw new Error(`a blob is ${read.state}`);
+  for (const ownerId of [envelope.sourceRecordId, event.id]) {
+    if (ownerId === undefined) continue;
+    try {
+      const binding = blobBinding({ eventId: event.id, ownerId, type: event.type });
+      return { content: openBody(key, binding, read.bytes).content };
+    } catch {
+      // Under the other owner.
+    }
+  }
+  throw new Error('a blob does not open');
+}
+
 const MLLP = builtInSource('mllp');
 const HTTP = builtInSource('http');
+
+/** Text that zstd cannot make smaller by much, the same every time. */
+export function incompressible(bytes: number, seed = ''): string {
+  let text = '';
+  for (let index = 0; text.length < bytes; index += 1) text += hash('sha512', `${seed}${index}`, 'base64url');
+  return text.slice(0, bytes);
+}
 
 export function hl7(text: string, source: SourceConfiguration = MLLP): ReceivedMessage {
   return {

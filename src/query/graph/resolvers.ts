@@ -21,7 +21,7 @@ import { findPatients, patientByIdentifier, type PatientFilter } from '../answer
 import { populationAt, type Dimension, type PopulationFilter } from '../answer/population.js';
 import { searchAt, type SearchArguments, type SearchHitView } from '../answer/search.js';
 import { timelineOf, type TimelineDraft, type TimelineFilter } from '../answer/timeline.js';
-import { bodyOf, ruleOf } from '../messages.js';
+import { bodyOf, bodyProblemOf, ruleOf } from '../messages.js';
 import type { DeadLetterRow } from '../operations-view.js';
 import { PatientNode, type LinkedRecord, type Node, type Snapshot, type ThingNode } from '../snapshot.js';
 import type { Session } from '../session.js';
@@ -333,7 +333,7 @@ export const resolvers = {
     },
     controlId: async ({ row }: MessageView, _: unknown, { session }: GraphContext) => {
       const body = (await session.event(row.pos))?.body;
-      return body?.state === 'open' ? (body.header.controlId ?? null) : null;
+      return body?.state === 'open' || body?.state === 'unreadable' ? (body.header?.controlId ?? null) : null;
     },
     recordedAt: ({ row }: MessageView) => row.recordedAt,
     sourceRecordedAt: ({ row }: MessageView) => row.sourceRecordedAt,
@@ -345,7 +345,10 @@ export const resolvers = {
       const patient = await at.patientOf(row.record);
       return patient === undefined ? null : at.patient(patient);
     },
-    body: async ({ row }: MessageView, _: unknown, { session }: GraphContext) => bodyOf(await session.event(row.pos)),
+    body: async ({ row }: MessageView, _: unknown, { session }: GraphContext) =>
+      bodyOf(await session.eventWithContent(row.pos)),
+    bodyProblem: async ({ row }: MessageView, _: unknown, { session }: GraphContext) =>
+      bodyProblemOf(await session.event(row.pos)),
     facts: async ({ row, snapshot }: MessageView, _: unknown, { session }: GraphContext): Promise<FactChangeView[]> => {
       const at = snapshot ?? (await session.now());
       return (await factsOfMessage(at, row)).map((draft) => ({ draft, snapshot: at }));
