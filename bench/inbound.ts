@@ -37,7 +37,8 @@ async function answeredPerSecond(): Promise<number> {
       };
     },
   };
-  const server = await MllpServer.listen({ host: '127.0.0.1', port: 0, intake, source: () => builtInSource('mllp') });
+  const source = builtInSource('mllp');
+  const server = await MllpServer.listen({ host: '127.0.0.1', port: 0, intake, admit: () => source });
   const worker = new Worker(new URL(import.meta.url), { workerData: { port: server.port } });
   const seconds = await new Promise<number>((resolve, reject) => {
     worker.once('message', resolve);

@@ -21,11 +21,11 @@ import { MessageRegister } from './duplicates.js';
 import { startInboundHttp } from './http/server.js';
 import { measured } from './inbound-metrics.js';
 import { IntakePipeline } from './intake.js';
-import { MllpServer } from './mllp/server.js';
+import { MllpListeners } from './mllp/listeners.js';
+import { measureMllp } from './mllp/metrics.js';
 import { createEventDecoder } from '../projecting/decode.js';
 import { restoreIdentity } from '../identity/restore.js';
 import { recoverRegister } from './recovery.js';
-import { builtInSource } from './source.js';
 import { configuredSources } from './sources.js';
 
 /** Closes what was opened, last first; goes on where one fails. */
@@ -172,18 +172,22 @@ async function start(context: RoleContext, opened: Opened): Promise<RunningRole>
     loopbackOnly: config.auth.mode === 'loopback',
   });
   opened.add(() => http.close());
-  const mllp = await MllpServer.listen({
-    ...config.mllp,
+  const mllp = await MllpListeners.open({
+    sources,
     intake: http.intake,
-    source: () => sources.find('mllp') ?? builtInSource('mllp', config.timeZone),
-    maxFrameBytes: config.limits.frameBytes,
+    behindProxy: config.behindProxy,
     logger,
+    ...(config.tls === undefined ? {} : { tls: config.tls }),
   });
   opened.add(() => mllp.stop());
+  measureMllp(mllp);
 
-  logger.info({ http: http.url, mllp: mllp.address }, 'messages are taken');
+  // A source that is disabled is not listened for.
+  const mllpAddress = mllp.address('mllp');
+  const addresses = { http: http.url, ...(mllpAddress === undefined ? {} : { mllp: mllpAddress }) };
+  logger.info(addresses, 'messages are taken');
   return {
-    addresses: { http: http.url, mllp: mllp.address },
+    addresses,
     async stop() {
       stopping = true;
       // Both doors close at once; what is inside is answered before the writer ends.

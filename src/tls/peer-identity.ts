@@ -1,11 +1,13 @@
 /**
  * Who a TLS client is, by the certificate that it has proved to own, and whether a rule names it. Rules are those of a source's
- * configuration: `sha256:<fingerprint>`, `subject:<common name>`, `dns:<name>`, `uri:<uri>`, `email:<address>`.
+ * configuration: a common name (`subject:` may stand before it), `sha256:<fingerprint>`, `dns:<name>`, `uri:<uri>`, `email:<address>`.
  */
 import type { X509Certificate } from 'node:crypto';
 import type { TLSSocket } from 'node:tls';
 
 export interface PeerIdentity {
+  /** Whether an authority that the hub trusts has signed it; if not, only the fingerprint says who this is. */
+  readonly verified: boolean;
   /** SHA-256 of the certificate, 64 lower-case hexadecimal digits. */
   readonly fingerprint: string;
   /** Common names of the subject, in order. */
@@ -22,22 +24,22 @@ export type PeerRule = string;
 const FINGERPRINT = /^[0-9a-f]{64}$/;
 const KINDS = ['sha256', 'subject', 'dns', 'uri', 'email'] as const;
 
-/** The identity of a connection's client; undefined where it showed no certificate, or one that was not verified. */
+/** The identity of a connection's client; undefined where it showed no certificate. */
 export function peerIdentity(
   socket: Pick<TLSSocket, 'authorized' | 'getPeerX509Certificate'>,
 ): PeerIdentity | undefined {
-  if (!socket.authorized) return undefined;
   const certificate = socket.getPeerX509Certificate();
-  return certificate === undefined ? undefined : identityOf(certificate);
+  return certificate === undefined ? undefined : identityOf(certificate, socket.authorized);
 }
 
 /** What a certificate says about its owner. */
-export function identityOf(certificate: X509Certificate): PeerIdentity {
+export function identityOf(certificate: X509Certificate, verified: boolean): PeerIdentity {
   const names = alternativeNames(certificate.subjectAltName ?? '');
   const of = (kind: string): string[] => names.filter((name) => name.kind === kind).map(({ value }) => value);
   const legacy = certificate.toLegacyObject();
   const common: unknown = legacy.subject?.CN;
   return {
+    verified,
     fingerprint: certificate.fingerprint256.replaceAll(':', '').toLowerCase(),
     commonNames: (Array.isArray(common) ? common : [common]).filter((name): name is string => typeof name === 'string'),
     dns: of('DNS').map((name) => name.toLowerCase()),
@@ -48,36 +50,38 @@ export function identityOf(certificate: X509Certificate): PeerIdentity {
 
 /** Whether a text is a rule; fingerprints may hold colons and capitals. */
 export function isPeerRule(text: string): boolean {
-  const rule = parseRule(text);
-  return rule !== undefined && rule.value !== '' && (rule.kind !== 'sha256' || FINGERPRINT.test(rule.value));
+  const { kind, value } = parseRule(text);
+  return value !== '' && (kind !== 'sha256' || FINGERPRINT.test(value));
 }
 
-/** Whether a rule names the client. Names are compared whole: no wildcards. */
+/** Whether a rule names the client. Names are compared whole, without wildcards, and count only where the certificate is verified. */
 export function peerMatches(identity: PeerIdentity, text: PeerRule): boolean {
-  const rule = parseRule(text);
-  switch (rule?.kind) {
-    case 'sha256':
-      return rule.value === identity.fingerprint;
+  const { kind, value } = parseRule(text);
+  if (kind === 'sha256') return value === identity.fingerprint;
+  if (!identity.verified) return false;
+  switch (kind) {
     case 'subject':
-      return identity.commonNames.includes(rule.value);
+      return identity.commonNames.includes(value);
     case 'dns':
-      return identity.dns.includes(rule.value);
+      return identity.dns.includes(value);
     case 'uri':
-      return identity.uris.includes(rule.value);
+      return identity.uris.includes(value);
     case 'email':
-      return identity.emails.includes(rule.value);
-    default:
-      return false;
+      return identity.emails.includes(value);
   }
 }
 
-function parseRule(text: string): { readonly kind: (typeof KINDS)[number]; readonly value: string } | undefined {
+/** Whether a rule names a certificate itself, which needs no authority to vouch for it. */
+export function isFingerprintRule(text: PeerRule): boolean {
+  return parseRule(text).kind === 'sha256';
+}
+
+function parseRule(text: string): { readonly kind: (typeof KINDS)[number]; readonly value: string } {
   const colon = text.indexOf(':');
-  const kind = KINDS.find((one) => one === text.slice(0, colon).trim().toLowerCase());
-  if (kind === undefined) return undefined;
-  const value = text.slice(colon + 1).trim();
+  const kind = KINDS.find((one) => one === text.slice(0, Math.max(colon, 0)).trim().toLowerCase());
+  const value = text.slice(kind === undefined ? 0 : colon + 1).trim();
   if (kind === 'sha256') return { kind, value: value.replaceAll(':', '').toLowerCase() };
-  return { kind, value: kind === 'dns' || kind === 'email' ? value.toLowerCase() : value };
+  return { kind: kind ?? 'subject', value: kind === 'dns' || kind === 'email' ? value.toLowerCase() : value };
 }
 
 /** `DNS:lab.example, URI:"a, b"`: values that hold what would end them are JSON strings (Node: tls, subjectaltname). */

@@ -159,7 +159,8 @@ async function load(files: TlsServerFiles): Promise<Material> {
   const secure: SecureContextOptions = {
     cert,
     key,
-    ...(ca === undefined ? {} : { ca }),
+    // Without authorities of its own a server trusts no client, and never those that public authorities have signed.
+    ca: ca ?? [],
     minVersion: MINIMUM_TLS_VERSION,
   };
   attempt('key', 'expected the key of the certificate', secure);

@@ -7,7 +7,14 @@ import os from 'node:os';
 import path from 'node:path';
 import { connect, createServer, type ConnectionOptions, type Server, type TLSSocket } from 'node:tls';
 import { clientTlsOptions } from '../../src/tls/client-credentials.js';
-import { identityOf, isPeerRule, peerIdentity, peerMatches, type PeerIdentity } from '../../src/tls/peer-identity.js';
+import {
+  identityOf,
+  isFingerprintRule,
+  isPeerRule,
+  peerIdentity,
+  peerMatches,
+  type PeerIdentity,
+} from '../../src/tls/peer-identity.js';
 import { ServerCredentials, TlsFilesError, type TlsServerFiles } from '../../src/tls/server-credentials.js';
 import { TestAuthority, type TestCertificate } from '../support/certificates.js';
 
@@ -217,7 +224,7 @@ describe('rules for certificates', () => {
       emails: ['it@lab.example'],
     }).cert,
   );
-  const identity = identityOf(certificate);
+  const identity = identityOf(certificate, true);
   const fingerprint = certificate.fingerprint256;
 
   test.each([
@@ -225,6 +232,8 @@ describe('rules for certificates', () => {
     [`SHA256:${fingerprint.replaceAll(':', '').toLowerCase()}`, true],
     [`sha256:${'0'.repeat(64)}`, false],
     ['subject:Lab, North', true],
+    ['Lab, North', true],
+    ['lab.example', false],
     ['subject:lab, north', false],
     ['subject:Lab', false],
     ['dns:LAB.example', true],
@@ -239,13 +248,17 @@ describe('rules for certificates', () => {
     expect(peerMatches(identity, rule)).toBe(matches);
   });
 
-  test.each(['', 'lab.example', 'sha256:12', 'subject:', 'cn:Lab', ':x'])('%p is no rule, and names nobody', (rule) => {
+  test.each(['', 'sha256:12', 'subject:'])('%p is no rule, and names nobody', (rule) => {
     expect(isPeerRule(rule)).toBe(false);
     expect(peerMatches(identity, rule)).toBe(false);
   });
 
-  test('a client that was not verified has no identity', () => {
-    expect(peerIdentity({ authorized: false, getPeerX509Certificate: () => certificate })).toBeUndefined();
+  test('a client that no authority vouches for is known by its fingerprint alone', () => {
     expect(peerIdentity({ authorized: true, getPeerX509Certificate: () => undefined })).toBeUndefined();
+    const unverified = peerIdentity({ authorized: false, getPeerX509Certificate: () => certificate })!;
+    expect(
+      ['Lab, North', 'dns:lab.example', `sha256:${fingerprint}`].map((rule) => peerMatches(unverified, rule)),
+    ).toEqual([false, false, true]);
+    expect(['Lab, North', `sha256:${fingerprint}`].map(isFingerprintRule)).toEqual([false, true]);
   });
 });

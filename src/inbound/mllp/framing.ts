@@ -33,7 +33,8 @@ const SMALLEST_BUFFER_BYTES = 4096;
 
 /** One connection's framing. */
 export class MllpFraming {
-  private readonly maxFrameBytes: number;
+  /** May be changed at any time; a frame that has begun is measured by it too. */
+  maxFrameBytes: number;
   /** A start block came and no end block yet. */
   private opened = false;
   /** The rest of a frame that was too large is thrown away. */
@@ -165,7 +166,7 @@ export class MllpFraming {
   /** Reports a frame that grows beyond the limit as soon as it does, so that no more of it is held. */
   private checkSize(chunk: Buffer, from: number, to: number, frames: MllpFrame[]): void {
     if (this.skipping || this.length + (to - from) <= this.maxFrameBytes) return;
-    const bytes = this.take(chunk, from, from + this.maxFrameBytes - this.length);
+    const bytes = this.take(chunk, from, from + Math.max(0, this.maxFrameBytes - this.length));
     const code = this.opened ? 'FRAME_TOO_LARGE' : 'BYTES_OUTSIDE_FRAME';
     frames.push({ bytes, fault: { code, byteOffset: bytes.length }, answered: this.opened });
     this.reset();

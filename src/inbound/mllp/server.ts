@@ -1,148 +1,147 @@
 /**
- * The MLLP server. Every frame gets exactly one answer, in the order of the frames, on its own connection, once the event
+ * MLLP on one address. Every frame gets exactly one answer, in the order of the frames, on its own connection, once the event
  * is durable in the log. Memory is bounded: a connection that has too much on the way, or does not read its answers, is not read from.
+ * With TLS a client's certificate says which source it speaks for; plain text is refused.
  */
+import { randomUUID } from 'node:crypto';
 import { createServer, type AddressInfo, type Server, type Socket } from 'node:net';
-import type { Intake, ReceivedMessage } from '../received.js';
-import type { SourceConfiguration } from '../source.js';
+import { createServer as createTlsServer, type Server as TlsServer, type TLSSocket } from 'node:tls';
 import { now } from '../../time/clock.js';
+import { peerIdentity } from '../../tls/peer-identity.js';
+import type { ServerCredentials } from '../../tls/server-credentials.js';
 import { buildAck } from '../hl7/ack.js';
-import { exchangeHl7 } from '../hl7/exchange.js';
-import { DEFAULT_MAX_FRAME_BYTES, frameOf, MllpFraming, type MllpFrame } from './framing.js';
+import type { Intake } from '../received.js';
+import type { SourceConfiguration } from '../source.js';
+import { ConnectionCount, type MllpPeer } from './admission.js';
+import { Budget, Holdings } from './budget.js';
+import { Connection, type ConnectionLimits, type ConnectionParts, type MllpCounters } from './connection.js';
+import { frameOf, VT } from './framing.js';
+import { LogThrottle, type MllpLogger } from './log-throttle.js';
+
+export interface MllpTls {
+  readonly credentials: ServerCredentials;
+  /** Whether clients are asked for a certificate. */
+  readonly request: boolean;
+  /** Whether one that no authority has signed may pass the handshake, to be known by its fingerprint. */
+  readonly pinned: boolean;
+}
+
+/** Bounds over all connections of the hub; the listeners share them. */
+export interface MllpShared {
+  readonly count: ConnectionCount;
+  readonly budget: Budget;
+  readonly holdings: Holdings;
+}
 
 export interface MllpServerOptions {
   readonly host: string;
   /** 0: any free port. */
   readonly port: number;
   readonly intake: Intake;
-  /** Asked for every frame, so that a changed source counts from the next frame on. */
-  readonly source: () => SourceConfiguration;
-  readonly maxFrameBytes?: number;
-  /** More connections are closed at once. */
-  readonly maxConnections?: number;
-  /** Frames of one connection that may be on their way into the log at a time. */
-  readonly maxFramesInFlight?: number;
-  /** Bytes of one connection that may be on their way at a time; one frame may always be. */
-  readonly maxBytesInFlight?: number;
-  /** The same over all connections. */
-  readonly maxBytesInFlightTotal?: number;
-  /** Bytes of frames that have not ended, and of those that wait, over all connections; beyond it large ones come in one at a time. */
-  readonly maxBytesHeldTotal?: number;
-  /** A connection without a byte for so long is closed. */
-  readonly idleTimeoutMs?: number;
-  /** The same while a frame has begun and not ended, or answers are not read. */
-  readonly stalledTimeoutMs?: number;
-  /** A sender silent for so long behind FS has left the CR out. */
-  readonly endBlockGraceMs?: number;
-  /** How long a stop waits for what is in flight before it cuts. */
-  readonly stopTimeoutMs?: number;
+  /** The source that a sender speaks for; undefined where it may not send. Asked again by {@link MllpServer.review}. */
+  readonly admit: (peer: MllpPeer) => SourceConfiguration | undefined;
+  readonly tls?: MllpTls;
+  readonly shared?: MllpShared;
+  readonly limits?: Partial<MllpServerLimits>;
   readonly logger?: MllpLogger;
 }
 
-/** What the server says about itself: never anything of a message. */
-export interface MllpLogger {
-  warn(fields: Readonly<Record<string, unknown>>, message: string): void;
+export interface MllpServerLimits extends ConnectionLimits {
+  /** A TLS handshake that takes longer is cut. */
+  readonly handshakeTimeoutMs: number;
+  /** How long a stop waits for what is in flight before it cuts. */
+  readonly stopTimeoutMs: number;
 }
 
-export interface MllpStatistics {
+export interface MllpStatistics extends Readonly<MllpCounters> {
   /** Open now. */
   readonly connections: number;
   readonly connectionsTotal: number;
   readonly connectionsRefused: number;
-  readonly frames: number;
-  readonly faults: number;
-  readonly answers: number;
-  /** Messages that could not be stored and were answered so that they come again. */
-  readonly unavailable: number;
-  /** Held now: of frames that have not ended, and of those that wait. */
+  /** TLS handshakes that came to nothing. */
+  readonly handshakesFailed: number;
+  /** Held now: of frames that have not ended, and of those that wait. Of all listeners that share it. */
   readonly bytesHeld: number;
 }
 
-const DEFAULTS = {
-  maxFrameBytes: DEFAULT_MAX_FRAME_BYTES,
-  maxConnections: 1024,
+const DEFAULT_LIMITS: MllpServerLimits = {
   maxFramesInFlight: 256,
   maxBytesInFlight: 16 * 1024 * 1024,
-  maxBytesInFlightTotal: 64 * 1024 * 1024,
-  maxBytesHeldTotal: 64 * 1024 * 1024,
-  idleTimeoutMs: 3_600_000,
   stalledTimeoutMs: 120_000,
   endBlockGraceMs: 250,
+  handshakeTimeoutMs: 10_000,
   stopTimeoutMs: 5_000,
-} as const;
+};
 
-type Settings = Required<Omit<MllpServerOptions, 'logger'>> & Pick<MllpServerOptions, 'logger'>;
-
-const HL7_CONTENT_TYPE = 'x-application/hl7-v2+er7';
-
-/** How long a closed connection waits for the peer's end, so that its last answers are not lost to a reset. */
-const LINGER_MS = 500;
-
-/** Bytes on their way into the log over all connections. One frame may always be on its way, however large. */
-class Budget {
-  private used = 0;
-  private readonly waiting = new Set<() => void>();
-
-  constructor(private readonly most: number) {}
-
-  /** False where they must wait: then `again` is called, once, when some were given back. */
-  take(bytes: number, again: () => void): boolean {
-    if (this.used > 0 && this.used + bytes > this.most) {
-      this.waiting.add(again);
-      return false;
-    }
-    this.used += bytes;
-    return true;
-  }
-
-  giveBack(bytes: number): void {
-    this.used -= bytes;
-    const waiting = [...this.waiting];
-    this.waiting.clear();
-    for (const again of waiting) again();
-  }
+export interface MllpSharedLimits {
+  /** Connections of all sources; more are closed at once. */
+  readonly maxConnections: number;
+  readonly maxConnectionsPerAddress: number;
+  /** Bytes on their way into the log over all connections; one frame may always be. */
+  readonly maxBytesInFlight: number;
+  /** Bytes of frames that have not ended, and of those that wait; beyond it large ones come in one at a time. */
+  readonly maxBytesHeld: number;
+  /** How long one that sends slowly may keep the others of those waiting. */
+  readonly turnMs: number;
 }
 
-/** A connection that holds less never has to wait for others. */
-const SMALL_HOLDING_BYTES = 64 * 1024;
+const SHARED_LIMITS: MllpSharedLimits = {
+  maxConnections: 10_000,
+  maxConnectionsPerAddress: 10_000,
+  maxBytesInFlight: 64 * 1024 * 1024,
+  maxBytesHeld: 64 * 1024 * 1024,
+  turnMs: 2_000,
+};
 
-/**
- * Bytes held of frames that have not ended. Beyond the most, of the connections that hold much only the one that began first is
- * read from, so that one frame always gets done and the others follow.
- */
-class Holdings {
-  total = 0;
-  private readonly held = new Map<Connection, number>();
-  /** In the order in which they became large. */
-  private readonly large = new Set<Connection>();
+/** Bounds that listeners share. */
+export function sharedBounds(limits: Partial<MllpSharedLimits> = {}): MllpShared {
+  const most = { ...SHARED_LIMITS, ...limits };
+  return {
+    count: new ConnectionCount(most.maxConnections, most.maxConnectionsPerAddress),
+    budget: new Budget(most.maxBytesInFlight),
+    holdings: new Holdings(most.maxBytesHeld, most.turnMs),
+  };
+}
 
-  constructor(private readonly most: number) {}
+/** First byte of a TLS record that begins a handshake (RFC 8446 §5.1). */
+const TLS_HANDSHAKE = 0x16;
 
-  set(connection: Connection, bytes: number): void {
-    const before = this.held.get(connection) ?? 0;
-    if (bytes === before) return;
-    this.total += bytes - before;
-    if (bytes === 0) this.held.delete(connection);
-    else this.held.set(connection, bytes);
-    if (bytes > SMALL_HOLDING_BYTES) this.large.add(connection);
-    else this.large.delete(connection);
-    if (bytes < before) for (const other of [...this.large]) if (other !== connection) other.advance();
-  }
+type Refusal =
+  | ReturnType<ConnectionCount['enter']>
+  | 'TOO_MANY_CONNECTIONS_OF_SOURCE'
+  | 'NOT_ADMITTED'
+  | 'NOT_TLS'
+  | 'TLS_ON_A_PLAIN_PORT';
 
-  mayRead(connection: Connection): boolean {
-    if (this.total <= this.most || !this.large.has(connection)) return true;
-    const [first] = this.large;
-    return first === connection;
-  }
+interface Entering {
+  readonly socket: Socket;
+  /** It has sent something: not a mere look whether the port is open. */
+  spoke: boolean;
+  /** Why the handshake failed, where TLS said so. */
+  code?: string;
+}
+
+/** The peer's end of a connection, the same for a socket and for TLS over it. */
+function endOf(socket: Socket): string {
+  return `${socket.remoteAddress ?? ''} ${socket.remotePort ?? ''}`;
 }
 
 export class MllpServer {
-  private readonly connections = new Set<Connection>();
-  private readonly holdings: Holdings;
+  private readonly connections = new Map<Connection, MllpPeer>();
+  private readonly bySource = new Map<string, number>();
+  /** Accepted, and not yet a connection of a source; by {@link endOf}. */
+  private readonly entering = new Map<string, Entering>();
+  private readonly logger: MllpLogger;
+  private readonly limits: MllpServerLimits;
+  private readonly shared: MllpShared;
+  private readonly parts: ConnectionParts;
+  private secure: TlsServer | undefined;
+  private unfollow: (() => void) | undefined;
   private stopping: Promise<void> | undefined;
   private readonly counters = {
     connectionsTotal: 0,
     connectionsRefused: 0,
+    handshakesFailed: 0,
     frames: 0,
     faults: 0,
     answers: 0,
@@ -151,39 +150,37 @@ export class MllpServer {
 
   private constructor(
     private readonly server: Server,
-    private readonly settings: Settings,
+    private readonly options: MllpServerOptions,
   ) {
-    server.maxConnections = settings.maxConnections;
-    this.holdings = new Holdings(settings.maxBytesHeldTotal);
-    const budget = new Budget(settings.maxBytesInFlightTotal);
-    const { holdings } = this;
-    server.on('connection', (socket) => {
-      this.counters.connectionsTotal += 1;
-      const connection = new Connection(socket, settings, budget, holdings, this.counters, () =>
-        this.connections.delete(connection),
-      );
-      this.connections.add(connection);
-    });
-    server.on('drop', () => {
-      this.counters.connectionsRefused += 1;
-      settings.logger?.warn({ maxConnections: settings.maxConnections }, 'MLLP connection refused: too many are open');
-    });
+    this.logger = new LogThrottle(options.logger);
+    this.limits = { ...DEFAULT_LIMITS, ...options.limits };
+    this.shared = options.shared ?? sharedBounds();
+    const { budget, holdings } = this.shared;
+    this.parts = {
+      intake: options.intake,
+      limits: this.limits,
+      budget,
+      holdings,
+      counters: this.counters,
+      logger: this.logger,
+    };
+    this.useTls(options.tls);
+    server.on('connection', (socket) => this.accepted(socket));
   }
 
   /** Listens; rejects where the address is taken or not ours. */
   static async listen(options: MllpServerOptions): Promise<MllpServer> {
-    const settings: Settings = { ...DEFAULTS, ...options };
     const server = createServer({ allowHalfOpen: true, noDelay: true });
+    const running = new MllpServer(server, options);
     await new Promise<void>((resolve, reject) => {
       server.once('error', reject);
-      server.listen({ host: settings.host, port: settings.port }, () => {
+      server.listen({ host: options.host, port: options.port }, () => {
         server.removeListener('error', reject);
+        server.on('error', (error: NodeJS.ErrnoException) => {
+          running.logger.warn({ code: error.code }, 'MLLP server error');
+        });
         resolve();
       });
-    });
-    const running = new MllpServer(server, settings);
-    server.on('error', (error: NodeJS.ErrnoException) => {
-      settings.logger?.warn({ code: error.code }, 'MLLP server error');
     });
     return running;
   }
@@ -199,13 +196,45 @@ export class MllpServer {
   }
 
   get statistics(): MllpStatistics {
-    return { connections: this.connections.size, ...this.counters, bytesHeld: this.holdings.total };
+    return { ...this.counters, connections: this.connections.size, bytesHeld: this.shared.holdings.total };
+  }
+
+  /** For connections from now on; those that stand go on as they are. Undefined: plain text. */
+  useTls(tls: MllpTls | undefined): void {
+    this.unfollow?.();
+    this.unfollow = undefined;
+    this.secure = undefined;
+    if (tls === undefined) return;
+    const secure = createTlsServer({
+      ...tls.credentials.serverOptions,
+      requestCert: tls.request,
+      rejectUnauthorized: tls.request && !tls.pinned,
+      handshakeTimeout: this.limits.handshakeTimeoutMs,
+    });
+    secure.on('secureConnection', (socket) => this.entered(socket, peerIdentity(socket)));
+    secure.on('tlsClientError', (error: NodeJS.ErrnoException, socket) => {
+      const entering = this.entering.get(endOf(socket));
+      if (entering !== undefined && error.code !== undefined) entering.code = error.code;
+      // Node leaves one whose handshake takes too long open.
+      socket.destroy();
+    });
+    this.unfollow = tls.credentials.follow(secure);
+    this.secure = secure;
   }
 
   /**
-   * Stops gracefully: accepts no connection and reads no frame any more, finishes and answers every frame that was received whole,
-   * then closes. A frame received in part is forgotten; its sender got no answer and sends again.
+   * Asks for every connection anew which source its sender speaks for: a changed source counts from the next frame on, and a sender
+   * that may no longer send, or speaks for another source, is answered what it has sent and closed.
    */
+  review(): void {
+    for (const [connection, peer] of this.connections) {
+      const source = this.options.admit(peer);
+      if (source?.id === connection.source.id) connection.source = source;
+      else connection.stop();
+    }
+  }
+
+  /** Accepts no connection any more, lets every connection finish what was received whole, then closes. May be asked for twice. */
   stop(): Promise<void> {
     this.stopping ??= this.stopNow();
     return this.stopping;
@@ -213,229 +242,105 @@ export class MllpServer {
 
   private async stopNow(): Promise<void> {
     const closed = new Promise<void>((resolve) => this.server.close(() => resolve()));
-    for (const connection of this.connections) connection.stop();
+    for (const { socket } of this.entering.values()) socket.destroy();
+    for (const connection of this.connections.keys()) connection.stop();
     const timer = setTimeout(() => {
-      for (const connection of this.connections) connection.destroy();
-    }, this.settings.stopTimeoutMs);
+      for (const connection of this.connections.keys()) connection.destroy();
+    }, this.limits.stopTimeoutMs);
     await closed;
     clearTimeout(timer);
-  }
-}
-
-class Connection {
-  private readonly framing: MllpFraming;
-  /** Frames received and not yet begun. */
-  private readonly backlog: MllpFrame[] = [];
-  private backlogBytes = 0;
-  /** Answers in the order of the frames; each is written once all before it are. */
-  private answers: Promise<void> = Promise.resolve();
-  private framesInFlight = 0;
-  private bytesInFlight = 0;
-  /** The intake has not yet been given all of the last frame (a large batch). */
-  private handingOver = false;
-  private ended = false;
-  private stopped = false;
-  private closing = false;
-  private stalling = false;
-  private corked = false;
-  private graceTimer: NodeJS.Timeout | undefined;
-  private lingerTimer: NodeJS.Timeout | undefined;
-  private readonly advanceAgain = (): void => this.advance();
-
-  constructor(
-    private readonly socket: Socket,
-    private readonly settings: Settings,
-    private readonly budget: Budget,
-    private readonly holdings: Holdings,
-    private readonly counters: { frames: number; faults: number; answers: number; unavailable: number },
-    private readonly closed: () => void,
-  ) {
-    this.framing = new MllpFraming({ maxFrameBytes: settings.maxFrameBytes });
-    socket.on('data', (chunk: Buffer) => this.received(chunk));
-    socket.on('end', () => this.finish());
-    socket.on('drain', () => this.advance());
-    socket.on('timeout', () => this.timedOut());
-    socket.on('error', (error: NodeJS.ErrnoException) => {
-      settings.logger?.warn({ code: error.code }, 'MLLP connection failed');
-    });
-    socket.on('close', () => {
-      clearTimeout(this.lingerTimer);
-      // A connection that broke in the middle of a frame: what came is kept like that of one that ended.
-      this.finish();
-      this.holdings.set(this, this.backlogBytes);
-      closed();
-    });
-    socket.setTimeout(settings.idleTimeoutMs);
+    this.unfollow?.();
   }
 
-  stop(): void {
-    this.stopped = true;
-    clearTimeout(this.graceTimer);
-    for (const frame of this.framing.settle()) this.enqueue(frame);
-    this.socket.pause();
-    this.advance();
-  }
-
-  destroy(): void {
-    this.socket.destroy();
-  }
-
-  private received(chunk: Buffer): void {
-    if (this.stopped || this.ended) return;
-    clearTimeout(this.graceTimer);
-    for (const frame of this.framing.push(chunk)) this.enqueue(frame);
-    if (this.framing.isEndPending) {
-      this.graceTimer = setTimeout(() => {
-        for (const frame of this.framing.settle()) this.enqueue(frame);
-        this.advance();
-      }, this.settings.endBlockGraceMs);
-    }
-    this.advance();
-  }
-
-  private finish(): void {
-    if (this.ended) return;
-    this.ended = true;
-    clearTimeout(this.graceTimer);
-    if (!this.stopped) for (const frame of this.framing.end()) this.enqueue(frame);
-    this.advance();
-  }
-
-  private enqueue(frame: MllpFrame): void {
-    this.backlog.push(frame);
-    this.backlogBytes += frame.bytes.length;
-  }
-
-  private dequeue(): MllpFrame {
-    const frame = this.backlog.shift()!;
-    this.backlogBytes -= frame.bytes.length;
-    return frame;
-  }
-
-  /** Begins what may begin, and reads on only if nothing had to wait. */
-  advance(): void {
-    if (this.closing) return;
-    while (this.mayBegin()) this.begin(this.dequeue());
-    const { maxFramesInFlight, maxBytesInFlight } = this.settings;
-    const full = this.framesInFlight >= maxFramesInFlight || this.bytesInFlight >= maxBytesInFlight;
-    this.holdings.set(this, this.framing.heldBytes + this.backlogBytes);
-    const waiting = this.backlog.length > 0 || this.handingOver || this.answersUnread || !this.holdings.mayRead(this);
-    if (this.stopped || waiting || full) this.socket.pause();
-    else if (this.socket.isPaused()) this.socket.resume();
-    const stalling = this.framing.isOpen || this.answersUnread;
-    if (stalling !== this.stalling) {
-      this.stalling = stalling;
-      this.socket.setTimeout(stalling ? this.settings.stalledTimeoutMs : this.settings.idleTimeoutMs);
-    }
-    if ((this.ended || this.stopped) && this.backlog.length === 0 && this.framesInFlight === 0) this.close();
-  }
-
-  private mayBegin(): boolean {
-    const next = this.backlog[0];
-    if (next === undefined || this.handingOver || this.answersUnread) return false;
-    if (this.framesInFlight >= this.settings.maxFramesInFlight) return false;
-    const bytes = next.bytes.length;
-    if (this.bytesInFlight > 0 && this.bytesInFlight + bytes > this.settings.maxBytesInFlight) return false;
-    return this.budget.take(bytes, this.advanceAgain);
-  }
-
-  /** The peer does not read its answers: nothing more is begun for it. Frames of a peer that is gone are still stored. */
-  private get answersUnread(): boolean {
-    return this.socket.writableNeedDrain && !this.socket.destroyed;
-  }
-
-  private begin(frame: MllpFrame): void {
-    const bytes = frame.bytes.length;
-    this.framesInFlight += 1;
-    this.bytesInFlight += bytes;
-    this.counters.frames += 1;
-    if (frame.fault !== undefined) this.counters.faults += 1;
-    const answer = this.exchange(frame);
-    this.answers = this.answers.then(async () => {
-      const content = await answer;
-      if (content !== undefined && frame.answered && this.socket.writable) {
-        this.write(frameOf(content));
-        this.counters.answers += 1;
-      }
-      this.framesInFlight -= 1;
-      this.bytesInFlight -= bytes;
-      this.budget.giveBack(bytes);
-      this.advance();
-    });
-  }
-
-  /** Answers that become ready together leave in one packet: one system call for a whole append round. */
-  private write(frame: Buffer): void {
-    if (!this.corked) {
-      this.corked = true;
-      this.socket.cork();
-      setImmediate(() => {
-        this.corked = false;
-        this.socket.uncork();
-        this.advance();
-      });
-    }
-    this.socket.write(frame);
-  }
-
-  private async exchange(frame: MllpFrame): Promise<Buffer | undefined> {
-    this.handingOver = true;
-    const handedOver = (): void => {
-      if (!this.handingOver) return;
-      this.handingOver = false;
-      queueMicrotask(() => this.advance());
-    };
-    try {
-      const message: ReceivedMessage = {
-        transport: 'mllp',
-        source: this.settings.source(),
-        contentType: HL7_CONTENT_TYPE,
-        bytes: frame.bytes,
-        ...(frame.fault === undefined ? {} : { fault: frame.fault }),
-      };
-      const { answer, failures } = await exchangeHl7(this.settings.intake, message, handedOver);
-      if (failures.length > 0) {
-        this.counters.unavailable += failures.length;
-        this.settings.logger?.warn(
-          { messages: failures.length, error: nameOf(failures[0]) },
-          'messages could not be stored',
-        );
-      }
-      return answer;
-    } catch (error) {
-      // The answer could not be made: still one answer, never a positive one.
-      this.settings.logger?.warn({ error: nameOf(error) }, 'MLLP frame could not be answered properly');
-      return buildAck(undefined, { code: 'AE', problem: { code: 'INTERNAL_ERROR' }, messageId: '', recordedAt: now() });
-    } finally {
-      handedOver();
-    }
-  }
-
-  private timedOut(): void {
-    // Silence of the sender while the hub works is not the sender's.
-    if ((this.framesInFlight > 0 && !this.answersUnread) || this.backlog.length > 0 || !this.holdings.mayRead(this)) {
-      this.socket.setTimeout(this.settings.stalledTimeoutMs);
+  private accepted(socket: Socket): void {
+    this.counters.connectionsTotal += 1;
+    const address = socket.remoteAddress ?? '';
+    socket.on('error', () => undefined); // What becomes of it is seen when it closes.
+    const full = this.shared.count.enter(address);
+    if (full !== undefined) {
+      this.refuse(socket, address, full);
       return;
     }
-    this.settings.logger?.warn({ frameOpen: this.framing.isOpen }, 'MLLP connection closed: silent for too long');
-    const unread = this.answersUnread;
-    this.finish();
-    if (unread) this.socket.destroy();
+    const end = endOf(socket);
+    const entering: Entering = { socket, spoke: false };
+    this.entering.set(end, entering);
+    socket.once('close', () => {
+      this.shared.count.leave(address);
+      if (this.entering.get(end) !== entering) return;
+      this.entering.delete(end);
+      if (!entering.spoke || this.stopping !== undefined) return;
+      this.counters.handshakesFailed += 1;
+      this.logger.warn({ address, code: entering.code }, 'MLLP connection refused: the TLS handshake failed');
+    });
+    if (this.secure === undefined) this.entered(socket, undefined);
+    else this.shakeHands(entering, address);
   }
 
-  private close(): void {
-    this.closing = true;
-    if (this.socket.destroyed) return;
-    this.socket.end();
-    // What the peer still sends is read and thrown away: closing over unread bytes would reset the connection.
-    this.socket.resume();
-    this.lingerTimer = setTimeout(() => this.socket.destroy(), LINGER_MS);
+  /** A client that speaks TLS says so with its first byte; others are told in the way that they can read. */
+  private shakeHands(entering: Entering, address: string): void {
+    const { socket } = entering;
+    const late = setTimeout(() => socket.destroy(), this.limits.handshakeTimeoutMs);
+    socket.once('close', () => clearTimeout(late));
+    const gone = (): void => void socket.destroy();
+    socket.once('end', gone);
+    socket.once('data', (first: Buffer) => {
+      const { secure } = this;
+      entering.spoke = true;
+      if (secure !== undefined && first[0] === TLS_HANDSHAKE) {
+        // From here on TLS keeps the time.
+        clearTimeout(late);
+        socket.removeListener('end', gone);
+        socket.pause();
+        socket.unshift(first);
+        secure.emit('connection', socket);
+        return;
+      }
+      this.entering.delete(endOf(socket));
+      if (first[0] !== VT) {
+        this.refuse(socket, address, 'NOT_TLS');
+        return;
+      }
+      this.refuse(undefined, address, 'NOT_TLS');
+      const problem = { code: 'TLS_REQUIRED' };
+      const answer = buildAck(undefined, { code: 'AE', problem, messageId: randomUUID(), recordedAt: now() });
+      socket.end(frameOf(answer));
+      socket.resume();
+    });
   }
-}
 
-/** Name and code of an error; its text may quote what it should not. */
-function nameOf(error: unknown): string {
-  if (!(error instanceof Error)) return typeof error;
-  const code: unknown = 'code' in error ? error.code : undefined;
-  return typeof code === 'string' ? code : error.name;
+  private entered(socket: Socket | TLSSocket, certificate: MllpPeer['certificate']): void {
+    const address = socket.remoteAddress ?? '';
+    const peer: MllpPeer = certificate === undefined ? { address } : { address, certificate };
+    this.entering.delete(endOf(socket));
+    if (this.stopping !== undefined) {
+      socket.destroy();
+      return;
+    }
+    const source = this.options.admit(peer);
+    if (source === undefined) {
+      this.refuse(socket, address, 'NOT_ADMITTED');
+      return;
+    }
+    const { id } = source;
+    const open = this.bySource.get(id) ?? 0;
+    if (open >= source.maxConnections) {
+      this.refuse(socket, address, 'TOO_MANY_CONNECTIONS_OF_SOURCE', id);
+      return;
+    }
+    this.bySource.set(id, open + 1);
+    const connection = new Connection(socket, source, this.parts, {
+      closed: () => {
+        this.connections.delete(connection);
+        this.bySource.set(id, (this.bySource.get(id) ?? 1) - 1);
+      },
+      greetedByTls: () => this.refuse(socket, address, 'TLS_ON_A_PLAIN_PORT', id),
+    });
+    this.connections.set(connection, peer);
+  }
+
+  private refuse(socket: Socket | undefined, address: string, reason: Refusal, source?: string): void {
+    this.counters.connectionsRefused += 1;
+    this.logger.warn({ address, reason, ...(source === undefined ? {} : { source }) }, 'MLLP connection refused');
+    socket?.destroy();
+  }
 }

@@ -1,144 +1,39 @@
 import { afterEach, describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import { once } from 'node:events';
-import { connect, type Socket } from 'node:net';
+import { connect } from 'node:net';
 import { readHl7 } from '../../../src/inbound/hl7/reader.js';
-import { MllpFraming, frameOf } from '../../../src/inbound/mllp/framing.js';
-import { MllpServer, type MllpServerOptions } from '../../../src/inbound/mllp/server.js';
-import type { Intake, IntakeOutcome, ReceivedMessage } from '../../../src/inbound/received.js';
-import { builtInSource } from '../../../src/inbound/source.js';
-
-const AT = '2026-03-01T10:15:30.123456Z';
-
-/** Keeps what it receives; waits, where told to, until the test lets it go on. */
-class FakeIntake implements Intake {
-  readonly received: ReceivedMessage[] = [];
-  down = false;
-  private gate: { readonly opened: Promise<void>; readonly open: () => void } | undefined;
-  private readonly watchers = new Set<() => void>();
-
-  hold(): () => void {
-    let open = (): void => undefined;
-    const opened = new Promise<void>((resolve) => (open = resolve));
-    this.gate = { opened, open };
-    return () => {
-      this.gate = undefined;
-      open();
-    };
-  }
-
-  async receive(message: ReceivedMessage): Promise<IntakeOutcome> {
-    this.received.push(message);
-    for (const watcher of this.watchers) watcher();
-    if (this.gate !== undefined) await this.gate.opened;
-    if (this.down) throw Object.assign(new Error('log away'), { code: 'LOG_UNAVAILABLE' });
-    const hl7 = readHl7(message.bytes);
-    const problem = message.fault ?? (hl7.segment('MSH') === undefined ? { code: 'NO_MSH', byteOffset: 0 } : undefined);
-    return {
-      status: problem === undefined ? 'accepted' : 'parked',
-      messageId: `${this.received.length}`,
-      position: BigInt(this.received.length),
-      recordedAt: AT,
-      answer: problem === undefined ? 'AA' : 'AR',
-      ...(problem === undefined ? {} : { problem }),
-    };
-  }
-
-  async until(condition: () => boolean): Promise<void> {
-    await new Promise<void>((resolve) => {
-      const check = (): void => {
-        if (!condition()) return;
-        this.watchers.delete(check);
-        resolve();
-      };
-      this.watchers.add(check);
-      check();
-    });
-  }
-}
-
-/** A sender: collects the answers as `code control-id`. */
-class Sender {
-  readonly answers: string[] = [];
-  readonly raw: Buffer[] = [];
-  private readonly framing = new MllpFraming();
-  private readonly watchers = new Set<() => void>();
-  ended = false;
-
-  private constructor(readonly socket: Socket) {
-    socket.on('data', (chunk: Buffer) => {
-      for (const { bytes, fault } of this.framing.push(chunk)) {
-        expect(fault).toBeUndefined();
-        this.raw.push(bytes);
-        this.answers.push(
-          readHl7(bytes)
-            .all('MSA')
-            .map((msa) => `${msa.text(1)} ${msa.text(2)}`.trim())
-            .join(', '),
-        );
-      }
-      this.wake();
-    });
-    socket.on('close', () => {
-      this.ended = true;
-      this.wake();
-    });
-    socket.on('end', () => socket.end());
-    socket.on('error', () => undefined);
-  }
-
-  static async connect(port: number): Promise<Sender> {
-    const socket = connect({ port, host: '127.0.0.1', allowHalfOpen: true });
-    await once(socket, 'connect');
-    return new Sender(socket);
-  }
-
-  send(text: string | Buffer): void {
-    this.socket.write(typeof text === 'string' ? Buffer.from(text, 'latin1') : text);
-  }
-
-  async until(count: number): Promise<string[]> {
-    await this.when(() => this.answers.length >= count || this.ended);
-    return this.answers;
-  }
-
-  /** Says that nothing more comes, and waits for the rest. */
-  async finish(): Promise<string[]> {
-    this.socket.end();
-    await this.when(() => this.ended);
-    return this.answers;
-  }
-
-  async when(condition: () => boolean): Promise<void> {
-    await new Promise<void>((resolve) => {
-      const check = (): void => {
-        if (!condition()) return;
-        this.watchers.delete(check);
-        resolve();
-      };
-      this.watchers.add(check);
-      check();
-    });
-  }
-
-  private wake(): void {
-    for (const watcher of this.watchers) watcher();
-  }
-}
-
-const message = (id: string, more = ''): string => `MSH|^~\\&|A|B|||2026||ADT^A01|${id}|P|2.5.1${more}\rPID|1||${id}\r`;
-const framed = (id: string): string => `\x0b${message(id)}\x1c\r`;
+import { frameOf } from '../../../src/inbound/mllp/framing.js';
+import {
+  MllpServer,
+  sharedBounds,
+  type MllpServerOptions,
+  type MllpSharedLimits,
+} from '../../../src/inbound/mllp/server.js';
+import type { Intake } from '../../../src/inbound/received.js';
+import { builtInSource, type SourceConfiguration } from '../../../src/inbound/source.js';
+import { AT, FakeIntake, framed, message, Sender } from './support.js';
 
 let server: MllpServer | undefined;
 let intake: FakeIntake;
-async function start(options: Partial<MllpServerOptions> = {}): Promise<MllpServer> {
+
+interface Wishes {
+  readonly intake?: Intake;
+  readonly limits?: MllpServerOptions['limits'];
+  readonly shared?: Partial<MllpSharedLimits>;
+  readonly source?: Partial<SourceConfiguration>;
+}
+
+async function start(wishes: Wishes = {}): Promise<MllpServer> {
   intake = new FakeIntake();
+  const source = { ...builtInSource('mllp'), ...wishes.source };
   server = await MllpServer.listen({
     host: '127.0.0.1',
     port: 0,
-    intake,
-    source: () => builtInSource('mllp'),
-    ...options,
+    intake: wishes.intake ?? intake,
+    admit: () => source,
+    shared: sharedBounds(wishes.shared),
+    ...(wishes.limits === undefined ? {} : { limits: wishes.limits }),
   });
   return server;
 }
@@ -200,7 +95,7 @@ describe('every frame gets one answer, in order', () => {
   });
 
   test('a frame that is too large is kept in its first part and rejected, its neighbours are not', async () => {
-    const { port } = await start({ maxFrameBytes: 100_000 });
+    const { port } = await start({ source: { maxFrameBytes: 100_000 } });
     const sender = await Sender.connect(port);
     sender.send(framed('1'));
     sender.send(`\x0b${message('big')}${'NTE|1||x\r'.repeat(100_000)}\x1c\r${framed('3')}`);
@@ -210,7 +105,7 @@ describe('every frame gets one answer, in order', () => {
   });
 
   test('a sender that leaves out the CR and waits gets its answer', async () => {
-    const { port } = await start({ endBlockGraceMs: 20 });
+    const { port } = await start({ limits: { endBlockGraceMs: 20 } });
     const sender = await Sender.connect(port);
     sender.send(`\x0b${message('1')}\x1c`);
     expect(await sender.until(1)).toEqual(['AA 1']);
@@ -320,7 +215,7 @@ describe('every frame gets one answer, in order', () => {
 
 describe('bounds', () => {
   test('only so many frames of a connection are on their way, the rest waits unread', async () => {
-    const { port } = await start({ maxFramesInFlight: 4 });
+    const { port } = await start({ limits: { maxFramesInFlight: 4 } });
     const release = intake.hold();
     const sender = await Sender.connect(port);
     const ids = Array.from({ length: 5000 }, (_, index) => `${index}`);
@@ -333,7 +228,7 @@ describe('bounds', () => {
   });
 
   test('only so many bytes over all connections are on their way, but one frame always may be', async () => {
-    const { port } = await start({ maxBytesInFlight: 1, maxBytesInFlightTotal: 1 });
+    const { port } = await start({ limits: { maxBytesInFlight: 1 }, shared: { maxBytesInFlight: 1 } });
     const release = intake.hold();
     const senders = await Promise.all(Array.from({ length: 3 }, () => Sender.connect(port)));
     for (const sender of senders) sender.send(framed('1') + framed('2'));
@@ -345,7 +240,7 @@ describe('bounds', () => {
   });
 
   test('large frames beyond the bound come in one after another, and hold up nobody else', async () => {
-    const { port } = await start({ maxBytesHeldTotal: 200_000 });
+    const { port } = await start({ shared: { maxBytesHeld: 200_000 } });
     const first = await Sender.connect(port);
     first.send(`${framed('small')}\x0b${message('1')}${'NTE|1||x\r'.repeat(50_000)}`);
     await first.until(1);
@@ -365,7 +260,7 @@ describe('bounds', () => {
   });
 
   test('a peer that does not read its answers is not read from, and closed in the end', async () => {
-    const { port } = await start({ stalledTimeoutMs: 300, maxFramesInFlight: 8 });
+    const { port } = await start({ limits: { stalledTimeoutMs: 300, maxFramesInFlight: 8 } });
     const sender = await Sender.connect(port);
     sender.socket.pause();
     const long = 'X'.repeat(100_000);
@@ -384,7 +279,7 @@ describe('bounds', () => {
   });
 
   test('connections beyond the limit are closed, the others go on', async () => {
-    const { port } = await start({ maxConnections: 2 });
+    const { port } = await start({ source: { maxConnections: 2 } });
     const first = await Sender.connect(port);
     const second = await Sender.connect(port);
     for (const [index, sender] of [first, second].entries()) {
@@ -400,14 +295,14 @@ describe('bounds', () => {
   });
 
   test('a silent connection is closed', async () => {
-    const { port } = await start({ idleTimeoutMs: 50 });
+    const { port } = await start({ source: { idleSeconds: 0.05 } });
     const idle = await Sender.connect(port);
     await idle.when(() => idle.ended);
     expect(intake.received).toEqual([]);
   });
 
   test('a connection silent in the middle of a frame is closed; what had come is kept', async () => {
-    const { port } = await start({ stalledTimeoutMs: 60 });
+    const { port } = await start({ limits: { stalledTimeoutMs: 60 } });
     const stalled = await Sender.connect(port);
     stalled.send(`\x0b${message('1')}`);
     expect(await stalled.until(1)).toEqual(['AR 1']);
@@ -415,7 +310,7 @@ describe('bounds', () => {
   });
 
   test('a silent sender is not closed while the hub is at work for it', async () => {
-    const { port } = await start({ idleTimeoutMs: 300 });
+    const { port } = await start({ source: { idleSeconds: 0.3 } });
     const release = intake.hold();
     const sender = await Sender.connect(port);
     sender.send(framed('1'));
@@ -454,7 +349,7 @@ describe('stopping', () => {
   });
 
   test('a stop waits only so long', async () => {
-    const { port } = await start({ stopTimeoutMs: 50 });
+    const { port } = await start({ limits: { stopTimeoutMs: 50 } });
     const release = intake.hold();
     const sender = await Sender.connect(port);
     sender.send(framed('1'));
