@@ -106,7 +106,7 @@ class Answers {
         const answer = await next;
         if ('code' in answer && answer.code === PROBLEMS.logUnavailable.code) this.logAway = true;
         await this.answer.write(answer);
-        this.waiting.shift();
+        void this.waiting.shift();
         if (this.stopped) this.stopping.abort();
         this.tell();
       }
