@@ -2,6 +2,7 @@
  * Bench `time-travel`: one patient with their visit as of a random (K, V), through GraphQL over HTTP on a connection that is kept, and the one
  * statement that it rests on in SQL alone. Rows are made by PostgreSQL; what is measured are reads. `--versions n` rows of facts (default 1,000,000).
  */
+import { LOOPBACK_PRINCIPAL } from '../src/auth/principal.js';
 import { NestFactory } from '@nestjs/core';
 import http from 'node:http';
 import type { Server } from 'node:http';
@@ -78,6 +79,7 @@ export async function run(args: readonly string[]): Promise<Figures> {
         mutations: new MutationMemory(pool, hashes),
       },
       limits: { depth: 15, cost: 100_000 },
+      principal: () => LOOPBACK_PRINCIPAL,
       onFailure: (error) => {
         throw error;
       },

@@ -7,6 +7,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import moment from 'moment-timezone';
 import { parse as parseYaml } from 'yaml';
+import type { OidcSettings } from '../auth/token-verifier.js';
 import type { SourceSettings } from '../inbound/source.js';
 import { readSourceSettings, SourceSettingsError } from '../inbound/sources/settings.js';
 
@@ -34,8 +35,7 @@ export interface HubConfig {
   readonly masterKeyFileChosen: boolean;
   /** Absolute path of the folder that signed tree heads are written to: the second place, outside the database. */
   readonly treeHeads: string;
-  readonly auth:
-    { readonly mode: 'loopback' } | { readonly mode: 'oidc'; readonly issuer: string; readonly rolesClaim: string };
+  readonly auth: { readonly mode: 'loopback' } | ({ readonly mode: 'oidc' } & OidcSettings);
   readonly tls?: { readonly cert: string; readonly key: string; readonly clientCa?: string };
   /** Another part ends TLS in front of the hub. */
   readonly behindProxy: boolean;
@@ -132,6 +132,10 @@ const VARIABLES: Readonly<Record<string, string>> = {
   ANAMNESIS_AUTH: 'auth',
   ANAMNESIS_OIDC_ISSUER: 'oidc.issuer',
   ANAMNESIS_OIDC_ROLES_CLAIM: 'oidc.rolesClaim',
+  ANAMNESIS_OIDC_SOURCE_CLAIM: 'oidc.sourceClaim',
+  ANAMNESIS_OIDC_AUDIENCE: 'oidc.audience',
+  ANAMNESIS_OIDC_JWKS_URL: 'oidc.jwksUrl',
+  ANAMNESIS_OIDC_CLOCK_SKEW_SECONDS: 'oidc.clockSkewSeconds',
   ANAMNESIS_TLS_CERT: 'tls.cert',
   ANAMNESIS_TLS_KEY: 'tls.key',
   ANAMNESIS_TLS_CLIENT_CA: 'tls.clientCa',
@@ -143,10 +147,10 @@ const VARIABLES: Readonly<Record<string, string>> = {
   ANAMNESIS_BLOBS: 'blobs.store',
 };
 
-/** Variables of the same prefix that belong to tests, or that Kubernetes makes for services whose names start with the hub's. */
+/** Variables of the same prefix that belong to tests or to commands, or that Kubernetes makes for services whose names start with the hub's. */
 function isForeign(variable: string, value: string): boolean {
   return (
-    /^ANAMNESIS_(TEST_\w+|SHARED_DATA|CONFIG)$/.test(variable) ||
+    /^ANAMNESIS_(TEST_\w+|SHARED_DATA|CONFIG|TOKEN|CA)$/.test(variable) ||
     /^ANAMNESIS_(\w+_)?(SERVICE_(HOST|PORT)(_\w+)?|PORT_\d+_(TCP|UDP)(_\w+)?)$/.test(variable) ||
     (/^ANAMNESIS_(\w+_)?PORT$/.test(variable) && /^(tcp|udp):/.test(value))
   );
@@ -272,16 +276,41 @@ function build(values: ReadonlyMap<string, Value>, cwd: string): HubConfig {
 
 function authOf(read: Reader): HubConfig['auth'] {
   const mode = read.oneOf('auth', ['loopback', 'oidc']) ?? 'loopback';
-  const issuer = read.url('oidc.issuer', ['https:', 'http:']);
-  const rolesClaim = read.text('oidc.rolesClaim');
-  if (mode === 'oidc') {
-    if (issuer === undefined)
-      throw new ConfigError('oidc.issuer', 'expected the URL of the issuer, since auth is oidc');
-    return { mode, issuer, rolesClaim: rolesClaim ?? 'roles' };
+  if (mode === 'loopback') {
+    const useless = OIDC_KEYS.find((key) => read.given(key));
+    if (useless !== undefined) throw new ConfigError(read.key(useless), 'is of use only with auth oidc');
+    return { mode };
   }
-  if (issuer !== undefined) throw new ConfigError(read.key('oidc.issuer'), 'is of use only with auth oidc');
-  if (rolesClaim !== undefined) throw new ConfigError(read.key('oidc.rolesClaim'), 'is of use only with auth oidc');
-  return { mode };
+  const issuer = issuerUrl(read, 'oidc.issuer');
+  if (issuer === undefined) throw new ConfigError('oidc.issuer', 'expected the URL of the issuer, since auth is oidc');
+  const jwksUrl = issuerUrl(read, 'oidc.jwksUrl');
+  return {
+    mode,
+    issuer,
+    audience: read.text('oidc.audience') ?? 'anamnesis',
+    rolesClaim: read.text('oidc.rolesClaim') ?? 'roles',
+    sourceClaim: read.text('oidc.sourceClaim') ?? 'anamnesis_source',
+    ...(jwksUrl === undefined ? {} : { jwksUrl }),
+    clockSkewSeconds: read.integer('oidc.clockSkewSeconds', 0, 600) ?? 30,
+  };
+}
+
+const OIDC_KEYS = [
+  'oidc.issuer',
+  'oidc.rolesClaim',
+  'oidc.sourceClaim',
+  'oidc.audience',
+  'oidc.jwksUrl',
+  'oidc.clockSkewSeconds',
+] as const;
+
+/** Whoever can change what the issuer answers can make tokens: over a network it is asked by HTTPS only. */
+function issuerUrl(read: Reader, key: string): string | undefined {
+  const url = read.url(key, ['https:', 'http:']);
+  if (url !== undefined && new URL(url).protocol === 'http:' && !isLoopback(new URL(url).hostname)) {
+    throw new ConfigError(read.key(key), 'expected a URL that starts with https://');
+  }
+  return url;
 }
 
 function tlsOf(read: Reader): Pick<HubConfig, 'tls'> {
@@ -341,15 +370,12 @@ function checkTogether(config: HubConfig, read: Reader): void {
     throw new ConfigError(read.key('mllp.port'), 'expected another port than http.port');
   }
   // Parts of the design that this version does not have: a start that pretended otherwise would be worse than none.
-  if (config.auth.mode === 'oidc')
-    throw new ConfigError(read.key('auth'), 'expected loopback: oidc is not available yet');
   if (config.eventLog !== 'postgres') {
     throw new ConfigError(read.key('eventLog'), 'expected postgres: the EventStoreDB adapter is not available yet');
   }
   if (config.search !== 'postgres') {
     throw new ConfigError(read.key('search'), 'expected postgres: OpenSearch is not available yet');
   }
-  if (config.tls !== undefined) throw new ConfigError(read.key('tls.cert'), 'TLS is not available yet');
 }
 
 /** Typed access to the values; every method answers undefined where nothing was given. */
@@ -359,6 +385,10 @@ class Reader {
   /** The key as the person who wrote it knows it: the variable's name, or the key of the file. */
   key(key: string): string {
     return this.values.get(key)?.key ?? key;
+  }
+
+  given(key: string): boolean {
+    return this.values.has(key);
   }
 
   text(key: string): string | undefined {

@@ -6,6 +6,7 @@ import 'reflect-metadata';
 import { collectOrphans } from '../blobs/orphans.js';
 import { BlobKeeper } from '../blobs/keeper.js';
 import { openBlobStore } from '../blobs/open.js';
+import { authenticationOf, openHttpsCredentials } from '../auth/setup.js';
 import { ConfigError } from '../config/config.js';
 import { openPool, SHORT_STATEMENTS_SILENCE_MS } from '../database/database.js';
 import { IdentityResolver } from '../identity/resolver.js';
@@ -162,6 +163,8 @@ async function start(context: RoleContext, opened: Opened): Promise<RunningRole>
     mllp: config.mllp,
     maxFrameBytes: config.limits.frameBytes,
   });
+  const tls = await openHttpsCredentials(context);
+  if (tls !== undefined) opened.add(async () => tls.close());
   const http = await startInboundHttp({
     sources,
     bodyBytes: config.limits.httpBodyBytes,
@@ -169,7 +172,11 @@ async function start(context: RoleContext, opened: Opened): Promise<RunningRole>
     listen: context.listen,
     intake: measured(pipeline),
     queryAddress: () => context.queryAddress,
-    loopbackOnly: config.auth.mode === 'loopback',
+    authentication: authenticationOf(context),
+    onRefusal: (reason) => logger.warn({ reason }, 'a request was not let in'),
+    ...(context.proxySecret === undefined ? {} : { proxySecret: context.proxySecret }),
+    ...(tls === undefined ? {} : { tls }),
+    behindProxy: config.behindProxy,
   });
   opened.add(() => http.close());
   const mllp = await MllpListeners.open({

@@ -3,7 +3,11 @@ import { NestFactory } from '@nestjs/core';
 import type { NestExpressApplication } from '@nestjs/platform-express';
 import { createHash } from 'node:crypto';
 import type { NextFunction, Request, Response } from 'express';
+import https from 'node:https';
 import type { AddressInfo } from 'node:net';
+import { gate } from '../auth/gate.js';
+import { NOBODY, principalOf } from '../auth/principal.js';
+import { authenticationOf, openHttpsCredentials } from '../auth/setup.js';
 import { mountAnalytics } from '../analytics/analytics-server.js';
 import { openBlobStore } from '../blobs/open.js';
 import { openPool } from '../database/database.js';
@@ -73,18 +77,28 @@ export async function startQueryRole(context: RoleContext): Promise<RunningRole>
       logger.warn({ err: error }, 'the answer of a change could not be remembered; the log remembers the change'),
     ),
   };
+  // The public port is this role's own only where no ingest role stands before it.
+  const tls = context.proxySecret === undefined ? await openHttpsCredentials(context) : undefined;
   const app = await NestFactory.create<NestExpressApplication>(
     GraphModule.register({
       services,
+      principal: (request) => principalOf(request) ?? NOBODY,
       limits: { depth: config.limits.queryDepth, cost: config.limits.queryCost },
       onFailure: (error) => logger.error({ err: error }, 'a query failed'),
     }),
-    { logger: false, abortOnError: false, bodyParser: false },
+    {
+      logger: false,
+      abortOnError: false,
+      bodyParser: false,
+      // The rest of what TLS needs comes with `follow`, before anybody is listened to.
+      ...(tls === undefined ? {} : { httpsOptions: {} }),
+    },
   );
   app.useBodyParser('json', { limit: config.limits.httpBodyBytes });
   const express = app.getHttpAdapter().getInstance();
   express.disable('x-powered-by');
   if (config.auth.mode === 'loopback') app.use(refuseForeignHosts);
+  app.use(gate(authenticationOf(context), (reason) => logger.warn({ reason }, 'a request was not let in')));
   app.use(operationsRoutes({ pool, supervisor: context.supervisor }));
   app.use(receiptRoutes({ pool, watermarks, hashes: keys.hashes }));
   const analytics = await mountAnalytics(express, {
@@ -102,16 +116,21 @@ export async function startQueryRole(context: RoleContext): Promise<RunningRole>
     sendProblem(response, { ...PROBLEMS.internal, title: 'The hub failed to answer' });
   });
   const { host, port } = context.listen;
-  await app.listen(port, host);
   const server = app.getHttpServer();
+  const unfollow = server instanceof https.Server ? tls?.follow(server) : undefined;
+  await app.listen(port, host);
   const address = server.address() as AddressInfo;
   return {
-    addresses: { http: `http://${host.includes(':') ? `[${host}]` : host}:${address.port}` },
+    addresses: {
+      http: `${tls === undefined ? 'http' : 'https'}://${host.includes(':') ? `[${host}]` : host}:${address.port}`,
+    },
     async stop() {
       server.closeIdleConnections();
       const late = setTimeout(() => server.closeAllConnections(), CLOSE_TIMEOUT_MS);
       await app.close();
       clearTimeout(late);
+      unfollow?.();
+      tls?.close();
       await analytics.close();
       await mailbox.close();
       await watermarks.close();

@@ -11,6 +11,7 @@ export interface SentContext {
   readonly dataDir: string;
   readonly listen: Address;
   readonly queryAddress?: Address;
+  readonly proxySecret?: string;
 }
 
 export type ToRole =

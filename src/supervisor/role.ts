@@ -41,6 +41,8 @@ export interface RoleContext {
    * it is undefined until the query role runs, and changes when that is started again on another port.
    */
   readonly queryAddress?: Address;
+  /** Shared by the ingest role and the query role behind it, made at every start: what the one says of who asks is signed with it. */
+  readonly proxySecret?: string;
   readonly logger: Logger;
   readonly supervisor: SupervisorLink;
 }

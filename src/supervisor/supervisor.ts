@@ -2,6 +2,7 @@
  * The supervisor behind `anamnesis serve`: holds the data directory's lock, starts PostgreSQL, runs migrations and one process
  * per role, starts what dies again, and stops everything in order (docs/architecture.md, "Processes").
  */
+import { randomBytes } from 'node:crypto';
 import { mkdir } from 'node:fs/promises';
 import path from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
@@ -87,6 +88,7 @@ class Supervisor implements RunningHub {
   /** A start of PostgreSQL after it died; a stop waits for it, or it would leave a server behind. */
   private restarting: Promise<void> | undefined;
   private analystDatabaseUrl = '';
+  private readonly proxySecret = randomBytes(32).toString('base64url');
   /** Ports once chosen, so that a role that is started again keeps them. */
   private readonly chosen = new Map<Role, RunningRole['addresses']>();
   private stopped: Promise<void> | undefined;
@@ -231,6 +233,7 @@ class Supervisor implements RunningHub {
         ? { host: '127.0.0.1', port: inside?.port ?? 0 }
         : { ...listen, ...(role === 'query' ? inside : {}) },
       ...(inside === undefined ? {} : { queryAddress: inside }),
+      ...(behindIngest || role === 'ingest' ? { proxySecret: this.proxySecret } : {}),
     };
   }
 
@@ -367,8 +370,9 @@ async function reach(databaseUrl: string): Promise<void> {
 
 function addressOf(url: string | undefined): Address | undefined {
   if (url === undefined) return undefined;
-  const { hostname, port } = new URL(url);
-  return { host: hostname.replace(/^\[|\]$/g, ''), port: Number(port) };
+  const { hostname, port, protocol } = new URL(url);
+  // A URL does not show the port that its scheme stands for.
+  return { host: hostname.replace(/^\[|\]$/g, ''), port: Number(port || (protocol === 'https:' ? 443 : 80)) };
 }
 
 function hostAndPort(text: string | undefined): Address | undefined {

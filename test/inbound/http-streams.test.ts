@@ -33,7 +33,7 @@ beforeAll(async () => {
     listen: { host: '127.0.0.1', port: 0 },
     intake,
     queryAddress: () => undefined,
-    loopbackOnly: true,
+
     times: { idleMs: 300, headersMs: 300, headersCheckMs: 50, turnMs: 100, answerMs: 2_000 },
   });
 });

@@ -84,6 +84,25 @@ describe('a file', () => {
   });
 });
 
+describe('a login', () => {
+  const oidc = 'auth: oidc\noidc: { issuer: "https://login.example/realms/a" }\n';
+  test('has names for everything that the issuer does not say', async () => {
+    expect((await load(oidc)).auth).toEqual({
+      mode: 'oidc',
+      issuer: 'https://login.example/realms/a',
+      audience: 'anamnesis',
+      rolesClaim: 'roles',
+      sourceClaim: 'anamnesis_source',
+      clockSkewSeconds: 30,
+    });
+  });
+  test('with TLS, or behind something that ends it, lets the hub listen beyond loopback', async () => {
+    const tls = `${oidc}http: { host: 0.0.0.0 }\ntls: { cert: c.pem, key: k.pem }\n`;
+    expect((await load(tls)).tls).toEqual({ cert: path.join(folder, 'c.pem'), key: path.join(folder, 'k.pem') });
+    expect((await load(`${oidc}http: { host: 0.0.0.0 }\nbehindProxy: true\n`)).http.host).toBe('0.0.0.0');
+  });
+});
+
 describe('a start is refused, with the key and what was expected, for', () => {
   test.each<[string, string | undefined, Record<string, string>, string, RegExp]>([
     ['an unknown key', 'htpp: { port: 1 }', {}, 'htpp.port', /no such setting/],
@@ -112,6 +131,20 @@ describe('a start is refused, with the key and what was expected, for', () => {
       { ANAMNESIS_OIDC_ISSUER: 'https://i' },
       'ANAMNESIS_OIDC_ISSUER',
       /only with auth oidc/,
+    ],
+    [
+      'an issuer that is asked over a network in the clear',
+      'auth: oidc\noidc: { issuer: "http://login.example/realms/a" }',
+      {},
+      'oidc.issuer',
+      /https/,
+    ],
+    [
+      'a login beyond loopback without TLS',
+      'auth: oidc\noidc: { issuer: "https://login.example" }\nhttp: { host: 0.0.0.0 }',
+      {},
+      'http.host',
+      /tls\.cert and tls\.key \(or behindProxy\)/,
     ],
     ['half of TLS', undefined, { ANAMNESIS_TLS_KEY: 'k' }, 'tls.cert', /expected a file/],
     ['one port for both', 'http: { port: 9000 }\nmllp: { port: 9000 }', {}, 'mllp.port', /another port/],

@@ -1,4 +1,5 @@
 /** A hub without transports for tests of the graph: real log, sealed bodies, real mapping, master projection, GraphQL over HTTP. */
+import { LOOPBACK_PRINCIPAL } from '../../src/auth/principal.js';
 import type { INestApplication } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import { createHash, randomUUID } from 'node:crypto';
@@ -139,6 +140,7 @@ export class TestHub {
     };
     const app = await NestFactory.create(
       GraphModule.register({
+        principal: () => LOOPBACK_PRINCIPAL,
         services,
         limits: { depth: 15, cost: 100_000 },
         onFailure: (error) => failures.push(error),

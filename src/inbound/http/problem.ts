@@ -41,6 +41,11 @@ export const PROBLEMS = {
     retryAfterSeconds: RETRY_AFTER_SECONDS,
   },
   unknownSource: { status: 404, code: 'UNKNOWN_SOURCE', title: 'There is no such source; nothing was stored' },
+  sourceNotYours: {
+    status: 403,
+    code: 'SOURCE_NOT_YOURS',
+    title: 'The token is bound to another source; nothing was stored',
+  },
   sourceDisabled: { status: 403, code: 'SOURCE_DISABLED', title: 'This source is disabled; nothing was stored' },
   bodyTooLarge: { status: 413, code: 'BODY_TOO_LARGE', title: 'The body is larger than allowed; nothing was stored' },
   eventTooLarge: {

@@ -2,6 +2,8 @@
 import http, { type IncomingMessage, type ServerResponse } from 'node:http';
 import net from 'node:net';
 import type { Duplex } from 'node:stream';
+import { assertPrincipal, ASSERTION_HEADER } from '../../auth/assertion.js';
+import { principalOf } from '../../auth/principal.js';
 import type { Address } from '../../supervisor/role.js';
 import { PROBLEMS, problemDocument } from './problem.js';
 
@@ -18,6 +20,9 @@ const HOP_BY_HOP = new Set([
   'upgrade',
 ]);
 
+/** Never passed on: the query role is told who asks, and needs no token for it. */
+const INSIDE = new Set(['authorization', ASSERTION_HEADER]);
+
 const UPGRADE_REFUSED =
   'HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n';
 
@@ -25,8 +30,14 @@ export class QueryProxy {
   private readonly agent = new http.Agent({ keepAlive: true, maxSockets: 256 });
   private readonly tunnels = new Set<Duplex>();
 
-  /** @param address asked anew for every request: the query role may come back on another port */
-  constructor(private readonly address: () => Address | undefined) {}
+  /**
+   * @param address asked anew for every request: the query role may come back on another port
+   * @param secret what is said of who asks is signed with it; without it nothing is said
+   */
+  constructor(
+    private readonly address: () => Address | undefined,
+    private readonly secret?: string,
+  ) {}
 
   /** Answers with what the query role answers, or with a 503 problem while it is away. */
   handle(request: IncomingMessage, response: ServerResponse): void {
@@ -36,7 +47,13 @@ export class QueryProxy {
       return;
     }
     const outgoing = http.request(
-      { ...address, method: request.method, path: request.url, headers: forwarded(request), agent: this.agent },
+      {
+        ...address,
+        method: request.method,
+        path: request.url,
+        headers: { ...forwarded(request), ...this.whoAsks(request) },
+        agent: this.agent,
+      },
       (incoming) => {
         response.writeHead(incoming.statusCode ?? 502, endToEnd(incoming.rawHeaders));
         incoming.on('error', () => response.destroy());
@@ -74,7 +91,8 @@ export class QueryProxy {
     socket.on('close', close);
     upstream.on('connect', () => {
       connected = true;
-      upstream.write(`${request.method} ${request.url} HTTP/1.1\r\n${rawHeaderLines(request)}\r\n`);
+      const said = Object.entries(this.whoAsks(request)).map(([name, value]) => `${name}: ${value}\r\n`);
+      upstream.write(`${request.method} ${request.url} HTTP/1.1\r\n${rawHeaderLines(request)}${said.join('')}\r\n`);
       upstream.write(head);
       socket.pipe(upstream);
       upstream.pipe(socket);
@@ -83,6 +101,12 @@ export class QueryProxy {
       if (!connected) socket.end(UPGRADE_REFUSED);
     });
     upstream.on('close', close);
+  }
+
+  private whoAsks(request: IncomingMessage): Record<string, string> {
+    const principal = principalOf(request);
+    if (this.secret === undefined || principal === undefined) return {};
+    return { [ASSERTION_HEADER]: assertPrincipal(this.secret, principal, request.method ?? '', request.url ?? '') };
   }
 
   /** Ends what is still open. */
@@ -107,7 +131,8 @@ function forwarded(request: IncomingMessage): Record<string, string | string[]> 
   const headers: Record<string, string | string[]> = {};
   const ofConnection = new Set((request.headers.connection ?? '').split(',').map((name) => name.trim().toLowerCase()));
   for (const [name, value] of Object.entries(request.headers)) {
-    if (value !== undefined && !HOP_BY_HOP.has(name) && !ofConnection.has(name)) headers[name] = value;
+    if (value !== undefined && !HOP_BY_HOP.has(name) && !ofConnection.has(name) && !INSIDE.has(name))
+      headers[name] = value;
   }
   if (request.headers['transfer-encoding'] !== undefined) headers['transfer-encoding'] = 'chunked';
   if (request.socket.remoteAddress !== undefined) headers['x-forwarded-for'] = request.socket.remoteAddress;
@@ -124,6 +149,7 @@ function endToEnd(rawHeaders: readonly string[]): string[] {
 
 function rawHeaderLines(request: IncomingMessage): string {
   return pairs(request.rawHeaders)
+    .filter(([name]) => !INSIDE.has(name.toLowerCase()))
     .map(([name, value]) => `${name}: ${value}\r\n`)
     .join('');
 }

@@ -3,6 +3,7 @@ import type { CommandBus } from '@nestjs/cqrs';
 import type { Request } from 'express';
 import { LogUnavailableError } from '../../log/event-log.js';
 import { intakeOver } from '../accept-message.js';
+import { principalOf } from '../../auth/principal.js';
 import type { Capacity } from '../capacity.js';
 import type { Intake, ReceivedMessage } from '../received.js';
 import type { SourceConfiguration } from '../source.js';
@@ -49,11 +50,15 @@ export function httpIntake(bus: CommandBus, { answerTimeoutMs }: Pick<HttpInboun
 export const HTTP_INBOUND = Symbol('HttpInbound');
 
 /**
- * The source that `X-Anamnesis-Source` names, else `http`.
- * @throws HttpProblem UNKNOWN_SOURCE, SOURCE_DISABLED
+ * The source that `X-Anamnesis-Source` names, else the one that the token is bound to, else `http`.
+ * @throws HttpProblem SOURCE_NOT_YOURS, UNKNOWN_SOURCE, SOURCE_DISABLED
  */
 export function sourceOf(request: Request, sources: SourceDirectory): SourceConfiguration {
-  const source = sources.find(header(request, 'x-anamnesis-source') ?? 'http');
+  const bound = principalOf(request)?.sources;
+  const onlyOne = bound?.length === 1 ? bound[0] : undefined;
+  const id = header(request, 'x-anamnesis-source') ?? onlyOne ?? 'http';
+  if (bound !== undefined && !bound.includes(id)) throw new HttpProblem(PROBLEMS.sourceNotYours);
+  const source = sources.find(id);
   if (source === undefined) throw new HttpProblem(PROBLEMS.unknownSource);
   if (!source.enabled) throw new HttpProblem(PROBLEMS.sourceDisabled);
   return source;

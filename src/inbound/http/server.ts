@@ -3,10 +3,13 @@ import { Module, type DynamicModule } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import { CommandBus, CqrsModule } from '@nestjs/cqrs';
 import type { Express, NextFunction, Request, Response } from 'express';
-import { createServer, STATUS_CODES, type Server } from 'node:http';
+import http from 'node:http';
+import https from 'node:https';
 import type { AddressInfo } from 'node:net';
 import type { Duplex } from 'node:stream';
+import { admit, gate, Refused, type Authentication } from '../../auth/gate.js';
 import type { Address } from '../../supervisor/role.js';
+import type { ServerCredentials } from '../../tls/server-credentials.js';
 import { AcceptMessageHandler, INTAKE, intakeOver } from '../accept-message.js';
 import { Capacity } from '../capacity.js';
 import type { Intake } from '../received.js';
@@ -15,7 +18,7 @@ import { FhirController } from './fhir.controller.js';
 import { Hl7Controller } from './hl7.controller.js';
 import { MessagesController } from './messages.controller.js';
 import { BODY_TIMES, type BodyTimes } from './body.js';
-import { problemDocument, problemOf, PROBLEMS, sendProblem } from './problem.js';
+import { problemDocument, problemOf, PROBLEMS, sendProblem, type Problem } from './problem.js';
 import { QueryProxy } from './proxy.js';
 import { HTTP_INBOUND, type HttpInbound } from './request-source.js';
 
@@ -23,8 +26,16 @@ export interface InboundHttpSettings extends Pick<HttpInbound, 'sources' | 'body
   readonly listen: Address;
   readonly intake: Intake;
   readonly queryAddress: () => Address | undefined;
-  /** Nobody logs in, so only programs of this machine may send: requests by another name or from a page of another origin are refused. */
-  readonly loopbackOnly?: boolean;
+  /** Default: nobody logs in, so only programs of this machine may send; requests by another name or from a page of another origin are refused. */
+  readonly authentication?: Authentication;
+  /** Told why somebody was not let in: a code. */
+  readonly onRefusal?: (reason: string) => void;
+  /** Present: HTTPS. */
+  readonly tls?: Pick<ServerCredentials, 'serverOptions' | 'follow'>;
+  /** What the query role knows the ingest role by. */
+  readonly proxySecret?: string;
+  /** Another part in front says by which scheme and name it was asked. */
+  readonly behindProxy?: boolean;
   readonly times?: Partial<HttpTimes>;
 }
 
@@ -102,7 +113,8 @@ const CLOSE_TIMEOUT_MS = 4_000;
 
 /** @throws where the address is taken */
 export async function startInboundHttp(settings: InboundHttpSettings): Promise<InboundHttpServer> {
-  const proxy = new QueryProxy(settings.queryAddress);
+  const authentication = settings.authentication ?? { mode: 'loopback' };
+  const proxy = new QueryProxy(settings.queryAddress, settings.proxySecret);
   const times = { ...TIMES, ...settings.times };
   const app = await NestFactory.create(InboundModule.with(settings), {
     bodyParser: false,
@@ -112,7 +124,9 @@ export async function startInboundHttp(settings: InboundHttpSettings): Promise<I
   const express = app.getHttpAdapter().getInstance() as Express;
   express.disable('x-powered-by');
   express.disable('etag');
-  if (settings.loopbackOnly === true) app.use(refuseForeigners);
+  if (settings.behindProxy === true) express.set('trust proxy', true);
+  if (authentication.mode === 'loopback') app.use(refuseForeigners);
+  app.use(gate(authentication, settings.onRefusal));
   const turns = takeTurns(times.turnMs);
   app.use((request: Request, response: Response, next: NextFunction) => {
     if (request.method === 'GET' && request.path === '/health/live') response.status(200).json({ status: 'live' });
@@ -127,20 +141,29 @@ export async function startInboundHttp(settings: InboundHttpSettings): Promise<I
   express.use((error: unknown, _request: Request, response: Response, _next: NextFunction) => {
     sendProblem(response, problemOf(error));
   });
-  const server = createServer(
-    {
-      maxHeaderSize: HEADER_BYTES,
-      headersTimeout: times.headersMs,
-      connectionsCheckingInterval: times.headersCheckMs,
-      keepAliveTimeout: times.keepAliveMs,
-      // A body of lines may take as long as it likes: silence is what ends it (src/inbound/http/body.ts).
-      requestTimeout: 0,
-    },
-    express,
-  );
+  const options: http.ServerOptions = {
+    maxHeaderSize: HEADER_BYTES,
+    headersTimeout: times.headersMs,
+    connectionsCheckingInterval: times.headersCheckMs,
+    keepAliveTimeout: times.keepAliveMs,
+    // A body of lines may take as long as it likes: silence is what ends it (src/inbound/http/body.ts).
+    requestTimeout: 0,
+  };
+  const { tls } = settings;
+  const server =
+    tls === undefined
+      ? http.createServer(options, express)
+      : https.createServer({ ...options, ...tls.serverOptions, handshakeTimeout: times.headersMs }, express);
+  const unfollow = server instanceof https.Server ? tls?.follow(server) : undefined;
   server.maxConnections = CONNECTIONS;
   server.on('clientError', refuseMalformed);
-  server.on('upgrade', (request, socket, head) => proxy.upgrade(request, socket, head));
+  server.on('upgrade', (request: http.IncomingMessage, socket: Duplex, head: Buffer) => {
+    socket.on('error', () => socket.destroy());
+    admit(authentication, request).then(
+      () => proxy.upgrade(request, socket, head),
+      (error: unknown) => refuseUpgrade(error, socket),
+    );
+  });
   await listenOn(server, settings.listen);
   const { port } = server.address() as AddressInfo;
   const { host } = settings.listen;
@@ -151,11 +174,12 @@ export async function startInboundHttp(settings: InboundHttpSettings): Promise<I
     proxy.close();
     const late = setTimeout(() => server.closeAllConnections(), CLOSE_TIMEOUT_MS);
     await closed;
+    unfollow?.();
     clearTimeout(late);
     await app.close();
   };
   return {
-    url: `http://${host.includes(':') ? `[${host}]` : host}:${port}`,
+    url: `${tls === undefined ? 'http' : 'https'}://${host.includes(':') ? `[${host}]` : host}:${port}`,
     intake: intakeOver(app.get(CommandBus)),
     close: () => (closing ??= close()),
   };
@@ -170,7 +194,7 @@ function hasMeaning(path: string): boolean {
   }
 }
 
-function listenOn(server: Server, { port, host }: Address): Promise<void> {
+function listenOn(server: http.Server | https.Server, { port, host }: Address): Promise<void> {
   return new Promise((resolve, reject) => {
     server.once('error', reject);
     server.listen(port, host, () => {
@@ -239,11 +263,22 @@ function refuseMalformed(error: NodeJS.ErrnoException, socket: Duplex): void {
       : error.code === 'ERR_HTTP_REQUEST_TIMEOUT'
         ? PROBLEMS.headersTimeout
         : PROBLEMS.malformedRequest;
+  endWith(socket, problem);
+}
+
+function refuseUpgrade(error: unknown, socket: Duplex): void {
+  if (error instanceof Refused) endWith(socket, error.problem, error.challenge);
+  else endWith(socket, PROBLEMS.internal);
+}
+
+/** An answer on a connection that has no response of its own. */
+function endWith(socket: Duplex, problem: Problem, challenge?: string): void {
   const body = JSON.stringify(problemDocument(problem));
   const head = [
-    `HTTP/1.1 ${problem.status} ${STATUS_CODES[problem.status] ?? ''}`,
+    `HTTP/1.1 ${problem.status} ${http.STATUS_CODES[problem.status] ?? ''}`,
     'Content-Type: application/problem+json',
     `Content-Length: ${Buffer.byteLength(body)}`,
+    ...(challenge === undefined ? [] : [`WWW-Authenticate: ${challenge}`]),
     'Connection: close',
   ];
   socket.end(`${head.join('\r\n')}\r\n\r\n${body}`);

@@ -1,6 +1,7 @@
 /** The clinical graph as a NestJS module: schema first, Apollo Server, one session a request. */
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
+import type { IncomingMessage } from 'node:http';
 import path from 'node:path';
 import type { ApolloServerPlugin } from '@apollo/server';
 import { ApolloDriver, type ApolloDriverConfig } from '@nestjs/apollo';
@@ -9,6 +10,8 @@ import { CqrsModule } from '@nestjs/cqrs';
 import { GraphQLModule } from '@nestjs/graphql';
 import type { GraphQLError, GraphQLFormattedError } from 'graphql';
 import { PROJECTION_COMMAND_HANDLERS, ProjectionDesk } from '../../projecting/commands.js';
+import { graphRulesPlugin } from '../../auth/graph-rules.js';
+import type { Principal } from '../../auth/principal.js';
 import { GraphError } from '../errors.js';
 import { Session, type QueryServices } from '../session.js';
 import { checkLimits, type QueryLimits } from './limits.js';
@@ -20,6 +23,8 @@ import { QueryRoot } from './root.js';
 export interface GraphModuleOptions {
   readonly services: QueryServices;
   readonly limits: QueryLimits;
+  /** Who asks, as the gate before the graph has found out. */
+  readonly principal: (request: IncomingMessage) => Principal;
   /** Errors that are nobody's but the hub's: names and codes only. */
   readonly onFailure: (error: unknown) => void;
 }
@@ -46,9 +51,12 @@ export class GraphModule {
           includeStacktraceInErrorResponses: false,
           // GET is for queries of programs on this machine, as POST is; there are no cookies that a foreign page could ride on.
           csrfPrevention: true,
-          context: (): GraphContext => ({ session: new Session(options.services) }),
+          context: ({ req }: { req: IncomingMessage }): GraphContext => ({
+            session: new Session(options.services),
+            principal: options.principal(req),
+          }),
           formatError: formatter(options.onFailure),
-          plugins: [limitsPlugin(options.limits), cachingPlugin()],
+          plugins: [graphRulesPlugin(), limitsPlugin(options.limits), cachingPlugin()],
         }),
       ],
       providers: [

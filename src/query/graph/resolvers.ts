@@ -1,4 +1,5 @@
 /** Resolvers of the clinical graph's types, below the root fields. Plain functions: a large page calls them very often. */
+import type { Principal } from '../../auth/principal.js';
 import { flagsOfBits } from '../../../projections/master/index.js';
 import type { FactKind } from '../../mapping/fact.js';
 import type { Basis } from '../basis/basis.js';
@@ -44,6 +45,7 @@ import type { MessageStatus } from './types.js';
 
 export interface GraphContext {
   readonly session: Session;
+  readonly principal: Principal;
 }
 
 /** A version's times and cause, at the snapshot it was reached from. */

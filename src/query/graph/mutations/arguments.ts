@@ -6,9 +6,9 @@ export interface MutationArguments {
   readonly expectedVersion?: number | null;
 }
 
-/** Who asks, as it stands in the decision event: a user id or a role, no name. Without a login it is whoever reaches the loopback address. */
-export function requestedBy(_context: GraphContext): string {
-  return 'loopback';
+/** Who asks, as it stands in the decision event: a user id or a client's, no name; without a login `loopback`. */
+export function requestedBy({ principal }: GraphContext): string {
+  return principal.name;
 }
 
 /** Arguments without what is null: an explicit null means the same as leaving it out (API.md). */
