@@ -11,12 +11,15 @@ import { createMasterProjection } from '../projections/master/index.js';
 import { masterTables } from '../projections/master/tables.js';
 import { openPool } from '../src/database/database.js';
 import { openPostgresLogReader } from '../src/log/postgres/index.js';
+import { configuredSources } from '../src/inbound/sources.js';
 import { installBuild } from '../src/projecting/builds.js';
 import { ProjectionDesk } from '../src/projecting/commands.js';
 import { BasisResolver } from '../src/query/basis/basis.js';
 import { GraphModule } from '../src/query/graph/graph.module.js';
 import { MutationMemory } from '../src/query/graph/mutations/once.js';
 import { OperationsView } from '../src/query/operations-view.js';
+import { SourceDesk } from '../src/query/source-desk.js';
+import { LiveSourceList } from '../src/query/sources.js';
 import { MasterStore } from '../src/query/store/master-store.js';
 import { KeyedHashes } from '../src/sealing/hashes.js';
 import { numberArgument, startBenchDatabase, type Figures } from './support.js';
@@ -65,6 +68,9 @@ export async function run(args: readonly string[]): Promise<Figures> {
   );
   await pool.query('vacuum analyze');
 
+  const mailbox = { request: () => Promise.reject(new Error('no writer')) };
+  const directory = { ...configuredSources({}, 'UTC'), settingsOf: () => ({}), look: async () => undefined };
+  const sources = new LiveSourceList({ directory, reader, pool, defaults: { timeZone: 'UTC' }, file: {} });
   const app = await NestFactory.create(
     GraphModule.register({
       services: {
@@ -74,8 +80,9 @@ export async function run(args: readonly string[]): Promise<Figures> {
         reader,
         decoder: { decode: async () => [] },
         hashes,
-        sources: { all: async () => [] },
-        desk: new ProjectionDesk(pool, reader, { request: () => Promise.reject(new Error('no writer')) }, hashes),
+        sources,
+        sourceDesk: new SourceDesk(mailbox, sources, directory.look),
+        desk: new ProjectionDesk(pool, reader, mailbox, hashes),
         mutations: new MutationMemory(pool, hashes),
       },
       limits: { depth: 15, cost: 100_000 },

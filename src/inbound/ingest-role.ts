@@ -27,7 +27,8 @@ import { measureMllp } from './mllp/metrics.js';
 import { createEventDecoder } from '../projecting/decode.js';
 import { restoreIdentity } from '../identity/restore.js';
 import { recoverRegister } from './recovery.js';
-import { configuredSources } from './sources.js';
+import { SourceBook, sourceMailboxHandlers } from './sources/book.js';
+import { sourceDefaults } from './sources/defaults.js';
 
 /** Closes what was opened, last first; goes on where one fails. */
 class Opened {
@@ -151,18 +152,34 @@ async function start(context: RoleContext, opened: Opened): Promise<RunningRole>
   await pipeline.recover();
   opened.add(() => pipeline.close());
 
+  const sources = await SourceBook.open({
+    pool,
+    reader: log,
+    writer,
+    hashes: keys.hashes,
+    tenant: config.tenant,
+    defaults: sourceDefaults(config),
+    file: config.sources,
+    onTrouble: (error) => logger.warn({ err: error }, 'a source could not be told to others; it goes on trying'),
+  });
+  opened.add(() => sources.close());
+  for (const id of sources.differing()) {
+    logger.warn(
+      { source: id },
+      'the configuration file says otherwise about a source: `sources show` has the difference',
+    );
+  }
+
   const mailbox = serveMailbox(
     databaseUrl,
-    projectionMailboxHandlers({ writer, reader: log, hashes: keys.hashes, tenant: config.tenant }),
+    {
+      ...projectionMailboxHandlers({ writer, reader: log, hashes: keys.hashes, tenant: config.tenant }),
+      ...sourceMailboxHandlers(sources),
+    },
     { onTrouble: (error) => logger.warn({ err: error }, 'the mailbox is in trouble; it goes on trying') },
   );
   opened.add(() => mailbox.close());
 
-  const sources = configuredSources(config.sources, {
-    timeZone: config.timeZone,
-    mllp: config.mllp,
-    maxFrameBytes: config.limits.frameBytes,
-  });
   const tls = await openHttpsCredentials(context);
   if (tls !== undefined) opened.add(async () => tls.close());
   const http = await startInboundHttp({

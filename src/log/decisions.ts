@@ -1,4 +1,5 @@
 /** Bodies of decision events: JSON in clear text, free of PHI, named by {@link EVENT_TYPES}. */
+import type { SourceSettings } from '../inbound/source.js';
 
 /** `message.parked`: a message that cannot be applied waits, with everything of its source record behind it. */
 export interface MessageParked {
@@ -57,4 +58,24 @@ export interface MessageReplayed {
   /** For a parked message: who asked. */
   readonly requestedBy?: string;
   readonly request?: string;
+}
+
+/**
+ * `source.*`: what a source is from here on, whole, so that the last event of its stream says everything. Event number n of the stream
+ * is version n (from 1). It names files and never holds a secret.
+ */
+export interface SourceDecision {
+  readonly sourceId: string;
+  readonly version: number;
+  /** What was set, in the order of docs/sources.md; what is not said has its default. */
+  readonly settings: SourceSettings;
+  /** `start`: made when the hub first saw it, built in or in its configuration file. */
+  readonly origin: 'start' | 'command';
+  /** Who asked: a user id or a role, no name. */
+  readonly requestedBy: string;
+  /** In the words of who asked. */
+  readonly reason?: string;
+  /** On `source.rolled-back`: the version whose settings these are. */
+  readonly restored?: number;
+  readonly idempotencyKey?: string;
 }

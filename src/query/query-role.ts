@@ -13,7 +13,8 @@ import { openBlobStore } from '../blobs/open.js';
 import { openPool } from '../database/database.js';
 import { readHl7 } from '../inbound/hl7/reader.js';
 import { PROBLEMS, sendProblem } from '../inbound/http/problem.js';
-import { configuredSources } from '../inbound/sources.js';
+import { SourceFollower } from '../inbound/sources/follower.js';
+import { sourceDefaults } from '../inbound/sources/defaults.js';
 import { openLogReader } from '../log/open-log.js';
 import { WriterMailbox } from '../log/writer-mailbox.js';
 import { mapMessage } from '../mapping/map.js';
@@ -32,7 +33,8 @@ import { OperationsView } from './operations-view.js';
 import { receiptRoutes } from './receipts.js';
 import { PostgresSearchStore } from './search-store.js';
 import type { QueryServices } from './session.js';
-import { sourceList } from './sources.js';
+import { SourceDesk } from './source-desk.js';
+import { LiveSourceList } from './sources.js';
 import { START_PAGE } from './start-page.js';
 import { MasterStore } from './store/master-store.js';
 
@@ -59,6 +61,15 @@ export async function startQueryRole(context: RoleContext): Promise<RunningRole>
     readHl7,
     mapMessage: (content, mapping) => mapMessage(content, mapping, { rules: true }),
   });
+  const defaults = sourceDefaults(config);
+  const directory = await SourceFollower.open({
+    pool,
+    url: databaseUrl,
+    defaults,
+    file: config.sources,
+    onTrouble: (error) => logger.warn({ err: error }, 'sources could not be looked up; it goes on trying'),
+  });
+  const sources = new LiveSourceList({ directory, reader, pool, defaults, file: config.sources });
   const services: QueryServices = {
     store: new MasterStore(pool),
     basis: new BasisResolver({
@@ -70,7 +81,8 @@ export async function startQueryRole(context: RoleContext): Promise<RunningRole>
     reader,
     decoder,
     hashes: keys.hashes,
-    sources: sourceList(configuredSources(config.sources, config.timeZone)),
+    sources,
+    sourceDesk: new SourceDesk(mailbox, sources, () => directory.look()),
     search: new PostgresSearchStore(pool, watermarks),
     desk: new ProjectionDesk(pool, reader, mailbox, keys.hashes),
     mutations: new MutationMemory(pool, keys.hashes, (error) =>
@@ -133,6 +145,7 @@ export async function startQueryRole(context: RoleContext): Promise<RunningRole>
       tls?.close();
       await analytics.close();
       await mailbox.close();
+      await directory.close();
       await watermarks.close();
       await reader.close();
       await pool.end();

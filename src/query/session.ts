@@ -10,6 +10,7 @@ import type { MutationMemory } from './graph/mutations/once.js';
 import type { ProjectionDesk } from '../projecting/commands.js';
 import type { SearchEngine } from './answer/search.js';
 import { Snapshot } from './snapshot.js';
+import type { SourceDesk } from './source-desk.js';
 import type { SourceList } from './sources.js';
 import type { MasterStore, MessageRow } from './store/master-store.js';
 
@@ -25,6 +26,8 @@ export interface QueryServices {
   readonly sources: SourceList;
   /** Carries commands about projections to the writer. */
   readonly desk: ProjectionDesk;
+  /** Carries changes of sources to the writer. */
+  readonly sourceDesk: SourceDesk;
   /** Which changes were made already, by their idempotency keys. */
   readonly mutations: MutationMemory;
   /** Absent until a search projection is there. */

@@ -526,7 +526,7 @@ describe('the hub itself', () => {
       ['master', 'search'].map((name) => ({ name, position: log.head, lagEvents: '0', parked: 0 })),
     );
     expect(deadLetters.nodes).toEqual([]);
-    expect(sources.map(({ id }) => id)).toEqual(['mllp']);
+    expect(sources.map(({ id }) => id)).toEqual(['file', 'http', 'mllp']);
   });
 
   it('refuses what is not there yet with a code, and what the writer would have to do while it is away', async () => {

@@ -14,6 +14,7 @@ import { masterTables } from '../../projections/master/tables.js';
 import { createSearchProjection } from '../../projections/search/index.js';
 import { openClient } from '../../src/database/database.js';
 import { readHl7 } from '../../src/inbound/hl7/reader.js';
+import { configuredSources } from '../../src/inbound/sources.js';
 import { clinicalStream, partitionOf, type RecordLink, type UnstampedEnvelope } from '../../src/log/envelope.js';
 import type { EventLogReader, EventLogWriter } from '../../src/log/event-log.js';
 import { openPostgresLogReader, openPostgresLogWriter } from '../../src/log/postgres/index.js';
@@ -33,6 +34,8 @@ import { MutationMemory } from '../../src/query/graph/mutations/once.js';
 import { OperationsView } from '../../src/query/operations-view.js';
 import { PostgresSearchStore } from '../../src/query/search-store.js';
 import type { QueryServices } from '../../src/query/session.js';
+import { SourceDesk } from '../../src/query/source-desk.js';
+import { LiveSourceList } from '../../src/query/sources.js';
 import { MasterStore } from '../../src/query/store/master-store.js';
 import { bodyHash, openBody, sealBody } from '../../src/sealing/body.js';
 import { fileKeyProvider } from '../../src/sealing/key-provider.js';
@@ -122,6 +125,14 @@ export class TestHub {
     const watermarks = await Watermarks.open(database.pool, database.url);
     const store = new MasterStore(database.pool);
     const failures: unknown[] = [];
+    const directory = { ...configuredSources({}, 'UTC'), settingsOf: () => ({}), look: async () => undefined };
+    const sources = new LiveSourceList({
+      directory,
+      reader,
+      pool: database.pool,
+      defaults: { timeZone: 'UTC' },
+      file: {},
+    });
     const services: QueryServices = {
       store,
       basis: new BasisResolver({
@@ -133,7 +144,8 @@ export class TestHub {
       reader,
       decoder: ruleDecoder,
       hashes: keys.hashes,
-      sources: { all: async () => [{ id: 'mllp', kind: 'mllp', enabled: true, version: 1, settings: {} }] },
+      sources,
+      sourceDesk: new SourceDesk({ request: refuse }, sources, directory.look),
       search: new PostgresSearchStore(database.pool, watermarks),
       desk: new ProjectionDesk(database.pool, reader, { request: refuse }, keys.hashes),
       mutations: new MutationMemory(database.pool, keys.hashes),

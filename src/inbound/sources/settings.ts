@@ -298,8 +298,8 @@ export function readSourceSettings(id: string, given: unknown, base?: string): S
   return settings;
 }
 
-/** The same settings always make the same bytes, whatever the order in which they were written. */
-function inOrder(read: Readonly<Record<string, unknown>>): SourceSettings {
+/** The same settings in the order of the table, whatever the order in which they were written. */
+export function inOrder(read: Readonly<Record<string, unknown>>): SourceSettings {
   return Object.fromEntries(
     SETTING_NAMES.filter((name) => Object.hasOwn(read, name)).map((name) => [name, read[name]]),
   );

@@ -14,6 +14,7 @@ import { graphRulesPlugin } from '../../auth/graph-rules.js';
 import type { Principal } from '../../auth/principal.js';
 import { GraphError } from '../errors.js';
 import { Session, type QueryServices } from '../session.js';
+import { ChangeSourceHandler, SourceDesk } from '../source-desk.js';
 import { checkLimits, type QueryLimits } from './limits.js';
 import { MUTATIONS, notYet } from './mutations/index.js';
 import { QUERY_HANDLERS } from './queries.js';
@@ -63,6 +64,8 @@ export class GraphModule {
         QueryRoot,
         ...MUTATIONS,
         { provide: ProjectionDesk, useValue: options.services.desk },
+        { provide: SourceDesk, useValue: options.services.sourceDesk },
+        ChangeSourceHandler,
         ...QUERY_HANDLERS,
         ...PROJECTION_COMMAND_HANDLERS,
       ],

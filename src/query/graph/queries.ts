@@ -257,15 +257,21 @@ export class DeadLettersHandler implements IQueryHandler<DeadLettersQuery> {
 }
 
 export class SourcesQuery extends Query<readonly SourceView[]> {
-  constructor(readonly session: Session) {
+  constructor(
+    readonly session: Session,
+    readonly id?: string,
+  ) {
     super();
   }
 }
 
 @QueryHandler(SourcesQuery)
 export class SourcesHandler implements IQueryHandler<SourcesQuery> {
-  execute({ session }: SourcesQuery): Promise<readonly SourceView[]> {
-    return session.services.sources.all();
+  async execute({ session, id }: SourcesQuery): Promise<readonly SourceView[]> {
+    const { sources } = session.services;
+    if (id === undefined) return sources.all();
+    const found = await sources.find(id);
+    return found === undefined ? [] : [found];
   }
 }
 

@@ -3,7 +3,7 @@ import type { Principal } from '../../auth/principal.js';
 import { flagsOfBits } from '../../../projections/master/index.js';
 import type { FactKind } from '../../mapping/fact.js';
 import type { Basis } from '../basis/basis.js';
-import { pageOf, type Connection, type PageArguments } from '../connection.js';
+import { decodeCursor, pageOf, type Connection, type PageArguments } from '../connection.js';
 import { GraphError } from '../errors.js';
 import type { ChangeDraft } from '../answer/diff.js';
 import { versionsOfPatient, versionsOfThing, type Cause, type VersionDraft } from '../answer/history.js';
@@ -26,6 +26,7 @@ import { bodyOf, bodyProblemOf, ruleOf } from '../messages.js';
 import type { DeadLetterRow } from '../operations-view.js';
 import { PatientNode, type LinkedRecord, type Node, type Snapshot, type ThingNode } from '../snapshot.js';
 import type { Session } from '../session.js';
+import type { SourceView } from '../sources.js';
 import type { FactRow, LinkRow, MessageRow } from '../store/master-store.js';
 import type { ValueChange } from '../view/changes.js';
 import { codedView, encounterView, observationView } from '../view/clinical.js';
@@ -328,11 +329,9 @@ export const resolvers = {
     type: async ({ row }: MessageView) => row.type,
     version: ({ row }: MessageView) => row.version,
     contentType: ({ row }: MessageView) => row.contentType,
-    source: async ({ row }: MessageView, _: unknown, { session }: GraphContext) => {
-      const sources = await session.services.sources.all();
-      const known = sources.find(({ id }) => id === row.source);
-      return known ?? { id: row.source, kind: row.source, enabled: false, version: row.sourceVersion, settings: {} };
-    },
+    source: async ({ row }: MessageView, _: unknown, { session }: GraphContext): Promise<SourceView> =>
+      (await session.services.sources.at(row.source, row.sourceVersion)) ?? unknownSource(row),
+    sourceVersion: ({ row }: MessageView) => row.sourceVersion,
     controlId: async ({ row }: MessageView, _: unknown, { session }: GraphContext) => {
       const body = (await session.event(row.pos))?.body;
       return body?.state === 'open' || body?.state === 'unreadable' ? (body.header?.controlId ?? null) : null;
@@ -364,6 +363,17 @@ export const resolvers = {
     proof: () => null,
   },
 
+  Source: {
+    state: ({ id }: SourceView, _: unknown, { session }: GraphContext) => session.services.sources.activity(id),
+    history: async ({ id }: SourceView, page: PageArguments, { session }: GraphContext) =>
+      pageOf(await session.services.sources.history(id), ({ version }) => String(version), '', {
+        first: page.first,
+        ...(page.after == null ? {} : { afterKey: decodeCursor(page.after).key }),
+      }),
+    differences: ({ id }: SourceView, _: unknown, { session }: GraphContext) =>
+      session.services.sources.differences(id),
+  },
+
   DeadLetter: {
     id: ({ row }: DeadLetterView) => row.messageId,
     message: ({ row, snapshot }: DeadLetterView) => causeMessage(snapshot, row.messageId),
@@ -380,6 +390,11 @@ export const resolvers = {
     },
   },
 };
+
+/** Nobody knows what this source was when the message came: a log that was written before sources were events. */
+function unknownSource({ source: id, sourceVersion: version }: MessageRow): SourceView {
+  return { id, kind: id, enabled: false, paused: false, version, settings: {}, ownSettings: {} };
+}
 
 /** The identifier that a record is known by: the first that its own messages state. */
 function ownIdentifier(

@@ -70,4 +70,9 @@ export class QueryRoot {
   sources(@Context() { session }: GraphContext): Promise<readonly SourceView[]> {
     return this.queries.execute(new SourcesQuery(session));
   }
+  @Query('source')
+  async source(@Args('id') id: string, @Context() { session }: GraphContext): Promise<SourceView | null> {
+    const [source] = await this.queries.execute(new SourcesQuery(session, id));
+    return source ?? null;
+  }
 }

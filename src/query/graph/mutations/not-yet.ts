@@ -2,9 +2,6 @@
 import { GraphError } from '../../errors.js';
 
 const NOT_YET = [
-  'setSource',
-  'disableSource',
-  'enableSource',
   'correctDeadLetter',
   'replayDeadLetters',
   'discardDeadLetter',
