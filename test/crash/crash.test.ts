@@ -1,4 +1,5 @@
 import { expect, test } from '@jest/globals';
+import { runLogCrash } from './log-target.js';
 import { runCrash } from './run.js';
 
 const full = process.env['ANAMNESIS_TEST_SCALE'] === 'full';
@@ -8,9 +9,21 @@ const SEED = 4;
 test(
   `a hub killed ${KILLS} times at random loses nothing that it acknowledged and doubles nothing`,
   async () => {
-    const result = await runCrash({ kills: KILLS, seed: SEED, target: 'all' });
+    const result = await runCrash({ kills: KILLS, seed: SEED });
     expect(result).toMatchObject({ kills: KILLS, lost: 0, doubled: 0, mismatches: 0 });
     expect(result.acknowledged).toBeGreaterThan(0);
   },
   KILLS * 30_000,
+);
+
+const LOG_KILLS = full ? 300 : 15;
+
+test(
+  `a log whose writer and server are killed ${LOG_KILLS} times is what was acknowledged, event by event and in order`,
+  async () => {
+    const result = await runLogCrash({ kills: LOG_KILLS, seed: SEED });
+    expect(result).toMatchObject({ kills: LOG_KILLS, lost: 0, doubled: 0, mismatches: 0 });
+    expect(result.acknowledged).toBeGreaterThan(0);
+  },
+  LOG_KILLS * 30_000,
 );

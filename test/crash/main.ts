@@ -1,5 +1,6 @@
 /** `npm run crash -- [--target all|log] --kills <n> --seed <n>`; see run.ts. Exits 1 where anything was lost, doubled or differs. */
 import { parseArgs } from 'node:util';
+import { runLogCrash } from './log-target.js';
 import { runCrash } from './run.js';
 
 const { values } = parseArgs({
@@ -20,7 +21,7 @@ if (
   console.error('usage: npm run crash -- [--target all|log] --kills <n> --seed <n>');
   process.exit(2);
 }
-const result = await runCrash({ kills, seed, target: values.target, print: console.log });
+const result = await (values.target === 'log' ? runLogCrash : runCrash)({ kills, seed, print: console.log });
 console.log(
   `kills ${result.kills}, acknowledged ${result.acknowledged}, lost ${result.lost}, doubled ${result.doubled}, mismatches ${result.mismatches}`,
 );

@@ -1,5 +1,5 @@
 /**
- * `npm run crash -- [--target all|log] --kills <n> --seed <n>`: a hub under load is killed at random instants; senders send again
+ * `npm run crash -- --kills <n> --seed <n>` (the log alone: log-target.ts): a hub under load is killed at random instants; senders send again
  * what was not acknowledged, as real ones do. At the end the log and the chart are held against a ledger of what was acknowledged.
  * Everything is looked at from outside: sockets, HTTP, GraphQL.
  *
@@ -19,8 +19,6 @@ import {
 export interface CrashOptions {
   readonly kills: number;
   readonly seed: number;
-  /** `log`: only the processes on the way into the log (supervisor, ingest, PostgreSQL); `all`: the projector and the query role too. */
-  readonly target: 'all' | 'log';
   readonly print?: (line: string) => void;
 }
 
@@ -125,7 +123,7 @@ export async function runCrash(options: CrashOptions): Promise<CrashResult> {
   try {
     for (let kill = 1; kill <= options.kills; kill += 1) {
       await new Promise((resolve) => setTimeout(resolve, 50 + next() * LONGEST_LIFE_MS));
-      const victim = await killSomething(hub, next(), options.target);
+      const victim = await killSomething(hub, next());
       if (victim === 'supervisor') {
         hub = await startHubProcess(dataDir);
       } else {
@@ -150,9 +148,8 @@ export async function runCrash(options: CrashOptions): Promise<CrashResult> {
   }
 }
 
-async function killSomething(hub: HubProcess, chance: number, target: CrashOptions['target']): Promise<string> {
-  const victims =
-    target === 'log' ? ['supervisor', 'ingest', 'postgres'] : ['supervisor', 'ingest', 'project', 'query', 'postgres'];
+async function killSomething(hub: HubProcess, chance: number): Promise<string> {
+  const victims = ['supervisor', 'ingest', 'project', 'query', 'postgres'];
   const victim = victims[Math.floor(chance * victims.length)] as string;
   if (victim === 'supervisor') {
     await hub.kill();

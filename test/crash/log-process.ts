@@ -1,0 +1,91 @@
+/**
+ * A process that writes to the log as the ingest role does, and nothing else: the victim of `npm run crash -- --target log`.
+ * It appends what its parent tells it to, one round after another, and says what the log said. Started with the URL.
+ */
+import { openPool } from '../../src/database/database.js';
+import { LogUnavailableError, WriterFencedError, WrongExpectedRevisionError } from '../../src/log/event-log.js';
+import type { AppendResult, EventLogWriter, StreamAppend } from '../../src/log/event-log.js';
+import { openPostgresLogWriter } from '../../src/log/postgres/index.js';
+import { LogWriter } from '../../src/log/writer.js';
+
+/** What the parent sends: a round, as JSON. */
+export interface RoundMessage {
+  readonly round: number;
+  readonly batches: readonly {
+    readonly stream: string;
+    readonly expectedRevision: string;
+    readonly events: readonly { readonly id: string; readonly data: string }[];
+  }[];
+}
+
+/** What the process answers. */
+export type LogProcessMessage =
+  | { readonly is: 'open' }
+  | { readonly is: 'stored'; readonly round: number; readonly positions: readonly (readonly string[])[] }
+  | { readonly is: 'stale'; readonly round: number; readonly stream: string; readonly actual: string }
+  | { readonly is: 'fenced'; readonly round: number };
+
+const METADATA = Buffer.from('{"schema":1,"recordedAt":"2026-01-01T00:00:00.000000Z"}');
+
+const [url, takeOver] = process.argv.slice(2) as [string, string | undefined];
+const pool = openPool(url);
+
+function tell(message: LogProcessMessage): void {
+  process.send?.(message);
+}
+
+async function open(): Promise<EventLogWriter> {
+  for (;;) {
+    try {
+      const log = await openPostgresLogWriter(url, { takeOver: takeOver === 'take-over', waitMs: 20_000 });
+      // Fences every stream and claims the clock mark, as a hub does before it accepts anything.
+      await LogWriter.open({ log, pool });
+      return log;
+    } catch (error) {
+      if (!(error instanceof LogUnavailableError)) throw error;
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+  }
+}
+
+async function append(log: EventLogWriter, message: RoundMessage): Promise<void> {
+  const batches: StreamAppend[] = message.batches.map((batch) => ({
+    stream: batch.stream,
+    expectedRevision: BigInt(batch.expectedRevision),
+    events: batch.events.map(({ id, data }) => ({
+      id,
+      type: 'inbound.event',
+      metadata: METADATA,
+      data: Buffer.from(data, 'base64'),
+    })),
+  }));
+  for (;;) {
+    let results: AppendResult[];
+    try {
+      results = await log.append(batches);
+    } catch (error) {
+      const { round } = message;
+      if (error instanceof WriterFencedError) tell({ is: 'fenced', round });
+      else if (error instanceof WrongExpectedRevisionError) {
+        tell({ is: 'stale', round, stream: error.stream, actual: String(error.actual) });
+      } else if (error instanceof LogUnavailableError) {
+        // The outcome is unknown: the identical round at the identical revisions.
+        await new Promise((resolve) => setTimeout(resolve, 20));
+        continue;
+      } else throw error;
+      return;
+    }
+    const positions = results.map((result) => result.positions.map(String));
+    tell({ is: 'stored', round: message.round, positions });
+    return;
+  }
+}
+
+const log = await open();
+// One after another, as the port asks.
+let turn = Promise.resolve();
+process.on('message', (message: RoundMessage) => {
+  turn = turn.then(() => append(log, message));
+});
+process.on('disconnect', () => process.exit(0));
+tell({ is: 'open' });

@@ -1,0 +1,351 @@
+/**
+ * `npm run crash -- --target log`: only the log. A process appends rounds; it is killed at random instants, its server is killed,
+ * stopped at once or stopped in order, and it is held still while a successor takes over and then let go. What was acknowledged
+ * is taken down in a ledger; at the end the log must be the ledger, event by event and in order.
+ */
+import { fork, type ChildProcess } from 'node:child_process';
+import { createHash, randomBytes, randomUUID } from 'node:crypto';
+import { mkdtemp, rm } from 'node:fs/promises';
+import os from 'node:os';
+import path from 'node:path';
+import { openPool } from '../../src/database/database.js';
+import { migrate } from '../../src/database/migrate.js';
+import { clinicalStream, EVENT_TYPES, PARTITIONS } from '../../src/log/envelope.js';
+import type { RecordedEvent } from '../../src/log/event-log.js';
+import { openPostgresLogReader, openPostgresLogWriter } from '../../src/log/postgres/index.js';
+import { LogWriter } from '../../src/log/writer.js';
+import { Random } from '../../src/simulator/random.js';
+import { startEmbeddedPostgres, type RunningPostgres } from '../../src/supervisor/embedded-postgres.js';
+import type { LogProcessMessage, RoundMessage } from './log-process.js';
+import type { CrashOptions, CrashResult } from './run.js';
+
+const MOST_EVENTS = 200;
+const MOST_BYTES = 3_000;
+/** Longest time between two kills, in milliseconds. */
+const LONGEST_LIFE_MS = 250;
+
+type Kill = 'writer' | 'server' | 'server at once' | 'server in order' | 'writer held still';
+
+/** A round that is not acknowledged yet: its events stay the same, whoever appends them. */
+interface Round {
+  readonly number: number;
+  readonly batches: { readonly stream: string; readonly events: { readonly id: string; readonly data: Buffer }[] }[];
+}
+
+interface LedgerEntry {
+  readonly id: string;
+  readonly stream: string;
+  readonly hash: string;
+  readonly position: bigint;
+}
+
+/** @returns what was lost, doubled or is not as the ledger says: wrong place, wrong bytes, wrong order, or in nobody's ledger */
+export async function runLogCrash(options: CrashOptions): Promise<CrashResult> {
+  const random = new Random(options.seed);
+  const folder = await mkdtemp(path.join(os.tmpdir(), 'anamnesis-crash-'));
+  const course = new Course(path.join(folder, 'postgres'), random);
+  try {
+    await course.begin();
+    for (let kill = 1; kill <= options.kills; kill += 1) {
+      // Mostly in the middle of appends; now and then while it is still taking the log over.
+      if (random.chance(0.85)) await course.writing();
+      await course.liveFor(random.fraction() * LONGEST_LIFE_MS);
+      const what = random.weighted<Kill>([
+        [5, 'writer'],
+        [2, 'server'],
+        [2, 'server at once'],
+        [1, 'server in order'],
+        [2, 'writer held still'],
+      ]);
+      await course.kill(what);
+      options.print?.(`kill ${kill}/${options.kills}: ${what}; acknowledged so far ${course.ledger.length}`);
+    }
+    await course.finish();
+    return { kills: options.kills, acknowledged: course.ledger.length, ...(await course.compare()) };
+  } finally {
+    await course.end();
+    await rm(folder, { recursive: true, force: true });
+  }
+}
+
+class Course {
+  readonly ledger: LedgerEntry[] = [];
+  private server!: RunningPostgres;
+  private writer!: WriterProcess;
+  private open: Round | undefined;
+  private rounds = 0;
+  private readonly revisions = new Map<string, string>();
+  private finishing = false;
+  private mismatches = 0;
+  private idle: (() => void) | undefined;
+
+  constructor(
+    private readonly folder: string,
+    private readonly random: Random,
+  ) {}
+
+  async begin(): Promise<void> {
+    this.server = await startEmbeddedPostgres({ folder: this.folder });
+    await migrate(this.server.url);
+    // Every stream exists before the first kill.
+    const pool = openPool(this.server.url);
+    const log = await openPostgresLogWriter(this.server.url);
+    const writer = await LogWriter.open({ log, pool });
+    await writer.close();
+    await Promise.all([log.close(), pool.end()]);
+    for (let partition = 0; partition < PARTITIONS; partition += 1) this.revisions.set(clinicalStream(partition), '0');
+    this.startWriter(false);
+  }
+
+  /** Resolves when the writer of now is open. */
+  async writing(): Promise<void> {
+    await this.writer.opened;
+  }
+
+  async liveFor(ms: number): Promise<void> {
+    await new Promise((resolve) => setTimeout(resolve, ms));
+  }
+
+  async kill(what: Kill): Promise<void> {
+    switch (what) {
+      case 'writer':
+        await this.writer.kill();
+        this.startWriter(false);
+        return;
+      case 'writer held still':
+        await this.holdStill();
+        return;
+      case 'server':
+        process.kill(this.server.pid, 'SIGKILL');
+        break;
+      case 'server at once':
+        process.kill(this.server.pid, 'SIGQUIT');
+        break;
+      case 'server in order':
+        process.kill(this.server.pid, 'SIGINT');
+        break;
+    }
+    await this.server.exited;
+    await this.startServer();
+  }
+
+  /** No new rounds; resolves when the last one is acknowledged. */
+  async finish(): Promise<void> {
+    this.finishing = true;
+    if (this.open !== undefined) await new Promise<void>((resolve) => (this.idle = resolve));
+  }
+
+  async compare(): Promise<Pick<CrashResult, 'lost' | 'doubled' | 'mismatches'>> {
+    await this.writer.kill();
+    const stored = new Map<string, RecordedEvent[]>();
+    const reader = await openPostgresLogReader(this.server.url);
+    let last = 0n;
+    let mismatches = this.mismatches;
+    const head = await reader.head();
+    const stop = new AbortController();
+    for await (const page of reader.subscribe({ after: 0n, pageSize: 1_000, signal: stop.signal })) {
+      for (const event of page) {
+        if (event.position <= last) mismatches += 1;
+        last = event.position;
+        if (event.type === EVENT_TYPES.fence) continue;
+        const same = stored.get(event.id);
+        if (same === undefined) stored.set(event.id, [event]);
+        else same.push(event);
+      }
+      if (last >= head) stop.abort();
+    }
+    await reader.close();
+    let lost = 0;
+    let doubled = 0;
+    let before = 0n;
+    for (const entry of this.ledger) {
+      const [event, ...more] = stored.get(entry.id) ?? [];
+      stored.delete(entry.id);
+      doubled += more.length;
+      if (event === undefined) lost += 1;
+      else if (
+        event.position !== entry.position ||
+        event.stream !== entry.stream ||
+        hashOf(event.data) !== entry.hash ||
+        event.position <= before
+      ) {
+        mismatches += 1;
+      }
+      before = entry.position;
+    }
+    // What nobody was told of: rounds are repeated until they are acknowledged, so nothing is left over.
+    for (const left of stored.values()) mismatches += left.length;
+    return { lost, doubled, mismatches };
+  }
+
+  async end(): Promise<void> {
+    await this.writer.kill();
+    await this.server.stop();
+  }
+
+  private async startServer(): Promise<void> {
+    const { port } = this.server;
+    for (;;) {
+      try {
+        this.server = await startEmbeddedPostgres({ folder: this.folder, port });
+        return;
+      } catch (error) {
+        // Sessions of a killed postmaster hold its memory until they notice.
+        if (!/did not start/.test((error as Error).message)) throw error;
+        await this.liveFor(50);
+      }
+    }
+  }
+
+  private startWriter(takeOver: boolean): void {
+    const writer = new WriterProcess(this.server.url, takeOver, (message) => {
+      if (writer === this.writer) this.hear(message);
+    });
+    this.writer = writer;
+  }
+
+  /**
+   * A writer stands still in whatever it was doing, another one takes over and writes, then the first one goes on: it may
+   * finish only what the log had taken from it before, and stores nothing more.
+   */
+  private async holdStill(): Promise<void> {
+    const zombie = this.writer;
+    await zombie.opened;
+    await this.liveFor(this.random.fraction() * 20);
+    zombie.signal('SIGSTOP');
+    this.startWriter(true);
+    const written = this.ledger.length;
+    while (this.ledger.length === written) await this.liveFor(5);
+    const late: Round = { number: -1, batches: [{ stream: clinicalStream(0), events: [anEvent(this.random)] }] };
+    const heard = zombie.next((message) => message.is !== 'open' && message.round === late.number);
+    zombie.send(this.messageOf(late));
+    zombie.signal('SIGCONT');
+    if ((await heard).is !== 'fenced') this.mismatches += 1;
+    await zombie.kill();
+  }
+
+  private hear(message: LogProcessMessage): void {
+    if (message.is === 'open') {
+      this.next();
+      return;
+    }
+    const round = this.open;
+    if (round?.number !== message.round) return;
+    if (message.is === 'stale') {
+      this.revisions.set(message.stream, message.actual);
+      this.writer.send(this.messageOf(round));
+    } else if (message.is === 'stored') {
+      this.acknowledge(round, message.positions);
+      this.next();
+    } else {
+      // The writer in use was fenced by nobody.
+      this.mismatches += 1;
+    }
+  }
+
+  private acknowledge(round: Round, positions: readonly (readonly string[])[]): void {
+    const entries: LedgerEntry[] = [];
+    for (const [index, { stream, events }] of round.batches.entries()) {
+      for (const [at, { id, data }] of events.entries()) {
+        entries.push({ id, stream, hash: hashOf(data), position: BigInt(positions[index]?.[at] ?? '-1') });
+      }
+      const before = BigInt(this.revisions.get(stream) as string);
+      this.revisions.set(stream, String(before + BigInt(events.length)));
+    }
+    entries.sort((a, b) => (a.position < b.position ? -1 : 1));
+    this.ledger.push(...entries);
+    this.open = undefined;
+  }
+
+  private next(): void {
+    if (this.open === undefined) {
+      if (this.finishing) {
+        this.idle?.();
+        return;
+      }
+      this.open = this.newRound();
+    }
+    this.writer.send(this.messageOf(this.open));
+  }
+
+  private newRound(): Round {
+    const streams = new Set<string>();
+    for (let count = this.random.between(1, 8); count > 0; count -= 1) {
+      streams.add(clinicalStream(this.random.between(0, PARTITIONS - 1)));
+    }
+    const most = Math.max(1, Math.floor(this.random.between(1, MOST_EVENTS) / streams.size));
+    this.rounds += 1;
+    return {
+      number: this.rounds,
+      batches: Array.from(streams, (stream) => ({
+        stream,
+        events: Array.from({ length: this.random.between(1, most) }, () => anEvent(this.random)),
+      })),
+    };
+  }
+
+  private messageOf(round: Round): RoundMessage {
+    return {
+      round: round.number,
+      batches: round.batches.map(({ stream, events }) => ({
+        stream,
+        expectedRevision: this.revisions.get(stream) as string,
+        events: events.map(({ id, data }) => ({ id, data: data.toString('base64') })),
+      })),
+    };
+  }
+}
+
+/** The writing process, seen from its parent. */
+class WriterProcess {
+  /** Resolves when it has the log open for writing. */
+  readonly opened: Promise<unknown>;
+  private readonly exited: Promise<void>;
+  private readonly child: ChildProcess;
+  private readonly listeners = new Set<(message: LogProcessMessage) => void>();
+
+  constructor(url: string, takeOver: boolean, hear: (message: LogProcessMessage) => void) {
+    this.child = fork(path.join(import.meta.dirname, 'log-process.js'), [url, takeOver ? 'take-over' : 'wait'], {
+      stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
+    });
+    this.exited = new Promise((resolve) => this.child.once('exit', () => resolve()));
+    this.listeners.add(hear);
+    this.child.on('message', (message: LogProcessMessage) => {
+      for (const listener of this.listeners) listener(message);
+    });
+    this.child.on('error', () => undefined);
+    this.opened = this.next((message) => message.is === 'open');
+  }
+
+  send(message: RoundMessage): void {
+    if (this.child.connected) this.child.send(message, () => undefined);
+  }
+
+  next(wanted: (message: LogProcessMessage) => boolean): Promise<LogProcessMessage> {
+    return new Promise((resolve) => {
+      const listener = (message: LogProcessMessage): void => {
+        if (!wanted(message)) return;
+        this.listeners.delete(listener);
+        resolve(message);
+      };
+      this.listeners.add(listener);
+    });
+  }
+
+  signal(signal: NodeJS.Signals): void {
+    this.child.kill(signal);
+  }
+
+  async kill(): Promise<void> {
+    this.child.kill('SIGKILL');
+    await this.exited;
+  }
+}
+
+function anEvent(random: Random): { id: string; data: Buffer } {
+  return { id: randomUUID(), data: randomBytes(random.between(0, MOST_BYTES)) };
+}
+
+function hashOf(data: Buffer): string {
+  return createHash('sha256').update(data).digest('base64url');
+}
