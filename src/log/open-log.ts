@@ -3,6 +3,7 @@
  * place that chooses an adapter.
  */
 import { openPostgresLogReader, openPostgresLogWriter } from './postgres/index.js';
+import { openEventStoreReader, openEventStoreWriter } from './eventstore/index.js';
 import type { EventLogReader, EventLogWriter } from './event-log.js';
 
 export interface LogPlace {
@@ -13,14 +14,15 @@ export interface LogPlace {
 }
 
 /** @throws LogUnavailableError, UnfinishedCopyError */
-export function openLogReader(place: LogPlace): Promise<EventLogReader> {
-  return openPostgresLogReader(place.databaseUrl);
+export function openLogReader({ eventLog, databaseUrl }: LogPlace): Promise<EventLogReader> {
+  return eventLog === 'postgres' ? openPostgresLogReader(databaseUrl) : openEventStoreReader(eventLog);
 }
 
 /**
  * Takes the log over for writing.
  * @throws WriterActiveError while another writer is connected, LogUnavailableError, UnfinishedCopyError
  */
-export function openLogWriter(place: LogPlace): Promise<EventLogWriter> {
-  return openPostgresLogWriter(place.databaseUrl);
+export function openLogWriter({ eventLog, databaseUrl }: LogPlace): Promise<EventLogWriter> {
+  if (eventLog === 'postgres') return openPostgresLogWriter(databaseUrl);
+  return openEventStoreWriter(eventLog, { lockUrl: databaseUrl });
 }

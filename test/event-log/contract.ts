@@ -28,6 +28,8 @@ import {
 } from '../../src/log/event-log.js';
 
 export interface LogUnderTest {
+  /** Most bytes of data that this log takes in one event; undefined where only memory limits it. */
+  readonly maxEventBytes?: number;
   openWriter(options?: { takeOver?: boolean }): Promise<EventLogWriter>;
   openReader(): Promise<EventLogReader>;
   destroy(): Promise<void>;
@@ -129,11 +131,19 @@ export function eventLogContract(name: string, create: () => Promise<LogUnderTes
       ]);
     });
 
-    it('takes bodies of more than 1 MiB', async () => {
-      const large = anEvent({ data: randomBytes(3 * 1024 * 1024 + 17) });
-      await append('clinical-1', [anEvent(), large, anEvent()], 'no_stream');
-      const [, read] = await writer.readPage({ limit: 3 });
-      expect(read?.data.equals(large.data)).toBe(true);
+    it('takes bodies up to its limit, also several at once, and refuses a larger one by name, storing nothing', async () => {
+      const limit = log.maxEventBytes;
+      const bodies = Array.from({ length: 3 }, () => anEvent({ data: randomBytes(limit ?? 3 * 1024 * 1024 + 17) }));
+      await append('clinical-1', [anEvent(), ...bodies, anEvent()], 'no_stream');
+      const read = await writer.readPage({ limit: 5 });
+      bodies.forEach((large, index) => expect(read[index + 1]?.data.equals(large.data)).toBe(true));
+      if (limit === undefined) return;
+      await expect(append('clinical-1', [anEvent(), anEvent({ data: randomBytes(limit + 1) })])).rejects.toMatchObject({
+        code: 'EVENT_TOO_LARGE',
+        bytes: limit + 1,
+        limit,
+      });
+      expect(await writer.count()).toBe(5n);
     });
 
     it('puts events in one order, over all streams of a round and over all rounds', async () => {

@@ -1,0 +1,23 @@
+/** The event log on EventStoreDB. Only this folder knows the client. */
+import type { EventLogReader, EventLogWriter } from '../event-log.js';
+import { EventStoreReader, type EventStoreOptions } from './reader.js';
+import { EventStoreWriter, type EventStoreWriterOptions } from './writer.js';
+
+export type { EventStoreOptions } from './reader.js';
+export type { EventStoreWriterOptions } from './writer.js';
+
+/**
+ * @param url `esdb://…`, `esdb+discover://…` or the same with `kurrentdb`, with credentials and TLS settings in it
+ * @throws LogUnavailableError, UnfinishedCopyError
+ */
+export function openEventStoreReader(url: string, options?: EventStoreOptions): Promise<EventLogReader> {
+  return EventStoreReader.open(url, options);
+}
+
+/**
+ * Takes the log over for writing.
+ * @throws WriterActiveError while another writer is connected (unless `takeOver`), LogUnavailableError, UnfinishedCopyError
+ */
+export function openEventStoreWriter(url: string, options?: EventStoreWriterOptions): Promise<EventLogWriter> {
+  return EventStoreWriter.openWriter(url, options);
+}

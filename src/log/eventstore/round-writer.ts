@@ -1,0 +1,413 @@
+/**
+ * Storing one round after another: each stream's batch in one or more appends at concrete revisions, then the record that makes
+ * the round count (control.ts). Used by the writer and by an import.
+ *
+ * What a crash, a lost connection or a replaced writer leaves behind without a record never counts; it stays in its stream, so
+ * the server's revision of a stream may be ahead of its last event that counts. `expectedRevision` means the latter.
+ */
+import type { EventData } from '@eventstore/db-client';
+import { randomBytes, randomUUID } from 'node:crypto';
+import { LruMap } from '../../sealing/lru.js';
+import {
+  EventTooLargeError,
+  LogUnavailableError,
+  WriterFencedError,
+  WrongExpectedRevisionError,
+  type AppendResult,
+  type ExpectedRevision,
+  type NewEvent,
+  type Position,
+} from '../event-log.js';
+import { AppendSizeError, StreamMovedError, type AppendAnswer, type AppendingClient } from './connection.js';
+import {
+  CONTROL_STREAM,
+  CONTROL_TYPES,
+  controlEvent,
+  EMPTY_LOG,
+  type Control,
+  type ControlRecord,
+  type LogState,
+} from './control.js';
+import { encodeMetadata } from './metadata.js';
+import type { Reading, StoredEvent } from './reading.js';
+import type { StreamState } from './reader.js';
+import { tagged, type TaggedEvent } from './rounds.js';
+
+/** An event to store; with `position` where it is a copy. */
+export interface RoundEvent extends NewEvent {
+  readonly position?: Position;
+}
+
+export interface RoundBatch {
+  readonly stream: string;
+  readonly expectedRevision: ExpectedRevision;
+  readonly events: readonly RoundEvent[];
+}
+
+export interface RoundWriterParts {
+  readonly reading: Reading;
+  readonly control: Control;
+  readonly client: AppendingClient;
+  readonly timeoutMs: number;
+  streamState(stream: string): Promise<StreamState>;
+  /** Those of the events that count, in their order. */
+  counted(events: readonly StoredEvent[]): Promise<TaggedEvent[]>;
+}
+
+/** The server's default maximum: it counts the data of an append, not the metadata. */
+export const DEFAULT_APPEND_BYTES = 1_048_576;
+/** The client cuts an append over 3 MiB of everything into several messages; one message each is what it can hold safely. */
+const MESSAGE_BYTES = 2_500_000;
+/** About what a message takes beside data and metadata. */
+const EVENT_OVERHEAD_BYTES = 120;
+const KNOWN_STREAMS = 20_000;
+/** A stream into which something else writes again and again is not one that this log can hold. */
+const MOST_MOVES = 20;
+const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
+
+interface OpenBatch {
+  batch: RoundBatch;
+  /** The server's revision that the next attempt stands behind. */
+  native: bigint | 'no_stream';
+  /** Positions, once it is stored; and whether it was in the log before this round. */
+  stored?: { readonly positions: readonly Position[]; readonly revision: bigint; readonly before: boolean };
+}
+
+interface OpenRound {
+  readonly key: string;
+  readonly id: string;
+  /** Revision that its record will have. */
+  readonly control: bigint;
+  readonly batches: OpenBatch[];
+  attempts: number;
+  /** The record, once an attempt to append it was made; its outcome may be unknown. */
+  record?: { readonly event: EventData; readonly state: LogState };
+}
+
+export class RoundWriter {
+  private state: LogState = EMPTY_LOG;
+  /** Revision of the last record. */
+  private last = -1n;
+  private open: OpenRound | undefined;
+  private fenced = false;
+  /** Appends whose outcome nobody will ask for may still be stored. */
+  private suspicious = false;
+  private maxAppendBytes: number = DEFAULT_APPEND_BYTES;
+  private readonly streams = new LruMap<string, StreamState>(KNOWN_STREAMS);
+
+  constructor(private readonly parts: RoundWriterParts) {}
+
+  /** What the log is after the last round that counts. */
+  get log(): LogState {
+    return this.state;
+  }
+
+  /**
+   * Takes the log over: from here on no record of an earlier writer is taken.
+   * @param change what the log becomes with it
+   */
+  async takeOver(change: Partial<LogState> = {}): Promise<void> {
+    const id = randomUUID();
+    for (;;) {
+      const last = await this.parts.control.last();
+      if (last?.eventId === id) return this.adopt(last);
+      const state: LogState = { ...(last ?? EMPTY_LOG), ...change };
+      try {
+        const event = controlEvent(CONTROL_TYPES.writer, state, undefined, id);
+        await this.parts.client.append(CONTROL_STREAM, last?.revision ?? 'no_stream', [event], this.parts.timeoutMs);
+        this.state = { head: state.head, count: state.count, offset: state.offset, copying: state.copying };
+        this.last = last === undefined ? 0n : last.revision + 1n;
+        return;
+      } catch (error) {
+        // Another writer was faster, or this very record is there already: what stands there now says which.
+        if (!(error instanceof StreamMovedError)) throw error;
+      }
+    }
+  }
+
+  /** Adds a record that is no round's: the log is something else from here on. */
+  async change(type: (typeof CONTROL_TYPES)['copied'], next: LogState): Promise<void> {
+    await this.appendRecord(controlEvent(type, next), this.last + 1n);
+    this.last += 1n;
+    this.state = next;
+  }
+
+  /**
+   * The same round (ids, in order) may be given again after LogUnavailableError: it goes on where it was.
+   * @throws WrongExpectedRevisionError, WriterFencedError, LogUnavailableError, EventTooLargeError
+   */
+  async append(round: readonly RoundBatch[]): Promise<AppendResult[]> {
+    if (this.fenced) throw new WriterFencedError();
+    const key = keyOf(round);
+    if (this.open !== undefined && this.open.key !== key) await this.abandon(this.open);
+    let open = this.open;
+    if (open === undefined) {
+      this.checkEvents(round);
+      open = {
+        key,
+        id: randomBytes(9).toString('base64url'),
+        control: this.last + 1n,
+        batches: round.map((batch) => ({ batch, native: 'no_stream' })),
+        attempts: 0,
+      };
+    }
+    if (open.record === undefined) {
+      open.attempts += 1;
+      await this.prepare(open, round);
+      if (open.batches.every((batch) => batch.stored !== undefined)) {
+        if (open.batches.every((batch) => batch.stored?.before === true)) return resultsOf(open);
+      }
+      this.open = open;
+      await this.store(open);
+    }
+    await this.finish(open);
+    return resultsOf(open);
+  }
+
+  private checkEvents(round: readonly RoundBatch[]): void {
+    for (const event of round.flatMap((batch) => batch.events)) {
+      // What the client cannot write down it rejects where nobody can catch it.
+      if (!UUID.test(event.id)) throw new RangeError('an event id is a lower-case UUID');
+      if (event.type === '') throw new RangeError('an event without a type');
+      if (event.data.length > this.maxAppendBytes) throw new EventTooLargeError(event.data.length, this.maxAppendBytes);
+    }
+  }
+
+  /** Finds out where each batch goes, and which are in the log already. */
+  private async prepare(open: OpenRound, round: readonly RoundBatch[]): Promise<void> {
+    await Promise.all(
+      open.batches.map(async (batch, index) => {
+        if (batch.stored !== undefined) return;
+        const asked = round[index] as RoundBatch;
+        const again = open.attempts > 1 && asked.expectedRevision === batch.batch.expectedRevision;
+        batch.batch = asked;
+        // An append of unknown outcome is repeated as it was: the server knows it by its revision.
+        if (!again) await this.place(batch);
+      }),
+    );
+  }
+
+  private async place(batch: OpenBatch): Promise<void> {
+    const { stream, expectedRevision, events } = batch.batch;
+    let state = await this.stateOf(stream);
+    if (expectedRevision !== 'any' && expectedRevision !== state.valid) {
+      // What is remembered may be old where something else writes into the log.
+      this.streams.delete(stream);
+      state = await this.stateOf(stream);
+    }
+    if (expectedRevision === 'any' || expectedRevision === state.valid) {
+      batch.native = state.native;
+      return;
+    }
+    const positions = await this.positionsBehind(stream, expectedRevision, state.valid, events);
+    if (positions === undefined) throw new WrongExpectedRevisionError(stream, expectedRevision, state.valid);
+    batch.stored = { ...positions, before: true };
+  }
+
+  private async stateOf(stream: string): Promise<StreamState> {
+    const known = this.streams.get(stream);
+    if (known !== undefined) return known;
+    const state = await this.parts.streamState(stream);
+    this.streams.set(stream, state);
+    return state;
+  }
+
+  /** The positions of exactly these events, behind exactly that revision, where they are in the log and count. */
+  private async positionsBehind(
+    stream: string,
+    expected: bigint | 'no_stream',
+    valid: bigint | 'no_stream',
+    events: readonly RoundEvent[],
+  ): Promise<{ positions: Position[]; revision: bigint } | undefined> {
+    if (valid === 'no_stream' || (expected !== 'no_stream' && expected > valid)) return undefined;
+    const found: TaggedEvent[] = [];
+    let from = expected === 'no_stream' ? 0n : expected + 1n;
+    while (found.length < events.length && from <= valid) {
+      const chunk = await this.parts.reading.stream(stream, from, 'forwards', events.length - found.length + 8);
+      const last = chunk?.events.at(-1);
+      if (chunk === undefined || last === undefined) break;
+      found.push(...(await this.parts.counted(chunk.events)));
+      from = last.revision + 1n;
+    }
+    const same = events.every((event, index) => event.id === found[index]?.id);
+    if (!same) return undefined;
+    const own = found.slice(0, events.length);
+    return { positions: own.map((event) => event.position), revision: (own.at(-1) as TaggedEvent).revision };
+  }
+
+  /** Every batch that is not stored yet. All are waited for: none is under way when this is over, unless it is unknown. */
+  private async store(open: OpenRound): Promise<void> {
+    const settled = await Promise.allSettled(
+      open.batches.filter((batch) => batch.stored === undefined).map((batch) => this.storeBatch(open, batch)),
+    );
+    const failures = settled.flatMap((one) => (one.status === 'rejected' ? [one.reason as unknown] : []));
+    // While an outcome is unknown nothing else may be said: the caller has to come again with the same round.
+    const unknown = failures.find((failure) => failure instanceof LogUnavailableError);
+    if (failures.length > 0) throw unknown ?? failures[0];
+  }
+
+  private async storeBatch(open: OpenRound, batch: OpenBatch): Promise<void> {
+    for (let moves = 0; ; moves += 1) {
+      try {
+        const answers = await this.appendPieces(open, batch);
+        const positions = await this.positionsOf(open, batch, answers);
+        if (positions !== undefined) {
+          const revision = (answers.at(-1) as AppendAnswer).revision;
+          batch.stored = { positions, revision, before: false };
+          this.streams.set(batch.batch.stream, { valid: revision, native: revision });
+          return;
+        }
+        // The server took them for a repetition of events that never counted: behind those they are new.
+      } catch (error) {
+        if (error instanceof AppendSizeError) this.learnSize(error.limit, batch.batch.events);
+        else if (!(error instanceof StreamMovedError)) throw error;
+      }
+      if (moves >= MOST_MOVES) throw new Error('something else writes into a stream of this log');
+      this.streams.delete(batch.batch.stream);
+      await this.place(batch);
+      if (batch.stored !== undefined) return;
+    }
+  }
+
+  /** One append per piece, one behind another without waiting: a stream keeps their order. */
+  private async appendPieces(open: OpenRound, batch: OpenBatch): Promise<AppendAnswer[]> {
+    let native = batch.native;
+    const calls = this.pieces(batch.batch.events).map((piece) => {
+      const events = piece.map((event) => this.encode(open, event));
+      const behind = native;
+      native = (native === 'no_stream' ? -1n : native) + BigInt(piece.length);
+      return this.parts.client.append(batch.batch.stream, behind, events, this.parts.timeoutMs);
+    });
+    const settled = await Promise.allSettled(calls);
+    const failures = settled.flatMap((one) => (one.status === 'rejected' ? [one.reason as unknown] : []));
+    if (failures.length > 0) {
+      throw failures.find((failure) => failure instanceof LogUnavailableError) ?? failures[0];
+    }
+    return settled.flatMap((one) => (one.status === 'fulfilled' ? [one.value] : []));
+  }
+
+  /** Each with at most so much data as the server takes in one append, and small enough for one message. */
+  private pieces(events: readonly RoundEvent[]): RoundEvent[][] {
+    const pieces: RoundEvent[][] = [[]];
+    let data = 0;
+    let message = 0;
+    for (const event of events) {
+      const size = event.data.length + event.metadata.length * 1.4 + EVENT_OVERHEAD_BYTES;
+      const open = pieces.at(-1) as RoundEvent[];
+      if (open.length > 0 && (data + event.data.length > this.maxAppendBytes || message + size > MESSAGE_BYTES)) {
+        pieces.push([event]);
+        data = 0;
+        message = 0;
+      } else {
+        open.push(event);
+      }
+      data += event.data.length;
+      message += size;
+    }
+    return pieces;
+  }
+
+  private encode(open: OpenRound, event: RoundEvent): EventData {
+    return {
+      id: event.id,
+      type: event.type,
+      contentType: 'application/octet-stream',
+      data: new Uint8Array(event.data.buffer, event.data.byteOffset, event.data.length),
+      metadata: encodeMetadata(event.metadata, {
+        control: open.control,
+        round: open.id,
+        position: event.position,
+        offset: event.position === undefined ? this.state.offset : undefined,
+      }),
+    };
+  }
+
+  /**
+   * The server answers an append with the position of its last event alone, so a batch of several is read back; also one that
+   * was tried more than once, to see that what is stored is of this round. Undefined where it is not.
+   */
+  private async positionsOf(
+    open: OpenRound,
+    batch: OpenBatch,
+    answers: readonly AppendAnswer[],
+  ): Promise<Position[] | undefined> {
+    const { stream, events } = batch.batch;
+    const copied = events.map((event) => event.position).filter((position) => position !== undefined);
+    const known = copied.length === events.length ? copied : undefined;
+    const certain = open.attempts === 1 && !this.suspicious;
+    if (certain && known !== undefined) return known;
+    const last = answers.at(-1) as AppendAnswer;
+    if (certain && events.length === 1) return [last.position + this.state.offset];
+    const first = last.revision - BigInt(events.length) + 1n;
+    const read: StoredEvent[] = [];
+    while (read.length < events.length) {
+      const from = first + BigInt(read.length);
+      const chunk = await this.parts.reading.stream(stream, from, 'forwards', events.length - read.length);
+      if (chunk === undefined || chunk.events.length === 0) throw new Error('what was stored cannot be read');
+      read.push(...chunk.events);
+    }
+    const own = read.map(tagged);
+    if (own.some((event, index) => event?.tag.round !== open.id || event.id !== events[index]?.id)) return undefined;
+    return own.map((event) => (event as TaggedEvent).position);
+  }
+
+  private learnSize(limit: number, events: readonly RoundEvent[]): void {
+    if (limit >= this.maxAppendBytes) throw new Error('the server refused an append that it should take');
+    this.maxAppendBytes = limit;
+    const tooLarge = events.find((event) => event.data.length > limit);
+    if (tooLarge !== undefined) throw new EventTooLargeError(tooLarge.data.length, limit);
+  }
+
+  /** Makes the round count. */
+  private async finish(open: OpenRound): Promise<void> {
+    if (open.record === undefined) {
+      const fresh = open.batches.flatMap(({ stored }) => (stored?.before === false ? stored.positions : []));
+      const head = fresh.reduce((greatest, one) => (one > greatest ? one : greatest), this.state.head);
+      const state: LogState = { ...this.state, head, count: this.state.count + BigInt(fresh.length) };
+      open.record = { state, event: controlEvent(CONTROL_TYPES.round, state, open.id) };
+    }
+    await this.appendRecord(open.record.event, open.control);
+    this.state = open.record.state;
+    this.last = open.control;
+    this.open = undefined;
+    this.suspicious = false;
+  }
+
+  private async appendRecord(event: EventData, revision: bigint): Promise<void> {
+    try {
+      await this.parts.client.append(CONTROL_STREAM, revision - 1n, [event], this.parts.timeoutMs);
+    } catch (error) {
+      if (!(error instanceof StreamMovedError)) throw error;
+      this.fenced = true;
+      throw new WriterFencedError();
+    }
+  }
+
+  /** Another round comes: the open one counts if its record may be on its way, and never if not. */
+  private async abandon(open: OpenRound): Promise<void> {
+    if (open.record !== undefined) {
+      await this.finish(open);
+      return;
+    }
+    for (const { batch } of open.batches) this.streams.delete(batch.stream);
+    this.suspicious = true;
+    this.open = undefined;
+  }
+
+  private adopt(record: ControlRecord): void {
+    const { head, count, offset, copying } = record;
+    this.state = { head, count, offset, copying };
+    this.last = record.revision;
+  }
+}
+
+function keyOf(round: readonly RoundBatch[]): string {
+  return round.map((batch) => `${batch.stream}:${batch.events.map((event) => event.id).join(',')}`).join(';');
+}
+
+function resultsOf(open: OpenRound): AppendResult[] {
+  return open.batches.map(({ batch, stored }) => {
+    if (stored === undefined) throw new Error('a batch that was not stored');
+    return { stream: batch.stream, revision: stored.revision, positions: stored.positions };
+  });
+}

@@ -1,0 +1,106 @@
+/** Starts and stops the double from a test. It is a double of EventStoreDB for tests, never a store for anything else. */
+import { fork, type ChildProcess } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { mkdtemp, rm } from 'node:fs/promises';
+import os from 'node:os';
+import path from 'node:path';
+import type { Command, ProcessOptions } from './main.js';
+
+export interface RunningDouble {
+  readonly port: number;
+  /** `esdb://127.0.0.1:<port>?tls=false`, or with TLS and a user where it was started with them. */
+  readonly url: string;
+  readonly pid: number;
+  /** SIGKILL; resolves when the process is gone. Its file stays. */
+  kill(): Promise<void>;
+  /** Starts it again on the same port and the same file. */
+  restart(options?: { readonly notReady?: boolean }): Promise<void>;
+  /** SIGSTOP: connections stay, nothing is answered. */
+  freeze(): void;
+  /** SIGCONT. */
+  thaw(): void;
+  becomeReady(): Promise<void>;
+  /** The next so many appends are stored and never answered. */
+  swallowAnswers(count: number): Promise<void>;
+  /** Kills it and removes its file. */
+  destroy(): Promise<void>;
+}
+
+export interface StartOptions {
+  readonly maxAppendBytes?: number;
+  readonly notReady?: boolean;
+  /** `name:password` */
+  readonly user?: string;
+  readonly tls?: { readonly keyFile: string; readonly certificateFile: string };
+}
+
+export const DEFAULT_MAX_APPEND_BYTES = 1_048_576;
+
+export async function startEventStoreDouble(options: StartOptions = {}): Promise<RunningDouble> {
+  const folder = await mkdtemp(path.join(os.tmpdir(), 'eventstore-double-'));
+  const base: ProcessOptions = {
+    file: path.join(folder, 'log'),
+    port: 0,
+    maxAppendBytes: options.maxAppendBytes ?? DEFAULT_MAX_APPEND_BYTES,
+    notReady: options.notReady ?? false,
+    user: options.user,
+    tls: options.tls,
+  };
+  let running = await launch(base);
+  const port = running.port;
+  const credentials = options.user === undefined ? '' : `${options.user}@`;
+  const tls =
+    options.tls === undefined ? 'tls=false' : `tls=true&tlsCAFile=${encodeURIComponent(options.tls.certificateFile)}`;
+  const host = options.tls === undefined ? '127.0.0.1' : 'localhost';
+  const kill = async (): Promise<void> => {
+    if (running.child.exitCode !== null || running.child.signalCode !== null) return;
+    const gone = new Promise((resolve) => running.child.once('exit', resolve));
+    running.child.kill('SIGKILL');
+    await gone;
+  };
+  const command = (what: Command): Promise<void> =>
+    new Promise((resolve) => {
+      running.child.once('message', () => resolve());
+      running.child.send(what);
+    });
+  return {
+    port,
+    url: `esdb://${credentials}${host}:${port}?${tls}`,
+    get pid() {
+      return running.child.pid as number;
+    },
+    kill,
+    async restart(again = {}) {
+      running = await launch({ ...base, port, notReady: again.notReady ?? false });
+    },
+    freeze: () => void running.child.kill('SIGSTOP'),
+    thaw: () => void running.child.kill('SIGCONT'),
+    becomeReady: () => command({ do: 'become-ready' }),
+    swallowAnswers: (count) => command({ do: 'swallow-answers', count }),
+    async destroy() {
+      await kill();
+      await rm(folder, { recursive: true, force: true });
+    },
+  };
+}
+
+async function launch(options: ProcessOptions): Promise<{ child: ChildProcess; port: number }> {
+  const child = fork(builtMain(), [JSON.stringify(options)], {
+    execArgv: ['--no-warnings'],
+    env: { ...process.env, NODE_OPTIONS: '' },
+    stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
+  });
+  const port = await new Promise<number>((resolve, reject) => {
+    child.once('message', (message: { port: number }) => resolve(message.port));
+    child.once('exit', (code) => reject(new Error(`the double ended while starting (${code})`)));
+  });
+  return { child, port };
+}
+
+/** The built file, also from a test that runs from the source. */
+function builtMain(folder = import.meta.dirname): string {
+  const built = path.join(folder, 'dist/test/support/eventstore-double/main.js');
+  if (existsSync(built)) return built;
+  if (path.dirname(folder) === folder) throw new Error('the double is not built: run `npm run build`');
+  return builtMain(path.dirname(folder));
+}
