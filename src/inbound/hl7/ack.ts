@@ -45,32 +45,132 @@ function acknowledgment(header: Hl7Segment | undefined): Acknowledgment {
   };
 }
 
+/** How a source wants its messages acknowledged: its configuration, as far as it matters here. */
+export interface AckPolicy {
+  /** `auto`: by MSH-15/16 of each message; `original`, `enhanced`: in that mode whatever they say. */
+  readonly mode: 'original' | 'enhanced' | 'auto';
+  /** Application acknowledgments go out over a return connection. */
+  readonly returned: boolean;
+}
+
+const BY_MESSAGE: AckPolicy = { mode: 'auto', returned: false };
+
+/** The policy of a source. */
+export function ackPolicy(source: {
+  readonly ackMode: AckPolicy['mode'];
+  readonly returnConnection?: object;
+}): AckPolicy {
+  return { mode: source.ackMode, returned: source.returnConnection !== undefined };
+}
+
+/** Which acknowledgment the answer on the sender's own connection is (HL7 v2.9 §2.9.2 and §2.9.3). */
+type AnswerKind = 'original' | 'accept' | 'application';
+
 /**
- * The code for MSA-1 (HL7 table 0008). Original mode: AA, AE, AR. Enhanced mode, chosen by a valued MSH-15 or MSH-16: the
- * accept acknowledgment CA, CE, CR; but where the sender wants none (NE) and asks for the application's, that one.
+ * Enhanced mode is chosen by a valued MSH-15 or MSH-16, or by the source. Its answer is the accept acknowledgment; but where the sender
+ * wants none (NE) and asks for the application's, and that has no way of its own, it is that one.
  */
-export function acknowledgmentCode(request: Hl7Message | undefined, code: Answer['code']): string {
-  const { accept, application } = acknowledgment(request?.segment('MSH'));
-  if (accept === '' && application === '') return code;
-  if (accept === 'NE' && application !== '' && application !== 'NE') return code;
-  return `C${code[1]!}`;
+function kindOfAnswer({ accept, application }: Acknowledgment, { mode, returned }: AckPolicy): AnswerKind {
+  if (mode === 'original' || (mode === 'auto' && accept === '' && application === '')) return 'original';
+  if (!returned && accept === 'NE' && application !== '' && application !== 'NE') return 'application';
+  return 'accept';
+}
+
+/** The code for MSA-1 (HL7 table 0008): AA, AE, AR of original mode and of application acknowledgments; CA, CE, CR of accept acknowledgments. */
+export function acknowledgmentCode(
+  request: Hl7Message | undefined,
+  code: Answer['code'],
+  policy: AckPolicy = BY_MESSAGE,
+): string {
+  return kindOfAnswer(acknowledgment(request?.segment('MSH')), policy) === 'accept' ? `C${code[1]!}` : code;
 }
 
 /**
  * Whether the sender wants this answer by MSH-15/16: NE never, ER on errors only, SU on success only. Asked only for a
  * source with `honourNever`; every other frame is answered.
  */
-export function answerWanted(request: Hl7Message | undefined, code: Answer['code']): boolean {
-  const { accept, application } = acknowledgment(request?.segment('MSH'));
-  const condition = accept === 'NE' && application !== '' ? application : accept;
+export function answerWanted(
+  request: Hl7Message | undefined,
+  code: Answer['code'],
+  policy: AckPolicy = BY_MESSAGE,
+): boolean {
+  const conditions = acknowledgment(request?.segment('MSH'));
+  const kind = kindOfAnswer(conditions, policy);
+  if (kind === 'original') return true;
+  return conditionHolds(kind === 'accept' ? conditions.accept : conditions.application, code);
+}
+
+/** HL7 table 0155. */
+function conditionHolds(condition: string, code: Answer['code']): boolean {
   if (condition === 'NE') return false;
   if (condition === 'ER') return code !== 'AA';
   if (condition === 'SU') return code === 'AA';
   return true;
 }
 
-/** The answer to one message; without a readable header a minimal one with the usual separators. */
-export function buildAck(request: Hl7Message | undefined, answer: Answer): Buffer {
+/** When an application acknowledgment is to go out (HL7 table 0155, without NE). */
+export type ApplicationCondition = 'AL' | 'ER' | 'SU';
+
+/**
+ * Whether, and when, the sender of a message gets an application acknowledgment over the source's return connection (HL7 v2.9 §2.9.3).
+ * A source in enhanced mode whatever the messages say gives one also to a message that says nothing. Acknowledgments get none.
+ */
+export function applicationCondition(request: Hl7Message, policy: AckPolicy): ApplicationCondition | undefined {
+  const conditions = acknowledgment(request.segment('MSH'));
+  if (!policy.returned || kindOfAnswer(conditions, policy) === 'original') return undefined;
+  if (request.segment('MSA') !== undefined) return undefined;
+  const { application } = conditions;
+  if (application === 'ER' || application === 'SU') return application;
+  if (application === 'NE' || (application === '' && policy.mode !== 'enhanced')) return undefined;
+  return 'AL';
+}
+
+/** Whether the outcome of a message is one that its sender wants to hear of. */
+export function applicationAckWanted(condition: ApplicationCondition, code: Answer['code']): boolean {
+  return conditionHolds(condition, code);
+}
+
+/** The answer to one message on its own connection; without a readable header a minimal one with the usual separators. */
+export function buildAck(request: Hl7Message | undefined, answer: Answer, policy: AckPolicy = BY_MESSAGE): Buffer {
+  return acknowledge(request, answer, {
+    code: acknowledgmentCode(request, answer.code, policy),
+    purpose: 'ack',
+    accept: '',
+    application: '',
+  });
+}
+
+/**
+ * The application acknowledgment of enhanced mode, a message of the hub's own (HL7 v2.9 §2.9.3): with a control id of its own, and asking for
+ * an accept acknowledgment. The same message and outcome give the same bytes, so one that is sent again can be recognised.
+ */
+export function buildApplicationAck(request: Hl7Message, answer: Answer): Buffer {
+  return acknowledge(request, answer, {
+    code: answer.code,
+    purpose: APPLICATION_ACK,
+    accept: 'AL',
+    application: 'NE',
+  });
+}
+
+/** MSH-10 of the application acknowledgment of a message: what the accept acknowledgment for it names in MSA-2. */
+export function applicationAckId(messageId: string): string {
+  return controlId(APPLICATION_ACK, messageId);
+}
+
+const APPLICATION_ACK = 'application-ack';
+
+interface Acknowledging {
+  /** MSA-1. */
+  readonly code: string;
+  /** What the control id is made for. */
+  readonly purpose: string;
+  /** MSH-15 and MSH-16. */
+  readonly accept: string;
+  readonly application: string;
+}
+
+function acknowledge(request: Hl7Message | undefined, answer: Answer, as: Acknowledging): Buffer {
   const header = new Header(request?.segment('MSH'), request);
   const at = hl7Time(answer.recordedAt);
   const { separators } = header;
@@ -90,13 +190,13 @@ export function buildAck(request: Hl7Message | undefined, answer: Answer): Buffe
     at,
     '',
     type,
-    controlId('ack', answer.messageId),
+    controlId(as.purpose, answer.messageId),
     header.field(11) === '' ? 'P' : header.address(11),
     header.field(12) === '' ? DEFAULT_VERSION : header.address(12),
     '',
     '',
-    '',
-    '',
+    as.accept,
+    as.application,
     '',
     header.address(18),
   ];
@@ -105,16 +205,18 @@ export function buildAck(request: Hl7Message | undefined, answer: Answer): Buffe
     ? (answer.problem ?? { code: answer.code === 'AE' ? 'APPLICATION_ERROR' : 'APPLICATION_REJECT' })
     : undefined;
   const before25 = olderThan(header.version, [2, 5]);
-  const msa = ['MSA', acknowledgmentCode(request, answer.code), header.field(10)];
+  const msa = ['MSA', as.code, header.field(10)];
   if (problem !== undefined && before25) msa.push(escapeText(describe(problem), separators));
   const segments = [msh, msa];
   if (problem !== undefined) segments.push(before25 ? oldError(problem, separators) : newError(problem, separators));
   return header.encode(segments.map((segment) => join(segment, separators)).join(''));
 }
 
+/** One message's answer within that of a batch. */
 export interface BatchAnswer {
-  readonly request: Hl7Message;
-  readonly answer: Answer;
+  readonly bytes: Buffer;
+  readonly messageId: string;
+  readonly recordedAt: string;
   /** Which BHS the message stood under, from 0. */
   readonly batch?: number;
 }
@@ -125,9 +227,9 @@ export interface BatchAnswer {
  * without envelope are answered in the same way: one after another.
  */
 export function buildBatchAck(envelope: BatchEnvelope | undefined, answers: readonly BatchAnswer[]): Buffer {
-  if (envelope === undefined) return Buffer.concat(answers.map(({ request, answer }) => buildAck(request, answer)));
-  const last = answers.reduce((latest, { answer }) => (answer.recordedAt > latest ? answer.recordedAt : latest), '');
-  const key = answers[0]?.answer.messageId ?? '';
+  if (envelope === undefined) return Buffer.concat(answers.map(({ bytes }) => bytes));
+  const last = answers.reduce((latest, { recordedAt }) => (recordedAt > latest ? recordedAt : latest), '');
+  const key = answers[0]?.messageId ?? '';
   const parts: Buffer[] = [];
   const open = (name: 'FHS' | 'BHS', segment: Hl7Segment | undefined, index: number): Header => {
     const header = new Header(segment, undefined, envelope);
@@ -158,8 +260,7 @@ export function buildBatchAck(envelope: BatchEnvelope | undefined, answers: read
   const group = (segment: Hl7Segment | undefined, belongs: (answer: BatchAnswer) => boolean): void => {
     const header = open('BHS', segment, index);
     const from = at;
-    for (; at < answers.length && belongs(answers[at]!); at += 1)
-      parts.push(buildAck(answers[at]!.request, answers[at]!.answer));
+    for (; at < answers.length && belongs(answers[at]!); at += 1) parts.push(answers[at]!.bytes);
     close(header, 'BTS', at - from);
     groups += 1;
     index += 1;

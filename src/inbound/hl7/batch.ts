@@ -28,23 +28,32 @@ export interface SplitBatch {
   /** Present where an FHS, BHS, BTS or FTS was seen. */
   readonly batch?: BatchEnvelope;
   readonly warnings: readonly Hl7Warning[];
+  /** Where the first message beyond the limit begins; what is there was not split. */
+  readonly cutAt?: number;
 }
 
 const VT = 0x0b;
 const FS = 0x1c;
+
+export interface SplitOptions {
+  readonly charset?: string;
+  /** Most messages that are split; without it any number. */
+  readonly mostMessages?: number;
+}
 
 /**
  * Splits bytes into messages. A message begins at a line with `MSH` and a separator, or behind an MLLP start block, and ends
  * before the next one, an envelope segment or an MLLP end block. A single message without envelope comes back as it is, every byte of it.
  * Linear time, never throws.
  */
-export function splitMessages(bytes: Buffer, options: { charset?: string } = {}): SplitBatch {
+export function splitMessages(bytes: Buffer, options: SplitOptions = {}): SplitBatch {
   const { bomBytes, proven } = beginningOf(bytes);
   const unit = proven?.unitBytes ?? 1;
   const framed = unit === 1 && (bytes.includes(VT) || bytes.includes(FS));
   const messages: SplitMessage[] = [];
   const warnings: Hl7Warning[] = [];
   const envelope = new Envelope(bytes, proven, options.charset);
+  const { mostMessages = Infinity } = options;
   let open: { readonly start: number } | undefined;
   let headers = 0;
   const close = (end: number): void => {
@@ -64,11 +73,15 @@ export function splitMessages(bytes: Buffer, options: { charset?: string } = {})
     if (isHeaderLine(bytes, line, unit, 'MSH')) {
       // What stood before the first MSH is kept too, as a message of its own.
       close(line.start);
+      if (messages.length >= mostMessages) return { messages, warnings, cutAt: line.start };
       open = { start: line.start };
       headers += 1;
     } else if (envelope.take(line, messages.length + (open === undefined ? 0 : 1), () => close(line.start), warnings)) {
       continue;
-    } else open ??= { start: line.start };
+    } else if (open === undefined) {
+      if (messages.length >= mostMessages) return { messages, warnings, cutAt: line.start };
+      open = { start: line.start };
+    }
   }
   close(bytes.length);
   const batch = envelope.result();

@@ -5,8 +5,9 @@
 import { randomUUID } from 'node:crypto';
 import type { Intake, IntakeOutcome, ReceivedMessage } from '../received.js';
 import { now } from '../../time/clock.js';
-import { answerWanted, buildAck, buildBatchAck, type Answer, type BatchAnswer } from './ack.js';
-import { splitMessages, type BatchEnvelope } from './batch.js';
+import type { SourceConfiguration } from '../source.js';
+import { ackPolicy, answerWanted, buildAck, buildBatchAck, type Answer, type BatchAnswer } from './ack.js';
+import { splitMessages, type SplitBatch } from './batch.js';
 import type { Hl7Message } from './message.js';
 import { readHl7, readHl7Options } from './reader.js';
 
@@ -21,6 +22,9 @@ export interface Hl7Exchange {
 
 /** So many messages of one batch are on their way into the log at a time. */
 const MESSAGES_IN_FLIGHT = 512;
+
+/** A frame that holds more is no batch that could be answered in one frame: it is kept as one message, parked as BATCH_TOO_LARGE. */
+export const MOST_BATCH_MESSAGES = 100_000;
 
 /** The code that a sender gets when nothing could be made durable: nothing is lost, since it sends again. */
 export const LOG_UNAVAILABLE = 'LOG_UNAVAILABLE';
@@ -37,55 +41,89 @@ export async function exchangeHl7(
   handedOver: () => void = () => undefined,
 ): Promise<Hl7Exchange> {
   const options = readHl7Options(frame);
-  const split = frame.fault === undefined ? splitMessages(frame.bytes, options) : undefined;
-  const isBatch =
-    split !== undefined && (split.batch !== undefined || split.messages.length > 1) && split.messages.length > 0;
-  if (!isBatch) {
-    const request = frame.bytes.length === 0 ? undefined : readHl7(frame.bytes, options);
-    const message: ReceivedMessage =
-      request !== undefined
-        ? { ...frame, hl7: request }
-        : frame.fault === undefined
-          ? { ...frame, fault: { code: 'EMPTY_FRAME', byteOffset: 0 } }
-          : frame;
-    const received = receive(intake, message);
-    handedOver();
-    const [outcome, failure] = await received;
-    const answer = answerOf(outcome);
-    const silent = frame.source.honourNever && !answerWanted(request, answer.code);
-    return {
-      answer: silent ? undefined : buildAck(request, answer),
-      outcomes: [outcome],
-      failures: outcome === undefined ? [failure] : [],
-    };
+  const split =
+    frame.fault === undefined
+      ? splitMessages(frame.bytes, { ...options, mostMessages: MOST_BATCH_MESSAGES })
+      : undefined;
+  if (split === undefined || split.cutAt !== undefined || split.messages.length === 0) {
+    return exchangeOne(intake, frame, split?.cutAt, handedOver);
   }
+  if (split.batch === undefined && split.messages.length === 1) {
+    return exchangeOne(intake, frame, undefined, handedOver);
+  }
+  return exchangeBatch(intake, frame, split, handedOver);
+}
 
-  const outcomes = new Array<IntakeOutcome | undefined>(split.messages.length);
+async function exchangeOne(
+  intake: Intake,
+  frame: ReceivedMessage,
+  cutAt: number | undefined,
+  handedOver: () => void,
+): Promise<Hl7Exchange> {
+  const request = frame.bytes.length === 0 ? undefined : readHl7(frame.bytes, readHl7Options(frame));
+  const received = receive(intake, { ...frame, ...readOf(request), ...faultOf(frame, cutAt) });
+  handedOver();
+  const [outcome, failure] = await received;
+  return {
+    answer: answerTo(request, answerOf(outcome), frame.source),
+    outcomes: [outcome],
+    failures: outcome === undefined ? [failure] : [],
+  };
+}
+
+async function exchangeBatch(
+  intake: Intake,
+  frame: ReceivedMessage,
+  split: SplitBatch,
+  handedOver: () => void,
+): Promise<Hl7Exchange> {
+  const options = readHl7Options(frame);
+  const { messages } = split;
+  const outcomes = new Array<IntakeOutcome | undefined>(messages.length);
+  const answers = new Array<BatchAnswer | undefined>(messages.length);
   const failures: unknown[] = [];
   let next = 0;
   // Each runner takes the next message only as it comes to it, so that calls are made in order whatever settles first.
   const run = async (): Promise<void> => {
-    while (next < split.messages.length) {
+    while (next < messages.length) {
       const index = next;
       next += 1;
-      const received = receive(intake, { ...frame, bytes: split.messages[index]!.bytes });
-      if (next === split.messages.length) handedOver();
+      const { bytes, batch } = messages[index]!;
+      const request = readHl7(bytes, options);
+      const received = receive(intake, { ...frame, bytes, hl7: request });
+      if (next === messages.length) handedOver();
       const [outcome, failure] = await received;
       outcomes[index] = outcome;
       if (outcome === undefined) failures.push(failure);
+      const answer = answerOf(outcome);
+      const built = answerTo(request, answer, frame.source);
+      const { messageId, recordedAt } = answer;
+      if (built !== undefined) {
+        answers[index] = { bytes: built, messageId, recordedAt, ...(batch === undefined ? {} : { batch }) };
+      }
     }
   };
-  await Promise.all(Array.from({ length: Math.min(MESSAGES_IN_FLIGHT, split.messages.length) }, run));
-  const answers: BatchAnswer[] = [];
-  split.messages.forEach(({ bytes, batch }, index) => {
-    const request: Hl7Message = readHl7(bytes, options);
-    const answer = answerOf(outcomes[index]);
-    if (frame.source.honourNever && !answerWanted(request, answer.code)) return;
-    answers.push(batch === undefined ? { request, answer } : { request, answer, batch });
-  });
-  const envelope: BatchEnvelope | undefined = split.batch;
-  const answer = answers.length === 0 && frame.source.honourNever ? undefined : buildBatchAck(envelope, answers);
-  return { answer, outcomes, failures };
+  await Promise.all(Array.from({ length: Math.min(MESSAGES_IN_FLIGHT, messages.length) }, run));
+  const wanted = answers.filter((answer) => answer !== undefined);
+  const silent = wanted.length === 0 && frame.source.honourNever;
+  return { answer: silent ? undefined : buildBatchAck(split.batch, wanted), outcomes, failures };
+}
+
+/** Undefined where the source obeys the sender's wish for silence. */
+function answerTo(request: Hl7Message | undefined, answer: Answer, source: SourceConfiguration): Buffer | undefined {
+  const policy = ackPolicy(source);
+  if (source.honourNever && !answerWanted(request, answer.code, policy)) return undefined;
+  return buildAck(request, answer, policy);
+}
+
+function readOf(request: Hl7Message | undefined): Pick<ReceivedMessage, 'hl7'> {
+  return request === undefined ? {} : { hl7: request };
+}
+
+function faultOf(frame: ReceivedMessage, cutAt: number | undefined): Pick<ReceivedMessage, 'fault'> {
+  if (frame.fault !== undefined) return { fault: frame.fault };
+  if (cutAt !== undefined) return { fault: { code: 'BATCH_TOO_LARGE', byteOffset: cutAt } };
+  return frame.bytes.length === 0 ? { fault: { code: 'EMPTY_FRAME', byteOffset: 0 } } : {};
 }
 
 async function receive(intake: Intake, message: ReceivedMessage): Promise<[IntakeOutcome | undefined, unknown]> {

@@ -1,8 +1,19 @@
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import iconv from 'iconv-lite';
-import { answerWanted, buildAck, type Answer } from '../../../src/inbound/hl7/ack.js';
-import { exchangeHl7 } from '../../../src/inbound/hl7/exchange.js';
+import {
+  acknowledgmentCode,
+  ackPolicy,
+  answerWanted,
+  applicationAckId,
+  applicationAckWanted,
+  applicationCondition,
+  buildAck,
+  buildApplicationAck,
+  type AckPolicy,
+  type Answer,
+} from '../../../src/inbound/hl7/ack.js';
+import { exchangeHl7, MOST_BATCH_MESSAGES } from '../../../src/inbound/hl7/exchange.js';
 import { splitMessages } from '../../../src/inbound/hl7/batch.js';
 import { readHl7 } from '../../../src/inbound/hl7/reader.js';
 import type { Intake, ReceivedMessage } from '../../../src/inbound/received.js';
@@ -69,6 +80,68 @@ test.each([
     onError,
     onError,
   ]);
+});
+
+describe('the mode of a source', () => {
+  const original: AckPolicy = { mode: 'original', returned: false };
+  const enhanced: AckPolicy = { mode: 'enhanced', returned: false };
+  const returned: AckPolicy = { mode: 'auto', returned: true };
+  const enhancedReturned: AckPolicy = { mode: 'enhanced', returned: true };
+
+  test.each([
+    // MSH-15, MSH-16, policy: code for AA; whether an AA and an AE are wanted with honourNever; the application acknowledgment
+    ['AL', 'AL', original, 'AA', true, true, undefined],
+    ['NE', 'NE', original, 'AA', true, true, undefined],
+    ['', '', enhanced, 'CA', true, true, undefined],
+    ['NE', '', enhanced, 'CA', false, false, undefined],
+    ['NE', 'AL', enhanced, 'AA', true, true, undefined],
+    ['', '', returned, 'AA', true, true, undefined],
+    ['AL', '', returned, 'CA', true, true, undefined],
+    ['AL', 'NE', returned, 'CA', true, true, undefined],
+    ['AL', 'AL', returned, 'CA', true, true, 'AL'],
+    ['ER', 'SU', returned, 'CA', false, true, 'SU'],
+    ['NE', 'AL', returned, 'CA', false, false, 'AL'],
+    ['NE', 'ER', returned, 'CA', false, false, 'ER'],
+    ['SU', 'odd', returned, 'CA', true, false, 'AL'],
+    ['', '', enhancedReturned, 'CA', true, true, 'AL'],
+    ['', 'NE', enhancedReturned, 'CA', true, true, undefined],
+    ['AL', 'AL', { mode: 'original', returned: true }, 'AA', true, true, undefined],
+  ] as const)('MSH-15 %j, MSH-16 %j, %j', (accept, application, policy, code, onSuccess, onError, condition) => {
+    const request = readHl7(Buffer.from(message({ accept, application })));
+    expect(acknowledgmentCode(request, 'AA', policy)).toBe(code);
+    expect([answerWanted(request, 'AA', policy), answerWanted(request, 'AE', policy)]).toEqual([onSuccess, onError]);
+    expect(applicationCondition(request, policy)).toBe(condition);
+  });
+
+  test.each([
+    ['AL', true, true, true],
+    ['ER', false, true, true],
+    ['SU', true, false, false],
+  ] as const)('an application acknowledgment wanted %s', (condition, aa, ae, ar) => {
+    expect((['AA', 'AE', 'AR'] as const).map((code) => applicationAckWanted(condition, code))).toEqual([aa, ae, ar]);
+  });
+
+  test('an acknowledgment is never answered with one over the return connection', () => {
+    const ack = readHl7(Buffer.from('MSH|^~\\&|A|B|C|D|2026||ACK^A01|1|P|2.5.1|||AL|AL\rMSA|AA|2\r'));
+    expect(applicationCondition(ack, enhancedReturned)).toBeUndefined();
+  });
+});
+
+describe('an application acknowledgment', () => {
+  const request = readHl7(Buffer.from(message({ accept: 'AL', application: 'AL' })));
+
+  test('is a message of its own that asks for an accept acknowledgment, the same whenever it is made', () => {
+    const built = buildApplicationAck(request, ERROR);
+    expect(built).toEqual(buildApplicationAck(request, ERROR));
+    const read = readHl7(built);
+    const msh = read.segment('MSH')!;
+    expect([5, 6, 3, 4, 15, 16].map((field) => msh.text(field))).toEqual(['ADT1', 'MERCY', 'HUB', 'MAIN', 'AL', 'NE']);
+    expect([read.segment('MSA')!.text(1), read.segment('MSA')!.text(2)]).toEqual(['AE', 'MSG1']);
+    expect(read.segment('ERR')!.text(5)).toBe('INVALID_TIME');
+    expect(read.controlId).toBe(applicationAckId(ERROR.messageId));
+    expect(read.controlId).not.toBe(readHl7(buildAck(request, ERROR)).controlId);
+    expect(read.warnings).toEqual([]);
+  });
 });
 
 describe('errors', () => {
@@ -209,6 +282,25 @@ describe('an exchange', () => {
       .all('MSA')
       .map((segment) => `${segment.text(1)} ${segment.text(2)}`);
 
+  test('the mode is that of the source', () => {
+    const own = source({ ackMode: 'enhanced', returnConnection: { host: 'localhost', port: 1 } });
+    expect(ackPolicy(own)).toEqual({ mode: 'enhanced', returned: true });
+    expect(ackPolicy(source({}))).toEqual({ mode: 'auto', returned: false });
+  });
+
+  test('the mode of the source decides what a frame is answered', async () => {
+    const ask = async (text: string, own: Partial<SourceConfiguration>): Promise<string[]> =>
+      msa((await exchangeHl7(new FakeIntake(), frame(text, { source: source(own) }))).answer);
+    expect(await ask(message({ id: '1', accept: 'AL' }), { ackMode: 'original' })).toEqual(['AA 1']);
+    expect(await ask(message({ id: '1' }), { ackMode: 'enhanced' })).toEqual(['CA 1']);
+    expect(await ask(message({ id: 'DOWN' }), { ackMode: 'enhanced' })).toEqual(['CE DOWN']);
+    expect(await ask(message({ id: '1' }) + message({ id: 'BAD' }), { ackMode: 'enhanced' })).toEqual([
+      'CA 1',
+      'CE BAD',
+    ]);
+    expect(await ask('', { ackMode: 'enhanced' })).toEqual(['CR ']);
+  });
+
   test('a batch is as many messages as it holds and gets one batch answer', async () => {
     const intake = new FakeIntake();
     const text = `FHS|^~\\&|LAB|F|HUB|H||||x|FILE1\rBHS|^~\\&|LAB|F|HUB|H|||||BATCH1\r${message({ id: '1' })}${message({ id: 'BAD' })}BTS|2\rBHS|^~\\&|LAB\r${message({ id: '3' })}BTS|1\rFTS|2\r`;
@@ -291,6 +383,19 @@ describe('an exchange', () => {
     expect(
       (await exchangeHl7(new FakeIntake(), frame(text, { source: source({ honourNever: true }) }))).answer,
     ).toBeUndefined();
+  });
+
+  test('more messages than a batch may hold are kept as one, and the frame is answered once', async () => {
+    const intake = new FakeIntake();
+    const text = 'MSH|^~\\&|\r'.repeat(MOST_BATCH_MESSAGES + 1);
+    const { answer, outcomes } = await exchangeHl7(intake, frame(text));
+    expect(outcomes).toHaveLength(1);
+    expect(intake.received).toHaveLength(1);
+    expect(intake.received[0]!.bytes).toHaveLength(text.length);
+    expect(intake.received[0]!.fault).toEqual({ code: 'BATCH_TOO_LARGE', byteOffset: 10 * MOST_BATCH_MESSAGES });
+    expect(msa(answer)).toEqual(['AR ']);
+    expect(splitMessages(Buffer.from(text), { mostMessages: 3 })).toMatchObject({ cutAt: 30 });
+    expect(splitMessages(Buffer.from('MSH|1\rMSH|2\r'), { mostMessages: 2 }).cutAt).toBeUndefined();
   });
 
   test('a large batch goes in in order, with a bounded number on the way', async () => {
