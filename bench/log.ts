@@ -1,13 +1,14 @@
 /**
  * Bench `log`: events handed to the writer until they are durable in the log, against one bare COPY of the same rows (the
- * same columns and indexes, one transaction), round by round in turn in one run; and a subscription from the beginning.
+ * same columns and indexes, one transaction), round by round in turn in one run; batches of fixed sizes one after another;
+ * reading; how long an event takes to a live reader; and memory over many events.
  */
 import { randomBytes, randomUUID } from 'node:crypto';
-import type { ClientBase } from 'pg';
+import type { ClientBase, Pool } from 'pg';
 import { copyRows } from '../src/database/binary-copy.js';
 import { inTransaction, openPool } from '../src/database/database.js';
 import { clinicalStream, EVENT_TYPES, PARTITIONS } from '../src/log/envelope.js';
-import type { RecordedEvent } from '../src/log/event-log.js';
+import type { EventLogReader, EventLogWriter, NewEvent, RecordedEvent } from '../src/log/event-log.js';
 import { openPostgresLogReader, openPostgresLogWriter } from '../src/log/postgres/index.js';
 import { LogWriter, type PendingEvent } from '../src/log/writer.js';
 import { bodyHash } from '../src/sealing/body.js';
@@ -81,59 +82,208 @@ async function bareCopy(client: ClientBase, events: readonly RecordedEvent[]): P
   );
 }
 
-/** @param args `--events n`: events per round, 20,000 by default; about 20 seconds */
+/** Sizes of data in bytes; the first is the one whose figure stands without a suffix. */
+const SIZES = [
+  [300, ''],
+  [1_000, '1kb'],
+  [20_000, '20kb'],
+] as const;
+const BATCHES = [1, 10, 100, 500] as const;
+/** Bytes of data per round at most: as many events as asked for, or fewer of the large ones. */
+const ROUND_BYTES = 64 * 1024 * 1024;
+
+interface Parts {
+  readonly pool: Pool;
+  readonly log: EventLogWriter;
+  readonly reader: EventLogReader;
+}
+
+/**
+ * @param args `--events n`: events per round, 20,000 by default; about two minutes. `--soak n`: writes n events of 300 B in
+ *   addition (5,000,000 takes minutes and 6 GB) and says whether memory stays as it was
+ */
 export async function run(args: readonly string[]): Promise<Figures> {
   const count = numberArgument(args, 'events', 20_000);
+  const soak = numberArgument(args, 'soak', 0);
   const database = await startBenchDatabase();
   const pool = openPool(database.url);
   const log = await openPostgresLogWriter(database.url);
   const reader = await openPostgresLogReader(database.url);
-  const writer = await LogWriter.open({ log, pool });
-  const figures: Figures = {};
+  const parts: Parts = { pool, log, reader };
   try {
     await pool.query(
       `create table bare_event (like log.event including defaults including storage) with (toast_tuple_target = 8160)`,
     );
     await pool.query(`alter table bare_event add primary key (position)`);
     await pool.query(`create index on bare_event (stream_id, position)`);
-    for (const [bytes, suffix] of [
-      [300, ''],
-      [1000, '1kb'],
-    ] as const) {
-      const [ours, copies, reads]: [number[], number[], number[]] = [[], [], []];
-      // The first round warms both up and does not count.
-      for (let round = 0; round <= ROUNDS; round += 1) {
-        const events = pendingEvents(count, bytes);
-        const before = await log.head();
-        const written = await secondsOf(() => submitAll(writer, events));
-        const stored: RecordedEvent[] = [];
-        const read = await secondsOf(async () => {
-          const stop = new AbortController();
-          for await (const page of reader.subscribe({ after: before, pageSize: 1_000, signal: stop.signal })) {
-            for (const event of page) stored.push(event);
-            if (stored.length >= count) stop.abort();
-          }
-        });
-        const copied = await secondsOf(() => inTransaction(pool, (client) => bareCopy(client, stored)));
-        if (round === 0) continue;
-        ours.push(written);
-        copies.push(copied);
-        reads.push(read);
-      }
-      figures[`ratioToCopy${suffix}`] = {
-        values: ours.map((seconds, round) => seconds / (copies[round] as number)),
-        unit: `× the time of a COPY (${bytes} B)`,
-        goal: '≤ 2',
+    const batches = await batchFigures(parts);
+    const writer = await LogWriter.open({ log, pool });
+    try {
+      return {
+        ...(await againstCopy(parts, writer, count)),
+        ...batches,
+        ...(await liveLatency(parts, writer)),
+        ...(soak > 0 ? await memory(parts, writer, soak) : {}),
       };
-      const perSecond = (seconds: readonly number[]) => seconds.map((value) => count / value);
-      figures[`appended${suffix}PerSecond`] = { values: perSecond(ours), unit: 'events/s', goal: '' };
-      figures[`copied${suffix}PerSecond`] = { values: perSecond(copies), unit: 'rows/s', goal: '' };
-      figures[`read${suffix}PerSecond`] = { values: perSecond(reads), unit: 'events/s', goal: '' };
+    } finally {
+      await writer.close();
     }
   } finally {
-    await writer.close();
     await Promise.all([reader.close(), log.close(), pool.end()]);
     await database.stop();
   }
+}
+
+/** Many callers, rounds as they come, against one COPY of the same rows in turn. */
+async function againstCopy({ pool, log, reader }: Parts, writer: LogWriter, most: number): Promise<Figures> {
+  const figures: Figures = {};
+  for (const [bytes, suffix] of SIZES) {
+    const count = Math.min(most, Math.floor(ROUND_BYTES / bytes));
+    const [ours, copies, reads, cpu]: [number[], number[], number[], number[]] = [[], [], [], []];
+    // The first round warms both up and does not count.
+    for (let round = 0; round <= ROUNDS; round += 1) {
+      const events = pendingEvents(count, bytes);
+      const before = await log.head();
+      const cpuBefore = process.cpuUsage();
+      const written = await secondsOf(() => submitAll(writer, events));
+      const used = process.cpuUsage(cpuBefore);
+      const stored: RecordedEvent[] = [];
+      const read = await secondsOf(async () => {
+        const stop = new AbortController();
+        for await (const page of reader.subscribe({ after: before, pageSize: 1_000, signal: stop.signal })) {
+          for (const event of page) stored.push(event);
+          if (stored.length >= count) stop.abort();
+        }
+      });
+      const copied = await secondsOf(() => inTransaction(pool, (client) => bareCopy(client, stored)));
+      if (round === 0) continue;
+      ours.push(written);
+      copies.push(copied);
+      reads.push(read);
+      cpu.push((used.user + used.system) / count);
+    }
+    figures[`ratioToCopy${suffix}`] = {
+      values: ours.map((seconds, round) => seconds / (copies[round] as number)),
+      unit: `× the time of a COPY (${bytes} B)`,
+      goal: '≤ 1.5',
+    };
+    const perSecond = (seconds: readonly number[]) => seconds.map((value) => count / value);
+    figures[`appended${suffix}PerSecond`] = { values: perSecond(ours), unit: 'events/s', goal: '' };
+    figures[`copied${suffix}PerSecond`] = { values: perSecond(copies), unit: 'rows/s', goal: '' };
+    figures[`read${suffix}PerSecond`] = { values: perSecond(reads), unit: 'events/s', goal: '' };
+    figures[`nodeCpu${suffix}Us`] = { values: cpu, unit: 'µs of Node CPU an event appended', goal: '' };
+  }
   return figures;
+}
+
+/** One append after another, each a batch of so many events to one stream and durable before the next. */
+async function batchFigures({ log }: Parts): Promise<Figures> {
+  const figures: Figures = {};
+  for (const [bytes, suffix] of SIZES) {
+    for (const size of BATCHES) {
+      const stream = `batches-${bytes}-${size}`;
+      const appends = Math.max(5, Math.min(200, Math.floor((ROUND_BYTES / 4 / bytes / size) | 0)));
+      let expectedRevision: bigint | 'no_stream' = 'no_stream';
+      const values: number[] = [];
+      for (let round = 0; round < 3; round += 1) {
+        const batches = Array.from({ length: appends }, () => recordedEvents(size, bytes));
+        const seconds = await secondsOf(async () => {
+          for (const events of batches) {
+            const [result] = await log.append([{ stream, expectedRevision, events }]);
+            expectedRevision = result?.revision as bigint;
+          }
+        });
+        values.push((appends * size) / seconds);
+      }
+      figures[`batch${size}${suffix === '' ? '' : `x${suffix}`}PerSecond`] = {
+        values,
+        unit: `events/s, ${size} × ${bytes} B an append, one after another`,
+        goal: '',
+      };
+    }
+  }
+  return figures;
+}
+
+function recordedEvents(count: number, bytes: number): NewEvent[] {
+  return pendingEvents(count, bytes).map(({ id, type, envelope, data }) => ({
+    id,
+    type,
+    metadata: Buffer.from(JSON.stringify({ ...envelope, recordedAt: '2026-03-01T10:15:00.000000Z' })),
+    data,
+  }));
+}
+
+/** From the hand-over of an event to a live reader that has it, one at a time and with others between. */
+async function liveLatency({ reader, log }: Parts, writer: LogWriter): Promise<Figures> {
+  const samples = 1_000;
+  const handedOver = new Map<string, number>();
+  const durable: number[] = [];
+  const seen: number[] = [];
+  const stop = new AbortController();
+  const reading = (async () => {
+    for await (const page of reader.subscribe({ after: await log.head(), pageSize: 1_000, signal: stop.signal })) {
+      const at = performance.now();
+      for (const { id } of page) {
+        const started = handedOver.get(id);
+        if (started !== undefined) seen.push(at - started);
+      }
+      if (seen.length >= samples) stop.abort();
+    }
+  })();
+  for (const event of pendingEvents(samples, 300)) {
+    const started = performance.now();
+    handedOver.set(event.id, started);
+    await writer.submit([event]);
+    durable.push(performance.now() - started);
+  }
+  await reading;
+  const percentile = (values: number[], share: number): number =>
+    values.sort((a, b) => a - b)[Math.min(values.length - 1, Math.floor(values.length * share))] as number;
+  const figure = (values: number[], share: number, unit: string) => ({
+    values: [percentile(values, share)],
+    unit,
+    goal: '',
+  });
+  return {
+    durableP50Ms: figure(durable, 0.5, 'ms from hand-over to durable, one event at a time'),
+    durableP99Ms: figure(durable, 0.99, 'ms from hand-over to durable, one event at a time'),
+    liveP50Ms: figure(seen, 0.5, 'ms from hand-over to a live reader'),
+    liveP99Ms: figure(seen, 0.99, 'ms from hand-over to a live reader'),
+  };
+}
+
+/** Resident memory of this process while it writes and reads many events: the last fifth against the second one. */
+async function memory({ reader, log }: Parts, writer: LogWriter, count: number): Promise<Figures> {
+  const chunk = 20_000;
+  const samples: number[] = [];
+  const stop = new AbortController();
+  let read = 0;
+  const reading = (async () => {
+    for await (const page of reader.subscribe({ after: await log.head(), pageSize: 1_000, signal: stop.signal })) {
+      read += page.length;
+      if (read >= count) stop.abort();
+    }
+  })();
+  // The same events under other ids: making random bytes is not what is measured.
+  const events = pendingEvents(chunk, 300);
+  for (let written = 0; written < count; written += chunk) {
+    await submitAll(
+      writer,
+      events.map((event) => ({ ...event, id: randomUUID() })),
+    );
+    samples.push(process.memoryUsage().rss / 2 ** 20);
+  }
+  await reading;
+  const fifth = Math.max(1, Math.floor(samples.length / 5));
+  const most = (values: readonly number[]): number => Math.max(...values);
+  return {
+    soakEvents: { values: [count], unit: 'events written and read', goal: '' },
+    soakMostMb: { values: [most(samples)], unit: 'MB resident at most', goal: '≤ 512' },
+    soakGrowth: {
+      values: [most(samples.slice(-fifth)) / most(samples.slice(fifth, 2 * fifth))],
+      unit: '× memory of the last fifth to the second',
+      goal: '≈ 1',
+    },
+  };
 }
