@@ -119,20 +119,33 @@ export interface SourceConformance {
   readonly rules: readonly ConformanceRule[];
 }
 
-/** One rule about one place of HL7 v2 messages. */
+/** One rule about one place of HL7 v2 messages (docs/conformance.md). */
 export interface ConformanceRule {
   /** Message types that it is about, `ADT^A01` or `ADT^*`; absent: all. */
   readonly messages?: readonly string[];
-  /** `PID`, `PID-3`, `PID-3.1`. */
+  /** `PID`, `PID-3`, `PID-3.1`, `PID-3.4.2`. A rule about a field speaks of every segment of that name that is there. */
   readonly path: string;
-  /** The place must be there and valued. */
+  /** Only segments in which another field (or the same) has one of these values. */
+  readonly where?: ConformanceCondition;
+  /** The place must be there and valued; `""` is no value. */
   readonly required?: boolean;
-  /** HL7 data type that every value there must be of: `NM`, `DT`, `DTM`, `SI`, … */
+  /** The place must not be valued. */
+  readonly forbidden?: boolean;
+  /** HL7 data type that every value there must be of: `NM`, `DT`, `DTM`, `CX`, …; `VARIES`: that of OBX-2. */
   readonly type?: string;
   /** Values that may stand there, or the number of the HL7 table that holds them. */
   readonly table?: string | readonly string[];
+  /** Fewest and most segments of a name, repetitions of a field. */
+  readonly min?: number;
+  readonly max?: number;
   /** Most characters of each repetition. */
   readonly maxLength?: number;
+}
+
+export interface ConformanceCondition {
+  /** `OBX-2`: a place in the same segment. */
+  readonly path: string;
+  readonly values: readonly string[];
 }
 
 /**

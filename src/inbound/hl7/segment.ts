@@ -110,6 +110,25 @@ export class LazySegment implements Hl7Segment {
     return typeof sent === 'string' ? sent : this.cursor(field, sent).text(sent, true);
   }
 
+  fieldOffset(field: number): number {
+    const { source, byteOffset, byteEnd, context } = this;
+    const fields = this.fields ?? this.split();
+    const index = this.isHeader && field > 1 ? field - 1 : field;
+    if (!(index >= 1 && index < fields.length)) return byteEnd;
+    // MSH-1 is the separator itself.
+    if (this.isHeader && field === 1) return byteOffset + this.name.length * context.encoding.unitBytes;
+    const separator = context.separators.field.charCodeAt(0);
+    if (typeof source !== 'string' && context.encoding.delimitsBytes && separator < 0x80) {
+      let at = byteOffset - 1;
+      for (let before = 0; before < index; before += 1) at = source.indexOf(separator, at + 1);
+      return at + 1;
+    }
+    let text = '';
+    for (const before of fields.slice(0, index)) text += String(before) + context.separators.field;
+    const length = typeof source === 'string' ? text.length : context.encoding.encode(text).length;
+    return Math.min(byteOffset + length, byteEnd);
+  }
+
   isNull(field: number): boolean {
     return this.sent(field) === NULL;
   }

@@ -5,10 +5,12 @@
 import { isIP } from 'node:net';
 import path from 'node:path';
 import moment from 'moment-timezone';
+import { impossibleRule } from '../conformance/compile.js';
 import { charsetNamed } from '../hl7/charset.js';
 import {
   isBuiltIn,
   SOURCE_KINDS,
+  type ConformanceCondition,
   type ConformanceRule,
   type SourceConformance,
   type SourceFolder,
@@ -173,23 +175,36 @@ const messageType = matching(
   'expected a message type such as ADT^A01, ADT^*, Bundle or patient.*',
 );
 
-const rule: Read<ConformanceRule> = group<ConformanceRule>(
+const CONFORMANCE_PATH = /^[A-Z][A-Z0-9]{2}(-[1-9]\d{0,2}(\.[1-9]\d?(\.[1-9]\d?)?)?)?$/;
+const FIELD_PATH = /^[A-Z][A-Z0-9]{2}-[1-9]\d{0,2}(\.[1-9]\d?(\.[1-9]\d?)?)?$/;
+
+const ruleForm = group<ConformanceRule>(
   {
     messages: listOf(messageType, 'message types'),
-    path: matching(
-      /^[A-Z][A-Z0-9]{2}(-[1-9]\d{0,2}(\.[1-9]\d?(\.[1-9]\d?)?)?)?$/,
-      'expected a place such as PID, PID-3 or PID-3.1',
+    path: matching(CONFORMANCE_PATH, 'expected a place such as PID, PID-3 or PID-3.1'),
+    where: group<ConformanceCondition>(
+      { path: matching(FIELD_PATH, 'expected a place such as OBX-2'), values: listOf(text, 'values') },
+      ['path', 'values'],
     ),
     required: boolean,
-    type: matching(/^[A-Z]{2,3}$/, 'expected an HL7 data type such as NM or DTM'),
+    forbidden: boolean,
+    type: matching(/^[A-Z]{2,6}$/, 'expected an HL7 data type such as NM or DTM'),
     table: (value, key, place) =>
       Array.isArray(value)
         ? listOf(text, 'values')(value, key, place)
         : matching(/^(HL7)?\d{4}$/, 'expected values, or the number of an HL7 table such as 0001')(value, key, place),
+    min: integer(0, 2 ** 31 - 1),
+    max: integer(0, 2 ** 31 - 1),
     maxLength: integer(1, 2 ** 31 - 1),
   },
   ['path'],
 );
+
+const rule: Read<ConformanceRule> = (value, key, place) => {
+  const read = ruleForm(value, key, place);
+  const impossible = impossibleRule(read);
+  return impossible === undefined ? read : refuse(`${key}.${impossible.setting}`, impossible.expected);
+};
 
 const folder: Read<SourceFolder> = (value, key, place) => {
   const read = group<SourceFolder>(

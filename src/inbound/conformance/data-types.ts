@@ -1,0 +1,207 @@
+/**
+ * Data types of HL7 v2 as conformance rules check them (HL7 v2.9 chapter 2A; withdrawn ones as their last version had them). Whether a value is
+ * well formed is looked at, not whether it is true: codes are a matter of tables.
+ */
+import type { Hl7Segment } from '../hl7/message.js';
+import { parseHl7Time } from '../../time/parse.js';
+
+/** Whether a text is a value of a primitive type. */
+type Primitive = (text: string) => boolean;
+
+const UTC = { timeZone: 'UTC' } as const;
+
+const any: Primitive = () => true;
+/** No line ends and no more than one would put on a line. */
+const line: Primitive = (text) => !/[\r\n]/.test(text);
+/** A code: printable, no blanks around it. */
+const code: Primitive = (text) => text.trim() === text && line(text);
+const number: Primitive = (text) => /^[+-]?(?:\d+\.?\d*|\.\d+)$/.test(text.trim());
+const time: Primitive = (text) =>
+  parseHl7Time(text, UTC) !== undefined && /^\d{4,14}(?:\.\d{1,6})?(?:[+-]\d{4})?$/.test(text);
+
+/** HL7 v2.9 §2A.2 and §2A.3. */
+const PRIMITIVES: Readonly<Record<string, Primitive>> = {
+  ST: line,
+  TX: any,
+  FT: any,
+  ID: code,
+  IS: code,
+  NM: number,
+  SNM: (text) => /^\+?\d+$/.test(text.trim()),
+  SI: (text) => /^\d{1,4}$/.test(text.trim()),
+  DT: (text) => /^\d{4}(?:\d{2}(?:\d{2})?)?$/.test(text) && time(text),
+  DTM: time,
+  TM: (text) => /^(?:[01]\d|2[0-3])(?:[0-5]\d(?:[0-5]\d(?:\.\d{1,4})?)?)?(?:[+-]\d{4})?$/.test(text),
+  GTS: line,
+};
+
+interface Composite {
+  readonly components: readonly string[];
+  /** Of each of these sets one component must be valued. */
+  readonly oneOf?: readonly (readonly number[])[];
+}
+
+/** Components in their order; what stands behind the last one named is not looked at. */
+const COMPOSITES: Readonly<Record<string, Composite>> = {
+  HD: { components: ['IS', 'ST', 'ID'], oneOf: [[1, 2]] },
+  EI: { components: ['ST', 'IS', 'ST', 'ID'], oneOf: [[1]] },
+  CX: {
+    components: ['ST', 'ST', 'ID', 'HD', 'ID', 'HD', 'DT', 'DT', 'CWE', 'CWE'],
+    oneOf: [[1]],
+  },
+  CK: { components: ['ST', 'ST', 'ID', 'HD'], oneOf: [[1]] },
+  FN: { components: ['ST', 'ST', 'ST', 'ST', 'ST'] },
+  SAD: { components: ['ST', 'ST', 'ST'] },
+  XPN: {
+    components: ['FN', 'ST', 'ST', 'ST', 'ST', 'IS', 'ID', 'ID', 'CWE', 'DR', 'ID', 'DTM', 'DTM', 'ST', 'ST'],
+    oneOf: [[1, 2, 15]],
+  },
+  PN: { components: ['FN', 'ST', 'ST', 'ST', 'ST', 'IS'], oneOf: [[1, 2]] },
+  XAD: {
+    components: ['SAD', 'ST', 'ST', 'ST', 'ST', 'ID', 'ID', 'ST', 'CWE', 'CWE', 'ID', 'DR', 'DTM', 'DTM'],
+  },
+  AD: { components: ['ST', 'ST', 'ST', 'ST', 'ST', 'ID', 'ID', 'ST'] },
+  XTN: {
+    components: ['ST', 'ID', 'ID', 'ST', 'SNM', 'SNM', 'SNM', 'SNM', 'ST', 'ST', 'ST', 'ST', 'DTM', 'DTM'],
+    oneOf: [[1, 4, 7, 12]],
+  },
+  TN: { components: ['ST'], oneOf: [[1]] },
+  CE: { components: ['ST', 'ST', 'ID', 'ST', 'ST', 'ID'], oneOf: [[1, 2, 4, 5]] },
+  CWE: {
+    components: ['ST', 'ST', 'ID', 'ST', 'ST', 'ID', 'ST', 'ST', 'ST', 'ST', 'ST', 'ID', 'ST', 'ST'],
+    oneOf: [[1, 2, 4, 5, 9]],
+  },
+  CNE: { components: ['ST', 'ST', 'ID', 'ST', 'ST', 'ID', 'ST', 'ST', 'ST'], oneOf: [[1]] },
+  CF: { components: ['ST', 'FT', 'ID', 'ST', 'FT', 'ID'], oneOf: [[1, 2, 4, 5]] },
+  TS: { components: ['DTM', 'ID'], oneOf: [[1]] },
+  DR: { components: ['DTM', 'DTM'], oneOf: [[1, 2]] },
+  CQ: { components: ['NM', 'CWE'], oneOf: [[1]] },
+  MO: { components: ['NM', 'ID'], oneOf: [[1]] },
+  CP: { components: ['MO', 'ID', 'NM', 'NM', 'CWE', 'ID'], oneOf: [[1]] },
+  NR: { components: ['NM', 'NM'], oneOf: [[1, 2]] },
+  SN: { components: ['ST', 'NM', 'ST', 'NM'], oneOf: [[2, 4]] },
+  ED: { components: ['HD', 'ID', 'ID', 'ID', 'TX'], oneOf: [[5]] },
+  RP: { components: ['ST', 'HD', 'ID', 'ID'], oneOf: [[1]] },
+  PL: { components: ['HD', 'HD', 'HD', 'HD', 'IS', 'IS', 'HD', 'HD', 'ST', 'EI', 'HD'] },
+  XCN: {
+    components: ['ST', 'FN', 'ST', 'ST', 'ST', 'ST', 'IS', 'CWE', 'HD', 'ID', 'ST', 'ID', 'ID', 'HD'],
+    oneOf: [[1, 2]],
+  },
+  XON: { components: ['ST', 'CWE', 'NM', 'NM', 'ID', 'HD', 'ID', 'HD', 'ID', 'ST'], oneOf: [[1, 3, 10]] },
+  MSG: { components: ['ID', 'ID', 'ID'], oneOf: [[1]] },
+  PT: { components: ['ID', 'ID'], oneOf: [[1]] },
+  VID: { components: ['ID', 'CWE', 'CWE'], oneOf: [[1]] },
+};
+
+/** OBX-5 and the like: the type that the segment itself names (OBX-2). */
+const VARIES = 'VARIES';
+/** Segments that name the type of a field in another one. */
+const TYPE_FIELD: Readonly<Record<string, number>> = { OBX: 2 };
+
+/** Names of all types that a rule can ask for. */
+export const DATA_TYPES: readonly string[] = [...Object.keys(PRIMITIVES), ...Object.keys(COMPOSITES), VARIES].sort();
+
+/**
+ * Component (and subcomponent) at fault, from 1; empty for the value as a whole; undefined where it is of the type.
+ * A value that holds nothing is of every type.
+ */
+export type Fault = readonly number[] | undefined;
+
+/**
+ * Checks one repetition of a field.
+ * @param type one of {@link DATA_TYPES}; a type that a sender names (OBX-2) and nobody knows is not checked
+ */
+export function typeFault(segment: Hl7Segment, field: number, repetition: number, type: string): Fault {
+  if (type === VARIES) {
+    const named = TYPE_FIELD[segment.name];
+    return named === undefined ? undefined : typeFault(segment, field, repetition, segment.text(named));
+  }
+  const primitive = Object.hasOwn(PRIMITIVES, type) ? PRIMITIVES[type] : undefined;
+  if (primitive !== undefined) {
+    if (segment.components(field, repetition) > 1) return [];
+    return primitiveFault(primitive, segment, field, repetition, 1, 1) ? [] : undefined;
+  }
+  const composite = Object.hasOwn(COMPOSITES, type) ? COMPOSITES[type] : undefined;
+  return composite === undefined ? undefined : compositeFault(composite, segment, field, repetition);
+}
+
+/** Checks one component. */
+export function componentTypeFault(
+  segment: Hl7Segment,
+  field: number,
+  repetition: number,
+  component: number,
+  type: string,
+): boolean {
+  const primitive = Object.hasOwn(PRIMITIVES, type) ? PRIMITIVES[type] : undefined;
+  if (primitive !== undefined) {
+    return (
+      segment.subcomponents(field, repetition, component) > 1 ||
+      primitiveFault(primitive, segment, field, repetition, component, 1)
+    );
+  }
+  const composite = Object.hasOwn(COMPOSITES, type) ? COMPOSITES[type] : undefined;
+  return composite !== undefined && subcompositeFault(composite, segment, field, repetition, component) !== undefined;
+}
+
+/** Checks one subcomponent. */
+export function subcomponentTypeFault(
+  segment: Hl7Segment,
+  field: number,
+  repetition: number,
+  component: number,
+  subcomponent: number,
+  type: string,
+): boolean {
+  const primitive = Object.hasOwn(PRIMITIVES, type) ? PRIMITIVES[type] : undefined;
+  return primitive !== undefined && primitiveFault(primitive, segment, field, repetition, component, subcomponent);
+}
+
+function primitiveFault(
+  primitive: Primitive,
+  segment: Hl7Segment,
+  field: number,
+  repetition: number,
+  component: number,
+  subcomponent: number,
+): boolean {
+  if (primitive === any) return false;
+  const text = segment.value(field, repetition, component, subcomponent);
+  return typeof text === 'string' && !primitive(text);
+}
+
+function compositeFault(type: Composite, segment: Hl7Segment, field: number, repetition: number): Fault {
+  const count = Math.min(segment.components(field, repetition), type.components.length);
+  if (count === 0) return undefined;
+  for (let component = 1; component <= count; component += 1) {
+    const own = type.components[component - 1]!;
+    const primitive = PRIMITIVES[own];
+    if (primitive !== undefined) {
+      if (primitiveFault(primitive, segment, field, repetition, component, 1)) return [component];
+    } else {
+      const fault = subcompositeFault(COMPOSITES[own]!, segment, field, repetition, component);
+      if (fault !== undefined) return [component, ...fault];
+    }
+  }
+  const said = (component: number): boolean => segment.subcomponents(field, repetition, component) > 0;
+  for (const set of type.oneOf ?? []) if (!set.some(said)) return [set[0]!];
+  return undefined;
+}
+
+/** A type inside another one: its components are subcomponents, and those of them that are composite cannot be divided further. */
+function subcompositeFault(
+  type: Composite,
+  segment: Hl7Segment,
+  field: number,
+  repetition: number,
+  component: number,
+): Fault {
+  const count = Math.min(segment.subcomponents(field, repetition, component), type.components.length);
+  for (let subcomponent = 1; subcomponent <= count; subcomponent += 1) {
+    const primitive = PRIMITIVES[type.components[subcomponent - 1]!];
+    if (primitive !== undefined && primitiveFault(primitive, segment, field, repetition, component, subcomponent)) {
+      return [subcomponent];
+    }
+  }
+  return undefined;
+}
