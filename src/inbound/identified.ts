@@ -32,7 +32,6 @@ export function partId(
 
 /** The questions of one message: one per group of people; of a split bundle one per part, under the part's own id. */
 export function identityInputs(hashes: Pick<KeyedHashes, 'uuid'>, read: ReadMessage, context: InputContext): Asked {
-  if (read.problem !== undefined) return { inputs: [], ofPart: [] };
   const { tenant, source, eventId } = context;
   const split = read.fhir?.split;
   if (read.fhir === undefined || split === undefined) {

@@ -425,7 +425,7 @@ export class IntakePipeline implements Intake {
   ): Sealed {
     if (message.read.fhir?.split !== undefined) return this.sealBundle(message, decisions, ofPart, keys);
     const { read, eventId } = message;
-    const identified = read.problem === undefined ? identifiedOf(eventId, decisions) : nobody(eventId);
+    const identified = identifiedOf(eventId, decisions);
     const records = recordsOf(read, identified.persons);
     const header: SealedHeader = {
       ...this.headerOf(message),
@@ -616,7 +616,14 @@ export class IntakePipeline implements Intake {
       causationId: eventId,
     };
     if (read.problem !== undefined) {
-      const parked: MessageParked = { messageId: eventId, ...read.problem, attempt: 1 };
+      const records = [...new Set(identified.persons.map(([record]) => record))];
+      const parked: MessageParked = {
+        messageId: eventId,
+        ...(sourceRecordId === undefined ? {} : { sourceRecordId }),
+        ...(records.length < 2 ? {} : { records }),
+        ...read.problem,
+        attempt: 1,
+      };
       events.push(
         decisionEvent(
           decisionId(hashes, EVENT_TYPES.parked, eventId, '', 1),

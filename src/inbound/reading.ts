@@ -3,6 +3,7 @@ import { EVENT_TYPES, type EventType } from '../log/envelope.js';
 import type { FhirResource } from '../mapping/content.js';
 import type { SealedHeader } from '../projecting/projection.js';
 import { parseHl7Time } from '../time/parse.js';
+import { conformanceProblems, type ConformanceProblem } from './conformance/compile.js';
 import { KNOWN_EVENT_TYPES, parseJson, readClinicalEvent, treeProblem } from './events/validation.js';
 import { splitBundle, type SplitBundle } from './fhir/bundle.js';
 import { asResource, subjectsOf, type FhirArrival, type FhirSubjects } from './fhir/subjects.js';
@@ -19,6 +20,7 @@ import {
 } from './message-types.js';
 import { peopleOfEvent, peopleOfFhir, peopleOfHl7, peopleOfSenderId, type People } from './people.js';
 import type { ReceivedMessage } from './received.js';
+import type { SourceConfiguration } from './source.js';
 
 /** Why a message is parked on the way in. Codes are documented in docs/inbound.md. */
 export interface ReadingProblem {
@@ -150,6 +152,9 @@ function readHl7Message(received: ReceivedMessage): ReadMessage {
   const known = knownHl7Type(message.messageCode, triggerEvent);
   const version = knownHl7Version(message.version);
   const recordedAt = parseHl7Time(msh.text(7), { timeZone: source.timeZone })?.text;
+  const found = conformanceProblems(source.conformance, message);
+  const broken = found.length > 0 && source.conformance.mode === 'reject' ? found[0] : undefined;
+  const codes = message.warnings.map((warning) => warning.code);
   return {
     kind: 'hl7v2',
     eventType: known === undefined ? EVENT_TYPES.unknown : EVENT_TYPES.hl7,
@@ -158,11 +163,29 @@ function readHl7Message(received: ReceivedMessage): ReadMessage {
     ...(version === undefined ? {} : { messageVersion: version }),
     ...(recordedAt === undefined ? {} : { sourceRecordedAt: recordedAt }),
     header: known === undefined ? { ...header, messageType: msh.rawField(9) } : header,
-    people: peopleOfHl7(message, source),
-    warnings: [...new Set(message.warnings.map((warning) => warning.code))].slice(0, MOST_WARNINGS),
+    people: broken === undefined ? peopleOfHl7(message, source) : peopleOfRefused(message, source, found),
+    warnings: [...new Set([...codes, ...found.map(({ code, path }) => `${code} ${path}`)])].slice(0, MOST_WARNINGS),
     scope: '',
     hl7: message,
+    ...(broken === undefined ? {} : { problem: broken, refusal: 'AE' as const }),
   };
+}
+
+/** Segments that say who a person is. */
+const IDENTITY_SEGMENTS = /^(?:PID|MRG)/;
+
+/**
+ * Whom a message is about that breaks a rule of its source: its place is in their line, so that what comes later waits for its correction. But
+ * not where the fault is in what says who they are, and a merge is never done before it is corrected.
+ */
+function peopleOfRefused(
+  message: Hl7Message,
+  source: SourceConfiguration,
+  problems: readonly ConformanceProblem[],
+): People {
+  if (problems.some(({ path }) => IDENTITY_SEGMENTS.test(path))) return NOBODY;
+  const people = peopleOfHl7(message, source);
+  return people.groups.some((group) => group.merge !== undefined) ? NOBODY : people;
 }
 
 function text<K extends string>(key: K, value: string): { readonly [P in K]?: string } {
