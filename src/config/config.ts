@@ -370,9 +370,6 @@ function checkTogether(config: HubConfig, read: Reader): void {
     throw new ConfigError(read.key('mllp.port'), 'expected another port than http.port');
   }
   // Parts of the design that this version does not have: a start that pretended otherwise would be worse than none.
-  if (config.eventLog !== 'postgres') {
-    throw new ConfigError(read.key('eventLog'), 'expected postgres: the EventStoreDB adapter is not available yet');
-  }
   if (config.search !== 'postgres') {
     throw new ConfigError(read.key('search'), 'expected postgres: OpenSearch is not available yet');
   }

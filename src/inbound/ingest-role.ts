@@ -7,7 +7,6 @@ import { collectOrphans } from '../blobs/orphans.js';
 import { BlobKeeper } from '../blobs/keeper.js';
 import { openBlobStore } from '../blobs/open.js';
 import { authenticationOf, openHttpsCredentials } from '../auth/setup.js';
-import { ConfigError } from '../config/config.js';
 import { openPool, SHORT_STATEMENTS_SILENCE_MS } from '../database/database.js';
 import { IdentityResolver } from '../identity/resolver.js';
 import { startTreeKeeper, witnessed } from '../log/evidence/start.js';
@@ -66,10 +65,6 @@ export async function startIngestRole(context: RoleContext): Promise<RunningRole
 
 async function start(context: RoleContext, opened: Opened): Promise<RunningRole> {
   const { config, databaseUrl, logger } = context;
-  if (config.eventLog !== 'postgres') {
-    throw new ConfigError('eventLog', 'expected postgres: this version keeps the log nowhere else');
-  }
-
   const pool = openPool(databaseUrl, {
     max: 6,
     applicationName: 'anamnesis ingest',
@@ -130,8 +125,8 @@ async function start(context: RoleContext, opened: Opened): Promise<RunningRole>
     pool,
     hashes: keys.hashes,
     strict: config.identity.strict,
-    // The log's own synchronous commit follows on the same server.
-    relaxedCommit: true,
+    // Only where the log's own synchronous commit follows on the same server.
+    relaxedCommit: config.eventLog === 'postgres',
   });
   const register = new MessageRegister(relaxed);
   const pipeline = new IntakePipeline({

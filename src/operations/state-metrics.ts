@@ -9,12 +9,12 @@ interface StateRow {
 }
 
 const STATE = `
-  select 'head' as metric, '' as label, head::float8 as value from log.writer
+  select 'head' as metric, '' as label, head::float8 as value from hub.clock_mark
   union all
   select 'mark', '', extract(epoch from clock_timestamp() - at)::float8 from hub.clock_mark
   union all
-  select 'lag', p.name, greatest(w.head - c.position, 0)::float8
-    from hub.projection p join hub.checkpoint c on c.projection = p.name and c.version = p.version, log.writer w where p.serving
+  select 'lag', p.name, greatest(m.head - c.position, 0)::float8
+    from hub.projection p join hub.checkpoint c on c.projection = p.name and c.version = p.version, hub.clock_mark m where p.serving
   union all
   select 'rate', p.name, c.rate
     from hub.projection p join hub.checkpoint c on c.projection = p.name and c.version = p.version where p.serving

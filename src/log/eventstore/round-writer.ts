@@ -60,6 +60,8 @@ export const DEFAULT_APPEND_BYTES = 1_048_576;
 const MESSAGE_BYTES = 2_500_000;
 /** About what a message takes beside data and metadata. */
 const EVENT_OVERHEAD_BYTES = 120;
+/** Metadata that cannot be kept as parsed JSON stands there as base64. */
+const METADATA_GROWTH = 4 / 3;
 const KNOWN_STREAMS = 20_000;
 /** A stream into which something else writes again and again is not one that this log can hold. */
 const MOST_MOVES = 20;
@@ -67,9 +69,13 @@ const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
 
 interface OpenBatch {
   batch: RoundBatch;
-  /** The server's revision that the next attempt stands behind. */
+  /** The server's revision that the next append stands behind. */
   native: bigint | 'no_stream';
-  /** Positions, once it is stored; and whether it was in the log before this round. */
+  /** Positions of its first events, which are stored. */
+  readonly done: Position[];
+  /** Number of events of the append behind those, while its outcome is unknown: it is repeated as it was. */
+  sent?: number;
+  /** Once it is stored whole; and whether it was in the log before this round. */
   stored?: { readonly positions: readonly Position[]; readonly revision: bigint; readonly before: boolean };
 }
 
@@ -147,7 +153,7 @@ export class RoundWriter {
         key,
         id: randomBytes(9).toString('base64url'),
         control: this.last + 1n,
-        batches: round.map((batch) => ({ batch, native: 'no_stream' })),
+        batches: round.map((batch) => ({ batch, native: 'no_stream', done: [] })),
         attempts: 0,
       };
     }
@@ -178,11 +184,9 @@ export class RoundWriter {
     await Promise.all(
       open.batches.map(async (batch, index) => {
         if (batch.stored !== undefined) return;
-        const asked = round[index] as RoundBatch;
-        const again = open.attempts > 1 && asked.expectedRevision === batch.batch.expectedRevision;
-        batch.batch = asked;
+        batch.batch = round[index] as RoundBatch;
         // An append of unknown outcome is repeated as it was: the server knows it by its revision.
-        if (!again) await this.place(batch);
+        if (batch.sent === undefined) await this.place(batch);
       }),
     );
   }
@@ -199,7 +203,8 @@ export class RoundWriter {
       batch.native = state.native;
       return;
     }
-    const positions = await this.positionsBehind(stream, expectedRevision, state.valid, events);
+    const positions =
+      batch.done.length > 0 ? undefined : await this.positionsBehind(stream, expectedRevision, state.valid, events);
     if (positions === undefined) throw new WrongExpectedRevisionError(stream, expectedRevision, state.valid);
     batch.stored = { ...positions, before: true };
   }
@@ -246,65 +251,54 @@ export class RoundWriter {
     if (failures.length > 0) throw unknown ?? failures[0];
   }
 
+  /** One append after another: if something else comes between two, what follows goes behind it and the order stays. */
   private async storeBatch(open: OpenRound, batch: OpenBatch): Promise<void> {
-    for (let moves = 0; ; moves += 1) {
+    const { stream, events } = batch.batch;
+    this.streams.delete(stream);
+    let moves = 0;
+    while (batch.done.length < events.length) {
+      batch.sent ??= this.fitting(events, batch.done.length);
+      const piece = events.slice(batch.done.length, batch.done.length + batch.sent);
       try {
-        const answers = await this.appendPieces(open, batch);
-        const positions = await this.positionsOf(open, batch, answers);
+        const data = piece.map((event) => this.encode(open, event));
+        const answer = await this.parts.client.append(stream, batch.native, data, this.parts.timeoutMs);
+        const certain = open.attempts === 1 && moves === 0 && !this.suspicious;
+        const positions = await this.positionsOf(open, stream, piece, answer, certain);
         if (positions !== undefined) {
-          const revision = (answers.at(-1) as AppendAnswer).revision;
-          batch.stored = { positions, revision, before: false };
-          this.streams.set(batch.batch.stream, { valid: revision, native: revision });
-          return;
+          batch.done.push(...positions);
+          batch.native = answer.revision;
+          batch.sent = undefined;
+          continue;
         }
         // The server took them for a repetition of events that never counted: behind those they are new.
       } catch (error) {
-        if (error instanceof AppendSizeError) this.learnSize(error.limit, batch.batch.events);
-        else if (!(error instanceof StreamMovedError)) throw error;
+        if (!(error instanceof StreamMovedError) && !(error instanceof AppendSizeError)) throw error;
+        if (error instanceof AppendSizeError) this.learnSize(error.limit, events);
       }
-      if (moves >= MOST_MOVES) throw new Error('something else writes into a stream of this log');
-      this.streams.delete(batch.batch.stream);
+      batch.sent = undefined;
+      moves += 1;
+      if (moves > MOST_MOVES) throw new Error('something else writes into a stream of this log');
+      this.streams.delete(stream);
       await this.place(batch);
       if (batch.stored !== undefined) return;
     }
+    const revision = batch.native as bigint;
+    batch.stored = { positions: batch.done, revision, before: false };
+    this.streams.set(stream, { valid: revision, native: revision });
   }
 
-  /** One append per piece, one behind another without waiting: a stream keeps their order. */
-  private async appendPieces(open: OpenRound, batch: OpenBatch): Promise<AppendAnswer[]> {
-    let native = batch.native;
-    const calls = this.pieces(batch.batch.events).map((piece) => {
-      const events = piece.map((event) => this.encode(open, event));
-      const behind = native;
-      native = (native === 'no_stream' ? -1n : native) + BigInt(piece.length);
-      return this.parts.client.append(batch.batch.stream, behind, events, this.parts.timeoutMs);
-    });
-    const settled = await Promise.allSettled(calls);
-    const failures = settled.flatMap((one) => (one.status === 'rejected' ? [one.reason as unknown] : []));
-    if (failures.length > 0) {
-      throw failures.find((failure) => failure instanceof LogUnavailableError) ?? failures[0];
-    }
-    return settled.flatMap((one) => (one.status === 'fulfilled' ? [one.value] : []));
-  }
-
-  /** Each with at most so much data as the server takes in one append, and small enough for one message. */
-  private pieces(events: readonly RoundEvent[]): RoundEvent[][] {
-    const pieces: RoundEvent[][] = [[]];
+  /** How many events from here make one append: as much data as the server takes, and small enough for one message. */
+  private fitting(events: readonly RoundEvent[], from: number): number {
     let data = 0;
     let message = 0;
-    for (const event of events) {
-      const size = event.data.length + event.metadata.length * 1.4 + EVENT_OVERHEAD_BYTES;
-      const open = pieces.at(-1) as RoundEvent[];
-      if (open.length > 0 && (data + event.data.length > this.maxAppendBytes || message + size > MESSAGE_BYTES)) {
-        pieces.push([event]);
-        data = 0;
-        message = 0;
-      } else {
-        open.push(event);
-      }
+    let count = 0;
+    for (const event of events.slice(from)) {
       data += event.data.length;
-      message += size;
+      message += event.data.length + event.metadata.length * METADATA_GROWTH + EVENT_OVERHEAD_BYTES;
+      if (count > 0 && (data > this.maxAppendBytes || message > MESSAGE_BYTES)) break;
+      count += 1;
     }
-    return pieces;
+    return count;
   }
 
   private encode(open: OpenRound, event: RoundEvent): EventData {
@@ -323,22 +317,20 @@ export class RoundWriter {
   }
 
   /**
-   * The server answers an append with the position of its last event alone, so a batch of several is read back; also one that
-   * was tried more than once, to see that what is stored is of this round. Undefined where it is not.
+   * The server answers an append with the position of its last event alone, so several are read back; also one that was tried
+   * more than once, to see that what is stored is of this round. Undefined where it is not.
    */
   private async positionsOf(
     open: OpenRound,
-    batch: OpenBatch,
-    answers: readonly AppendAnswer[],
+    stream: string,
+    events: readonly RoundEvent[],
+    answer: AppendAnswer,
+    certain: boolean,
   ): Promise<Position[] | undefined> {
-    const { stream, events } = batch.batch;
     const copied = events.map((event) => event.position).filter((position) => position !== undefined);
-    const known = copied.length === events.length ? copied : undefined;
-    const certain = open.attempts === 1 && !this.suspicious;
-    if (certain && known !== undefined) return known;
-    const last = answers.at(-1) as AppendAnswer;
-    if (certain && events.length === 1) return [last.position + this.state.offset];
-    const first = last.revision - BigInt(events.length) + 1n;
+    if (certain && copied.length === events.length) return copied;
+    if (certain && events.length === 1) return [answer.position + this.state.offset];
+    const first = answer.revision - BigInt(events.length) + 1n;
     const read: StoredEvent[] = [];
     while (read.length < events.length) {
       const from = first + BigInt(read.length);
