@@ -664,7 +664,9 @@ export class IntakePipeline implements Intake {
     }
     this.parts.identity.announced(sealed.flatMap((message) => message.decisions));
     try {
-      await this.staged('record', () => this.parts.register.record(rows, progress));
+      // Behind a batch that is missing in the register the mark stands still, or its recovery would begin beyond that batch.
+      const mark = this.recoveryNeeded ? 0n : progress;
+      await this.staged('record', () => this.parts.register.record(rows, mark));
     } catch {
       this.recoveryNeeded = true;
     }

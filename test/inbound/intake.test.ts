@@ -529,6 +529,44 @@ describe('a failure', () => {
           };
       }
     };
+  it('of one record, with the next batch right behind it, leaves no message unknown: both are recognised when they come again', async () => {
+    let letFail = (): void => undefined;
+    const failed = new Promise<void>((resolve) => (letFail = resolve));
+    let records = 0;
+    let appends = 0;
+    const hub = await openTestHub((parts) => ({
+      ...parts,
+      writer: {
+        async submit(events) {
+          const results = await parts.writer.submit(events);
+          appends += 1;
+          // The second batch is in the log before the first one's record fails, and waits to be recorded itself.
+          if (appends === 2) letFail();
+          return results;
+        },
+      },
+      register: {
+        lookup: (keys) => parts.register.lookup(keys),
+        async record(rows, at) {
+          records += 1;
+          if (records > 1) return parts.register.record(rows, at);
+          await failed;
+          throw new Error('away');
+        },
+      },
+    }));
+    try {
+      const first = hub.intake.receive(adt('M1', '1'));
+      while (records === 0) await new Promise(setImmediate);
+      await Promise.all([first, hub.intake.receive(adt('M2', '2'))]);
+      const again = await Promise.all([adt('M1', '1'), adt('M2', '2')].map((message) => hub.intake.receive(message)));
+      expect(again.map(({ status }) => status)).toEqual(['duplicate', 'duplicate']);
+      expect((await hub.events()).filter((one) => one.type.startsWith('inbound.'))).toHaveLength(2);
+    } finally {
+      await hub.close();
+    }
+  });
+
   const batch = (): ReceivedMessage[] => [
     adt('M1', '1'),
     event(colour('e1')),
