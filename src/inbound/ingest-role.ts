@@ -86,7 +86,8 @@ async function start(context: RoleContext, opened: Opened): Promise<RunningRole>
       'a master key was made: keep a copy of the key file away from the data directory, without it nothing can be read',
     );
   }
-  const keys = await KeyStore.open(pool, masterKey);
+  const keys = await KeyStore.open(pool, masterKey, { listen: databaseUrl });
+  opened.add(() => keys.close());
 
   const log = await openLogWriter({ eventLog: config.eventLog, databaseUrl });
   opened.add(() => log.close());

@@ -166,6 +166,19 @@ export class IntakePipeline implements Intake {
     }
   }
 
+  /** Runs its work while no message is between being sealed and being answered; the next ones wait. */
+  async quiesced<T>(work: () => Promise<T>): Promise<T> {
+    const stages = [this.identifying, this.storing, this.appending, this.remembering];
+    const leaves: (() => void)[] = [];
+    try {
+      // In the order in which batches pass through them.
+      for (const stage of stages) leaves.push(await stage.enter());
+      return await work();
+    } finally {
+      for (const leave of leaves) leave();
+    }
+  }
+
   /** Messages received and not answered yet. */
   get pending(): number {
     return this.capacity.size;

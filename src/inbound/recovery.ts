@@ -6,7 +6,7 @@ import { EVENT_TYPES, type Envelope } from '../log/envelope.js';
 import type { EventLogReader, Position, RecordedEvent } from '../log/event-log.js';
 import type { SealedHeader } from '../projecting/projection.js';
 import { BodyDamagedError, openBody } from '../sealing/body.js';
-import type { DataKey, LostKey } from '../sealing/key-store.js';
+import { KeysUnavailableError, type DataKey, type LostKey } from '../sealing/key-store.js';
 import type { MessageRegister, StoredMessage } from './duplicates.js';
 
 export interface RecoveryParts {
@@ -105,7 +105,12 @@ function headerOf(
   keys: ReadonlyMap<string, DataKey | LostKey>,
 ): SealedHeader | undefined {
   const key = envelope.keyId === undefined ? undefined : keys.get(envelope.keyId);
-  if (key === undefined || 'state' in key) return undefined;
+  if (key === undefined) return undefined;
+  if ('state' in key) {
+    // It may come back, and then the original is readable: without it nothing can be said about what is sent again.
+    if (key.state === 'locked') throw new KeysUnavailableError('a data key is wrapped by a master key that is not at hand');
+    return undefined;
+  }
   for (const ownerId of [envelope.sourceRecordId, event.id]) {
     if (ownerId === undefined) continue;
     try {

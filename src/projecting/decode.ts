@@ -14,7 +14,7 @@ import { mapMessage, type MappingContext } from '../mapping/map.js';
 import { BlobStoreUnavailableError, type BlobStore } from '../blobs/blob-store.js';
 import { blobBinding } from '../blobs/claim-check.js';
 import { openBody, type BodyBinding } from '../sealing/body.js';
-import type { KeyStore } from '../sealing/key-store.js';
+import { KeysUnavailableError, type KeyStore, type LostKey } from '../sealing/key-store.js';
 import { isInbound } from './message-events.js';
 import { NOTHING_MAPPED, type DecodedEvent, type EventBody, type SealedHeader } from './projection.js';
 
@@ -22,7 +22,7 @@ import { NOTHING_MAPPED, type DecodedEvent, type EventBody, type SealedHeader } 
 export interface BodyKeys {
   keysById(
     keyIds: readonly string[],
-  ): Promise<ReadonlyMap<string, BodyKey | { readonly state: 'destroyed' } | { readonly state: 'missing' }>>;
+  ): Promise<ReadonlyMap<string, BodyKey | LostKey>>;
 }
 export interface BodyKey {
   readonly keyId: string;
@@ -65,6 +65,8 @@ interface OutsideBody {
 export type Keep = (event: DecodedEvent) => DecodedEvent;
 
 const NO_CONTENT = Buffer.alloc(0);
+
+const LOST_KEY_CODES = { missing: 'KEY_MISSING', damaged: 'KEY_DAMAGED', locked: 'KEY_LOCKED' } as const;
 
 /** The envelope of an event: written by the hub itself, so one that does not parse means a damaged log. */
 export function envelopeOf(event: RecordedEvent): Envelope {
@@ -332,7 +334,10 @@ export class EventDecoder {
     const key = keys.get(envelope.keyId);
     if (key === undefined) return { state: 'unreadable', code: 'KEY_MISSING' };
     if ('state' in key) {
-      return key.state === 'destroyed' ? { state: 'erased' } : { state: 'unreadable', code: 'KEY_MISSING' };
+      if (key.state === 'locked' && this.parts.unreachable !== 'tell') {
+        throw new KeysUnavailableError(`the data key of event ${event.id} is wrapped by a master key that is not at hand`);
+      }
+      return key.state === 'destroyed' ? { state: 'erased' } : { state: 'unreadable', code: LOST_KEY_CODES[key.state] };
     }
     // The key belongs to the source record, or to the message itself where that names several persons or none. The owner is part of
     // what the cipher authenticates, so only the right one opens.

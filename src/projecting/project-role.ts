@@ -29,7 +29,9 @@ export async function startProjectRole(context: RoleContext): Promise<RunningRol
     opened.push(() => pool.end());
     const reader = await openLogReader({ eventLog: config.eventLog, databaseUrl });
     opened.push(() => reader.close());
-    const keyStore = await KeyStore.open(pool, await fileKeyProvider(config.masterKeyFile));
+    const masterKey = await fileKeyProvider(config.masterKeyFile);
+    const keyStore = await KeyStore.open(pool, masterKey, { listen: databaseUrl });
+    opened.push(() => keyStore.close());
     const mailbox = new WriterMailbox(databaseUrl);
     opened.push(() => mailbox.close());
     const projections = new Projections({

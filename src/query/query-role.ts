@@ -48,7 +48,7 @@ export async function startQueryRole(context: RoleContext): Promise<RunningRole>
   const { config, databaseUrl, logger } = context;
   const pool = openPool(databaseUrl, { max: CONNECTIONS, applicationName: 'anamnesis query' });
   const kek = await fileKeyProvider(config.masterKeyFile);
-  const keys = await KeyStore.open(pool, kek);
+  const keys = await KeyStore.open(pool, kek, { listen: databaseUrl });
   const reader = await openLogReader({ eventLog: config.eventLog, databaseUrl });
   const watermarks = await Watermarks.open(pool, databaseUrl);
   const mailbox = new WriterMailbox(databaseUrl);
@@ -147,6 +147,7 @@ export async function startQueryRole(context: RoleContext): Promise<RunningRole>
       await mailbox.close();
       await directory.close();
       await watermarks.close();
+      await keys.close();
       await reader.close();
       await pool.end();
     },
