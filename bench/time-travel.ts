@@ -20,6 +20,7 @@ import { MutationMemory } from '../src/query/graph/mutations/once.js';
 import { OperationsView } from '../src/query/operations-view.js';
 import { SourceDesk } from '../src/query/source-desk.js';
 import { LiveSourceList } from '../src/query/sources.js';
+import { KeyDesk } from '../src/query/key-desk.js';
 import { MasterStore } from '../src/query/store/master-store.js';
 import { KeyedHashes } from '../src/sealing/hashes.js';
 import { numberArgument, startBenchDatabase, type Figures } from './support.js';
@@ -81,6 +82,7 @@ export async function run(args: readonly string[]): Promise<Figures> {
         decoder: { decode: async () => [] },
         hashes,
         sources,
+        keyDesk: new KeyDesk(pool, mailbox),
         sourceDesk: new SourceDesk(mailbox, sources, directory.look),
         desk: new ProjectionDesk(pool, reader, mailbox, hashes),
         mutations: new MutationMemory(pool, hashes),

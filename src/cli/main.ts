@@ -6,6 +6,7 @@ import { HubError } from '../supervisor/hub-error.js';
 import { CliError, EXIT } from './cli-error.js';
 import { demoCommand } from './commands/demo.js';
 import { ingestCommand } from './commands/ingest.js';
+import { keysCommand } from './commands/keys.js';
 import { logCommand } from './commands/log.js';
 import { notYetCommands } from './commands/not-yet.js';
 import { projectionsCommand } from './commands/projections.js';
@@ -46,6 +47,7 @@ async function buildProgram(): Promise<Command> {
   statusCommand(program);
   projectionsCommand(program);
   logCommand(program);
+  keysCommand(program);
   demoCommand(program);
   notYetCommands(program);
   for (const command of allCommands(program)) command.exitOverride();

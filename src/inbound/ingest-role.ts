@@ -15,6 +15,7 @@ import { serveMailbox } from '../log/writer-mailbox.js';
 import { LogWriter } from '../log/writer.js';
 import { projectionMailboxHandlers } from '../projecting/mailbox-handlers.js';
 import { fileKeyProvider } from '../sealing/key-provider.js';
+import { KeyKeeper } from '../sealing/key-keeper.js';
 import { KeyStore } from '../sealing/key-store.js';
 import type { RoleContext, RunningRole } from '../supervisor/role.js';
 import { MessageRegister } from './duplicates.js';
@@ -166,11 +167,16 @@ async function start(context: RoleContext, opened: Opened): Promise<RunningRole>
     );
   }
 
+  const keyKeeper = new KeyKeeper({ pool, kek: masterKey, tenant: config.tenant, reader: log, writer, logger });
+  await keyKeeper.start();
+  opened.add(() => keyKeeper.close());
+
   const mailbox = serveMailbox(
     databaseUrl,
     {
       ...projectionMailboxHandlers({ writer, reader: log, hashes: keys.hashes, tenant: config.tenant }),
       ...sourceMailboxHandlers(sources),
+      ...keyKeeper.handlers(),
     },
     { onTrouble: (error) => logger.warn({ err: error }, 'the mailbox is in trouble; it goes on trying') },
   );

@@ -108,7 +108,8 @@ function headerOf(
   if (key === undefined) return undefined;
   if ('state' in key) {
     // It may come back, and then the original is readable: without it nothing can be said about what is sent again.
-    if (key.state === 'locked') throw new KeysUnavailableError('a data key is wrapped by a master key that is not at hand');
+    if (key.state === 'locked')
+      throw new KeysUnavailableError('a data key is wrapped by a master key that is not at hand');
     return undefined;
   }
   for (const ownerId of [envelope.sourceRecordId, event.id]) {

@@ -21,6 +21,7 @@ export const EVENT_TYPES = {
   discarded: 'message.discarded',
   redacted: 'message.redacted',
   fence: 'log.fence',
+  keysRotated: 'keys.rotated',
   reviewOpened: 'review.opened',
   sourceCreated: 'source.created',
   sourceChanged: 'source.changed',

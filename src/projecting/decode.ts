@@ -20,9 +20,7 @@ import { NOTHING_MAPPED, type DecodedEvent, type EventBody, type SealedHeader } 
 
 /** What the decoder asks of the key store (src/sealing/key-store.ts). */
 export interface BodyKeys {
-  keysById(
-    keyIds: readonly string[],
-  ): Promise<ReadonlyMap<string, BodyKey | LostKey>>;
+  keysById(keyIds: readonly string[]): Promise<ReadonlyMap<string, BodyKey | LostKey>>;
 }
 export interface BodyKey {
   readonly keyId: string;
@@ -335,7 +333,9 @@ export class EventDecoder {
     if (key === undefined) return { state: 'unreadable', code: 'KEY_MISSING' };
     if ('state' in key) {
       if (key.state === 'locked' && this.parts.unreachable !== 'tell') {
-        throw new KeysUnavailableError(`the data key of event ${event.id} is wrapped by a master key that is not at hand`);
+        throw new KeysUnavailableError(
+          `the data key of event ${event.id} is wrapped by a master key that is not at hand`,
+        );
       }
       return key.state === 'destroyed' ? { state: 'erased' } : { state: 'unreadable', code: LOST_KEY_CODES[key.state] };
     }

@@ -29,6 +29,7 @@ import type { RoleContext, RunningRole } from '../supervisor/role.js';
 import { BasisResolver } from './basis/basis.js';
 import { GraphModule } from './graph/graph.module.js';
 import { MutationMemory } from './graph/mutations/once.js';
+import { KeyDesk } from './key-desk.js';
 import { OperationsView } from './operations-view.js';
 import { receiptRoutes } from './receipts.js';
 import { PostgresSearchStore } from './search-store.js';
@@ -82,6 +83,7 @@ export async function startQueryRole(context: RoleContext): Promise<RunningRole>
     decoder,
     hashes: keys.hashes,
     sources,
+    keyDesk: new KeyDesk(pool, mailbox),
     sourceDesk: new SourceDesk(mailbox, sources, () => directory.look()),
     search: new PostgresSearchStore(pool, watermarks),
     desk: new ProjectionDesk(pool, reader, mailbox, keys.hashes),

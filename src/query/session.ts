@@ -9,6 +9,7 @@ import type { OperationsView } from './operations-view.js';
 import type { MutationMemory } from './graph/mutations/once.js';
 import type { ProjectionDesk } from '../projecting/commands.js';
 import type { SearchEngine } from './answer/search.js';
+import type { KeyDesk } from './key-desk.js';
 import { Snapshot } from './snapshot.js';
 import type { SourceDesk } from './source-desk.js';
 import type { SourceList } from './sources.js';
@@ -28,6 +29,8 @@ export interface QueryServices {
   readonly desk: ProjectionDesk;
   /** Carries changes of sources to the writer. */
   readonly sourceDesk: SourceDesk;
+  /** Versions of the master key, and the way to change it. */
+  readonly keyDesk: KeyDesk;
   /** Which changes were made already, by their idempotency keys. */
   readonly mutations: MutationMemory;
   /** Absent until a search projection is there. */

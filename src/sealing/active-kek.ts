@@ -27,7 +27,9 @@ async function selectActive(pool: pg.Pool): Promise<string | undefined> {
 }
 
 async function makeActive(pool: pg.Pool, provider: KeyProvider): Promise<string> {
-  await pool.query(`insert into sealing.kek (kek_id, state) values ($1, 'active') on conflict do nothing`, [provider.id]);
+  await pool.query(`insert into sealing.kek (kek_id, state) values ($1, 'active') on conflict do nothing`, [
+    provider.id,
+  ]);
   const active = await selectActive(pool);
   if (active === undefined) throw new MasterKeyError('no version of the master key is active');
   return active;

@@ -207,7 +207,8 @@ export class KeyStore {
       );
       for (const [ownerId, key] of found) {
         if (!('state' in key)) keys.set(ownerId, key);
-        else if (key.state === 'locked') throw new KeysUnavailableError('a data key is wrapped by a master key that is not at hand');
+        else if (key.state === 'locked')
+          throw new KeysUnavailableError('a data key is wrapped by a master key that is not at hand');
         else lost.push(ownerId);
       }
       const seen = new Set(rows.map((row) => row.owner_id));

@@ -189,9 +189,12 @@ export class KeyRotation {
       if (error instanceof WrappedKeyDamagedError) return undefined;
       if (!(error instanceof UnknownKekError)) throw error;
       await pool.query(`update sealing.rotation set problem = 'KEY_LOCKED' where id = $1`, [rotation]);
-      throw new KeysUnavailableError(`the master key ${error.kekId} is needed until everything is wrapped by its successor`, {
-        cause: error,
-      });
+      throw new KeysUnavailableError(
+        `the master key ${error.kekId} is needed until everything is wrapped by its successor`,
+        {
+          cause: error,
+        },
+      );
     }
   }
 
@@ -205,10 +208,10 @@ export class KeyRotation {
            and not exists (select from sealing.secret s where s.kek_id = k.kek_id)`,
         [kekId],
       );
-      await client.query(
-        'update sealing.rotation set finished_at = clock_timestamp(), problem = $2 where id = $1',
-        [rotation, damaged === 0 ? null : 'KEY_DAMAGED'],
-      );
+      await client.query('update sealing.rotation set finished_at = clock_timestamp(), problem = $2 where id = $1', [
+        rotation,
+        damaged === 0 ? null : 'KEY_DAMAGED',
+      ]);
       const { rows } = await client.query<RotationState & pg.QueryResultRow>(`${STATE} where id = $1`, [rotation]);
       return rows[0] as RotationState;
     });

@@ -8,6 +8,8 @@ export class HubError extends Error {
       | 'POSTGRES_LEFT_BEHIND'
       | 'POSTGRES_UNAVAILABLE'
       | 'ROLE_FAILED'
+      /** The list of erasures cannot be read or is not as it was written. */
+      | 'ERASURE_LIST'
       /** Asked to stop before it was ready. */
       | 'STOPPED',
     message: string,

@@ -9,8 +9,10 @@ import { setTimeout as pause } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import type { Logger } from 'pino';
 import { ROLES, type HubConfig, type Role } from '../config/config.js';
-import { openClient } from '../database/database.js';
+import { openClient, openPool } from '../database/database.js';
 import { migrate } from '../database/migrate.js';
+import { completeList, replayErasures } from '../sealing/erasure.js';
+import { ErasureList, ErasureListError } from '../sealing/erasure-list.js';
 import { fileKeyProvider } from '../sealing/key-provider.js';
 import { mergeMetrics } from '../operations/metrics.js';
 import { ensureAnalystRole } from './analyst-role.js';
@@ -125,6 +127,7 @@ class Supervisor implements RunningHub {
     await reach(databaseUrl);
     const ran = await migrate(databaseUrl);
     if (ran.length > 0) this.logger.info({ count: ran.length }, 'database migrated');
+    await this.replayErasures(databaseUrl);
     this.analystDatabaseUrl = await ensureAnalystRole(databaseUrl, dataDir);
     this.run = { pid: process.pid, postgres: databaseUrl };
     if (signal?.aborted === true) throw stoppedEarly();
@@ -132,6 +135,23 @@ class Supervisor implements RunningHub {
     await this.publish();
     this.ready = true;
     return this;
+  }
+
+  /** Before anything is served: a database that was restored from a backup knows nothing of the erasures since. */
+  private async replayErasures(databaseUrl: string): Promise<void> {
+    const pool = openPool(databaseUrl, { max: 1, applicationName: 'anamnesis supervisor' });
+    try {
+      const list = new ErasureList(this.config.treeHeads);
+      const replayed = await replayErasures({ pool, list });
+      if (replayed > 0)
+        this.logger.warn({ count: replayed }, 'erasures that this database did not know were carried out');
+      await completeList({ pool, list });
+    } catch (error) {
+      if (!(error instanceof ErasureListError)) throw error;
+      throw new HubError('ERASURE_LIST', error.message, { cause: error });
+    } finally {
+      await pool.end();
+    }
   }
 
   private get postgresFolder(): string {

@@ -20,7 +20,7 @@ import { openPostgresLogReader, openPostgresLogWriter } from '../../src/log/post
 import { LogWriter } from '../../src/log/writer.js';
 import type { SealedHeader } from '../../src/projecting/projection.js';
 import { openBody } from '../../src/sealing/body.js';
-import { localKeyProvider } from '../../src/sealing/key-provider.js';
+import { localKeyProvider, type KeyProvider } from '../../src/sealing/key-provider.js';
 import { KeyStore, type DataKey } from '../../src/sealing/key-store.js';
 import { createTestDatabase, type TestDatabase } from '../support/database.js';
 
@@ -34,6 +34,8 @@ export interface TestHub {
   readonly database: TestDatabase;
   readonly intake: IntakePipeline;
   readonly keys: KeyStore;
+  readonly kek: KeyProvider;
+  readonly writer: LogWriter;
   readonly reader: EventLogReader;
   readonly blobs: FolderBlobStore;
   readonly blobFolder: string;
@@ -47,7 +49,7 @@ export interface TestHub {
 
 interface Shared {
   readonly database: TestDatabase;
-  readonly masterKey: Buffer;
+  readonly kek: KeyProvider;
   readonly blobFolder: string;
 }
 
@@ -56,7 +58,7 @@ const INLINE_BYTES = 8 * 1024;
 
 export async function openTestHub(change: (parts: IntakeParts) => IntakeParts = (parts) => parts): Promise<TestHub> {
   const blobFolder = await mkdtemp(path.join(os.tmpdir(), 'anamnesis-blobs-'));
-  return open({ database: await createTestDatabase(), masterKey: randomBytes(32), blobFolder }, change);
+  return open({ database: await createTestDatabase(), kek: localKeyProvider(randomBytes(32)), blobFolder }, change);
 }
 
 async function open(shared: Shared, change: (parts: IntakeParts) => IntakeParts): Promise<TestHub> {
@@ -66,7 +68,7 @@ async function open(shared: Shared, change: (parts: IntakeParts) => IntakeParts)
   const log = await openPostgresLogWriter(url, { takeOver: true });
   const reader = await openPostgresLogReader(url);
   const writer = await LogWriter.open({ log, pool });
-  const keys = await KeyStore.open(pool, localKeyProvider(shared.masterKey));
+  const keys = await KeyStore.open(pool, shared.kek);
   const identity = IdentityResolver.open({ pool, hashes: keys.hashes });
   const register = new MessageRegister(relaxed);
   const blobs = new FolderBlobStore(shared.blobFolder);
@@ -92,6 +94,8 @@ async function open(shared: Shared, change: (parts: IntakeParts) => IntakeParts)
     database: shared.database,
     intake,
     keys,
+    kek: shared.kek,
+    writer,
     reader,
     blobs,
     blobFolder: shared.blobFolder,

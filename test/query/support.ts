@@ -36,6 +36,7 @@ import { PostgresSearchStore } from '../../src/query/search-store.js';
 import type { QueryServices } from '../../src/query/session.js';
 import { SourceDesk } from '../../src/query/source-desk.js';
 import { LiveSourceList } from '../../src/query/sources.js';
+import { KeyDesk } from '../../src/query/key-desk.js';
 import { MasterStore } from '../../src/query/store/master-store.js';
 import { bodyHash, openBody, sealBody } from '../../src/sealing/body.js';
 import { fileKeyProvider } from '../../src/sealing/key-provider.js';
@@ -145,6 +146,7 @@ export class TestHub {
       decoder: ruleDecoder,
       hashes: keys.hashes,
       sources,
+      keyDesk: new KeyDesk(database.pool, { request: refuse }),
       sourceDesk: new SourceDesk({ request: refuse }, sources, directory.look),
       search: new PostgresSearchStore(database.pool, watermarks),
       desk: new ProjectionDesk(database.pool, reader, { request: refuse }, keys.hashes),

@@ -6,15 +6,24 @@ import path from 'node:path';
 import { openPool } from '../../src/database/database.js';
 import { fileKeyProvider, localKeyProvider, MasterKeyError } from '../../src/sealing/key-provider.js';
 import { KeyDestroyedError, KeyStore } from '../../src/sealing/key-store.js';
+import { eraseOwners } from '../../src/sealing/erasure.js';
+import { ErasureList } from '../../src/sealing/erasure-list.js';
 import { createTestDatabase, type TestDatabase } from '../support/database.js';
 
 const kek = localKeyProvider(randomBytes(32));
 let database: TestDatabase;
+let heads: string;
+let list: ErasureList;
 
 beforeEach(async () => {
   database = await createTestDatabase();
+  heads = await mkdtemp(path.join(os.tmpdir(), 'anamnesis-heads-'));
+  list = new ErasureList(heads);
 });
-afterEach(() => database.drop());
+afterEach(async () => {
+  await database.drop();
+  await rm(heads, { recursive: true });
+});
 
 const open = () => KeyStore.open(database.pool, kek);
 
@@ -51,7 +60,7 @@ it('waits for another process that is making the same key, and then uses that on
   await other.query(`insert into sealing.data_key (key_id, owner_id, wrapped, kek_id) values ($1, $2, $3, $4)`, [
     keyId,
     owner,
-    await kek.wrap(key),
+    await kek.wrap(kek.id, key),
     kek.id,
   ]);
   const asked = store.keysForOwners([owner]);
@@ -69,7 +78,7 @@ it('finds keys by id, and says which were destroyed and which are unknown', asyn
   const [kept, erased] = [randomUUID(), randomUUID()];
   const keys = await store.keysForOwners([kept, erased]);
   const [keptId, erasedId] = [keys.get(kept)?.keyId as string, keys.get(erased)?.keyId as string];
-  await store.destroy([erased]);
+  await eraseOwners({ pool: database.pool, list, stores: [store], leaseMs: 0 }, [erased]);
   const unknown = randomUUID();
   for (const reader of [store, await open()]) {
     const found = await reader.keysById([keptId, erasedId, unknown]);
@@ -83,7 +92,7 @@ it('makes no new key for an owner that was erased, with or without a key before'
   const store = await open();
   const [withKey, without] = [randomUUID(), randomUUID()];
   await store.keysForOwners([withKey]);
-  await store.destroy([withKey, without]);
+  await eraseOwners({ pool: database.pool, list, stores: [store], leaseMs: 0 }, [withKey, without]);
   await expect(store.keysForOwners([withKey])).rejects.toThrow(KeyDestroyedError);
   await expect((await open()).keysForOwners([without, randomUUID()])).rejects.toMatchObject({
     code: 'KEY_DESTROYED',
@@ -130,9 +139,9 @@ describe('the key file', () => {
     const file = path.join(folder, 'master.key');
     const provider = await fileKeyProvider(file);
     const secret = randomBytes(32);
-    const wrapped = await provider.wrap(secret);
-    expect(await (await fileKeyProvider(file)).unwrap(wrapped)).toEqual(secret);
-    await expect(localKeyProvider(randomBytes(32)).unwrap(wrapped)).rejects.toThrow(MasterKeyError);
+    const wrapped = await provider.wrap(provider.id, secret);
+    expect(await (await fileKeyProvider(file)).unwrap(provider.id, wrapped)).toEqual(secret);
+    await expect(localKeyProvider(randomBytes(32)).unwrap(provider.id, wrapped)).rejects.toThrow(MasterKeyError);
     expect(provider.id).not.toContain((await readFile(file, 'utf8')).trim());
   });
 

@@ -37,6 +37,16 @@ export interface Basis {
 /** Longest that `wait: true` waits. */
 export const WAIT_MOST_MS = 10_000;
 const LOOK_AGAIN_MS = 50;
+/** An Instant, for PostgreSQL's to_char. */
+const INSTANT = 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"';
+
+/** A restore: positions in (head, base] and times in (mark, at) were answered for by a log that was lost. */
+interface Restore {
+  readonly head: Position;
+  readonly base: Position;
+  readonly mark: Instant;
+  readonly at: Instant;
+}
 
 /** How far everything is, read in one statement, so that it is one snapshot. */
 interface Progress {
@@ -47,6 +57,10 @@ interface Progress {
   readonly watermarkAt: Instant | null;
   readonly mark: Instant | null;
   readonly markHead: Position | null;
+  /** How many erasures there were. */
+  readonly erasureEpoch: number;
+  /** What a restore from a backup lost. */
+  readonly restores: readonly Restore[];
 }
 
 export interface BasisOptions {
@@ -138,6 +152,7 @@ export class BasisResolver {
       }
       case 'position': {
         const { position } = asked;
+        refuseLost(progress, position);
         if (position > progress.watermark) return new NotYet(progress);
         const recordedAt = await this.recordedAt(progress, position);
         if (recordedAt === undefined) throw new GraphError('BEFORE_LOG', 'this log begins later');
@@ -145,14 +160,12 @@ export class BasisResolver {
       }
       case 'basis': {
         const { content } = asked;
+        refuseLost(progress, content.position);
         if (content.position > progress.watermark) return new NotYet(progress);
         return {
           ...this.basis(progress, content.position, content.knownAt, content.validAt),
           token: encodeToken(content),
-          revised:
-            content.masterVersion === progress.masterVersion
-              ? null
-              : `the master store was derived anew by version ${progress.masterVersion} of its rules; this basis comes from version ${content.masterVersion}`,
+          revised: revisedSince(content, progress),
         };
       }
     }
@@ -160,9 +173,7 @@ export class BasisResolver {
 
   private basis(progress: Progress, position: Position, knownAt: Instant, validAt: Instant): Basis {
     const { logId } = this.options;
-    const { masterVersion, build } = progress;
-    // Erasures come with their own issue; until then none has been carried out.
-    const erasureEpoch = 0;
+    const { masterVersion, build, erasureEpoch } = progress;
     const token = encodeToken({ logId, position, knownAt, validAt, masterVersion, erasureEpoch });
     return { token, logId, position, knownAt, validAt, revised: null, build, masterVersion, erasureEpoch };
   }
@@ -179,10 +190,15 @@ export class BasisResolver {
       recorded_at: Instant | null;
       mark: Instant | null;
       mark_head: bigint | null;
+      erasures: number;
+      restores: { head: string; base: string; mark: Instant; at: Instant }[];
     }>({
       name: 'basis-progress',
       // One statement is one snapshot: a mark read apart from the watermark could claim more than is projected.
-      text: `select p.version as build, p.definition_version, c.position, c.recorded_at, m.at as mark, m.head as mark_head
+      text: `select p.version as build, p.definition_version, c.position, c.recorded_at, m.at as mark, m.head as mark_head,
+          (select coalesce(max(epoch), 0)::int4 from sealing.erasure) as erasures,
+          (select coalesce(jsonb_agg(jsonb_build_object('head', head::text, 'base', base::text, 'mark', to_char(mark, '${INSTANT}'),
+            'at', to_char(at, '${INSTANT}'))), '[]') from log.restored) as restores
         from hub.projection p
         join lateral (select position, recorded_at from hub.checkpoint
           where projection = p.name and version = p.version order by position limit 1) c on true
@@ -198,6 +214,8 @@ export class BasisResolver {
       watermarkAt: row.recorded_at,
       mark: row.mark,
       markHead: row.mark_head,
+      erasureEpoch: row.erasures,
+      restores: row.restores.map(({ head, base, ...times }) => ({ ...times, head: BigInt(head), base: BigInt(base) })),
     };
   }
 
@@ -223,6 +241,29 @@ export class BasisResolver {
     });
     return rows[0]?.recorded_at;
   }
+}
+
+/** A token or position that only the log knew which a restore replaced. @throws GraphError UNKNOWN_BASIS */
+function refuseLost(progress: Progress, position: Position): void {
+  const lost = progress.restores.find(({ head, base }) => position > head && position <= base);
+  if (lost === undefined) return;
+  throw new GraphError(
+    'UNKNOWN_BASIS',
+    `what the log held behind ${lost.head} was lost: it was restored from a backup at ${lost.at}`,
+  );
+}
+
+/** Why a token may answer otherwise than it did, or null. */
+function revisedSince(content: TokenContent, progress: Progress): string | null {
+  const reasons: string[] = [];
+  if (content.masterVersion !== progress.masterVersion) {
+    reasons.push(
+      `the master store was derived anew by version ${progress.masterVersion} of its rules; this basis comes from version ${content.masterVersion}`,
+    );
+  }
+  const erasures = progress.erasureEpoch - content.erasureEpoch;
+  if (erasures > 0) reasons.push(`${erasures} erasure${erasures === 1 ? ' was' : 's were'} carried out since`);
+  return reasons.length === 0 ? null : reasons.join('; ');
 }
 
 /**

@@ -19,6 +19,7 @@ import type { LogView, ProjectionView } from '../operations-view.js';
 import type { DecodedEvent } from '../../projecting/projection.js';
 import type { Session } from '../session.js';
 import type { MessageRow } from '../store/master-store.js';
+import type { KeysView } from '../key-desk.js';
 import type { Snapshot } from '../snapshot.js';
 import type { SourceView } from '../sources.js';
 import { parsePosition } from '../basis/basis.js';
@@ -201,6 +202,19 @@ export class LogHandler implements IQueryHandler<LogQuery> {
   }
 }
 
+export class KeysQuery extends Query<KeysView> {
+  constructor(readonly session: Session) {
+    super();
+  }
+}
+
+@QueryHandler(KeysQuery)
+export class KeysHandler implements IQueryHandler<KeysQuery> {
+  execute({ session }: KeysQuery): Promise<KeysView> {
+    return session.services.keyDesk.view();
+  }
+}
+
 export class ProjectionsQuery extends Query<ProjectionView[]> {
   constructor(
     readonly session: Session,
@@ -281,6 +295,7 @@ export const QUERY_HANDLERS = [
   MessageHandler,
   MessagesHandler,
   LogHandler,
+  KeysHandler,
   ProjectionsHandler,
   DeadLettersHandler,
   SourcesHandler,

@@ -3,6 +3,7 @@ import { QueryBus } from '@nestjs/cqrs';
 import { Args, Context, Query, Resolver } from '@nestjs/graphql';
 import type { AtArguments } from '../basis/basis.js';
 import type { Connection, PageArguments } from '../connection.js';
+import type { KeysView } from '../key-desk.js';
 import type { LogView, ProjectionView } from '../operations-view.js';
 import type { Snapshot } from '../snapshot.js';
 import type { SourceView } from '../sources.js';
@@ -10,6 +11,7 @@ import {
   AtQuery,
   DeadLettersQuery,
   DiffQuery,
+  KeysQuery,
   LogQuery,
   MessageQuery,
   MessagesQuery,
@@ -51,6 +53,11 @@ export class QueryRoot {
   @Query('log')
   log(@Context() { session }: GraphContext): Promise<LogView> {
     return this.queries.execute(new LogQuery(session));
+  }
+
+  @Query('keys')
+  keys(@Context() { session }: GraphContext): Promise<KeysView> {
+    return this.queries.execute(new KeysQuery(session));
   }
 
   @Query('projections')

@@ -11,6 +11,7 @@ const MEANINGS: ReadonlyMap<string, GraphErrorCode> = new Map([
   ['UNKNOWN_PROJECTION', 'BAD_USER_INPUT'],
   ['NOT_FOUND', 'NOT_FOUND'],
   ['ERASED', 'ERASED'],
+  ['MASTER_KEY', 'CONFLICT'],
   ['LOG_UNAVAILABLE', 'WRITER_UNAVAILABLE'],
 ]);
 
