@@ -1,6 +1,6 @@
 import type { MigrationInterface, QueryRunner } from 'typeorm';
 
-/** The log's Merkle tree, in tiles of 256 hashes, and a copy of the last signed head: what proofs are cut from without reading the log. */
+/** The log's Merkle tree, in tiles of 256 hashes, and copies of its signed heads: what proofs are cut from without reading the log. */
 export class Evidence1763700006000 implements MigrationInterface {
   async up(runner: QueryRunner): Promise<void> {
     await runner.query(`create schema evidence`);
@@ -19,13 +19,17 @@ export class Evidence1763700006000 implements MigrationInterface {
     await runner.query(`alter table evidence.tile alter column hashes set storage external`);
     // The tile that a position is in.
     await runner.query(`create index tile_position on evidence.tile (first_position) where level = 0`);
+    // The signed heads as the second place has them: a proof is given under the first one that covers its event, so that it stays the same.
     await runner.query(`
       create table evidence.head (
-        one boolean primary key default true check (one),
+        sequence bigint primary key,
+        position bigint not null,
+        size bigint not null,
         head text not null,
         key text not null,
         signature text not null
       )`);
+    await runner.query(`create index head_position on evidence.head (position)`);
   }
 
   async down(runner: QueryRunner): Promise<void> {

@@ -92,7 +92,7 @@ async function start(context: RoleContext, opened: Opened): Promise<RunningRole>
 
   const log = await openLogWriter({ eventLog: config.eventLog, databaseUrl });
   opened.add(() => log.close());
-  const keeper = await startTreeKeeper({ config, pool: relaxed, keys: pool, masterKey, reader: log, logger });
+  const keeper = await startTreeKeeper({ config, pool, masterKey, reader: log, logger });
   opened.add(() => keeper.close());
   const writer = await LogWriter.open({
     log: witnessed(log, keeper),

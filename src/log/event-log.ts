@@ -116,6 +116,24 @@ export class LogNotEmptyError extends Error {
   }
 }
 
+/** Thrown by a read that meets an event which the adapter can no longer make sense of: its storage was changed. `code` is stable: UNREADABLE_EVENT. */
+export class EventUnreadableError extends Error {
+  readonly code = 'UNREADABLE_EVENT';
+  constructor(
+    readonly position: Position,
+    message: string,
+  ) {
+    super(message);
+  }
+}
+
+/** Something in an adapter's storage beside the events that does not agree with them. */
+export interface StorageProblem {
+  /** The event concerned, where it is one. */
+  readonly position?: Position;
+  readonly problem: string;
+}
+
 /** Reading side; any number of readers, on any connection or process. */
 export interface EventLogReader {
   /** Identity of this log: a random UUID made when the log was made, kept by copies. */
@@ -135,6 +153,14 @@ export interface EventLogReader {
    * Each page ends at the end of an append batch, so a reader that commits whole pages never shows half a batch.
    */
   subscribe(options: { after: Position; pageSize: number; signal: AbortSignal }): AsyncIterable<RecordedEvent[]>;
+  /**
+   * Optional: checks what the adapter keeps beside the events (counters, indexes, borders of append batches) against them, for `log verify`.
+   * @param range positions, inclusive; the whole log where omitted
+   */
+  inspect?(range?: {
+    readonly from?: Position | undefined;
+    readonly to?: Position | undefined;
+  }): AsyncIterable<StorageProblem>;
   close(): Promise<void>;
 }
 

@@ -21,7 +21,7 @@ import {
 import type { HeadStore } from './head-store.js';
 import { writeLeafHash } from './leaf.js';
 import { rangeRoot } from './merkle.js';
-import { clearTiles, loadTree, readHeadCopy, saveTiles, tileLoader } from './tile-store.js';
+import { clearTiles, loadTree, readHeadCopy, saveHead, saveTiles, tileLoader } from './tile-store.js';
 import { subtreesOf, TileTree } from './tiles.js';
 import { openHead, parseHead, signHead, type SignedHead, type TreeHead } from './tree-head.js';
 
@@ -122,6 +122,8 @@ export class TreeKeeper {
       options.onTrouble?.(new Error(`head ${remembered.sequence} was signed, but ${options.heads.name} ${last}`));
     }
     const tree = await treeOf(options, signed);
+    // A head that a kill kept from being copied.
+    if (stored !== undefined && (signed?.sequence ?? 0) > (remembered?.sequence ?? 0)) await saveHead(options.pool, stored.signed);
     const sequence = Math.max(signed?.sequence ?? 0, remembered?.sequence ?? 0) + 1;
     const keeper = new TreeKeeper(options, tree, signed, sequence);
     keeper.readUpTo = await options.reader.head();

@@ -13,10 +13,8 @@ export { witnessed } from './keeper.js';
 
 export interface KeeperParts {
   readonly config: Pick<HubConfig, 'treeHeads'>;
-  /** For tiles, which can be made again from the log. */
+  /** The hub's PostgreSQL. */
   readonly pool: pg.Pool;
-  /** For the signing key, which cannot. */
-  readonly keys: pg.Pool;
   readonly masterKey: KeyProvider;
   readonly reader: EventLogReader;
   readonly logger: Logger;
@@ -27,12 +25,12 @@ export interface KeeperParts {
  * @throws LogContradictsHeadError, BadHeadError, HeadStoreError, MasterKeyError
  */
 export async function startTreeKeeper(parts: KeeperParts): Promise<TreeKeeper> {
-  const { config, pool, keys, masterKey, reader, logger } = parts;
+  const { config, pool, masterKey, reader, logger } = parts;
   const keeper = await TreeKeeper.open({
     pool,
     reader,
     heads: new FolderHeadStore(config.treeHeads),
-    key: await openSigningKey(keys, masterKey),
+    key: await openSigningKey(pool, masterKey),
     onTrouble: (error) => logger.warn({ err: error }, 'the evidence of the log is in trouble; it goes on trying'),
   });
   const unsigned = gauge('anamnesis_log_unsigned_events', 'Events of the tree that no signed head covers yet');

@@ -1,5 +1,5 @@
 /**
- * Where tiles and a copy of the last signed head stand in the hub's PostgreSQL (schema `evidence`). Both can be made again from the log and the second
+ * Where tiles and copies of the signed heads stand in the hub's PostgreSQL (schema `evidence`). Both can be made again from the log and the second
  * place, and prove nothing by themselves: what is cut from tiles counts only where it gives a signed root.
  */
 import type pg from 'pg';
@@ -8,7 +8,7 @@ import { inTransaction } from '../../database/database.js';
 import type { Position } from '../event-log.js';
 import { HASH_BYTES } from './leaf.js';
 import { TILE_HASHES, TileMissingError, TileTree, type LoadTile, type Tile } from './tiles.js';
-import type { SignedHead } from './tree-head.js';
+import { parseHead, type SignedHead } from './tree-head.js';
 
 interface TileRow {
   level: number;
@@ -30,13 +30,7 @@ export async function saveTiles(pool: pg.Pool, tiles: readonly Tile[], head?: Si
       [tiles.map(({ level }) => level), tiles.map(({ index }) => index)],
     );
     await copyRows(client, 'evidence.tile', COLUMNS, TYPES, tiles.map(rowOf));
-    if (head !== undefined) {
-      await client.query(
-        `insert into evidence.head (head, key, signature) values ($1, $2, $3)
-         on conflict (one) do update set head = excluded.head, key = excluded.key, signature = excluded.signature`,
-        [head.head, head.key, head.signature],
-      );
-    }
+    if (head !== undefined) await saveHead(client, head);
   });
 }
 
@@ -45,10 +39,33 @@ export async function clearTiles(pool: pg.Pool): Promise<void> {
   await pool.query('delete from evidence.tile');
 }
 
+/** Keeps a copy of a head that stands in the second place. */
+export async function saveHead(client: pg.Pool | pg.ClientBase, head: SignedHead): Promise<void> {
+  const { sequence, position, size } = parseHead(head.head);
+  await client.query(
+    `insert into evidence.head (sequence, position, size, head, key, signature) values ($1, $2, $3, $4, $5, $6)
+     on conflict (sequence) do update set position = excluded.position, size = excluded.size, head = excluded.head,
+       key = excluded.key, signature = excluded.signature`,
+    [sequence, position, size, head.head, head.key, head.signature],
+  );
+}
+
 /** The last head that was signed, as the database remembers it. */
 export async function readHeadCopy(client: pg.Pool | pg.ClientBase): Promise<SignedHead | undefined> {
-  const { rows } = await client.query<{ head: string; key: string; signature: string }>(
-    'select head, key, signature from evidence.head',
+  const { rows } = await client.query<SignedHead>(
+    'select head, key, signature from evidence.head order by sequence desc limit 1',
+  );
+  return rows[0];
+}
+
+/** The first head that covers an event; it stays that one. */
+export async function firstHeadOver(
+  client: pg.Pool | pg.ClientBase,
+  position: Position,
+): Promise<SignedHead | undefined> {
+  const { rows } = await client.query<SignedHead>(
+    'select head, key, signature from evidence.head where position >= $1 order by position, sequence limit 1',
+    [position],
   );
   return rows[0];
 }
@@ -94,17 +111,33 @@ export function tileLoader(client: pg.Pool | pg.ClientBase): LoadTile {
   };
 }
 
-/** Number of the leaf at a position; undefined where the stored tiles know none there. */
-export async function leafIndexAt(client: pg.Pool | pg.ClientBase, position: Position): Promise<number | undefined> {
+/** Whether this database has the tables; one that an earlier version of the hub used last has not. */
+export async function hasTiles(client: pg.Pool | pg.ClientBase): Promise<boolean> {
+  const { rows } = await client.query<{ there: boolean }>(`select to_regclass('evidence.tile') is not null as there`);
+  return rows[0]?.there === true;
+}
+
+/**
+ * Number of the leaf at a position, or (`next`) of the first one at or behind it; undefined where the stored tiles know none.
+ */
+export async function leafIndexAt(
+  client: pg.Pool | pg.ClientBase,
+  position: Position,
+  which: 'exactly' | 'next' = 'exactly',
+): Promise<number | undefined> {
   const { rows } = await client.query<TileRow>(
-    `select level, index, first_position, positions, hashes from evidence.tile
-     where level = 0 and first_position <= $1 order by first_position desc limit 1`,
+    `(select level, index, first_position, positions, hashes from evidence.tile
+      where level = 0 and first_position <= $1 order by first_position desc limit 1)
+     union all
+     (select level, index, first_position, positions, hashes from evidence.tile
+      where level = 0 and first_position > $1 order by first_position limit 1)`,
     [position],
   );
-  if (rows[0] === undefined) return undefined;
-  const tile = tileOf(rows[0]);
-  const within = tile.positions.indexOf(position);
-  return within < 0 ? undefined : tile.index * TILE_HASHES + within;
+  for (const tile of rows.map(tileOf)) {
+    const within = tile.positions.findIndex((at) => (which === 'next' ? at >= position : at === position));
+    if (within >= 0) return tile.index * TILE_HASHES + within;
+  }
+  return undefined;
 }
 
 /** Tiles of the leaves in order, from the tile that holds the leaf `from`. */

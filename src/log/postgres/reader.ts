@@ -3,8 +3,16 @@ import { setTimeout as delay } from 'node:timers/promises';
 import type pg from 'pg';
 import { openPool, SHORT_STATEMENTS_SILENCE_MS } from '../../database/database.js';
 import { LruMap } from '../../sealing/lru.js';
-import type { EventLogReader, Position, ReadOptions, RecordedEvent } from '../event-log.js';
+import {
+  EventUnreadableError,
+  type EventLogReader,
+  type Position,
+  type ReadOptions,
+  type RecordedEvent,
+  type StorageProblem,
+} from '../event-log.js';
 import { asLogFailure, isPassing } from './failures.js';
+import { inspectStorage } from './inspect.js';
 import { Listener, type Waiter } from './listener.js';
 
 interface EventRow {
@@ -158,6 +166,13 @@ export class PostgresLogReader implements EventLogReader {
     }
   }
 
+  inspect(range?: {
+    readonly from?: Position | undefined;
+    readonly to?: Position | undefined;
+  }): AsyncIterable<StorageProblem> {
+    return inspectStorage(this.pool, range);
+  }
+
   close(): Promise<void> {
     this.closing ??= Promise.all([this.listener.close(), this.pool.end()]).then(() => undefined);
     return this.closing;
@@ -233,7 +248,10 @@ export class PostgresLogReader implements EventLogReader {
     return rows.map((row) => {
       const stream = this.streamNames.get(row.stream_id) ?? found.get(row.stream_id);
       if (stream === undefined)
-        throw new Error(`the event at position ${row.position} is in a stream that does not exist`);
+        throw new EventUnreadableError(
+          row.position,
+          `the event at position ${row.position} is in a stream that does not exist`,
+        );
       const { position, revision, id, type, metadata, data } = row;
       return { position, stream, revision, id, type, metadata, data };
     });
