@@ -15,6 +15,7 @@ import { readHl7 } from '../inbound/hl7/reader.js';
 import { PROBLEMS, sendProblem } from '../inbound/http/problem.js';
 import { SourceFollower } from '../inbound/sources/follower.js';
 import { sourceDefaults } from '../inbound/sources/defaults.js';
+import { proveInclusion } from '../log/evidence/proof.js';
 import { openLogReader } from '../log/open-log.js';
 import { WriterMailbox } from '../log/writer-mailbox.js';
 import { mapMessage } from '../mapping/map.js';
@@ -85,6 +86,7 @@ export async function startQueryRole(context: RoleContext): Promise<RunningRole>
     sources,
     keyDesk: new KeyDesk(pool, mailbox),
     sourceDesk: new SourceDesk(mailbox, sources, () => directory.look()),
+    proofs: { of: (position) => proveInclusion({ pool, reader }, position) },
     search: new PostgresSearchStore(pool, watermarks),
     desk: new ProjectionDesk(pool, reader, mailbox, keys.hashes),
     mutations: new MutationMemory(pool, keys.hashes, (error) =>

@@ -2,6 +2,7 @@
 import DataLoader from 'dataloader';
 import type { KeyedHashes } from '../sealing/hashes.js';
 import type { EventLogReader } from '../log/event-log.js';
+import type { ProofDesk } from '../log/evidence/proof.js';
 import type { DecodedEvent } from '../projecting/projection.js';
 import type { AtArguments, Basis, BasisResolver } from './basis/basis.js';
 import { RequestEvents, type Decoder } from './messages.js';
@@ -33,6 +34,8 @@ export interface QueryServices {
   readonly keyDesk: KeyDesk;
   /** Which changes were made already, by their idempotency keys. */
   readonly mutations: MutationMemory;
+  /** Proofs that events stand in the log; absent where the log is not signed. */
+  readonly proofs?: ProofDesk;
   /** Absent until a search projection is there. */
   readonly search?: SearchEngine;
 }

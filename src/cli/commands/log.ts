@@ -1,6 +1,7 @@
 import type { Command } from 'commander';
 import { findHub } from '../hub-client.js';
 import { withHub, type HubOptions } from '../options.js';
+import { verifyCommands } from './log-verify.js';
 
 interface LogAnswer {
   readonly log: {
@@ -25,4 +26,5 @@ export function logCommand(program: Command): void {
         console.log(`head ${head}\nclock mark ${clockMark}\nevents ${events}\nadapter ${adapter}\nlog ${id}`);
       }
     });
+  verifyCommands(log);
 }

@@ -4,7 +4,7 @@ import { CliError } from '../cli-error.js';
 
 const NOT_YET: readonly (readonly [path: string, commands: readonly string[]])[] = [
   ['', ['dead-letters', 'sources', 'anonymized', 'patients', 'erase']],
-  ['log', ['verify', 'copy', 'backup', 'restore']],
+  ['log', ['copy', 'backup', 'restore']],
   ['projections', ['plan', 'verify']],
 ];
 

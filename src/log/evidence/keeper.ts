@@ -123,7 +123,8 @@ export class TreeKeeper {
     }
     const tree = await treeOf(options, signed);
     // A head that a kill kept from being copied.
-    if (stored !== undefined && (signed?.sequence ?? 0) > (remembered?.sequence ?? 0)) await saveHead(options.pool, stored.signed);
+    if (stored !== undefined && (signed?.sequence ?? 0) > (remembered?.sequence ?? 0))
+      await saveHead(options.pool, stored.signed);
     const sequence = Math.max(signed?.sequence ?? 0, remembered?.sequence ?? 0) + 1;
     const keeper = new TreeKeeper(options, tree, signed, sequence);
     keeper.readUpTo = await options.reader.head();

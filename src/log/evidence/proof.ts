@@ -41,6 +41,11 @@ export interface ConsistencyProof {
 
 export type Proof = InclusionProof | ConsistencyProof;
 
+/** Gives proofs of events, as {@link proveInclusion} does. */
+export interface ProofDesk {
+  of(position: Position): Promise<InclusionProof | undefined>;
+}
+
 /** A head follows within a second. */
 const WAIT_FOR_HEAD_MS = 2_000;
 const LOOK_AGAIN_MS = 50;
@@ -130,7 +135,9 @@ export function checkConsistency(proof: ConsistencyProof, publicKey: KeyObject):
   if (older.logId !== newer.logId) throw new ProofError('the heads are of two logs');
   const sized = (head: TreeHead) => ({ size: BigInt(head.size), root: head.root });
   if (!isConsistent(sized(older), sized(newer), proof.path.map(hashOf))) {
-    throw new ProofError(`what head ${older.sequence} signed is not the beginning of what head ${newer.sequence} signed`);
+    throw new ProofError(
+      `what head ${older.sequence} signed is not the beginning of what head ${newer.sequence} signed`,
+    );
   }
   return { older, newer };
 }
@@ -173,4 +180,3 @@ function wholeNumber(text: string): bigint {
   if (!/^\d{1,15}$/.test(text)) throw new ProofError('a number of the proof is none');
   return BigInt(text);
 }
-

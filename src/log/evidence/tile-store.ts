@@ -29,7 +29,7 @@ export async function saveTiles(pool: pg.Pool, tiles: readonly Tile[], head?: Si
       `delete from evidence.tile t using unnest($1::int2[], $2::int8[]) as w(level, index) where t.level = w.level and t.index = w.index`,
       [tiles.map(({ level }) => level), tiles.map(({ index }) => index)],
     );
-    await copyRows(client, 'evidence.tile', COLUMNS, TYPES, tiles.map(rowOf));
+    if (tiles.length > 0) await copyRows(client, 'evidence.tile', COLUMNS, TYPES, tiles.map(rowOf));
     if (head !== undefined) await saveHead(client, head);
   });
 }

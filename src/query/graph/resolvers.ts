@@ -360,7 +360,8 @@ export const resolvers = {
       const original = await (snapshot ?? (await session.now())).message(row.duplicateOf);
       return original === undefined ? null : { row: original, ...(snapshot === undefined ? {} : { snapshot }) };
     },
-    proof: () => null,
+    proof: ({ row }: MessageView, _: unknown, { session }: GraphContext) =>
+      session.services.proofs?.of(row.pos) ?? null,
   },
 
   Source: {

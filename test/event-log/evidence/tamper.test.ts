@@ -338,7 +338,7 @@ describe('any single mutation of a stored row', () => {
         if (kind !== 'copy') expect(report.firstBadPosition).toBe(BigInt(position));
         await log.putBack();
       }),
-      { numRuns: process.env['ANAMNESIS_TEST_SCALE'] === 'full' ? 1_000 : 40, seed: 28 },
+      { numRuns: process.env['ANAMNESIS_TEST_SCALE'] === 'full' ? 1_000 : 25, seed: 28 },
     );
   });
 });

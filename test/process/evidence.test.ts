@@ -1,0 +1,240 @@
+/** The evidence of a whole hub, from outside: its API, its command line, its files. */
+import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
+import { spawn } from 'node:child_process';
+import { readdir, readFile, writeFile } from 'node:fs/promises';
+import path from 'node:path';
+import { text } from 'node:stream/consumers';
+import { openClient } from '../../src/database/database.js';
+import { startEmbeddedPostgres } from '../../src/supervisor/embedded-postgres.js';
+import { graphql, startHubProcess, temporaryDataDir, until, type HubProcess } from '../support/hub-process.js';
+
+const ROOT = path.resolve(import.meta.dirname, '../..');
+
+let dataDir: string;
+let folder: string;
+let remove: () => Promise<void>;
+let hub: HubProcess;
+let messageId: string;
+
+beforeAll(async () => {
+  ({ dataDir, remove } = await temporaryDataDir());
+  folder = path.dirname(dataDir);
+  hub = await startHubProcess(dataDir);
+  messageId = await send('a');
+}, 120_000);
+afterAll(async () => {
+  await hub.stop();
+  await remove();
+});
+
+async function send(name: string): Promise<string> {
+  const response = await fetch(`${hub.run.http}/events`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify({
+      eventId: `event-${name}`,
+      type: 'patient.attributes',
+      ts: '2026-03-01T10:15:00Z',
+      patient: { name: { family: 'Okafor', given: ['Ada'] }, birthDate: '1984-02-29' },
+      data: { favoriteColor: 'teal' },
+    }),
+  });
+  const receipt = (await response.json()) as { id: string; status: string };
+  expect(receipt.status).toBe('accepted');
+  return receipt.id;
+}
+
+interface Ran {
+  readonly code: number | null;
+  readonly out: string;
+  readonly err: string;
+}
+
+async function node(...args: readonly string[]): Promise<Ran> {
+  const child = spawn(process.execPath, args, { cwd: folder, env: { ...process.env, NODE_OPTIONS: '' } });
+  const code = new Promise<number | null>((resolve) => child.once('exit', resolve));
+  const [out, err] = await Promise.all([text(child.stdout), text(child.stderr)]);
+  return { code: await code, out, err };
+}
+
+const anamnesis = (...args: readonly string[]): Promise<Ran> => node(path.join(ROOT, 'bin/anamnesis.js'), ...args);
+const log = (...args: readonly string[]): Promise<Ran> => anamnesis('log', ...args, '--data', dataDir);
+
+interface Verified {
+  readonly ok: boolean;
+  readonly events: number;
+  readonly unsigned: number;
+  readonly head: { readonly sequence: number };
+  readonly key: { readonly from: string };
+  readonly restored: readonly { readonly abandons: { readonly reason: string } }[];
+  readonly findings: readonly { readonly code: string; readonly position: string | null }[];
+  readonly firstBadPosition: string | null;
+}
+
+async function verify(...args: readonly string[]): Promise<Verified & { readonly code: number | null }> {
+  const { code, out, err } = await log('verify', '--json', ...args);
+  if (out === '') throw new Error(err);
+  return { ...(JSON.parse(out) as Verified), code };
+}
+
+/** Does something to the database of the stopped hub. */
+async function tamper(...statements: readonly string[]): Promise<void> {
+  const server = await startEmbeddedPostgres({ folder: path.join(dataDir, 'postgres') });
+  const client = await openClient(server.url);
+  for (const statement of statements) await client.query(statement);
+  await client.end();
+  await server.stop();
+}
+
+const publicKey = async (): Promise<string> => {
+  const name = (await readdir(path.join(dataDir, 'heads'))).find((file) => file.startsWith('public-key-'));
+  return path.join(dataDir, 'heads', name as string);
+};
+
+const headsFile = async (): Promise<string> => {
+  const names = (await readdir(path.join(dataDir, 'heads'))).filter((file) => file.startsWith('heads-'));
+  return path.join(dataDir, 'heads', names.sort().at(-1) as string);
+};
+
+/** The script in docs/evidence.md. */
+async function printedScript(): Promise<string> {
+  const page = await readFile(path.join(ROOT, 'docs/evidence.md'), 'utf8');
+  const file = path.join(folder, 'check.mjs');
+  await writeFile(file, /```js\n([\s\S]*?)```/.exec(page)?.[1] ?? '');
+  return file;
+}
+
+describe('with the hub running', () => {
+  it('the proof of a message in GraphQL is checked by the script that the documentation prints', async () => {
+    interface Proof {
+      readonly index: string;
+      readonly path: readonly string[];
+      readonly treeSize: string;
+      readonly head: string;
+      readonly entry: string;
+    }
+    const ask = () =>
+      graphql<{ message: { position: string; proof: Proof } | null }>(
+        hub.run.http,
+        `
+          query ($id: ID!) {
+            message(id: $id) {
+              position
+              proof {
+                leafHash
+                index
+                path
+                treeSize
+                rootHash
+                head
+                key
+                signature
+                entry
+              }
+            }
+          }
+        `,
+        { id: messageId },
+      );
+    const { message } = await until(ask, (answer) => answer.message !== null);
+    const proof = message?.proof as Proof;
+    await send('later');
+    expect(await verify()).toMatchObject({ ok: true, code: 0, key: { from: 'hub' } });
+    // It stays the same, whatever is signed later.
+    expect((await ask()).message?.proof).toEqual(proof);
+
+    const script = await printedScript();
+    const check = async (changed: object): Promise<Ran> => {
+      const file = path.join(folder, 'proof.json');
+      await writeFile(file, JSON.stringify(changed));
+      return node(script, file, await publicKey());
+    };
+    const holds = await check(proof);
+    expect(holds).toMatchObject({ code: 0, err: '' });
+    expect(holds.out).toContain(`${message?.position} `);
+    expect(holds.out).toContain(messageId);
+    for (const changed of [
+      {
+        ...proof,
+        entry: Buffer.from(
+          Buffer.from(proof.entry, 'base64').toString('latin1').replace('inbound', 'inbount'),
+          'latin1',
+        ).toString('base64'),
+      },
+      { ...proof, index: String(Number(proof.index) - 1) },
+      { ...proof, path: proof.path.toReversed() },
+      { ...proof, treeSize: String(Number(proof.treeSize) + 1) },
+      { ...proof, head: proof.head.replace('sequence 1', 'sequence 2').replace('position 6', 'position 7') },
+    ]) {
+      expect(await check(changed)).toMatchObject({ code: 1, out: 'does not hold\n' });
+    }
+  });
+});
+
+describe('with the hub stopped', () => {
+  beforeAll(async () => {
+    expect(await hub.stop()).toBe(0);
+  });
+
+  it('everything is signed and verifies; proofs of one message and between two heads are checked without log and database', async () => {
+    expect(await verify()).toMatchObject({ ok: true, code: 0, unsigned: 0, firstBadPosition: null });
+    const [message, heads] = [path.join(folder, 'message.json'), path.join(folder, 'between.json')];
+    const shown = await log('verify', '--message', messageId, '--save', message, '--json');
+    expect(JSON.parse(shown.out)).toMatchObject({ ok: true, id: messageId });
+    expect((await log('verify', '--between', '1..2', '--save', heads)).code).toBe(0);
+
+    const [key, kept] = [await publicKey(), await headsFile()];
+    const offline = (file: string, place: string): Promise<Ran> =>
+      anamnesis('log', 'verify', '--proof', file, '--heads', place, '--public-key', key);
+    expect(await offline(message, kept)).toMatchObject({ code: 0 });
+    expect(await offline(heads, kept)).toMatchObject({ code: 0 });
+    const none = path.join(folder, 'none.jsonl');
+    await writeFile(none, '');
+    const foreign = await offline(message, none);
+    expect(foreign.code).toBe(1);
+    expect(foreign.err).toMatch(/^head \d+ is not among those in/);
+    await writeFile(message, (await readFile(message, 'utf8')).replace(/"leafHash": "../, '"leafHash": "zz'));
+    expect(await offline(message, kept)).toMatchObject({ code: 1, err: 'the entry does not give the leaf\n' });
+  }, 120_000);
+
+  it('a byte changed is found, though every data key was destroyed meanwhile; then a log that was put back', async () => {
+    const flip = `update log.event set data = set_byte(data, 1, get_byte(data, 1) # 1) where position = 40`;
+    await tamper(`update sealing.data_key set wrapped = null, destroyed_at = now()`, flip);
+    const told = await log('verify');
+    expect(told).toMatchObject({ code: 1, err: '' });
+    expect(told.out).toMatch(/\n *40 +EVENT_CHANGED[\s\S]*first bad position 40\n$/);
+
+    await tamper(
+      flip,
+      `delete from log.event where position > 60`,
+      `update log.writer set head = 60, events = 60`,
+      `delete from log.stream s where not exists (select 1 from log.event e where e.stream_id = s.id)`,
+      `update log.stream s set revision = (select max(revision) from log.event e where e.stream_id = s.id)`,
+      // What a restored database has not projected either.
+      `update hub.checkpoint set position = least(position, 60)`,
+    );
+    expect(await verify()).toMatchObject({
+      ok: false,
+      code: 1,
+      firstBadPosition: '61',
+      findings: [{ code: 'LOG_ROLLED_BACK' }],
+    });
+    if (process.env['ANAMNESIS_TEST_SCALE'] === 'full') {
+      await expect(startHubProcess(dataDir)).rejects.toThrow(
+        /the log ends at position 60, but .* it was put back, or lost/,
+      );
+    }
+    expect((await log('accept-restored', '--reason', 'backup of 02:00')).code).toBe(0);
+    expect(await verify()).toMatchObject({ ok: true, restored: [{ abandons: { reason: 'backup of 02:00' } }] });
+  }, 300_000);
+});
+
+describe('bad usage', () => {
+  it.each([
+    ['--between', 'x'],
+    ['--from', 'x'],
+    ['--proof', 'x'],
+  ])('%s %s', async (...args) => {
+    expect(await log('verify', ...args)).toMatchObject({ code: 2 });
+  });
+});
