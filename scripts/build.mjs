@@ -1,32 +1,47 @@
 // Compiles src, projections, migrations, bench and the runners in test to dist with swc (types are checked by `npm run typecheck`),
-// and copies the schemas beside them.
+// and copies the schemas beside them. Files that have not changed since they were compiled are left as they are.
 import { transformFile } from '@swc/core';
-import { cp, mkdir, readdir, rm, writeFile } from 'node:fs/promises';
+import { cp, mkdir, readdir, rm, stat, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 
 const root = path.resolve(import.meta.dirname, '..');
 const out = path.join(root, 'dist');
+const FOLDERS = ['src', 'projections', 'migrations', 'bench', 'test'];
 
-async function* typescriptFiles(folder) {
-  for (const entry of await readdir(path.join(root, folder), { withFileTypes: true })) {
-    const relative = path.join(folder, entry.name);
-    if (entry.isDirectory()) yield* typescriptFiles(relative);
-    else if (entry.name.endsWith('.ts') && !entry.name.endsWith('.test.ts') && !entry.name.endsWith('.d.ts'))
-      yield relative;
+async function* files(folder) {
+  for (const entry of await readdir(folder, { withFileTypes: true }).catch(() => [])) {
+    const file = path.join(folder, entry.name);
+    if (entry.isDirectory()) yield* files(file);
+    else yield file;
   }
 }
 
-await rm(out, { recursive: true, force: true });
-let count = 0;
-for (const folder of ['src', 'projections', 'migrations', 'bench', 'test']) {
-  for await (const file of typescriptFiles(folder)) {
-    const { code, map } = await transformFile(path.join(root, file), { swcrc: true, sourceMaps: true });
-    const target = path.join(out, file.replace(/\.ts$/, '.js'));
+const isSource = (file) => file.endsWith('.ts') && !file.endsWith('.test.ts') && !file.endsWith('.d.ts');
+const changedAt = async (file) => (await stat(file).catch(() => undefined))?.mtimeMs;
+const settingsChangedAt = Math.max(
+  ...(await Promise.all(
+    ['.swcrc', 'scripts/build.mjs', 'package-lock.json'].map((file) => changedAt(path.join(root, file))),
+  )),
+);
+
+let compiled = 0;
+const wanted = new Set();
+for (const folder of FOLDERS) {
+  for await (const source of files(path.join(root, folder))) {
+    if (!isSource(source)) continue;
+    const target = path.join(out, path.relative(root, source).replace(/\.ts$/, '.js'));
+    wanted.add(target).add(`${target}.map`);
+    const builtAt = await changedAt(target);
+    if (builtAt !== undefined && builtAt > Math.max(await changedAt(source), settingsChangedAt)) continue;
+    const { code, map } = await transformFile(source, { swcrc: true, sourceMaps: true });
     await mkdir(path.dirname(target), { recursive: true });
-    await writeFile(target, `${code}\n//# sourceMappingURL=${path.basename(target)}.map\n`);
     if (map) await writeFile(`${target}.map`, map);
-    count += 1;
+    await writeFile(target, `${code}\n//# sourceMappingURL=${path.basename(target)}.map\n`);
+    compiled += 1;
   }
+  // What has no source any more.
+  for await (const file of files(path.join(out, folder))) if (!wanted.has(file)) await rm(file);
 }
+await rm(path.join(out, 'schema'), { recursive: true, force: true });
 await cp(path.join(root, 'schema'), path.join(out, 'schema'), { recursive: true });
-console.log(`built ${count} files`);
+console.log(`built ${compiled} of ${wanted.size / 2} files`);
