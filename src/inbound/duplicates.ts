@@ -7,6 +7,7 @@ import type pg from 'pg';
 import { copyRows, type CopyType } from '../database/binary-copy.js';
 import { inTransaction } from '../database/database.js';
 import type { Position } from '../log/event-log.js';
+import type { IgnoredEntry } from '../projecting/projection.js';
 import type { KeyedHashes } from '../sealing/hashes.js';
 
 /** What names a message for its sender. */
@@ -62,8 +63,24 @@ export interface StoredMessage {
   readonly duplicateOf?: string;
   readonly problem?: { readonly code: string; readonly path?: string; readonly byteOffset?: number };
   readonly people?: readonly PersonIds[];
+  /** FHIR: entries that are not applied. */
+  readonly entries?: readonly IgnoredEntry[];
   /** Its body was erased: the same bytes are a new message. */
   readonly erased?: boolean;
+}
+
+/** A FHIR resource under the keyed hash of one of its identifiers. */
+export interface StoredResource {
+  readonly key: string;
+  /** `Type/id` in the hub's ids. */
+  readonly location: string;
+  readonly eventId: string;
+  /** Known by an id that its sender gave it. */
+  readonly named: boolean;
+}
+
+export interface FoundResource extends Pick<StoredResource, 'location' | 'named'> {
+  readonly message: StoredMessage;
 }
 
 interface Row {
@@ -77,6 +94,7 @@ interface Row {
   duplicate_of: string | null;
   problem: StoredMessage['problem'] | null;
   people: PersonIds[] | null;
+  entries: IgnoredEntry[] | null;
   erased: boolean;
 }
 
@@ -91,6 +109,7 @@ const COLUMNS = [
   'duplicate_of',
   'problem',
   'people',
+  'entries',
 ];
 const TYPES: readonly CopyType[] = [
   'uuid',
@@ -101,6 +120,7 @@ const TYPES: readonly CopyType[] = [
   'text',
   'uuid',
   'uuid',
+  'jsonb',
   'jsonb',
   'jsonb',
 ];
@@ -115,7 +135,7 @@ export class MessageRegister {
     const found = new Map<string, StoredMessage[]>();
     if (keys.length === 0) return found;
     const { rows } = await this.pool.query<Row>(
-      `select event_id, duplicate_key, position, recorded_at, status, answer, patient_id, duplicate_of, problem, people, erased
+      `select event_id, duplicate_key, position, recorded_at, status, answer, patient_id, duplicate_of, problem, people, entries, erased
        from inbound.message where duplicate_key = any ($1::uuid[]) order by position`,
       [keys],
     );
@@ -129,23 +149,63 @@ export class MessageRegister {
   }
 
   /** Adds messages that the log holds now, and moves the progress mark, in one transaction. */
-  async record(messages: readonly StoredMessage[], progress: Position): Promise<void> {
+  async record(
+    messages: readonly StoredMessage[],
+    progress: Position,
+    resources: readonly StoredResource[] = [],
+  ): Promise<void> {
     await inTransaction(this.pool, async (client) => {
       await copyRows(client, 'inbound.message', COLUMNS, TYPES, messages.map(rowOf));
+      if (resources.length > 0) {
+        await client.query(
+          `insert into inbound.fhir_resource (key, location, event_id, named)
+           select * from unnest ($1::uuid[], $2::text[], $3::uuid[], $4::boolean[]) on conflict do nothing`,
+          [
+            resources.map(({ key }) => key),
+            resources.map(({ location }) => location),
+            resources.map(({ eventId }) => eventId),
+            resources.map(({ named }) => named),
+          ],
+        );
+      }
       await client.query('update inbound.progress set position = greatest(position, $1)', [progress]);
     });
   }
 
   /** As {@link record}, for messages of which some may be there already. @returns how many were missing */
-  async complete(messages: readonly StoredMessage[], progress: Position): Promise<number> {
+  async complete(
+    messages: readonly StoredMessage[],
+    progress: Position,
+    resources: readonly StoredResource[] = [],
+  ): Promise<number> {
     const { rows } = await this.pool.query<{ event_id: string }>(
       'select event_id from inbound.message where event_id = any ($1::uuid[])',
       [messages.map((message) => message.eventId)],
     );
     const known = new Set(rows.map((row) => row.event_id));
     const missing = messages.filter((message) => !known.has(message.eventId));
-    await this.record(missing, progress);
+    await this.record(missing, progress, resources);
     return missing.length;
+  }
+
+  /** FHIR resources by the keyed hash of an identifier, with the messages they first came by. */
+  async lookupResources(keys: readonly string[]): Promise<Map<string, FoundResource[]>> {
+    const found = new Map<string, FoundResource[]>();
+    if (keys.length === 0) return found;
+    const { rows } = await this.pool.query<Row & { key: string; location: string; named: boolean }>(
+      `select r.key, r.location, r.named, event_id, duplicate_key, position, recorded_at, status, answer, patient_id, duplicate_of,
+              problem, people, entries, erased
+       from inbound.fhir_resource r join inbound.message m using (event_id)
+       where r.key = any ($1::uuid[]) and not erased order by position`,
+      [keys],
+    );
+    for (const row of rows) {
+      const resource = { location: row.location, named: row.named, message: storedOf(row) };
+      const known = found.get(row.key);
+      if (known === undefined) found.set(row.key, [resource]);
+      else known.push(resource);
+    }
+    return found;
   }
 
   /** Up to this position every message of the log stands in the table. */
@@ -167,6 +227,7 @@ function storedOf(row: Row): StoredMessage {
     ...(row.duplicate_of === null ? {} : { duplicateOf: row.duplicate_of }),
     ...(row.problem === null ? {} : { problem: row.problem }),
     ...(row.people === null ? {} : { people: row.people }),
+    ...(row.entries === null ? {} : { entries: row.entries }),
     erased: row.erased,
   };
 }
@@ -183,5 +244,6 @@ function rowOf(message: StoredMessage): unknown[] {
     message.duplicateOf,
     message.problem,
     message.people,
+    message.entries,
   ];
 }

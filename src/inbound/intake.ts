@@ -15,18 +15,21 @@ import { clinicalStream, EVENT_TYPES, partitionOf, type UnstampedEnvelope, type 
 import { LogUnavailableError } from '../log/event-log.js';
 import type { MessageParked } from '../log/decisions.js';
 import type { PendingEvent, RecordedResult } from '../log/writer.js';
-import type { SealedHeader } from '../projecting/projection.js';
+import type { IgnoredEntry, SealedHeader } from '../projecting/projection.js';
 import { Capacity } from './capacity.js';
 import { decisionEvent, decisionId, DECODER_VERSION } from './decision-events.js';
 import {
   duplicateKey,
   duplicateKeyOfBytes,
   duplicateKeyOfDelivery,
+  type FoundResource,
   type MessageRegister,
   type PersonIds,
   type StoredMessage,
 } from './duplicates.js';
-import { fhirOutcome } from './fhir/outcome.js';
+import { PreconditionFailedError } from './fhir/conditions.js';
+import { fhirOutcome, resourceRows, type FhirContext, type ResourceRow } from './fhir/outcome.js';
+import { conditionKeys, fhirKeyOf, judgeEntries, judgeFhir, type FhirState, type Known } from './fhir/recognition.js';
 import { identifiedOf, identityInputs, lastLinks, nobody, partId, reviewsOf, type Identified } from './identified.js';
 import { INTAKE_LIMITS, type IntakeLimits } from './limits.js';
 import { readReceived, type ReadMessage } from './reading.js';
@@ -36,14 +39,14 @@ import { Stage } from './stage.js';
 /** What the pipeline stands on. */
 export interface IntakeParts {
   readonly tenant: string;
-  readonly hashes: Pick<KeyedHashes, 'uuid'>;
+  readonly hashes: Pick<KeyedHashes, 'uuid' | 'thing'>;
   readonly keys: { keysForOwners(ownerIds: readonly string[]): Promise<Map<string, DataKey>> };
   readonly identity: {
     resolve(batch: readonly IdentityInput[]): Promise<IdentityDecision[]>;
     announced(decisions: readonly IdentityDecision[]): void;
   };
   readonly writer: { submit(events: readonly PendingEvent[]): Promise<RecordedResult[]> };
-  readonly register: Pick<MessageRegister, 'lookup' | 'record'>;
+  readonly register: Pick<MessageRegister, 'lookup' | 'lookupResources' | 'record'>;
   /** Takes bodies that are too large for the log; without it they all go there. */
   readonly blobs?: IntakeBlobs;
   /** Makes the register complete again from the log's tail; asked before the next batch after an append or a record whose outcome is unknown. */
@@ -77,6 +80,8 @@ interface Fresh extends Pending {
   readonly eventId: string;
   readonly duplicateKey: string;
   readonly duplicateOf?: string;
+  /** FHIR: what its conditions came to. */
+  readonly fhir?: FhirState;
   readonly stored: readonly StoredMessage[];
   readonly inFlight: InFlight;
 }
@@ -229,12 +234,19 @@ export class IntakePipeline implements Intake {
       const underWay = new Map(readings.map(({ duplicateKey: key }) => [key, this.inFlight.get(key) ?? []]));
       const wanted = new Set<string>();
       for (const reading of readings) {
-        if (underWay.get(reading.duplicateKey)?.some((other) => other.eventId === reading.eventId) === true) continue;
+        const fhirNamed = fhirKeyOf(this.parts.hashes, reading.received, reading.read) !== undefined;
+        if (
+          !fhirNamed &&
+          underWay.get(reading.duplicateKey)?.some((other) => other.eventId === reading.eventId) === true
+        )
+          continue;
         for (const key of reading.lookupKeys) wanted.add(key);
       }
+      const asked = readings.flatMap(({ received, read }) => conditionKeys(this.parts.hashes, received, read));
       const stored = await this.staged('duplicates', () => this.parts.register.lookup([...wanted]));
+      const resources = await this.staged('duplicates', () => this.parts.register.lookupResources(asked));
       for (const reading of readings) {
-        const next = this.recogniseOne(reading, stored, underWay.get(reading.duplicateKey) ?? []);
+        const next = this.recogniseOne(reading, stored, underWay.get(reading.duplicateKey) ?? [], resources);
         if (next !== undefined) fresh.push(next);
       }
       return fresh;
@@ -253,7 +265,8 @@ export class IntakePipeline implements Intake {
     const { controlId, sendingApplication, sendingFacility } = read.header;
     const sourceId = received.source.id;
     const key =
-      controlId === undefined || controlId === ''
+      fhirKeyOf(hashes, received, read)?.key ??
+      (controlId === undefined || controlId === ''
         ? received.idempotencyKey === undefined
           ? duplicateKeyOfBytes(hashes, { sourceId, kind: read.kind, scope: read.scope, bytes: received.bytes })
           : duplicateKeyOfDelivery(hashes, {
@@ -268,14 +281,14 @@ export class IntakePipeline implements Intake {
             controlId,
             ...(sendingApplication === undefined ? {} : { application: sendingApplication }),
             ...(sendingFacility === undefined ? {} : { facility: sendingFacility }),
-          });
+          }));
     const eventId = this.eventIdOf(received, read, 0);
     const parts = read.fhir?.split?.parts.map((part) => partId(hashes, eventId, part.ranges)) ?? [];
     return { ...pending, read, eventId, duplicateKey: key, lookupKeys: [key, ...parts] };
   }
 
   /** Keyed hash over source, control id, bytes, and how many earlier events of the same three were erased (DESIGN §2). */
-  private eventIdOf(received: ReceivedMessage, read: ReadMessage, erasedBefore: number): string {
+  private eventIdOf(received: ReceivedMessage, read: ReadMessage, erasedBefore: number | `version ${number}`): string {
     return this.parts.hashes.uuid(
       'event',
       received.source.id,
@@ -291,17 +304,22 @@ export class IntakePipeline implements Intake {
     reading: Reading,
     lookedUp: ReadonlyMap<string, StoredMessage[]>,
     underWay: readonly InFlight[],
+    resources: ReadonlyMap<string, readonly FoundResource[]>,
   ): Fresh | undefined {
     const stored = lookedUp.get(reading.duplicateKey) ?? [];
     const inFlightNow = this.inFlight.get(reading.duplicateKey) ?? [];
     const waiting = [...underWay.filter((one) => !inFlightNow.includes(one)), ...inFlightNow];
+    if (reading.read.fhir !== undefined) {
+      const judged = this.recogniseFhir(reading, { stored, waiting, resources });
+      if (judged !== undefined) return judged === 'answered' ? undefined : this.takeOn(reading, lookedUp, judged);
+    }
     let { eventId } = reading;
     for (let erased = 1; stored.some((one) => one.eventId === eventId && one.erased === true); erased += 1) {
       eventId = this.eventIdOf(reading.received, reading.read, erased);
     }
     const same = stored.find((one) => one.eventId === eventId);
     if (same !== undefined) {
-      reading.resolve(replayOf(same, reading.read));
+      reading.resolve(this.replayOf(same, reading.read, reading.received));
       return undefined;
     }
     const twin = waiting.find((one) => one.eventId === eventId);
@@ -310,20 +328,72 @@ export class IntakePipeline implements Intake {
       return undefined;
     }
     const duplicateOf = stored.find((one) => one.erased !== true)?.eventId ?? waiting[0]?.eventId;
+    let fhir: FhirState | undefined;
+    try {
+      fhir = judgeEntries(this.parts.hashes, reading.received, reading.read, resources);
+    } catch (error) {
+      if (!(error instanceof PreconditionFailedError)) throw error;
+      reading.reject(error);
+      return undefined;
+    }
+    return this.takeOn(reading, lookedUp, {
+      eventId,
+      ...(duplicateOf === undefined ? {} : { duplicateOf }),
+      ...(fhir === undefined ? {} : { fhir }),
+    });
+  }
+
+  /** Undefined where a FHIR message is to be judged by its bytes. */
+  private recogniseFhir(
+    reading: Reading,
+    known: Known<InFlight>,
+  ): 'answered' | Pick<Fresh, 'eventId' | 'fhir'> | undefined {
+    const { received, read } = reading;
+    const verdict = judgeFhir(this.parts.hashes, received, read, known, (version) =>
+      this.eventIdOf(received, read, `version ${version}`),
+    );
+    switch (verdict?.kind) {
+      case undefined:
+        return undefined;
+      case 'new':
+        return { eventId: verdict.eventId, fhir: verdict.state };
+      case 'stored':
+        reading.resolve({ ...this.replayOf(verdict.message, read, received), created: verdict.created });
+        break;
+      case 'matched':
+        reading.resolve(this.matchOf(verdict.resource, read, received));
+        break;
+      case 'under-way': {
+        const again = (outcome: IntakeOutcome): IntakeOutcome => ({ ...outcome, status: 'duplicate' });
+        verdict.message.outcome.then((outcome) => reading.resolve(again(outcome)), reading.reject);
+        break;
+      }
+      case 'failed':
+        reading.reject(verdict.error);
+    }
+    return 'answered';
+  }
+
+  /** Notes that a new message is on its way. */
+  private takeOn(
+    reading: Reading,
+    lookedUp: ReadonlyMap<string, StoredMessage[]>,
+    found: Pick<Fresh, 'eventId' | 'duplicateOf' | 'fhir'>,
+  ): Fresh {
+    const inFlightNow = this.inFlight.get(reading.duplicateKey) ?? [];
     let settle: Pick<Pending, 'resolve' | 'reject'> = reading;
     const outcome = new Promise<IntakeOutcome>((resolve, reject) => (settle = { resolve, reject }));
     outcome.then(reading.resolve, reading.reject);
-    const inFlight: InFlight = { eventId, outcome };
+    const inFlight: InFlight = { eventId: found.eventId, outcome };
     this.inFlight.set(reading.duplicateKey, [...inFlightNow, inFlight]);
     return {
       received: reading.received,
       ...settle,
       read: reading.read,
-      eventId,
+      ...found,
       duplicateKey: reading.duplicateKey,
       stored: reading.lookupKeys.slice(1).flatMap((key) => lookedUp.get(key) ?? []),
       inFlight,
-      ...(duplicateOf === undefined ? {} : { duplicateOf }),
     };
   }
 
@@ -444,6 +514,7 @@ export class IntakePipeline implements Intake {
       ...this.headerOf(message),
       ...(Object.keys(identified.identityKeys).length === 0 ? {} : { identityKeys: identified.identityKeys }),
       ...(records === undefined ? {} : { records }),
+      ...this.fhirHeader(message, identified),
       ...(read.kind === 'fhir' && identified.persons.length > 0 ? { people: identified.persons } : {}),
     };
     const sealed = this.sealUnder(keys, identified.ownerId, eventId, read.eventType, header, message.received.bytes);
@@ -522,6 +593,7 @@ export class IntakePipeline implements Intake {
       totalLength: split.totalLength,
       records: recordsOf(read, people) ?? {},
       people,
+      ...this.fhirHeader(message, identified),
     };
     const sealed = this.sealUnder(keys, eventId, eventId, EVENT_TYPES.fhir, header, split.content);
     if (sealed.outside !== undefined) outside.push(sealed.outside);
@@ -555,6 +627,12 @@ export class IntakePipeline implements Intake {
     const key = keys.get(ownerId);
     if (key === undefined) throw new Error('a data key was not made');
     return sealMessage(key, { eventId, ownerId, type }, header, content, this.parts.blobs?.inlineBytes);
+  }
+
+  /** What the register is completed from after a crash, and mapping passes over. */
+  private fhirHeader(message: Fresh, identified: Identified): Pick<SealedHeader, 'entries' | 'resources'> {
+    const resources = this.resourcesOf({ ...message, identified });
+    return { ...entriesOf(message), ...(resources.length === 0 ? {} : { resources }) };
   }
 
   private headerOf(message: Fresh): SealedHeader {
@@ -679,7 +757,10 @@ export class IntakePipeline implements Intake {
     try {
       // Behind a batch that is missing in the register the mark stands still, or its recovery would begin beyond that batch.
       const mark = this.recoveryNeeded ? 0n : progress;
-      await this.staged('record', () => this.parts.register.record(rows, mark));
+      const resources = sealed.flatMap((message) =>
+        this.resourcesOf(message).map(([key, location, named]) => ({ key, location, named, eventId: message.eventId })),
+      );
+      await this.staged('record', () => this.parts.register.record(rows, mark, resources));
     } catch {
       this.recoveryNeeded = true;
     }
@@ -700,7 +781,61 @@ export class IntakePipeline implements Intake {
   }
 
   private outcomeOf(message: Sealed, results: ReadonlyMap<string, RecordedResult>): IntakeOutcome {
-    return outcomeOfStored(storedOf(message, resultOf(results, message.eventId)), message.read);
+    const { created } = message.fhir ?? {};
+    return {
+      ...this.outcomeOfStored(storedOf(message, resultOf(results, message.eventId)), message.read, message.received),
+      ...(created === undefined ? {} : { created }),
+    };
+  }
+
+  /** The same message again: the stored answer, and no event. */
+  private replayOf(stored: StoredMessage, read: ReadMessage, received: ReceivedMessage): IntakeOutcome {
+    return { ...this.outcomeOfStored(stored, read, received), status: 'duplicate' };
+  }
+
+  /** A conditional create of what is there already: nothing is stored, and where it is is the answer (FHIR R4 §3.1.0.8.1). */
+  private matchOf({ location, message }: FoundResource, read: ReadMessage, received: ReceivedMessage): IntakeOutcome {
+    return {
+      ...this.replayOf(message, read, received),
+      created: false,
+      fhir: { entries: [{ resourceType: read.fhir?.resource.resourceType ?? '', location, matched: true }] },
+    };
+  }
+
+  private outcomeOfStored(stored: StoredMessage, read: ReadMessage, received: ReceivedMessage): IntakeOutcome {
+    const { fhir } = read;
+    if (fhir === undefined || stored.status === 'parked') return outcomeOfStored(stored, read);
+    const context = this.fhirContext(read, received, stored.eventId, stored.people ?? [], stored.entries ?? []);
+    return { ...outcomeOfStored(stored, read), fhir: fhirOutcome(fhir, context) };
+  }
+
+  private fhirContext(
+    read: ReadMessage,
+    received: ReceivedMessage,
+    messageId: string,
+    people: readonly (PersonIds | null | undefined)[],
+    entries: readonly IgnoredEntry[],
+  ): FhirContext {
+    return {
+      hashes: this.parts.hashes,
+      messageId,
+      defaultAuthority: received.source.defaultAuthority,
+      interaction: received.fhir?.interaction ?? 'batch',
+      records: recordsOf(read, people) ?? {},
+      people,
+      matched: entries.flatMap(([index, location]) => (location === null ? [] : [{ index, location }])),
+      refused: entries.flatMap(([index, , code, path]) =>
+        code === null ? [] : [{ index, code, ...(path === null ? {} : { path }) }],
+      ),
+    };
+  }
+
+  /** What later conditions will find of a message. */
+  private resourcesOf(message: Fresh & { readonly identified: Identified }): ResourceRow[] {
+    const { read, received, eventId, identified } = message;
+    if (read.fhir === undefined || read.problem !== undefined) return [];
+    const context = this.fhirContext(read, received, eventId, identified.persons, ignoredOf(message));
+    return resourceRows(read.fhir, received.source.id, context);
   }
 
   private async staged<T>(stage: IntakeStage, work: () => Promise<T>): Promise<T> {
@@ -751,13 +886,16 @@ function fail(messages: readonly Pending[], error: unknown): void {
 }
 
 /** Source records by what the message calls each person; undefined where one person needs no name. */
-function recordsOf(read: ReadMessage, persons: readonly PersonIds[]): Record<string, string> | undefined {
+function recordsOf(
+  read: ReadMessage,
+  persons: readonly (PersonIds | null | undefined)[],
+): Record<string, string> | undefined {
   if (read.kind !== 'fhir' && read.people.references.length < 2) return undefined;
   if (persons.length === 0) return undefined;
   const records: Record<string, string> = {};
   read.people.references.forEach((references, index) => {
     const person = persons[index];
-    if (person !== undefined) for (const reference of references) records[reference] = person[0];
+    if (person != null) for (const reference of references) records[reference] = person[0];
   });
   return records;
 }
@@ -823,7 +961,21 @@ function storedOf(message: Sealed, result: RecordedResult): StoredMessage {
     ...(message.duplicateOf === undefined ? {} : { duplicateOf: message.duplicateOf }),
     ...(read.problem === undefined ? {} : { problem: read.problem }),
     ...(read.kind === 'fhir' && identified.persons.length > 0 ? { people: identified.persons } : {}),
+    ...entriesOf(message),
   };
+}
+
+/** Entries of a bundle that are not applied, as register and sealed header hold them. */
+function ignoredOf({ fhir }: Pick<Fresh, 'fhir'>): IgnoredEntry[] {
+  return [
+    ...(fhir?.matched ?? []).map(({ index, location }): IgnoredEntry => [index, location, null, null]),
+    ...(fhir?.refused ?? []).map(({ index, code, path }): IgnoredEntry => [index, null, code, path ?? null]),
+  ];
+}
+
+function entriesOf(message: Pick<Fresh, 'fhir'>): { readonly entries?: readonly IgnoredEntry[] } {
+  const entries = ignoredOf(message);
+  return entries.length === 0 ? {} : { entries };
 }
 
 function partRow(part: PendingEvent, result: RecordedResult): StoredMessage {
@@ -838,11 +990,6 @@ function partRow(part: PendingEvent, result: RecordedResult): StoredMessage {
   };
 }
 
-/** The same message again: the stored answer, and no event. */
-function replayOf(stored: StoredMessage, read: ReadMessage): IntakeOutcome {
-  return { ...outcomeOfStored(stored, read), status: 'duplicate' };
-}
-
 function outcomeOfStored(stored: StoredMessage, read: ReadMessage): IntakeOutcome {
   return {
     status: stored.status === 'part' ? 'accepted' : stored.status,
@@ -852,7 +999,6 @@ function outcomeOfStored(stored: StoredMessage, read: ReadMessage): IntakeOutcom
     recordedAt: stored.recordedAt,
     ...(stored.patientId === undefined ? {} : { patientId: stored.patientId }),
     ...(stored.problem === undefined ? {} : { problem: stored.problem }),
-    ...(read.fhir === undefined ? {} : { fhir: fhirOutcome(read.fhir, stored.people ?? []) }),
     answer: stored.answer,
   };
 }

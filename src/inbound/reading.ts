@@ -6,6 +6,7 @@ import { parseHl7Time } from '../time/parse.js';
 import { conformanceProblems, type ConformanceProblem } from './conformance/compile.js';
 import { KNOWN_EVENT_TYPES, parseJson, readClinicalEvent, treeProblem } from './events/validation.js';
 import { splitBundle, type SplitBundle } from './fhir/bundle.js';
+import { conditionsOf, type FhirConditions } from './fhir/conditions.js';
 import { asResource, subjectsOf, type FhirArrival, type FhirSubjects } from './fhir/subjects.js';
 import type { Hl7Message } from './hl7/message.js';
 import { readHl7, readHl7Options } from './hl7/reader.js';
@@ -58,6 +59,7 @@ export interface ReadMessage {
 export interface ReadFhir {
   readonly resource: FhirResource;
   readonly subjects: FhirSubjects;
+  readonly conditions: FhirConditions;
   /** Where two or more people have entries. */
   readonly split?: SplitBundle;
 }
@@ -228,6 +230,8 @@ function readFhir(received: ReceivedMessage): ReadMessage {
     return refuse({ code: 'WRONG_TYPE', path: 'Bundle.entry' }, 'AE');
   }
 
+  const conditions = conditionsOf(resource, received.precondition);
+  if ('problem' in conditions) return refuse({ code: conditions.problem }, 'AE');
   const subjects = subjectsOf(resource, arrival);
   const split = resource.resourceType === 'Bundle' ? splitBundle(received.bytes, subjects) : undefined;
   const timestamp = resource['timestamp'];
@@ -244,7 +248,7 @@ function readFhir(received: ReceivedMessage): ReadMessage {
     people: peopleOfFhir(subjects, received.source),
     warnings: [],
     scope,
-    fhir: { resource, subjects, ...(split === undefined ? {} : { split }) },
+    fhir: { resource, subjects, conditions, ...(split === undefined ? {} : { split }) },
   };
 }
 

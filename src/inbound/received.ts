@@ -22,8 +22,19 @@ export interface ReceivedMessage {
   readonly patientId?: string;
   /** FHIR: how it came: the interaction and the type and id of the URL. */
   readonly fhir?: { readonly interaction: 'batch' | 'create' | 'update'; readonly type?: string; readonly id?: string };
+  /** FHIR: what must hold for it to be taken (FHIR R4 §3.1.0.5.1, §3.1.0.6, §3.1.0.8.1). */
+  readonly precondition?: FhirPrecondition;
   /** A fault that the transport found already (an oversize or broken frame): kept and parked. */
   readonly fault?: { readonly code: string; readonly byteOffset?: number };
+}
+
+export interface FhirPrecondition {
+  /** Criteria of `If-None-Exist`. */
+  readonly ifNoneExist?: string;
+  /** Criteria in the URL of an update. */
+  readonly criteria?: string;
+  /** Version of `If-Match`: a position. */
+  readonly ifMatch?: bigint;
 }
 
 /** Durable in the log in every case. */
@@ -40,6 +51,8 @@ export interface IntakeOutcome {
   readonly problem?: { readonly code: string; readonly path?: string; readonly byteOffset?: number };
   /** FHIR: what became of the resource, or of each entry of the bundle, in order. */
   readonly fhir?: FhirOutcome;
+  /** FHIR: the first that there is under the sender's id or criteria; false for a later version, and where the condition of a create was not met. */
+  readonly created?: boolean;
   /** Which answer the sender gets: AA, AE (can be sent again corrected), AR (not a message of ours). The original's for a duplicate. */
   readonly answer: 'AA' | 'AE' | 'AR';
 }
@@ -58,6 +71,12 @@ export interface FhirEntryOutcome {
   /** Whom the entry is about; absent where about nobody or several. */
   readonly patientId?: string;
   readonly sourceRecordId?: string;
+  /** `Type/id` in the hub's ids, which stays with the thing through all its versions. */
+  readonly location?: string;
+  /** Why it was refused; nothing of it is applied. */
+  readonly problem?: { readonly code: string; readonly path?: string };
+  /** A conditional create of what was there already: nothing of it is applied. */
+  readonly matched?: boolean;
 }
 
 export interface Intake {

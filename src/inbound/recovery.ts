@@ -7,7 +7,7 @@ import type { EventLogReader, Position, RecordedEvent } from '../log/event-log.j
 import type { SealedHeader } from '../projecting/projection.js';
 import { BodyDamagedError, openBody } from '../sealing/body.js';
 import { KeysUnavailableError, type DataKey, type LostKey } from '../sealing/key-store.js';
-import type { MessageRegister, StoredMessage } from './duplicates.js';
+import type { MessageRegister, StoredMessage, StoredResource } from './duplicates.js';
 
 export interface RecoveryParts {
   readonly reader: Pick<EventLogReader, 'readPage'>;
@@ -46,12 +46,16 @@ async function recoverPage(parts: RecoveryParts, page: readonly RecordedEvent[],
     ...new Set(envelopes.map((envelope) => envelope.keyId).filter((id) => id !== undefined)),
   ]);
   const messages: StoredMessage[] = [];
+  const resources: StoredResource[] = [];
   page.forEach((event, index) => {
     const envelope = envelopes[index] as Envelope;
-    const message = event.type === EVENT_TYPES.fhirPart ? partOf(event, envelope) : messageOf(event, envelope, keys);
+    const header = event.type === EVENT_TYPES.fhirPart ? undefined : headerOf(event, envelope, keys);
+    const message = event.type === EVENT_TYPES.fhirPart ? partOf(event, envelope) : messageOf(event, envelope, header);
+    for (const [key, location, named] of header?.resources ?? [])
+      resources.push({ key, location, eventId: event.id, named });
     if (message !== undefined) messages.push(message);
   });
-  return parts.register.complete(messages, progress);
+  return parts.register.complete(messages, progress, resources);
 }
 
 function partOf(event: RecordedEvent, envelope: Envelope): StoredMessage {
@@ -70,9 +74,8 @@ function partOf(event: RecordedEvent, envelope: Envelope): StoredMessage {
 function messageOf(
   event: RecordedEvent,
   envelope: Envelope,
-  keys: ReadonlyMap<string, DataKey | LostKey>,
+  header: SealedHeader | undefined,
 ): StoredMessage | undefined {
-  const header = headerOf(event, envelope, keys);
   if (header?.duplicateKey === undefined) return undefined;
   const { validation } = envelope;
   const status =
@@ -88,6 +91,7 @@ function messageOf(
     ...(envelope.duplicateOf === undefined ? {} : { duplicateOf: envelope.duplicateOf }),
     ...(validation.state === 'parked' ? { problem: problemOf(validation) } : {}),
     ...(header.people === undefined ? {} : { people: header.people }),
+    ...(header.entries === undefined ? {} : { entries: header.entries }),
   };
 }
 

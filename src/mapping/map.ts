@@ -32,7 +32,7 @@ function mapContent(content: MessageContent, context: MappingContext): Mapped {
     case 'hl7v2':
       return mapHl7(content.message, context);
     case 'fhir':
-      return mapFhir(content.resource, { ...context, records: { ...context.records, ...content.records } });
+      return mapFhir(content.resource, { ...context, records: { ...context.records, ...content.records } }, content);
     case 'event':
       return mapEvent(content.event, context);
     case 'other':

@@ -261,6 +261,8 @@ export class EventDecoder {
           kind: 'fhir',
           resource: withoutErasedEntries(resource as FhirResource),
           records: { ...header.records },
+          ...(header.arrival?.fhir === undefined ? {} : { interaction: header.arrival.fhir.interaction }),
+          ...(header.entries === undefined ? {} : { ignored: header.entries.map(([index]) => index) }),
         };
       }
       case EVENT_TYPES.clinicalEvent: {

@@ -44,6 +44,10 @@ export interface SealedHeader {
   readonly defaultAuthority?: string;
   /** `sourceRecordId` by reference within a bundle: `Patient/1`, `urn:uuid:…`. */
   readonly records?: Readonly<Record<string, string>>;
+  /** FHIR: entries that are not applied: place, location of what was there already, code and path of a refusal. */
+  readonly entries?: readonly IgnoredEntry[];
+  /** FHIR: keyed hashes of the identifiers of its resources, with what `inbound.fhir_resource` says of them. */
+  readonly resources?: readonly (readonly [key: string, location: string, named: boolean])[];
   /** How a message came that may have to be read anew: which reader, the FHIR interaction, the sender's id of the patient stated beside it. */
   readonly arrival?: {
     readonly reader?: 'hl7v2' | 'fhir' | 'event' | 'other';
@@ -55,6 +59,9 @@ export interface SealedHeader {
     readonly patientId?: string;
   };
 }
+
+/** Place of an entry of a FHIR bundle that is not applied, and why. */
+export type IgnoredEntry = readonly [index: number, location: string | null, code: string | null, path: string | null];
 
 /** An event opened, parsed and mapped once, whatever the number of projections. */
 export interface DecodedEvent {

@@ -328,7 +328,7 @@ describe('POST /fhir', () => {
       issue: [{ severity: 'information' }],
     });
     const updated = await post('/fhir/Patient/p1', JSON.stringify(patient), {}, 'PUT');
-    expect(updated.status).toBe(200);
+    expect(updated.status).toBe(201);
     expect(updated.headers.get('location')?.split('/_history')[0]).toBe(
       created.headers.get('location')?.split('/_history')[0],
     );

@@ -342,8 +342,9 @@ describe('a bundle', () => {
           method: 'POST',
           patientId: outcome.patientId,
           sourceRecordId: stored?.envelope.sourceRecordId,
+          location: `Patient/${outcome.patientId}`,
         },
-        { resourceType: 'Practitioner', method: 'PUT' },
+        { resourceType: 'Practitioner', method: 'PUT', location: `Practitioner/${outcome.messageId}.1` },
       ],
     });
   });
@@ -456,6 +457,7 @@ describe('a message sent again while its original is on its way', () => {
         },
       },
       register: {
+        lookupResources: async () => new Map(),
         lookup: async (keys) => {
           lookups += 1;
           const found = await parts.register.lookup(keys);
@@ -501,6 +503,7 @@ describe('a failure', () => {
           return {
             ...parts,
             register: {
+              lookupResources: async () => new Map(),
               lookup: once((keys) => parts.register.lookup(keys)),
               record: (rows, at) => parts.register.record(rows, at),
             },
@@ -523,6 +526,7 @@ describe('a failure', () => {
           return {
             ...parts,
             register: {
+              lookupResources: async () => new Map(),
               lookup: (keys) => parts.register.lookup(keys),
               record: once((rows, at) => parts.register.record(rows, at)),
             },
@@ -661,6 +665,7 @@ describe('back-pressure', () => {
     const { intake, events, database } = await start((parts) => ({
       ...parts,
       register: {
+        lookupResources: async () => new Map(),
         lookup: (keys) => {
           lookedUp += keys.length;
           return parts.register.lookup(keys);

@@ -29,14 +29,19 @@ export function fhirAnswer(
     const entry = fhir.entries.map((one) => ({ response: entryResponse(one, outcome, version) }));
     return { status: 200, headers, body: { resourceType: 'Bundle', type: `${fhir.bundleType}-response`, entry } };
   }
-  const only = fhir !== undefined && fhir.bundleType === undefined ? fhir.entries[0] : undefined;
-  const location = only === undefined ? undefined : locationOf(only, version);
-  const created = interaction === 'create' && only !== undefined && outcome.status !== 'duplicate';
+  if (fhir?.bundleType !== undefined) {
+    const refused = fhir.entries.flatMap((entry, index) => refusal(entry, index));
+    const body = operationOutcome('information', 'informational', outcome.status.toUpperCase(), undefined);
+    return { status: 200, headers, body: { ...body, issue: [...body.issue, ...refused] } };
+  }
+  const only = fhir?.entries[0];
+  // FHIR R4 §3.1.0.8: a create is 201, sent again too; §3.1.0.4: an update is 201 where it made the resource.
+  const created = outcome.created ?? interaction === 'create';
   return {
-    status: created ? 201 : 200,
+    status: created && only !== undefined ? 201 : 200,
     headers: {
       ...headers,
-      ...(location === undefined ? {} : { Location: `${base}/${location}` }),
+      ...(only?.location === undefined ? {} : { Location: `${base}/${only.location}/_history/${version}` }),
       ...(only === undefined
         ? {}
         : { ETag: `W/"${version}"`, 'Last-Modified': new Date(outcome.recordedAt).toUTCString() }),
@@ -45,40 +50,59 @@ export function fhirAnswer(
   };
 }
 
+/** Status lines of entries that are refused (FHIR R4 §3.1.0.11.2). */
+const REFUSED: Readonly<Record<string, { readonly status: string; readonly issue: string }>> = {
+  METHOD_NOT_SUPPORTED: { status: '501 Not Implemented', issue: 'not-supported' },
+  CONDITION_NOT_SUPPORTED: { status: '400 Bad Request', issue: 'not-supported' },
+  MULTIPLE_MATCHES: { status: '412 Precondition Failed', issue: 'multiple-matches' },
+  MATCH_HAS_AN_ID: { status: '412 Precondition Failed', issue: 'conflict' },
+  UNKNOWN_RESOURCE_TYPE: { status: '404 Not Found', issue: 'not-supported' },
+};
+const INVALID = { status: '422 Unprocessable Entity', issue: 'invalid' };
+
 function entryResponse(entry: FhirEntryOutcome, outcome: IntakeOutcome, version: string): object {
-  if (entry.method !== undefined && entry.method !== 'POST' && entry.method !== 'PUT') {
-    return {
-      status: '501 Not Implemented',
-      outcome: operationOutcome('warning', 'not-supported', 'METHOD_NOT_SUPPORTED', undefined),
-    };
+  const { problem } = entry;
+  if (problem !== undefined) {
+    const { status, issue } = REFUSED[problem.code] ?? INVALID;
+    return { status, outcome: operationOutcome('error', issue, problem.code, problem.path) };
   }
-  const location = locationOf(entry, version);
+  const location = entry.location === undefined ? undefined : `${entry.location}/_history/${version}`;
   return {
-    status: entry.method === 'POST' && outcome.status !== 'duplicate' ? '201 Created' : '200 OK',
+    status: entry.method === 'POST' && entry.matched !== true ? '201 Created' : '200 OK',
     ...(location === undefined ? {} : { location }),
     etag: `W/"${version}"`,
     lastModified: outcome.recordedAt,
   };
 }
 
-/** The hub's id of a Patient is the patient's; other resources are found through the patient and the receipt. */
-function locationOf(entry: FhirEntryOutcome, version: string): string | undefined {
-  if (entry.resourceType !== 'Patient' || entry.patientId === undefined) return undefined;
-  return `Patient/${entry.patientId}/_history/${version}`;
+/** Of a bundle that is only kept: the entries that say nothing, as further issues. */
+function refusal({ problem }: FhirEntryOutcome, index: number): object[] {
+  if (problem === undefined) return [];
+  const { issue } = REFUSED[problem.code] ?? INVALID;
+  const path = `Bundle.entry[${index}]${problem.path === undefined ? '' : `.${problem.path}`}`;
+  return operationOutcome('warning', issue, problem.code, path).issue;
 }
 
 /** A failure of the transport or the log, as FHIR clients expect it (FHIR R4 value set issue-type). */
 export function problemOutcome(problem: Problem): object {
   const types: Readonly<Record<number, string>> = {
+    401: 'login',
     403: 'forbidden',
     404: 'not-found',
+    412: 'conflict',
     413: 'too-long',
+    429: 'throttled',
     503: 'transient',
   };
   return operationOutcome('error', types[problem.status] ?? 'processing', problem.code, undefined);
 }
 
-function operationOutcome(severity: string, code: string, own: string, expression: string | undefined): object {
+function operationOutcome(
+  severity: string,
+  code: string,
+  own: string,
+  expression: string | undefined,
+): { readonly resourceType: 'OperationOutcome'; readonly issue: object[] } {
   return {
     resourceType: 'OperationOutcome',
     issue: [

@@ -2,12 +2,12 @@ import { Controller, Inject, Param, Post, Put, Req, Res } from '@nestjs/common';
 import { CommandBus } from '@nestjs/cqrs';
 import type { Request, Response } from 'express';
 import { FHIR_CONTENT_TYPE, isFhirR4Type, mediaType } from '../message-types.js';
-import type { ReceivedMessage } from '../received.js';
+import type { FhirPrecondition, ReceivedMessage } from '../received.js';
 import { readBody } from './body.js';
 import { fhirAnswer, problemOutcome } from './fhir-answer.js';
 import { FHIR_ID } from './packed-message.js';
 import { HttpProblem, prepareRefusal, PROBLEMS, problemOf } from './problem.js';
-import { HTTP_INBOUND, httpIntake, receivedFrom, sourceOf, type HttpInbound } from './request-source.js';
+import { header, HTTP_INBOUND, httpIntake, receivedFrom, sourceOf, type HttpInbound } from './request-source.js';
 
 type Interaction = NonNullable<ReceivedMessage['fhir']>;
 
@@ -29,6 +29,12 @@ export class FhirController {
     return this.receive(request, response, { interaction: 'create', type });
   }
 
+  /** Conditional update: the criteria stand in the URL (FHIR R4 §3.1.0.6). */
+  @Put(':type')
+  conditionalUpdate(@Req() request: Request, @Res() response: Response, @Param('type') type: string): Promise<void> {
+    return this.receive(request, response, { interaction: 'update', type });
+  }
+
   @Put(':type/:id')
   update(
     @Req() request: Request,
@@ -43,6 +49,7 @@ export class FhirController {
     try {
       if (fhir.type !== undefined && !isFhirR4Type(fhir.type)) throw new HttpProblem(PROBLEMS.notFound);
       if (fhir.id !== undefined && !FHIR_ID.test(fhir.id)) throw new HttpProblem(PROBLEMS.notFound);
+      const precondition = preconditionOf(request, fhir);
       const source = sourceOf(request, this.inbound.sources);
       const { bodyBytes, bodyRoom, bodyTimes } = this.inbound;
       const bytes = await readBody(request, bodyBytes, bodyRoom, PROBLEMS.bodyTooLarge, bodyTimes);
@@ -52,6 +59,7 @@ export class FhirController {
         ...receivedFrom(request, source, json ? FHIR_CONTENT_TYPE : stated, bytes),
         reader: 'fhir',
         fhir,
+        ...(precondition === undefined ? {} : { precondition }),
       });
       const answer = fhirAnswer(
         outcome,
@@ -68,4 +76,25 @@ export class FhirController {
         .send(JSON.stringify(problemOutcome(problem)));
     }
   }
+}
+
+/**
+ * `If-None-Exist` of a create (FHIR R4 §3.1.0.8.1), the criteria in the URL of an update, and `If-Match` of one (§3.1.0.5.1).
+ * @throws HttpProblem
+ */
+function preconditionOf(request: Request, { interaction, id }: Interaction): FhirPrecondition | undefined {
+  if (interaction === 'create') {
+    const ifNoneExist = header(request, 'if-none-exist');
+    return ifNoneExist === undefined ? undefined : { ifNoneExist };
+  }
+  if (interaction !== 'update') return undefined;
+  const criteria = request.url.includes('?') ? request.url.slice(request.url.indexOf('?') + 1) : undefined;
+  if (id === undefined && (criteria === undefined || criteria === '')) throw new HttpProblem(PROBLEMS.idOrCriteria);
+  const version = header(request, 'if-match');
+  const position = version === undefined ? undefined : /^W\/"(\d{1,19})"$/.exec(version)?.[1];
+  if (version !== undefined && position === undefined) throw new HttpProblem(PROBLEMS.versionMismatch);
+  return {
+    ...(id === undefined && criteria !== undefined ? { criteria } : {}),
+    ...(position === undefined ? {} : { ifMatch: BigInt(position) }),
+  };
 }

@@ -1,6 +1,7 @@
 /** Problem documents (RFC 9457): a stable code and a JSON pointer; nothing that was sent is ever repeated. */
 import type { Response } from 'express';
 import { LogUnavailableError } from '../../log/event-log.js';
+import { PreconditionFailedError } from '../fhir/conditions.js';
 
 export interface Problem {
   readonly status: number;
@@ -91,6 +92,26 @@ export const PROBLEMS = {
   foreignHost: { status: 421, code: 'MISDIRECTED', title: 'This hub answers on its loopback names only' },
   damagedEncoding: { status: 400, code: 'DAMAGED_ENCODING', title: 'The body does not unpack; nothing was stored' },
   bodyCutOff: { status: 400, code: 'BODY_CUT_OFF', title: 'The body ended early; nothing was stored' },
+  idOrCriteria: {
+    status: 400,
+    code: 'ID_OR_CRITERIA_REQUIRED',
+    title: 'An update names its resource by an id or by criteria; nothing was stored',
+  },
+  versionMismatch: {
+    status: 412,
+    code: 'VERSION_MISMATCH',
+    title: 'The resource has another version by now; nothing was stored',
+  },
+  multipleMatches: {
+    status: 412,
+    code: 'MULTIPLE_MATCHES',
+    title: 'The criteria fit several resources; nothing was stored',
+  },
+  matchHasAnId: {
+    status: 412,
+    code: 'MATCH_HAS_AN_ID',
+    title: 'The criteria fit a resource that was put under an id: update it by that; nothing was stored',
+  },
   notFound: { status: 404, code: 'NOT_FOUND', title: 'There is nothing at this path' },
   internal: {
     status: 500,
@@ -99,9 +120,16 @@ export const PROBLEMS = {
   },
 } as const satisfies Record<string, Problem>;
 
+const PRECONDITIONS: Readonly<Record<PreconditionFailedError['code'], Problem>> = {
+  VERSION_MISMATCH: PROBLEMS.versionMismatch,
+  MULTIPLE_MATCHES: PROBLEMS.multipleMatches,
+  MATCH_HAS_AN_ID: PROBLEMS.matchHasAnId,
+};
+
 /** What a failure means to a client. */
 export function problemOf(error: unknown): Problem {
   if (error instanceof HttpProblem) return error.problem;
+  if (error instanceof PreconditionFailedError) return PRECONDITIONS[error.code];
   // Of Express, for a path whose escapes mean nothing.
   if (error instanceof URIError) return PROBLEMS.notFound;
   return error instanceof LogUnavailableError ? PROBLEMS.logUnavailable : PROBLEMS.internal;

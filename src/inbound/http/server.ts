@@ -286,7 +286,7 @@ function endWith(socket: Duplex, problem: Problem, challenge?: string): void {
 
 const ONLY_POSTED = /^\/(hl7|messages|messages\/batch|events|events\/batch)\/?$/;
 const POST_PATHS = /^\/(hl7|messages|messages\/batch|events|events\/batch|fhir|fhir\/[^/_][^/]*)\/?$/;
-const PUT_PATHS = /^\/fhir\/[^/]+\/[^/]+\/?$/;
+const PUT_PATHS = /^\/fhir\/[^/]+(\/[^/]+)?\/?$/;
 
 /** Everything that reads is the query role's, searches by POST (`/fhir/_search`, FHIR R4 §3.1.0.9) too. */
 function isInbound(request: Request): boolean {

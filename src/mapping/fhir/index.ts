@@ -1,6 +1,6 @@
 /** FHIR R4 resources and bundles → facts. */
 import { isObject, objectsIn, textOf } from '../concepts.js';
-import type { FhirResource } from '../content.js';
+import type { FhirInteraction, FhirResource } from '../content.js';
 import type { MappingContext } from '../context.js';
 import type { Fact, FactKind, Json, Mapped } from '../fact.js';
 import type { JsonObject } from '../fhir-time.js';
@@ -41,17 +41,23 @@ interface Entry extends Place {
   /** The id is the sender's own (PUT, or no request at all), not one that a create ignores. */
   readonly ownsId: boolean;
   readonly requestId?: string;
+  /** A create of its own: another each time, whatever id stands in it. In a bundle the sender's id tells one export's resources again. */
+  readonly created?: boolean;
 }
 
-export function mapFhir(resource: FhirResource, context: MappingContext): Mapped {
+/** How the resource came, beside its content. */
+export interface FhirReading {
+  readonly interaction?: FhirInteraction;
+  readonly ignored?: readonly number[];
+}
+
+export function mapFhir(resource: FhirResource, context: MappingContext, reading: FhirReading = {}): Mapped {
   const records = new Records(context);
   const facts: Fact[] = [];
   const unmapped = new Set<string>();
   const timestamp = resource.resourceType === 'Bundle' ? resource['timestamp'] : undefined;
-  for (const entry of entriesOf(resource, unmapped)) {
-    const kind = kindOf(entry.resource.resourceType);
-    const record =
-      kind === 'PATIENT' ? records.ofPatient(entry.resource, entry) : records.ofSubject(entry.resource, entry);
+  for (const entry of entriesOf(resource, unmapped, reading)) {
+    const { kind, record } = whatItIs(entry, records);
     if (record === undefined)
       unmapped.add(TYPE_NAME.test(entry.resource.resourceType) ? entry.resource.resourceType : '?');
     else facts.push(...factsOf(entry, kind, record, timestamp, context, (path) => unmapped.add(path)));
@@ -63,12 +69,45 @@ function kindOf(resourceType: string): FactKind {
   return Object.hasOwn(KINDS, resourceType) ? KINDS[resourceType]! : 'OTHER';
 }
 
-function entriesOf(resource: FhirResource, unmapped: Set<string>): Entry[] {
-  if (resource.resourceType !== 'Bundle') return [{ resource, index: 0, ownsId: true }];
+/** The thing that a resource is a version of, as its facts will name it. */
+export interface FhirThing {
+  /** Place of its entry; 0 for a single resource. */
+  readonly index: number;
+  readonly kind: FactKind;
+  readonly sourceRecordId: string;
+  readonly key: string;
+  /** It is known by an id that the sender gave it. */
+  readonly named: boolean;
+}
+
+/** The things of a resource or bundle that are about somebody. */
+export function thingsOf(resource: FhirResource, context: MappingContext, reading: FhirReading = {}): FhirThing[] {
+  const records = new Records(context);
+  return entriesOf(resource, new Set(), reading).flatMap((entry) => {
+    const { kind, record } = whatItIs(entry, records);
+    if (record === undefined) return [];
+    const named = entry.ownsId && (entry.requestId ?? textOf(entry.resource, 'id')) !== '';
+    return [{ index: entry.index, kind, sourceRecordId: record, key: keyOf(entry, context), named }];
+  });
+}
+
+function whatItIs(entry: Entry, records: Records): { readonly kind: FactKind; readonly record: string | undefined } {
+  const kind = kindOf(entry.resource.resourceType);
+  return {
+    kind,
+    record: kind === 'PATIENT' ? records.ofPatient(entry.resource, entry) : records.ofSubject(entry.resource, entry),
+  };
+}
+
+function entriesOf(resource: FhirResource, unmapped: Set<string>, reading: FhirReading): Entry[] {
+  if (resource.resourceType !== 'Bundle')
+    return [
+      { resource, index: 0, ownsId: reading.interaction !== 'create', created: reading.interaction === 'create' },
+    ];
   const entries: Entry[] = [];
   const list = Array.isArray(resource['entry']) ? resource['entry'] : [];
   list.forEach((value, index) => {
-    if (!isObject(value)) return;
+    if (!isObject(value) || reading.ignored?.includes(index) === true) return;
     const content = value['resource'];
     const request = value['request'];
     const method = textOf(request, 'method').toUpperCase();
@@ -109,7 +148,7 @@ function factsOf(
   return [{ ...thing, valid: clinicalTime(resource, context) ?? stated, assert: { resource: value } }];
 }
 
-/** The visit's number, else the sender's id, else the first identifier, else the entry's fullUrl, else its place in the message. */
+/** The visit's number, else the sender's id (that in a create is nobody's), else the first identifier, else the entry's fullUrl, else its place in the message. */
 function keyOf(entry: Entry, context: MappingContext): string {
   const { resource } = entry;
   const type = resource.resourceType;
@@ -117,7 +156,7 @@ function keyOf(entry: Entry, context: MappingContext): string {
     const visit = visitKeyOf(resource, context);
     if (visit !== undefined) return visit;
   }
-  const id = entry.requestId ?? textOf(resource, 'id');
+  const id = entry.requestId ?? (entry.created ? '' : textOf(resource, 'id'));
   if (id !== '') return `${type}/${id}`;
   const [identifier] = objectsIn(resource, 'identifier');
   const value = textOf(identifier, 'value');
