@@ -550,6 +550,7 @@ describe('a failure', () => {
         },
       },
       register: {
+        lookupResources: async () => new Map(),
         lookup: (keys) => parts.register.lookup(keys),
         async record(rows, at) {
           records += 1;
