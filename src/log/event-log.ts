@@ -17,7 +17,7 @@ export interface NewEvent {
 export interface RecordedEvent extends NewEvent {
   readonly position: Position;
   readonly stream: string;
-  /** Number of the event in its stream, from 0n; strictly increasing, with gaps where an adapter's writer died in the middle of a round. */
+  /** Number of the event in its stream, from 0n, without gaps. */
   readonly revision: bigint;
 }
 
@@ -199,7 +199,7 @@ export interface EventLogImport {
    * Adds the next events, in order of position, durably and as a whole; the last one is the last of an append batch (the pages
    * of `subscribe` are such). Events at or below `progress.position` are passed over, so a page whose outcome is unknown is
    * simply written again.
-   * @throws LogUnavailableError; EventTooLargeError; RangeError for positions or revisions that do not increase
+   * @throws LogUnavailableError; EventTooLargeError; RangeError for positions that do not increase, or revisions that do not follow each other
    */
   write(page: readonly RecordedEvent[]): Promise<ImportProgress>;
   /** Makes the copy a log like any other. */

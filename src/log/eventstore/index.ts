@@ -1,5 +1,6 @@
 /** The event log on EventStoreDB. Only this folder knows the client. */
-import type { EventLogReader, EventLogWriter } from '../event-log.js';
+import type { EventLogImport, EventLogReader, EventLogWriter } from '../event-log.js';
+import { EventStoreImport } from './import.js';
 import { EventStoreReader, type EventStoreOptions } from './reader.js';
 import { EventStoreWriter, type EventStoreWriterOptions } from './writer.js';
 
@@ -20,4 +21,17 @@ export function openEventStoreReader(url: string, options?: EventStoreOptions): 
  */
 export function openEventStoreWriter(url: string, options?: EventStoreWriterOptions): Promise<EventLogWriter> {
   return EventStoreWriter.openWriter(url, options);
+}
+
+/**
+ * Begins a copy of another log here, or goes on with one.
+ * @param logId identity of the original
+ * @throws LogNotEmptyError, WriterActiveError, LogUnavailableError
+ */
+export function openEventStoreImport(
+  url: string,
+  logId: string,
+  options?: EventStoreWriterOptions,
+): Promise<EventLogImport> {
+  return EventStoreImport.begin(url, logId, options);
 }

@@ -14,6 +14,8 @@ export interface EventTag {
   readonly round: string;
   /** Position of a copied event. */
   readonly position?: bigint;
+  /** Number of the event in its stream, where the server's own is another: events that never counted take numbers too. */
+  readonly revision?: bigint;
   /** What is added to the server's position of an event appended behind copied ones; 0n is left out. */
   readonly offset?: bigint;
 }
@@ -22,6 +24,7 @@ interface Field {
   readonly c: string;
   readonly r: string;
   readonly p?: string;
+  readonly v?: string;
   readonly o?: string;
   /** The caller's metadata as base64, where it cannot be told from its parsed form. */
   readonly raw?: string;
@@ -36,6 +39,7 @@ export function encodeMetadata(metadata: Buffer, tag: EventTag): Uint8Array {
     c: tag.control.toString(),
     r: tag.round,
     ...(tag.position === undefined ? {} : { p: tag.position.toString() }),
+    ...(tag.revision === undefined ? {} : { v: tag.revision.toString() }),
     ...(tag.offset === undefined || tag.offset === 0n ? {} : { o: tag.offset.toString() }),
     ...(own === undefined ? { raw: metadata.toString('base64') } : {}),
   };
@@ -53,6 +57,7 @@ export function decodeMetadata(stored: unknown): { readonly tag: EventTag; reado
     control: BigInt(field.c),
     round: field.r,
     ...(field.p === undefined ? {} : { position: BigInt(field.p) }),
+    ...(field.v === undefined ? {} : { revision: BigInt(field.v) }),
     ...(field.o === undefined ? {} : { offset: BigInt(field.o) }),
   };
   const metadata =

@@ -3,7 +3,7 @@
  * the round count (control.ts). Used by the writer and by an import.
  *
  * What a crash, a lost connection or a replaced writer leaves behind without a record never counts; it stays in its stream, so
- * the server's revision of a stream may be ahead of its last event that counts. `expectedRevision` means the latter.
+ * the server's numbers in a stream may be ahead of those of the events that count, which are the port's revisions.
  */
 import type { EventData } from '@eventstore/db-client';
 import { randomBytes, randomUUID } from 'node:crypto';
@@ -33,9 +33,10 @@ import type { Reading, StoredEvent } from './reading.js';
 import type { StreamState } from './reader.js';
 import { tagged, type TaggedEvent } from './rounds.js';
 
-/** An event to store; with `position` where it is a copy. */
+/** An event to store; with position and revision where it is a copy. */
 export interface RoundEvent extends NewEvent {
   readonly position?: Position;
+  readonly revision?: bigint;
 }
 
 export interface RoundBatch {
@@ -71,6 +72,8 @@ interface OpenBatch {
   batch: RoundBatch;
   /** The server's revision that the next append stands behind. */
   native: bigint | 'no_stream';
+  /** The port's revision of the first event. */
+  first: bigint;
   /** Positions of its first events, which are stored. */
   readonly done: Position[];
   /** Number of events of the append behind those, while its outcome is unknown: it is repeated as it was. */
@@ -153,7 +156,7 @@ export class RoundWriter {
         key,
         id: randomBytes(9).toString('base64url'),
         control: this.last + 1n,
-        batches: round.map((batch) => ({ batch, native: 'no_stream', done: [] })),
+        batches: round.map((batch) => ({ batch, native: 'no_stream', first: 0n, done: [] })),
         attempts: 0,
       };
     }
@@ -201,10 +204,15 @@ export class RoundWriter {
     }
     if (expectedRevision === 'any' || expectedRevision === state.valid) {
       batch.native = state.native;
+      if (batch.done.length === 0) batch.first = numbered(state.valid) + 1n;
+      // Of a copy.
+      if (events.some(({ revision }, index) => revision !== undefined && revision !== batch.first + BigInt(index))) {
+        throw new RangeError('the revisions of a stream follow each other');
+      }
       return;
     }
     const positions =
-      batch.done.length > 0 ? undefined : await this.positionsBehind(stream, expectedRevision, state.valid, events);
+      batch.done.length > 0 ? undefined : await this.positionsBehind(stream, expectedRevision, state, events);
     if (positions === undefined) throw new WrongExpectedRevisionError(stream, expectedRevision, state.valid);
     batch.stored = { ...positions, before: true };
   }
@@ -221,17 +229,19 @@ export class RoundWriter {
   private async positionsBehind(
     stream: string,
     expected: bigint | 'no_stream',
-    valid: bigint | 'no_stream',
+    state: StreamState,
     events: readonly RoundEvent[],
   ): Promise<{ positions: Position[]; revision: bigint } | undefined> {
-    if (valid === 'no_stream' || (expected !== 'no_stream' && expected > valid)) return undefined;
+    const after = numbered(expected);
+    if (after >= numbered(state.valid)) return undefined;
     const found: TaggedEvent[] = [];
-    let from = expected === 'no_stream' ? 0n : expected + 1n;
-    while (found.length < events.length && from <= valid) {
+    // The server's number is never below the port's.
+    let from = after + 1n;
+    while (found.length < events.length && from <= numbered(state.native)) {
       const chunk = await this.parts.reading.stream(stream, from, 'forwards', events.length - found.length + 8);
       const last = chunk?.events.at(-1);
       if (chunk === undefined || last === undefined) break;
-      found.push(...(await this.parts.counted(chunk.events)));
+      found.push(...(await this.parts.counted(chunk.events)).filter((event) => event.revision > after));
       from = last.revision + 1n;
     }
     const same = events.every((event, index) => event.id === found[index]?.id);
@@ -260,7 +270,7 @@ export class RoundWriter {
       batch.sent ??= this.fitting(events, batch.done.length);
       const piece = events.slice(batch.done.length, batch.done.length + batch.sent);
       try {
-        const data = piece.map((event) => this.encode(open, event));
+        const data = piece.map((event, index) => this.encode(open, batch, event, BigInt(index)));
         const answer = await this.parts.client.append(stream, batch.native, data, this.parts.timeoutMs);
         const certain = open.attempts === 1 && moves === 0 && !this.suspicious;
         const positions = await this.positionsOf(open, stream, piece, answer, certain);
@@ -282,9 +292,9 @@ export class RoundWriter {
       await this.place(batch);
       if (batch.stored !== undefined) return;
     }
-    const revision = batch.native as bigint;
+    const revision = batch.first + BigInt(events.length) - 1n;
     batch.stored = { positions: batch.done, revision, before: false };
-    this.streams.set(stream, { valid: revision, native: revision });
+    this.streams.set(stream, { valid: revision, native: batch.native });
   }
 
   /** How many events from here make one append: as much data as the server takes, and small enough for one message. */
@@ -301,7 +311,9 @@ export class RoundWriter {
     return count;
   }
 
-  private encode(open: OpenRound, event: RoundEvent): EventData {
+  private encode(open: OpenRound, batch: OpenBatch, event: RoundEvent, index: bigint): EventData {
+    const revision = batch.first + BigInt(batch.done.length) + index;
+    const native = numbered(batch.native) + 1n + index;
     return {
       id: event.id,
       type: event.type,
@@ -311,6 +323,7 @@ export class RoundWriter {
         control: open.control,
         round: open.id,
         position: event.position,
+        revision: revision === native ? undefined : revision,
         offset: event.position === undefined ? this.state.offset : undefined,
       }),
     };
@@ -391,6 +404,11 @@ export class RoundWriter {
     this.state = { head, count, offset, copying };
     this.last = record.revision;
   }
+}
+
+/** -1n stands for "no stream". */
+function numbered(revision: bigint | 'no_stream'): bigint {
+  return revision === 'no_stream' ? -1n : revision;
 }
 
 function keyOf(round: readonly RoundBatch[]): string {

@@ -24,7 +24,7 @@ export function tagged(event: StoredEvent): TaggedEvent | undefined {
     id: event.id,
     type: event.type,
     stream: event.stream,
-    revision: event.revision,
+    revision: tag.revision ?? event.revision,
     position: tag.position ?? event.native + (tag.offset ?? 0n),
     metadata,
     data: Buffer.from(buffer, byteOffset, byteLength),
