@@ -1,4 +1,5 @@
 /** Messages about several persons: the segments of each. */
+import { structureOf, type Hl7Group } from '../../inbound/hl7/groups.js';
 import type { Hl7Segment } from '../../inbound/hl7/message.js';
 import type { Reading } from './reading.js';
 
@@ -12,24 +13,41 @@ export interface PersonGroup {
 }
 
 /**
- * Each PID begins a person; what follows up to the next PID is about them. Each hangs on
- * `records['PID[n]']`, the first, where that is absent, on the message's source record: what was said about one person never lands on another.
+ * The groups that a PID begins, by the structure of the message; where that is not known, each PID begins a person and what follows up to the next
+ * is about them. Each hangs on `records['PID[n]']`, the first, where that is absent, on the message's source record: what was said about one person
+ * never lands on another.
  */
 export function personGroups(reading: Reading): PersonGroup[] {
-  const { segments } = reading.message;
-  const groups: { ordinal: number; pid: Hl7Segment; sourceRecordId: string | undefined; segments: Hl7Segment[] }[] = [];
-  for (const segment of segments) {
-    if (segment.name === 'PID') {
-      const ordinal = groups.length + 1;
-      groups.push({
-        ordinal,
-        pid: segment,
-        sourceRecordId: sourceRecordOf(ordinal, reading),
-        segments: [segment],
-      });
-    } else groups.at(-1)?.segments.push(segment);
+  const { message } = reading;
+  const groups: PersonGroup[] = [];
+  const structure = structureOf(message);
+  const found = structure === undefined ? byPosition(message.segments) : personsIn(structure.root);
+  for (const segments of found) {
+    const ordinal = groups.length + 1;
+    groups.push({ ordinal, pid: segments[0]!, sourceRecordId: sourceRecordOf(ordinal, reading), segments });
   }
   return groups;
+}
+
+/** The segments of each person, from the PID on. */
+function personsIn(root: Hl7Group): (readonly Hl7Segment[])[] {
+  const found: (readonly Hl7Segment[])[] = [];
+  for (const part of root.content) {
+    if (!('content' in part)) continue;
+    const segments = part.segments();
+    const pid = segments.findIndex((segment) => segment.name === 'PID');
+    if (pid >= 0) found.push(...byPosition(pid === 0 ? segments : segments.slice(pid)));
+  }
+  return found;
+}
+
+function byPosition(segments: readonly Hl7Segment[]): (readonly Hl7Segment[])[] {
+  const found: Hl7Segment[][] = [];
+  for (const segment of segments) {
+    if (segment.name === 'PID') found.push([segment]);
+    else found.at(-1)?.push(segment);
+  }
+  return found;
 }
 
 function sourceRecordOf(ordinal: number, { context }: Reading): string | undefined {
