@@ -41,6 +41,7 @@ export class Letters1763700009000 implements MigrationInterface {
       parked_at bigint,
       corrected_at bigint,
       correction_id uuid,
+      offered_id uuid,
       settled_at bigint,
       request uuid)`);
     // Pages of letters, and those that wait for somebody.
@@ -62,13 +63,6 @@ export class Letters1763700009000 implements MigrationInterface {
       primary key (projection, version, source_record_id, position))`);
     await runner.query('create index held_message on hub.held (message_id)');
     await runner.query('create index held_record on hub.held (source_record_id)');
-
-    // Answers of mutations about letters by their idempotency key.
-    await runner.query(`create table hub.letter_request (
-      request uuid primary key,
-      up_to bigint not null,
-      done boolean not null default false,
-      made_at timestamptz not null default clock_timestamp())`);
 
     await runner.query(`insert into hub.parking (message_id, scope, attempt, position, records, code, path, byte_offset, parked_at, announced)
       select message_id, scope, attempt, position, array_remove(array[source_record_id], null), code, path, byte_offset, parked_at, announced
@@ -95,6 +89,6 @@ export class Letters1763700009000 implements MigrationInterface {
   }
 
   async down(runner: QueryRunner): Promise<void> {
-    await runner.query('drop table hub.letter_request, hub.held, hub.parking');
+    await runner.query('drop table hub.held, hub.parking');
   }
 }

@@ -18,6 +18,7 @@ const TYPES: readonly string[] = [
   EVENT_TYPES.fhirPart,
   EVENT_TYPES.clinicalEvent,
   EVENT_TYPES.unknown,
+  EVENT_TYPES.corrected,
   EVENT_TYPES.reviewOpened,
 ];
 const PAGE_EVENTS = 500;

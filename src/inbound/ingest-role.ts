@@ -22,6 +22,7 @@ import { MessageRegister } from './duplicates.js';
 import { startInboundHttp } from './http/server.js';
 import { measured } from './inbound-metrics.js';
 import { IntakePipeline } from './intake.js';
+import { startLetters } from './letters/index.js';
 import { MllpListeners } from './mllp/listeners.js';
 import { measureMllp } from './mllp/metrics.js';
 import { createEventDecoder } from '../projecting/decode.js';
@@ -29,6 +30,7 @@ import { restoreIdentity } from '../identity/restore.js';
 import { recoverRegister } from './recovery.js';
 import { SourceBook, sourceMailboxHandlers } from './sources/book.js';
 import { sourceDefaults } from './sources/defaults.js';
+import { resolveSource } from './source.js';
 
 /** Closes what was opened, last first; goes on where one fails. */
 class Opened {
@@ -117,11 +119,8 @@ async function start(context: RoleContext, opened: Opened): Promise<RunningRole>
   await blobKeeper.prepare().catch((error: unknown) => logger.error({ err: error }, 'the blob store cannot be used'));
   opened.add(collectOrphans(blobKeeper, logger));
 
-  const restored = await restoreIdentity({
-    pool,
-    reader: log,
-    decoder: createEventDecoder({ keyStore: keys, reader: log, blobs: blobStore }),
-  });
+  const decoder = createEventDecoder({ keyStore: keys, reader: log, blobs: blobStore });
+  const restored = await restoreIdentity({ pool, reader: log, decoder });
   if (restored) logger.warn('the identity tables were empty and were made again from the log');
   const identity = IdentityResolver.open({
     pool,
@@ -171,12 +170,25 @@ async function start(context: RoleContext, opened: Opened): Promise<RunningRole>
   await keyKeeper.start();
   opened.add(() => keyKeeper.close());
 
+  const letters = await startLetters({
+    pool,
+    reader: log,
+    keys,
+    decoder,
+    writer,
+    pipeline,
+    tenant: config.tenant,
+    source: (id) => sources.find(id) ?? resolveSource(id, 1, {}, { timeZone: config.timeZone }),
+    onTrouble: (error) => logger.warn({ err: error }, 'lines of dead letters are looked at again later'),
+  });
+  opened.add(() => letters.stop());
   const mailbox = serveMailbox(
     databaseUrl,
     {
       ...projectionMailboxHandlers({ writer, reader: log, hashes: keys.hashes, tenant: config.tenant }),
       ...sourceMailboxHandlers(sources),
       ...keyKeeper.handlers(),
+      ...letters.handlers,
     },
     { onTrouble: (error) => logger.warn({ err: error }, 'the mailbox is in trouble; it goes on trying') },
   );

@@ -11,7 +11,14 @@ import { sealMessage, type OutsideBody, type SealedMessage } from '../blobs/clai
 import type { BlobRef } from '../blobs/blob-store.js';
 import type { KeyedHashes } from '../sealing/hashes.js';
 import type { IdentityDecision, IdentityInput } from '../identity/types.js';
-import { clinicalStream, EVENT_TYPES, partitionOf, type UnstampedEnvelope, type Validation } from '../log/envelope.js';
+import {
+  clinicalStream,
+  EVENT_TYPES,
+  partitionOf,
+  type LetterMark,
+  type UnstampedEnvelope,
+  type Validation,
+} from '../log/envelope.js';
 import { LogUnavailableError } from '../log/event-log.js';
 import type { MessageParked } from '../log/decisions.js';
 import type { PendingEvent, RecordedResult } from '../log/writer.js';
@@ -84,6 +91,28 @@ interface Fresh extends Pending {
   readonly fhir?: FhirState;
   readonly stored: readonly StoredMessage[];
   readonly inFlight: InFlight;
+  /** It is a correction of that dead letter. */
+  readonly letter?: LetterMark;
+}
+
+/** A parked message that is to be taken in anew. */
+export interface Readmission {
+  readonly received: ReceivedMessage;
+  /** Of the `message.corrected`. */
+  readonly eventId: string;
+  readonly letter: Omit<LetterMark, 'type'>;
+}
+
+export interface Readmitted {
+  readonly position: bigint;
+  /** Of the last event that was appended with it. */
+  readonly last: bigint;
+  /** It still cannot be read. */
+  readonly problem?: ReadMessage['problem'];
+  readonly sourceRecordId?: string;
+  readonly patientId?: string;
+  /** Everybody whom it is about. */
+  readonly records: readonly string[];
 }
 
 /** A message between its reading and its row in the register; another with the same key must know of it. */
@@ -156,6 +185,63 @@ export class IntakePipeline implements Intake {
       });
       void this.pump();
     });
+  }
+
+  /**
+   * Takes a parked message in anew, as its correction says or as it was sent: its identity is resolved, and a `message.corrected` with the bytes
+   * is appended. Where it still cannot be read that event is followed by a parking of the same message.
+   * @throws LogUnavailableError where it cannot be said that it is durable
+   */
+  async readmit({ received, eventId, letter }: Readmission): Promise<Readmitted> {
+    if (this.closed) throw new LogUnavailableError(CLOSED);
+    const read = readReceived(received);
+    const outcome = new Promise<IntakeOutcome>(() => undefined);
+    let refusal: Error | undefined;
+    const fresh: Fresh = {
+      received,
+      resolve: () => undefined,
+      reject: (error) => (refusal = error),
+      read: { ...read, eventType: EVENT_TYPES.corrected },
+      eventId,
+      duplicateKey: eventId,
+      stored: [],
+      inFlight: { eventId, outcome },
+      letter: { ...letter, type: read.eventType },
+    };
+    let leave = await this.identifying.enter();
+    try {
+      const prepared = await this.staged('identity', () => this.prepare([fresh]));
+      leave = await handOver(leave, this.storing);
+      const sealed = await this.storeOutside(prepared);
+      const [one] = sealed;
+      if (one === undefined) throw refusal ?? new LogUnavailableError(UNAVAILABLE);
+      leave = await handOver(leave, this.appending);
+      const results = await this.staged('append', () => this.append(sealed));
+      this.parts.identity.announced(one.decisions);
+      const { identified } = one;
+      return {
+        position: resultOf(results, eventId).position,
+        last: [...results.values()].reduce((most, { position }) => (position > most ? position : most), 0n),
+        ...(one.read.problem === undefined ? {} : { problem: one.read.problem }),
+        ...(identified.sourceRecordId === undefined ? {} : { sourceRecordId: identified.sourceRecordId }),
+        ...(identified.patientId === undefined ? {} : { patientId: identified.patientId }),
+        records: [...new Set(identified.persons.map(([sourceRecordId]) => sourceRecordId))],
+      };
+    } catch (error) {
+      throw error instanceof LogUnavailableError ? error : new LogUnavailableError(UNAVAILABLE, { cause: error });
+    } finally {
+      leave();
+    }
+  }
+
+  /** Runs work while no message is appended: whatever was on its way is in the log, whatever comes waits. */
+  async betweenAppends<T>(work: () => Promise<T>): Promise<T> {
+    const leave = await this.appending.enter();
+    try {
+      return await work();
+    } finally {
+      leave();
+    }
   }
 
   /** Completes the register, so that the first sender does not wait for it. Not needed: the first batch would do it. */
@@ -637,11 +723,12 @@ export class IntakePipeline implements Intake {
 
   private headerOf(message: Fresh): SealedHeader {
     const { read, received } = message;
+    const arrival = arrivalOf(message);
     return {
       ...read.header,
       defaultAuthority: received.source.defaultAuthority,
-      duplicateKey: message.duplicateKey,
-      answer: answerOf(message),
+      ...(message.letter === undefined ? { duplicateKey: message.duplicateKey, answer: answerOf(message) } : {}),
+      ...(arrival === undefined ? {} : { arrival }),
     };
   }
 
@@ -694,6 +781,7 @@ export class IntakePipeline implements Intake {
           },
           ...(identified.links.length === 0 ? {} : { links: identified.links }),
           ...(message.duplicateOf === undefined ? {} : { duplicateOf: message.duplicateOf }),
+          ...(message.letter === undefined ? {} : { letter: message.letter, causationId: message.letter.messageId }),
           ...more,
           ...sealed.fields,
         },
@@ -708,16 +796,25 @@ export class IntakePipeline implements Intake {
     };
     if (read.problem !== undefined) {
       const records = [...new Set(identified.persons.map(([record]) => record))];
-      const parked: MessageParked = {
-        messageId: eventId,
+      const about = {
         ...(sourceRecordId === undefined ? {} : { sourceRecordId }),
         ...(records.length < 2 ? {} : { records }),
         ...read.problem,
-        attempt: 1,
       };
+      const { letter } = message;
+      const parked: MessageParked =
+        letter === undefined
+          ? { messageId: eventId, ...about, attempt: 1 }
+          : {
+              messageId: letter.messageId,
+              position: letter.position,
+              ...about,
+              attempt: letter.attempt + 1,
+              refused: true,
+            };
       events.push(
         decisionEvent(
-          decisionId(hashes, EVENT_TYPES.parked, eventId, '', 1),
+          decisionId(hashes, EVENT_TYPES.parked, parked.messageId, '', parked.attempt),
           stream,
           EVENT_TYPES.parked,
           parked,
@@ -898,6 +995,18 @@ function recordsOf(
     if (person != null) for (const reference of references) records[reference] = person[0];
   });
   return records;
+}
+
+/** What reading it anew would need and its bytes do not say. */
+function arrivalOf({ read, received }: Fresh): SealedHeader['arrival'] {
+  const { fhir, patientId, fault } = received;
+  if (read.problem === undefined && fhir === undefined && patientId === undefined) return undefined;
+  return {
+    ...(read.problem === undefined ? {} : { reader: read.kind }),
+    ...(fhir === undefined ? {} : { fhir }),
+    ...(patientId === undefined ? {} : { patientId }),
+    ...(fault === undefined ? {} : { fault: true as const }),
+  };
 }
 
 /** Whom a message is about beside the one it hangs on: their later messages wait behind it, should it be parked. */

@@ -18,6 +18,9 @@ export interface MessageParked {
   readonly attempt: number;
   /** Decided while it was read anew, before any projection could see it. */
   readonly refused?: true;
+  /** Who asked for that. */
+  readonly requestedBy?: string;
+  readonly request?: string;
 }
 
 /** `review.opened`: one per contradicted key, never quoting the key. */

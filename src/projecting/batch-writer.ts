@@ -112,7 +112,7 @@ export class BatchWriter {
     this.refuseInRebuild(found);
     const { rows, statements } = await this.apply(view.events);
     await storeAttempts(this.client, found);
-    for (const parking of found) await storeLetter(this.client, parking, undefined);
+    for (const parking of found) await storeLetter(this.client, parking);
     await this.held.store(queues);
     const notice = `select pg_notify('${PROJECTED_CHANNEL}', '${definition.name} ${build} ${batch.target}')`;
     await this.client.query([...statements, notice, 'commit'].join(';\n'));

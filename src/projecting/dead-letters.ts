@@ -23,6 +23,7 @@ export type DeadLetterChange =
       /** Refused on the way in: no projection ever tried. */
       readonly refused: boolean;
       readonly at: Position;
+      readonly request?: string | undefined;
     }
   | {
       readonly kind: 'corrected' | 'replayed' | 'discarded';
@@ -32,6 +33,8 @@ export type DeadLetterChange =
       readonly request: string | undefined;
       /** Of a correction: its event id, and whom the corrected message is about. */
       readonly correction?: { readonly id: string; readonly records: readonly string[] };
+      /** Of a replay: the correction whose content it offers. */
+      readonly offered?: string | undefined;
     };
 
 /** An event's stream, position, type, envelope and, for decisions, its JSON. */
@@ -60,6 +63,7 @@ export async function deadLetterChange(
         at,
         // Decided in the append of the message itself, or of its correction.
         refused: decision.position === undefined || decision.refused === true,
+        request: decision.request,
         parking: {
           messageId: decision.messageId,
           scope: decision.projection ?? EVERY_PROJECTION,
@@ -74,9 +78,10 @@ export async function deadLetterChange(
       };
     }
     case EVENT_TYPES.replayed: {
-      const { messageId, attempt, request, only } = event.json as MessageReplayed;
+      const { messageId, attempt, request, only, content } = event.json as MessageReplayed;
       // One that waited was never a letter.
-      return only !== undefined ? undefined : { kind: 'replayed', messageId, attempt, request, at };
+      if (only !== undefined) return undefined;
+      return { kind: 'replayed', messageId, attempt, request, at, offered: content?.eventId };
     }
     case EVENT_TYPES.corrected:
     case EVENT_TYPES.discarded: {
@@ -130,7 +135,14 @@ export function recordsIn(envelope: Pick<Envelope, 'sourceRecordId' | 'records'>
 /** The form of an event that {@link deadLetterChange} reads, of one decoded already. */
 export function decisionOf(event: DecodedEvent): DecisionEvent {
   const { id, stream, position, type, envelope } = event;
-  return { id, stream, position, type, envelope, json: event.body.state === 'decision' ? event.body.json : undefined };
+  return {
+    id,
+    stream,
+    position,
+    type,
+    envelope,
+    json: event.decision ?? (event.body.state === 'decision' ? event.body.json : undefined),
+  };
 }
 
 /** The same of one as the log gives it. */
@@ -176,7 +188,7 @@ export async function storeChanges(
     parked.map(({ at }) => at),
   );
   for (const change of changes) {
-    if (change.kind === 'parked') await storeLetter(client, change.parking, change.at);
+    if (change.kind === 'parked') await storeLetter(client, change.parking, change);
     else await storeDecision(client, change);
   }
 }
@@ -220,11 +232,11 @@ export async function storeAttempts(
 export async function storeLetter(
   client: Pick<ClientBase, 'query'>,
   parking: Parking,
-  at: Position | undefined,
+  decision?: { readonly at: Position; readonly request?: string | undefined },
 ): Promise<void> {
   await client.query(
-    `insert into hub.dead_letter as d (message_id, position, records, scopes, code, path, byte_offset, attempt, status, parked_at, changed_at)
-     values ($1, $2, $3, array[$4::text], $5, $6, $7, $8, 'PARKED', $9::bigint, coalesce($9::bigint, 0))
+    `insert into hub.dead_letter as d (message_id, position, records, scopes, code, path, byte_offset, attempt, status, parked_at, changed_at, request)
+     values ($1, $2, $3, array[$4::text], $5, $6, $7, $8, 'PARKED', $9::bigint, coalesce($9::bigint, 0), $10)
      on conflict (message_id) do update set
        scopes = case when excluded.attempt > d.attempt then excluded.scopes
          when excluded.attempt = d.attempt and not d.scopes @> excluded.scopes then d.scopes || excluded.scopes else d.scopes end,
@@ -237,7 +249,8 @@ export async function storeLetter(
        version = case when excluded.attempt > d.attempt then d.version + 1 else d.version end,
        attempt = greatest(d.attempt, excluded.attempt),
        parked_at = coalesce(d.parked_at, excluded.parked_at),
-       changed_at = greatest(d.changed_at, excluded.changed_at)`,
+       changed_at = greatest(d.changed_at, excluded.changed_at),
+       request = coalesce(excluded.request, d.request)`,
     [
       parking.messageId,
       parking.position.toString(),
@@ -247,7 +260,8 @@ export async function storeLetter(
       parking.path ?? null,
       parking.byteOffset ?? null,
       parking.attempt,
-      at?.toString() ?? null,
+      decision?.at.toString() ?? null,
+      decision?.request ?? null,
     ],
   );
 }
@@ -257,7 +271,7 @@ async function storeDecision(
   client: Pick<ClientBase, 'query'>,
   change: Exclude<DeadLetterChange, { kind: 'parked' }>,
 ): Promise<void> {
-  const { kind, messageId, attempt, at, request, correction } = change;
+  const { kind, messageId, attempt, at, request, correction, offered } = change;
   const still = kind === 'replayed' ? 'attempt < $2' : 'attempt <= $2';
   const status = { corrected: 'CORRECTED', replayed: 'REPLAYED', discarded: 'DISCARDED' }[kind];
   await client.query(
@@ -265,9 +279,17 @@ async function storeDecision(
        status = case when ${still} then '${status}' else status end,
        settled_at = case when ${still} and '${kind}' <> 'corrected' then $3 else settled_at end,
        corrected_at = case when '${kind}' = 'corrected' then $3 else corrected_at end,
-       correction_id = coalesce($5, correction_id),
+       correction_id = coalesce($5, correction_id), offered_id = coalesce($7, offered_id),
        records = case when $6::uuid[] <> '{}' then $6 else records end
      where message_id = $1 and changed_at < $3`,
-    [messageId, attempt, at.toString(), request ?? null, correction?.id ?? null, correction?.records ?? []],
+    [
+      messageId,
+      attempt,
+      at.toString(),
+      request ?? null,
+      correction?.id ?? null,
+      correction?.records ?? [],
+      offered ?? null,
+    ],
   );
 }

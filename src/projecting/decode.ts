@@ -180,6 +180,7 @@ export class EventDecoder {
       type: event.type,
       envelope,
       body,
+      ...(body.state === 'decision' ? { decision: body.json } : {}),
     };
     const decision = body.state === 'decision' ? (body.json as Partial<MessageReplayed>) : {};
     if (typeof decision.messageId !== 'string' || typeof decision.position !== 'string') {

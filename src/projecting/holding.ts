@@ -130,11 +130,13 @@ function replay(event: DecodedEvent, parking: Parking | undefined, { queues }: H
   const of = event.replayOf;
   if (of?.attempt === undefined) return { ...event, mapped: NOTHING_MAPPED, held: 'parked' };
   const { messageId, attempt, only } = of;
-  const places = queues
-    .placesOf(messageId)
-    .filter(
-      ({ sourceRecordId }) => only === undefined || only.includes(sourceRecordId) || sourceRecordId === messageId,
-    );
+  const standing = queues.placesOf(messageId);
+  const concerned = (record: string): boolean => only === undefined || only.includes(record) || record === messageId;
+  // The attempts of a message are counted together, in whichever line it stands.
+  for (const place of standing) {
+    if (!concerned(place.sourceRecordId)) queues.update(place, { parked: place.parked, attempt });
+  }
+  const places = standing.filter(({ sourceRecordId }) => concerned(sourceRecordId));
   if (places.length === 0 && of.fresh !== true) return { ...event, mapped: NOTHING_MAPPED, held: 'waiting' };
   const about = parking?.records ?? recordsOf(event);
   const outOfPlace =

@@ -57,6 +57,8 @@ export interface SealedHeader {
       readonly id?: string;
     };
     readonly patientId?: string;
+    /** The transport had found a fault: what was kept is not the whole message. */
+    readonly fault?: true;
   };
 }
 
@@ -83,6 +85,8 @@ export interface DecodedEvent {
    * source record (of an event about several records only the facts of the waiting ones are left out). The envelope's links hold all the same.
    */
   readonly held?: 'parked' | 'waiting';
+  /** On `message.replayed`: the decision, for `body` is that of the message. */
+  readonly decision?: unknown;
   /** On `message.replayed` and `message.corrected`: the original, the cause to show for what this event brings. */
   readonly replayOf?: {
     readonly messageId: string;

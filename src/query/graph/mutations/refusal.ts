@@ -13,6 +13,7 @@ const MEANINGS: ReadonlyMap<string, GraphErrorCode> = new Map([
   ['ERASED', 'ERASED'],
   ['MASTER_KEY', 'CONFLICT'],
   ['LOG_UNAVAILABLE', 'WRITER_UNAVAILABLE'],
+  ['LETTERS_BEHIND', 'WRITER_UNAVAILABLE'],
 ]);
 
 /** The same failure with its code of the graph; what the graph has no code for is thrown as it is. */
