@@ -232,7 +232,7 @@ export class LetterHub {
 
   /** What a build holds back, for comparison. */
   async held(name: string, build: number): Promise<unknown[]> {
-    const { rows } = await this.hub.database.pool.query(
+    const { rows } = await this.hub.database.pool.query<Record<string, unknown>>(
       `select source_record_id, position, message_id, parked, attempt from hub.held where projection = $1 and version = $2
        order by source_record_id, position`,
       [name, build],
