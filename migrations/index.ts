@@ -10,6 +10,7 @@ import { Sources1763700008000 } from './008-sources.js';
 import { FhirResources1763700011000 } from './011-fhir-resources.js';
 import { LogAdvance1763700013000 } from './013-log-advance.js';
 import { Letters1763700009000 } from './009-letters.js';
+import { ApplicationAcks1763700010000 } from './010-application-acks.js';
 
 /** Every migration, oldest first. Append only: a released migration never changes. */
 export const MIGRATIONS: (new () => MigrationInterface)[] = [
@@ -25,4 +26,5 @@ export const MIGRATIONS: (new () => MigrationInterface)[] = [
   LogAdvance1763700013000,
   FhirResources1763700011000,
   Letters1763700009000,
+  ApplicationAcks1763700010000,
 ];

@@ -24,7 +24,8 @@ import { measured } from './inbound-metrics.js';
 import { IntakePipeline } from './intake.js';
 import { startLetters } from './letters/index.js';
 import { MllpListeners } from './mllp/listeners.js';
-import { measureMllp } from './mllp/metrics.js';
+import { measureApplicationAcks, measureMllp } from './mllp/metrics.js';
+import { ApplicationAcks } from './returns/application-acks.js';
 import { createEventDecoder } from '../projecting/decode.js';
 import { restoreIdentity } from '../identity/restore.js';
 import { recoverRegister } from './recovery.js';
@@ -210,15 +211,28 @@ async function start(context: RoleContext, opened: Opened): Promise<RunningRole>
     behindProxy: config.behindProxy,
   });
   opened.add(() => http.close());
+  const hubTls = config.tls === undefined ? {} : { tls: config.tls };
+  const applicationAcks = await ApplicationAcks.open({
+    sources,
+    pool,
+    relaxed,
+    databaseUrl,
+    reader: log,
+    decoder,
+    logger,
+    ...hubTls,
+  });
+  opened.add(() => applicationAcks.close());
   const mllp = await MllpListeners.open({
     sources,
-    intake: http.intake,
+    intake: applicationAcks.over(http.intake),
     behindProxy: config.behindProxy,
     logger,
-    ...(config.tls === undefined ? {} : { tls: config.tls }),
+    ...hubTls,
   });
   opened.add(() => mllp.stop());
   measureMllp(mllp);
+  measureApplicationAcks(applicationAcks);
 
   // A source that is disabled is not listened for.
   const mllpAddress = mllp.address('mllp');

@@ -116,8 +116,9 @@ export type ApplicationCondition = 'AL' | 'ER' | 'SU';
  * A source in enhanced mode whatever the messages say gives one also to a message that says nothing. Acknowledgments get none.
  */
 export function applicationCondition(request: Hl7Message, policy: AckPolicy): ApplicationCondition | undefined {
-  const conditions = acknowledgment(request.segment('MSH'));
-  if (!policy.returned || kindOfAnswer(conditions, policy) === 'original') return undefined;
+  const header = request.segment('MSH');
+  const conditions = acknowledgment(header);
+  if (header === undefined || !policy.returned || kindOfAnswer(conditions, policy) === 'original') return undefined;
   if (request.segment('MSA') !== undefined) return undefined;
   const { application } = conditions;
   if (application === 'ER' || application === 'SU') return application;

@@ -1,6 +1,7 @@
 /** What is measured of MLLP; read from the listeners' own counters when metrics are asked for. */
 import { Counter, Gauge } from 'prom-client';
 import { registry } from '../../operations/metrics.js';
+import type { ApplicationAcks } from '../returns/application-acks.js';
 import type { MllpListeners } from './listeners.js';
 import type { MllpStatistics } from './server.js';
 
@@ -51,4 +52,33 @@ export function measureMllp(listeners: Pick<MllpListeners, 'statistics'>): void 
       },
     });
   }
+}
+
+/** Publishes what becomes of application acknowledgments. */
+export function measureApplicationAcks(acks: Pick<ApplicationAcks, 'statistics' | 'waiting'>): void {
+  const settled = 'anamnesis_application_acks_total';
+  registry.removeSingleMetric(settled);
+  new Counter({
+    name: settled,
+    help: 'Application acknowledgments that are no longer due, by why',
+    labelNames: ['outcome'],
+    registers: [registry],
+    collect() {
+      this.reset();
+      for (const [outcome, count] of Object.entries(acks.statistics)) this.inc({ outcome }, count);
+    },
+  });
+  const waiting = 'anamnesis_application_acks_waiting';
+  registry.removeSingleMetric(waiting);
+  new Gauge({
+    name: waiting,
+    help: 'Application acknowledgments that are still to go out',
+    registers: [registry],
+    async collect() {
+      // Without the database there is no number; the others are still wanted.
+      const count = await acks.waiting().catch(() => undefined);
+      if (count === undefined) this.reset();
+      else this.set(count);
+    },
+  });
 }
