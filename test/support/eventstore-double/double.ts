@@ -1,7 +1,7 @@
 /** Starts and stops the double from a test. It is a double of EventStoreDB for tests, never a store for anything else. */
 import { fork, type ChildProcess } from 'node:child_process';
 import { existsSync } from 'node:fs';
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
 import type { Command, ProcessOptions } from './main.js';
@@ -20,8 +20,8 @@ export interface RunningDouble {
   /** SIGCONT. */
   thaw(): void;
   becomeReady(): Promise<void>;
-  /** The next so many appends are stored and never answered. */
-  swallowAnswers(count: number): Promise<void>;
+  /** The next so many appends (to that stream) are stored and never answered. */
+  swallowAnswers(count: number, stream?: string): Promise<void>;
   /** Kills it and removes its file. */
   destroy(): Promise<void>;
 }
@@ -31,27 +31,40 @@ export interface StartOptions {
   readonly notReady?: boolean;
   /** `name:password` */
   readonly user?: string;
-  readonly tls?: { readonly keyFile: string; readonly certificateFile: string };
+  /** PEM, for `localhost`. */
+  readonly tls?: { readonly key: string; readonly cert: string; readonly ca: string };
 }
 
 export const DEFAULT_MAX_APPEND_BYTES = 1_048_576;
 
 export async function startEventStoreDouble(options: StartOptions = {}): Promise<RunningDouble> {
   const folder = await mkdtemp(path.join(os.tmpdir(), 'eventstore-double-'));
+  const inFolder = async (name: string, text: string): Promise<string> => {
+    await writeFile(path.join(folder, name), text);
+    return path.join(folder, name);
+  };
+  const { tls } = options;
+  const caFile = tls === undefined ? '' : await inFolder('ca.pem', tls.ca);
   const base: ProcessOptions = {
     file: path.join(folder, 'log'),
     port: 0,
     maxAppendBytes: options.maxAppendBytes ?? DEFAULT_MAX_APPEND_BYTES,
     notReady: options.notReady ?? false,
     user: options.user,
-    tls: options.tls,
+    tls:
+      tls === undefined
+        ? undefined
+        : {
+            keyFile: await inFolder('key.pem', tls.key),
+            certificateFile: await inFolder('certificate.pem', tls.cert),
+          },
   };
   let running = await launch(base);
   const port = running.port;
-  const credentials = options.user === undefined ? '' : `${options.user}@`;
-  const tls =
-    options.tls === undefined ? 'tls=false' : `tls=true&tlsCAFile=${encodeURIComponent(options.tls.certificateFile)}`;
-  const host = options.tls === undefined ? '127.0.0.1' : 'localhost';
+  const [name, password] = options.user?.split(':') ?? [];
+  const credentials = name === undefined ? '' : `${encodeURIComponent(name)}:${encodeURIComponent(password ?? '')}@`;
+  const query = tls === undefined ? 'tls=false' : `tls=true&tlsCAFile=${encodeURIComponent(caFile)}`;
+  const host = tls === undefined ? '127.0.0.1' : 'localhost';
   const kill = async (): Promise<void> => {
     if (running.child.exitCode !== null || running.child.signalCode !== null) return;
     const gone = new Promise((resolve) => running.child.once('exit', resolve));
@@ -65,7 +78,7 @@ export async function startEventStoreDouble(options: StartOptions = {}): Promise
     });
   return {
     port,
-    url: `esdb://${credentials}${host}:${port}?${tls}`,
+    url: `esdb://${credentials}${host}:${port}?${query}`,
     get pid() {
       return running.child.pid as number;
     },
@@ -76,7 +89,7 @@ export async function startEventStoreDouble(options: StartOptions = {}): Promise
     freeze: () => void running.child.kill('SIGSTOP'),
     thaw: () => void running.child.kill('SIGCONT'),
     becomeReady: () => command({ do: 'become-ready' }),
-    swallowAnswers: (count) => command({ do: 'swallow-answers', count }),
+    swallowAnswers: (count, stream) => command({ do: 'swallow-answers', count, stream }),
     async destroy() {
       await kill();
       await rm(folder, { recursive: true, force: true });

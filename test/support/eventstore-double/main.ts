@@ -14,7 +14,9 @@ export interface ProcessOptions {
   readonly tls?: { readonly keyFile: string; readonly certificateFile: string };
 }
 
-export type Command = { readonly do: 'become-ready' } | { readonly do: 'swallow-answers'; readonly count: number };
+export type Command =
+  | { readonly do: 'become-ready' }
+  | { readonly do: 'swallow-answers'; readonly count: number; readonly stream?: string };
 
 const options = JSON.parse(process.argv[2] ?? '') as ProcessOptions;
 const double = new EventStoreDouble({
@@ -27,7 +29,7 @@ const double = new EventStoreDouble({
 });
 process.on('message', (command: Command) => {
   if (command.do === 'become-ready') double.becomeReady();
-  else double.swallowAnswers(command.count);
+  else double.swallowAnswers(command.count, command.stream);
   process.send?.({ done: command.do });
 });
 process.on('disconnect', () => process.exit(0));

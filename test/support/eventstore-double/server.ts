@@ -88,8 +88,9 @@ export class EventStoreDouble {
   private scheduled = false;
   private ready: boolean;
   private readonly live = new Set<(events: readonly StoredEvent[]) => void>();
-  /** How many appends are yet to be stored without an answer. */
+  /** How many appends (to one stream, or to any) are yet to be stored without an answer. */
   private unanswered = 0;
+  private unansweredStream: string | undefined;
   port = 0;
 
   constructor(private readonly options: DoubleOptions) {
@@ -147,9 +148,10 @@ export class EventStoreDouble {
     this.ready = true;
   }
 
-  /** The next so many appends are stored and never answered. */
-  swallowAnswers(count: number): void {
+  /** The next so many appends (to that stream) are stored and never answered. */
+  swallowAnswers(count: number, stream?: string): void {
     this.unanswered = count;
+    this.unansweredStream = stream;
   }
 
   private guarded(
@@ -183,7 +185,8 @@ export class EventStoreDouble {
       // Each append is a transaction, and is published to subscriptions as one.
       for (const transaction of transactions(stored)) for (const publish of [...this.live]) publish(transaction);
       for (const [index, request] of requests.entries()) {
-        if (this.unanswered > 0) this.unanswered -= 1;
+        const meant = this.unansweredStream === undefined || this.unansweredStream === request.stream;
+        if (this.unanswered > 0 && meant) this.unanswered -= 1;
         else request.answer(outcomes[index] as AppendOutcome);
       }
     });
