@@ -23,7 +23,6 @@ import { LogUnavailableError } from '../log/event-log.js';
 import type { MessageParked } from '../log/decisions.js';
 import type { PendingEvent, RecordedResult } from '../log/writer.js';
 import type { IgnoredEntry, SealedHeader } from '../projecting/projection.js';
-import { Capacity } from './capacity.js';
 import { decisionEvent, decisionId, DECODER_VERSION } from './decision-events.js';
 import {
   duplicateKey,
@@ -38,8 +37,11 @@ import { PreconditionFailedError } from './fhir/conditions.js';
 import { fhirOutcome, resourceRows, type FhirContext, type ResourceRow } from './fhir/outcome.js';
 import { conditionKeys, fhirKeyOf, judgeEntries, judgeFhir, type FhirState, type Known } from './fhir/recognition.js';
 import { identifiedOf, identityInputs, lastLinks, nobody, partId, reviewsOf, type Identified } from './identified.js';
+import { Lanes } from './lanes/lanes.js';
+import { Room } from './lanes/room.js';
 import { INTAKE_LIMITS, type IntakeLimits } from './limits.js';
 import { readReceived, type ReadMessage } from './reading.js';
+import { onlyAllowed } from './sources/allowed.js';
 import type { Intake, IntakeOutcome, ReceivedMessage } from './received.js';
 import { Stage } from './stage.js';
 
@@ -141,8 +143,8 @@ const CLOSED = 'the hub is stopping: send the message again';
 
 export class IntakePipeline implements Intake {
   private readonly limits: IntakeLimits;
-  private readonly capacity: Capacity;
-  private queue: Pending[] = [];
+  private readonly room: Room;
+  private readonly lanes: Lanes<Pending>;
   private pumping = false;
   private closed = false;
   private recoveryNeeded = true;
@@ -155,24 +157,34 @@ export class IntakePipeline implements Intake {
 
   constructor(private readonly parts: IntakeParts) {
     this.limits = { ...INTAKE_LIMITS, ...parts.limits };
-    this.capacity = new Capacity(this.limits.pendingMessages, this.limits.pendingBytes);
+    const { pendingMessages: messages, pendingBytes: bytes, mostOfOneSource: mostOfOne } = this.limits;
+    this.room = new Room({ messages, bytes, mostOfOne });
+    this.lanes = new Lanes(this.limits);
   }
 
   /** @throws LogUnavailableError where it cannot be said that the message is durable */
   async receive(received: ReceivedMessage): Promise<IntakeOutcome> {
     if (this.closed) throw new LogUnavailableError(CLOSED);
+    const { source } = received;
     const bytes = received.bytes.length;
-    const room = this.capacity.take(bytes);
+    const room = this.room.take(source.id, bytes, source.queueBound);
     if (room !== undefined) await room;
     return new Promise<IntakeOutcome>((resolve, reject) => {
       // A log that is away answers late or never: the sender is told, the message stays on its way, and the same sent again joins it.
-      const late = setTimeout(() => reject(new LogUnavailableError(UNAVAILABLE)), this.limits.answerTimeoutMs);
+      const timeoutMs = Math.min(source.messageTimeoutSeconds * 1000, this.limits.answerTimeoutMs);
+      const late = setTimeout(() => reject(new LogUnavailableError(UNAVAILABLE)), timeoutMs);
+      let left = false;
       const leave = (): void => {
+        if (left) return;
+        left = true;
         clearTimeout(late);
-        this.capacity.release(bytes);
-        if (this.capacity.size === 0) for (const done of this.idle.splice(0)) done();
+        this.lanes.done(pending);
+        this.room.release(source.id, bytes);
+        if (this.room.size === 0) for (const done of this.idle.splice(0)) done();
+        // A source that had as many under way as it may goes on.
+        if (this.lanes.size > 0) void this.pump();
       };
-      this.queue.push({
+      const pending: Pending = {
         received,
         resolve(outcome) {
           leave();
@@ -182,7 +194,8 @@ export class IntakePipeline implements Intake {
           leave();
           reject(error);
         },
-      });
+      };
+      this.lanes.push(pending);
       void this.pump();
     });
   }
@@ -270,15 +283,20 @@ export class IntakePipeline implements Intake {
     }
   }
 
+  /** Messages of a source received and not answered yet, and those that wait to be received. */
+  pendingOf(sourceId: string): number {
+    return this.room.held(sourceId);
+  }
+
   /** Messages received and not answered yet. */
   get pending(): number {
-    return this.capacity.size;
+    return this.room.size;
   }
 
   /** Takes nothing new from outside; what waits for room still gets in. Resolves when everything is answered. */
   async close(): Promise<void> {
     this.closed = true;
-    if (this.capacity.size > 0) await new Promise<void>((resolve) => this.idle.push(resolve));
+    if (this.room.size > 0) await new Promise<void>((resolve) => this.idle.push(resolve));
   }
 
   /** First stage: one batch at a time, formed of what waits now. Never rejects. */
@@ -287,25 +305,12 @@ export class IntakePipeline implements Intake {
     this.pumping = true;
     // Messages that arrive in the same turn of the event loop go together.
     await Promise.resolve();
-    while (this.queue.length > 0) {
-      const fresh = await this.recognise(this.takeBatch());
+    for (let batch = this.lanes.take(); batch.length > 0; batch = this.lanes.take()) {
+      const fresh = await this.recognise(batch);
       // The first stage is free for the next batch only once the second has taken this one: what waits is bounded.
       if (fresh.length > 0) void this.advance(fresh, await this.identifying.enter());
     }
     this.pumping = false;
-  }
-
-  private takeBatch(): Pending[] {
-    let count = 0;
-    let bytes = 0;
-    for (const pending of this.queue) {
-      bytes += pending.received.bytes.length;
-      if (count > 0 && (count >= this.limits.batchMessages || bytes > this.limits.batchBytes)) break;
-      count += 1;
-    }
-    const batch = this.queue.slice(0, count);
-    this.queue = this.queue.slice(count);
-    return batch;
   }
 
   /* ------------------------------------------------ stage 1: read, recognise */
@@ -346,7 +351,7 @@ export class IntakePipeline implements Intake {
 
   private readPending(pending: Pending): Reading {
     const { received } = pending;
-    const read = readReceived(received);
+    const read = onlyAllowed(readReceived(received), received.source);
     const { hashes } = this.parts;
     const { controlId, sendingApplication, sendingFacility } = read.header;
     const sourceId = received.source.id;

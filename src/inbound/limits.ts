@@ -1,14 +1,15 @@
 /** Bounds of the intake: what waits in memory never grows beyond them; a sender beyond them waits. */
-export interface IntakeLimits {
+import { LANE_LIMITS, type LaneLimits } from './lanes/lanes.js';
+
+export interface IntakeLimits extends LaneLimits {
   /** Messages received and not yet answered. */
   readonly pendingMessages: number;
   /** Bytes of those. One message larger than this is taken alone. */
   readonly pendingBytes: number;
-  /** Messages that go through the pipeline together. */
-  readonly batchMessages: number;
-  readonly batchBytes: number;
-  /** A sender that has waited this long is told to send again. */
+  /** A sender that has waited this long is told to send again; its source may say less. */
   readonly answerTimeoutMs: number;
+  /** Part of what waits that may be one source's. */
+  readonly mostOfOneSource: number;
 }
 
 const MIB = 1024 * 1024;
@@ -16,7 +17,7 @@ const MIB = 1024 * 1024;
 export const INTAKE_LIMITS: IntakeLimits = {
   pendingMessages: 20_000,
   pendingBytes: 128 * MIB,
-  batchMessages: 1_000,
-  batchBytes: 16 * MIB,
-  answerTimeoutMs: 20_000,
+  answerTimeoutMs: 3_600_000,
+  mostOfOneSource: 0.75,
+  ...LANE_LIMITS,
 };

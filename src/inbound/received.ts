@@ -6,6 +6,8 @@ import type { SourceConfiguration } from './source.js';
 export interface ReceivedMessage {
   readonly transport: Transport;
   readonly source: SourceConfiguration;
+  /** The connection or request that it came by, the same object for each of its messages: they stay in order. */
+  readonly channel?: object;
   /** As declared, or as sniffed by the transport: `x-application/hl7-v2+er7`, `application/fhir+json`, `application/json`, anything else. */
   readonly contentType: string;
   readonly bytes: Buffer;

@@ -194,7 +194,7 @@ export function resolveSource(
     onParked: 'error',
     honourNever: false,
     queueBound: 20_000,
-    workers: 1_000,
+    workers: 20_000,
     messageTimeoutSeconds: 20,
     conformance: { mode: 'off', rules: [] },
     maxFrameBytes: defaults.maxFrameBytes ?? 50 * MIB,
