@@ -29,7 +29,9 @@ import { ApplicationAcks } from './returns/application-acks.js';
 import { createEventDecoder } from '../projecting/decode.js';
 import { restoreIdentity } from '../identity/restore.js';
 import { recoverRegister } from './recovery.js';
+import { observed, SourceActivity } from './sources/activity.js';
 import { SourceBook, sourceMailboxHandlers } from './sources/book.js';
+import { SourceGate } from './sources/gate.js';
 import { sourceDefaults } from './sources/defaults.js';
 import { resolveSource } from './source.js';
 
@@ -195,14 +197,20 @@ async function start(context: RoleContext, opened: Opened): Promise<RunningRole>
   );
   opened.add(() => mailbox.close());
 
+  const gate = new SourceGate((id) => pipeline.pendingOf(id));
+  const activity = new SourceActivity();
+  activity.start(relaxed, (error) => logger.warn({ err: error }, 'what sources do could not be noted'));
+  opened.add(() => activity.stop());
+  const intake = observed(measured(pipeline), activity);
   const tls = await openHttpsCredentials(context);
   if (tls !== undefined) opened.add(async () => tls.close());
   const http = await startInboundHttp({
     sources,
+    gate,
     bodyBytes: config.limits.httpBodyBytes,
     eventBytes: config.limits.eventBytes,
     listen: context.listen,
-    intake: measured(pipeline),
+    intake,
     queryAddress: () => context.queryAddress,
     authentication: authenticationOf(context),
     onRefusal: (reason) => logger.warn({ reason }, 'a request was not let in'),
@@ -226,6 +234,10 @@ async function start(context: RoleContext, opened: Opened): Promise<RunningRole>
   const mllp = await MllpListeners.open({
     sources,
     intake: applicationAcks.over(http.intake),
+    traffic: {
+      pace: (source) => gate.pace(source),
+      connected: (id, change) => activity.connected(id, change),
+    },
     behindProxy: config.behindProxy,
     logger,
     ...hubTls,

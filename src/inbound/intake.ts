@@ -541,7 +541,7 @@ export class IntakePipeline implements Intake {
     const { hashes, identity } = this.parts;
     const asked = fresh.map((message) =>
       identityInputs(hashes, message.read, {
-        tenant: this.parts.tenant,
+        tenant: message.received.source.tenant ?? this.parts.tenant,
         source: message.received.source,
         eventId: message.eventId,
       }),
@@ -741,7 +741,8 @@ export class IntakePipeline implements Intake {
     const { read, received } = message;
     return {
       schema: 1,
-      tenant: this.parts.tenant,
+      tenant: received.source.tenant ?? this.parts.tenant,
+      ...(received.source.facility === undefined ? {} : { facility: received.source.facility }),
       source: received.source.id,
       sourceVersion: received.source.version,
       transport: received.transport,
@@ -763,7 +764,7 @@ export class IntakePipeline implements Intake {
     more: Pick<UnstampedEnvelope, 'parts'>,
   ): PendingEvent[] {
     const { read, eventId, received } = message;
-    const { tenant, hashes } = this.parts;
+    const { hashes } = this.parts;
     const { sourceRecordId, patientId } = identified;
     const stream = clinicalStream(partitionOf(sourceRecordId ?? `source:${received.source.id}`));
     const validation: Validation =
@@ -794,7 +795,7 @@ export class IntakePipeline implements Intake {
       },
     ];
     const context = {
-      tenant,
+      tenant: received.source.tenant ?? this.parts.tenant,
       source: received.source.id,
       sourceVersion: received.source.version,
       causationId: eventId,

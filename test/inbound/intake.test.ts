@@ -679,7 +679,7 @@ describe('back-pressure', () => {
           return parts.writer.submit(pending);
         },
       },
-      limits: { pendingMessages: 5, batchMessages: 2 },
+      limits: { pendingMessages: 5, batchMessages: 2, mostOfOneSource: 1 },
     }));
     const sending = Array.from({ length: 100 }, (_, n) => intake.receive(adt(`M${n}`, String(n))));
     while (lookedUp < 5) await database.pool.query('select 1');
@@ -690,6 +690,27 @@ describe('back-pressure', () => {
     const outcomes = await Promise.all(sending);
     expect(outcomes.every((outcome) => outcome.status === 'accepted')).toBe(true);
     expect((await events()).filter((one) => one.type === 'inbound.hl7v2').length).toBe(100);
+  });
+
+  it('keeps and parks a type that its source may not send, answered AR', async () => {
+    const { intake, events } = await start();
+    const only = { ...builtInSource('mllp'), allowedTypes: ['ORU^*'], facility: 'MERCY', tenant: 'north' };
+    const outcome = await intake.receive({ ...adt('M1', '1'), source: only });
+    expect(outcome).toMatchObject({
+      status: 'parked',
+      answer: 'AR',
+      problem: { code: 'TYPE_NOT_ALLOWED', path: 'MSH-9' },
+    });
+    const [message, parked] = await events();
+    expect(message?.envelope).toMatchObject({
+      tenant: 'north',
+      facility: 'MERCY',
+      validation: { state: 'parked', code: 'TYPE_NOT_ALLOWED' },
+    });
+    expect(message?.content?.toString()).toContain('ADT^A01');
+    expect(parked?.type).toBe('message.parked');
+    const allowed = await intake.receive({ ...adt('M2', '2'), source: { ...only, allowedTypes: ['ADT^A01'] } });
+    expect(allowed.status).toBe('accepted');
   });
 
   it('ends with everything answered when the intake closes, and nothing is taken after', async () => {

@@ -154,3 +154,19 @@ describe('people of a clinical event', () => {
     expect(peopleOfEvent(event, source).groups).toEqual([]);
   });
 });
+
+it('an alias says what an authority of the source is called here, and only trusted authorities name anybody for certain', () => {
+  const message = readHl7(
+    Buffer.from(
+      'MSH|^~\\&|A|M|H|H|2026||ADT^A01|1|P|2.5\rPID|1||12^^^GENERAL&1.2&ISO^MR~34^^^OTHER^MR~56^^^^MR',
+      'latin1',
+    ),
+  );
+  const own = { ...source, authorityAliases: { GENERAL: 'MERCY' }, trustedAuthorities: ['MERCY'] };
+  const [group] = peopleOfHl7(message, own).groups;
+  expect(group?.persons[0]?.identifiers).toEqual([
+    { authority: 'MERCY', value: '12', type: 'MR', trusted: true },
+    { authority: 'OTHER', value: '34', type: 'MR', trusted: false },
+    { authority: source.defaultAuthority, value: '56', type: 'MR', trusted: false },
+  ]);
+});

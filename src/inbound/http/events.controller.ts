@@ -12,6 +12,7 @@ import {
   HTTP_INBOUND,
   httpIntake,
   idempotencyKeyOf,
+  nextOf,
   receivedFrom,
   sourceOf,
   type HttpInbound,
@@ -28,7 +29,7 @@ export class EventsController {
   @Post()
   async receive(@Req() request: Request, @Res() response: Response): Promise<void> {
     try {
-      const source = sourceOf(request, this.inbound.sources);
+      const source = sourceOf(request, this.inbound);
       const { eventBytes, bodyRoom, bodyTimes } = this.inbound;
       const bytes = await readBody(request, eventBytes, bodyRoom, PROBLEMS.eventTooLarge, bodyTimes);
       const outcome = await this.accept(request, source, bytes);
@@ -44,14 +45,16 @@ export class EventsController {
   @Post('batch')
   async receiveBatch(@Req() request: Request, @Res() response: Response): Promise<void> {
     try {
-      const source = sourceOf(request, this.inbound.sources);
+      const source = sourceOf(request, this.inbound);
       idempotencyKeyOf(request);
       await answerLines(request, response, {
         lineBytes: this.inbound.eventBytes,
         lineTooLarge: PROBLEMS.eventTooLarge,
         room: this.inbound.lineRoom,
         idleMs: this.inbound.bodyTimes.idleMs,
-        accept: (line, number) => this.accept(request, source, line, number),
+        source,
+        next: (stopped) => nextOf(this.inbound, source.id, stopped),
+        accept: (line, number, current) => this.accept(request, current, line, number),
       });
     } catch (error) {
       sendProblem(response, problemOf(error));

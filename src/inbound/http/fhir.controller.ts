@@ -50,7 +50,7 @@ export class FhirController {
       if (fhir.type !== undefined && !isFhirR4Type(fhir.type)) throw new HttpProblem(PROBLEMS.notFound);
       if (fhir.id !== undefined && !FHIR_ID.test(fhir.id)) throw new HttpProblem(PROBLEMS.notFound);
       const precondition = preconditionOf(request, fhir);
-      const source = sourceOf(request, this.inbound.sources);
+      const source = sourceOf(request, this.inbound);
       const { bodyBytes, bodyRoom, bodyTimes } = this.inbound;
       const bytes = await readBody(request, bodyBytes, bodyRoom, PROBLEMS.bodyTooLarge, bodyTimes);
       const stated = mediaType(request.headers['content-type']);

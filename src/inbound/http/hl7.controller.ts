@@ -24,7 +24,7 @@ export class Hl7Controller {
   @Post()
   async receive(@Req() request: Request, @Res() response: Response): Promise<void> {
     try {
-      const source = sourceOf(request, this.inbound.sources);
+      const source = sourceOf(request, this.inbound);
       const { bodyBytes, bodyRoom, bodyTimes } = this.inbound;
       const bytes = await readBody(request, bodyBytes, bodyRoom, PROBLEMS.bodyTooLarge, bodyTimes);
       const received = receivedFrom(request, source, HL7_CONTENT_TYPE, bytes);

@@ -2,6 +2,7 @@
 import type { Request, Response } from 'express';
 import type { Capacity } from '../capacity.js';
 import type { IntakeOutcome } from '../received.js';
+import type { SourceConfiguration } from '../source.js';
 import { BatchAnswer, type LineAnswer } from './batch-answer.js';
 import { BODY_TIMES, bodyProblem, bodyStream, chunksOf, linesOf } from './body.js';
 import { PROBLEMS, problemOf, type Problem } from './problem.js';
@@ -18,8 +19,12 @@ export interface LineIntake {
   /** Room for the lines of all bodies that are on their way into the log. */
   readonly room: Capacity;
   readonly idleMs?: number;
+  /** As it was when the request was let in. */
+  readonly source: SourceConfiguration;
+  /** The source when a line may come in; asked before it is taken, but for the first, which the request itself was let in with. */
+  readonly next: (stopped: () => boolean) => Promise<SourceConfiguration>;
   /** Called in the order of the lines, which count from 1. */
-  readonly accept: (line: Buffer, number: number) => Promise<IntakeOutcome>;
+  readonly accept: (line: Buffer, number: number, source: SourceConfiguration) => Promise<IntakeOutcome>;
 }
 
 /**
@@ -34,6 +39,7 @@ export async function answerLines(request: Request, response: Response, intake: 
     request.accepts(['application/x-ndjson', 'application/json']) === 'application/json' ? 'array' : 'ndjson';
   const answers = new Answers(new BatchAnswer(response, form));
   let line = 0;
+  let { source } = intake;
   let ending: Problem | undefined;
   try {
     const chunks = chunksOf(bodyStream(request), intake.idleMs ?? BODY_TIMES.idleMs, answers.stop);
@@ -42,11 +48,13 @@ export async function answerLines(request: Request, response: Response, intake: 
       line += 1;
       const number = line;
       const { bytes } = next;
+      if (number > 1) source = await intake.next(() => answers.stopped);
+      if (answers.stopped) break;
       if (bytes !== undefined) await intake.room.take(bytes.length);
       const answer =
         bytes === undefined
           ? Promise.resolve(refused(number, intake.lineTooLarge))
-          : acceptLine(intake, bytes, number).finally(() => intake.room.release(bytes.length));
+          : acceptLine(intake, bytes, number, source).finally(() => intake.room.release(bytes.length));
       await answers.add(answer);
     }
   } catch (error) {
@@ -55,9 +63,14 @@ export async function answerLines(request: Request, response: Response, intake: 
   await answers.end(ending === undefined ? undefined : { line: line + 1, problem: ending });
 }
 
-async function acceptLine(intake: LineIntake, bytes: Buffer, line: number): Promise<LineAnswer> {
+async function acceptLine(
+  intake: LineIntake,
+  bytes: Buffer,
+  line: number,
+  source: SourceConfiguration,
+): Promise<LineAnswer> {
   try {
-    return { line, ...receiptOf(await intake.accept(bytes, line)) };
+    return { line, ...receiptOf(await intake.accept(bytes, line, source)) };
   } catch (error) {
     return refused(line, problemOf(error));
   }

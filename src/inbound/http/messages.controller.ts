@@ -14,6 +14,7 @@ import {
   HTTP_INBOUND,
   httpIntake,
   idempotencyKeyOf,
+  nextOf,
   receivedFrom,
   sourceOf,
   type HttpInbound,
@@ -34,7 +35,7 @@ export class MessagesController {
   @Post()
   async receive(@Req() request: Request, @Res() response: Response): Promise<void> {
     try {
-      const source = sourceOf(request, this.inbound.sources);
+      const source = sourceOf(request, this.inbound);
       const { bodyBytes, bodyRoom, bodyTimes } = this.inbound;
       const bytes = await readBody(request, bodyBytes, bodyRoom, PROBLEMS.bodyTooLarge, bodyTimes);
       const contentType = mediaType(request.headers['content-type']);
@@ -58,7 +59,7 @@ export class MessagesController {
   @Post('batch')
   async receiveBatch(@Req() request: Request, @Res() response: Response): Promise<void> {
     try {
-      const source = sourceOf(request, this.inbound.sources);
+      const source = sourceOf(request, this.inbound);
       idempotencyKeyOf(request);
       await answerLines(request, response, {
         // Base64 takes four bytes for three.
@@ -66,7 +67,9 @@ export class MessagesController {
         lineTooLarge: PROBLEMS.bodyTooLarge,
         room: this.inbound.lineRoom,
         idleMs: this.inbound.bodyTimes.idleMs,
-        accept: (line, number) => this.accept(request, source, line, number),
+        source,
+        next: (stopped) => nextOf(this.inbound, source.id, stopped),
+        accept: (line, number, current) => this.accept(request, current, line, number),
       });
     } catch (error) {
       sendProblem(response, problemOf(error));

@@ -48,6 +48,24 @@ export const PROBLEMS = {
     title: 'The token is bound to another source; nothing was stored',
   },
   sourceDisabled: { status: 403, code: 'SOURCE_DISABLED', title: 'This source is disabled; nothing was stored' },
+  sourcePaused: {
+    status: 503,
+    code: 'SOURCE_PAUSED',
+    title: 'This source is paused; nothing was stored: send it again later',
+    retryAfterSeconds: RETRY_AFTER_SECONDS,
+  },
+  rateLimited: {
+    status: 429,
+    code: 'RATE_LIMITED',
+    title: 'This source sends faster than it may; nothing was stored',
+    retryAfterSeconds: RETRY_AFTER_SECONDS,
+  },
+  queueFull: {
+    status: 429,
+    code: 'QUEUE_FULL',
+    title: 'Too many messages of this source are on their way; nothing was stored',
+    retryAfterSeconds: RETRY_AFTER_SECONDS,
+  },
   bodyTooLarge: { status: 413, code: 'BODY_TOO_LARGE', title: 'The body is larger than allowed; nothing was stored' },
   eventTooLarge: {
     status: 413,

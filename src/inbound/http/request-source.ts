@@ -1,4 +1,5 @@
 /** Which source a request comes from, and what it says beside its body. */
+import { setTimeout as delay } from 'node:timers/promises';
 import type { CommandBus } from '@nestjs/cqrs';
 import type { Request } from 'express';
 import { LogUnavailableError } from '../../log/event-log.js';
@@ -9,11 +10,14 @@ import type { Intake, ReceivedMessage } from '../received.js';
 import type { SourceConfiguration } from '../source.js';
 import type { SourceDirectory } from '../sources.js';
 import type { BodyTimes } from './body.js';
-import { HttpProblem, PROBLEMS } from './problem.js';
+import type { Admission, SourceGate } from '../sources/gate.js';
+import { HttpProblem, PROBLEMS, type Problem } from './problem.js';
 
 /** Settings of the HTTP controllers. */
 export interface HttpInbound {
   readonly sources: SourceDirectory;
+  /** Whether messages of a source may come in now. */
+  readonly gate: SourceGate;
   /** Largest body. */
   readonly bodyBytes: number;
   /** Room for bodies over 1 MiB, of all requests together. */
@@ -51,18 +55,59 @@ export const HTTP_INBOUND = Symbol('HttpInbound');
 
 /**
  * The source that `X-Anamnesis-Source` names, else the one that the token is bound to, else `http`.
- * @throws HttpProblem SOURCE_NOT_YOURS, UNKNOWN_SOURCE, SOURCE_DISABLED
+ * @throws HttpProblem SOURCE_NOT_YOURS, UNKNOWN_SOURCE, SOURCE_DISABLED; SOURCE_PAUSED, RATE_LIMITED, QUEUE_FULL with a Retry-After
  */
-export function sourceOf(request: Request, sources: SourceDirectory): SourceConfiguration {
+export function sourceOf(
+  request: Request,
+  { sources, gate }: Pick<HttpInbound, 'sources' | 'gate'>,
+): SourceConfiguration {
   const bound = principalOf(request)?.sources;
   const onlyOne = bound?.length === 1 ? bound[0] : undefined;
   const id = header(request, 'x-anamnesis-source') ?? onlyOne ?? 'http';
   if (bound !== undefined && !bound.includes(id)) throw new HttpProblem(PROBLEMS.sourceNotYours);
   const source = sources.find(id);
   if (source === undefined) throw new HttpProblem(PROBLEMS.unknownSource);
-  if (!source.enabled) throw new HttpProblem(PROBLEMS.sourceDisabled);
+  const admission = gate.ask(source);
+  if (admission.state !== 'open') throw new HttpProblem(problemOfAdmission(admission));
   return source;
 }
+
+/**
+ * The source as it stands when a further message of the same request may come in: a body of many is read no faster than its source may
+ * send, and what is changed meanwhile counts from the next message on.
+ * @param stopped whether nobody waits for it any more
+ * @throws HttpProblem SOURCE_DISABLED
+ */
+export async function nextOf(
+  { sources, gate }: Pick<HttpInbound, 'sources' | 'gate'>,
+  id: string,
+  stopped: () => boolean,
+): Promise<SourceConfiguration> {
+  for (;;) {
+    const source = sources.find(id);
+    if (source === undefined) throw new HttpProblem(PROBLEMS.unknownSource);
+    const admission = gate.ask(source);
+    if (admission.state === 'open' || stopped()) return source;
+    if (admission.state === 'refused') throw new HttpProblem(PROBLEMS.sourceDisabled);
+    await delay(Math.min(admission.afterMs, LOOK_AGAIN_MS));
+  }
+}
+
+/** A source that waits may be changed so that it need not. */
+const LOOK_AGAIN_MS = 250;
+
+function problemOfAdmission(admission: Exclude<Admission, { readonly state: 'open' }>): Problem {
+  if (admission.state === 'refused') return PROBLEMS.sourceDisabled;
+  // RFC 9110 §10.2.3: whole seconds.
+  const retryAfterSeconds = Math.max(Math.ceil(admission.afterMs / 1000), 1);
+  return { ...WAITS[admission.code], retryAfterSeconds };
+}
+
+const WAITS = {
+  SOURCE_PAUSED: PROBLEMS.sourcePaused,
+  RATE_LIMITED: PROBLEMS.rateLimited,
+  QUEUE_FULL: PROBLEMS.queueFull,
+} as const;
 
 /**
  * A message of this request.
@@ -82,6 +127,7 @@ export function receivedFrom(
   return {
     transport: source.kind === 'file' ? 'file' : 'http',
     source,
+    channel: request,
     contentType,
     bytes,
     ...(charset === undefined ? {} : { charset }),

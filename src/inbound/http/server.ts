@@ -12,6 +12,7 @@ import type { Address } from '../../supervisor/role.js';
 import type { ServerCredentials } from '../../tls/server-credentials.js';
 import { AcceptMessageHandler, INTAKE, intakeOver } from '../accept-message.js';
 import { Capacity } from '../capacity.js';
+import { SourceGate } from '../sources/gate.js';
 import type { Intake } from '../received.js';
 import { EventsController } from './events.controller.js';
 import { FhirController } from './fhir.controller.js';
@@ -23,6 +24,8 @@ import { QueryProxy } from './proxy.js';
 import { HTTP_INBOUND, type HttpInbound } from './request-source.js';
 
 export interface InboundHttpSettings extends Pick<HttpInbound, 'sources' | 'bodyBytes' | 'eventBytes'> {
+  /** Default: rates are kept for this server alone. */
+  readonly gate?: SourceGate;
   readonly listen: Address;
   readonly intake: Intake;
   readonly queryAddress: () => Address | undefined;
@@ -90,6 +93,7 @@ class InboundModule {
     const times = { ...TIMES, ...settings.times };
     const inbound: HttpInbound = {
       ...settings,
+      gate: settings.gate ?? new SourceGate(),
       bodyRoom: new Capacity(Number.MAX_SAFE_INTEGER, LARGE_BODIES_BYTES),
       lineRoom: new Capacity(Number.MAX_SAFE_INTEGER, LINES_BYTES),
       bodyTimes: times,

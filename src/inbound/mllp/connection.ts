@@ -37,6 +37,14 @@ export interface ConnectionParts {
   readonly holdings: Holdings;
   readonly counters: MllpCounters;
   readonly logger: MllpLogger;
+  readonly traffic?: SourceTraffic;
+}
+
+/** What a source's rate allows, and who is connected (src/inbound/sources). */
+export interface SourceTraffic {
+  /** 0 where a message of the source may begin now, and counts; else milliseconds until it may. */
+  pace(source: SourceConfiguration): number;
+  connected(sourceId: string, change: 1 | -1): void;
 }
 
 export interface ConnectionEvents {
@@ -71,6 +79,9 @@ export class Connection {
   private corked = false;
   private graceTimer: NodeJS.Timeout | undefined;
   private lingerTimer: NodeJS.Timeout | undefined;
+  private paceTimer: NodeJS.Timeout | undefined;
+  /** The rate has let the next frame in already. */
+  private paced = false;
   private readonly advanceAgain = (): void => this.advance();
 
   constructor(
@@ -89,11 +100,14 @@ export class Connection {
     });
     socket.on('close', () => {
       clearTimeout(this.lingerTimer);
+      clearTimeout(this.paceTimer);
+      parts.traffic?.connected(this.source.id, -1);
       // A connection that broke in the middle of a frame: what came is kept like that of one that ended.
       this.finish();
       parts.holdings.set(this, this.backlogBytes);
       events.closed();
     });
+    parts.traffic?.connected(configuration.id, 1);
     socket.setTimeout(this.idleMs);
     if (configuration.paused) this.advance();
   }
@@ -204,7 +218,25 @@ export class Connection {
     if (this.framesInFlight >= limits.maxFramesInFlight) return false;
     const bytes = next.bytes.length;
     if (this.bytesInFlight > 0 && this.bytesInFlight + bytes > limits.maxBytesInFlight) return false;
-    return budget.take(bytes, this.advanceAgain);
+    if (!this.mayPass()) return false;
+    if (!budget.take(bytes, this.advanceAgain)) return false;
+    this.paced = false;
+    return true;
+  }
+
+  /** The source's rate: the sender is not read from until the next message may come. One that is gone, or a stop, is not waited for. */
+  private mayPass(): boolean {
+    if (this.paced || this.stopped || this.ended) return true;
+    if (this.paceTimer !== undefined) return false;
+    const afterMs = this.parts.traffic?.pace(this.configuration) ?? 0;
+    this.paced = afterMs === 0;
+    if (afterMs > 0) {
+      this.paceTimer = setTimeout(() => {
+        this.paceTimer = undefined;
+        this.advance();
+      }, afterMs);
+    }
+    return this.paced;
   }
 
   /** The peer does not read its answers: nothing more is begun for it. Frames of a peer that is gone are still stored. */
@@ -259,6 +291,7 @@ export class Connection {
       const message: ReceivedMessage = {
         transport: 'mllp',
         source: this.configuration,
+        channel: this,
         contentType: HL7_CONTENT_TYPE,
         bytes: frame.bytes,
         ...(frame.fault === undefined ? {} : { fault: frame.fault }),

@@ -5,6 +5,7 @@
 import { isLoopback } from '../../config/config.js';
 import { isFingerprintRule } from '../../tls/peer-identity.js';
 import { ServerCredentials, TlsFilesError, type TlsServerFiles } from '../../tls/server-credentials.js';
+import type { SourceTraffic } from './connection.js';
 import type { Intake } from '../received.js';
 import type { SourceConfiguration, SourceListener } from '../source.js';
 import type { SourceDirectory } from '../sources.js';
@@ -65,6 +66,7 @@ const EXPLANATIONS: Readonly<Record<ListenerTroubleCode, string>> = {
 export interface MllpListenersOptions {
   readonly sources: SourceDirectory;
   readonly intake: Intake;
+  readonly traffic?: SourceTraffic;
   /** The hub's own TLS files: of the built-in source, and of sources whose listeners have TLS without files of their own. */
   readonly tls?: TlsServerFiles;
   /** Another part ends TLS in front of the hub. */
@@ -267,13 +269,14 @@ export class MllpListeners {
 
   private async begin(key: string, wanted: Wanted): Promise<void> {
     const credentials = await this.credentialsOf(wanted);
-    const { intake, limits, logger } = this.options;
+    const { intake, traffic, limits, logger } = this.options;
     let current: Running | undefined;
     try {
       const server = await MllpServer.listen({
         host: wanted.host,
         port: wanted.port,
         intake,
+        ...(traffic === undefined ? {} : { traffic }),
         shared: this.shared,
         admit: (peer) => admittingSource((current?.wanted ?? wanted).sources, peer),
         logger,

@@ -14,7 +14,13 @@ import type { Intake } from '../received.js';
 import type { SourceConfiguration } from '../source.js';
 import { ConnectionCount, type MllpPeer } from './admission.js';
 import { Budget, Holdings } from './budget.js';
-import { Connection, type ConnectionLimits, type ConnectionParts, type MllpCounters } from './connection.js';
+import {
+  Connection,
+  type ConnectionLimits,
+  type ConnectionParts,
+  type MllpCounters,
+  type SourceTraffic,
+} from './connection.js';
 import { frameOf, VT } from './framing.js';
 import { LogThrottle, type MllpLogger } from './log-throttle.js';
 
@@ -38,6 +44,7 @@ export interface MllpServerOptions {
   /** 0: any free port. */
   readonly port: number;
   readonly intake: Intake;
+  readonly traffic?: SourceTraffic;
   /** The source that a sender speaks for; undefined where it may not send. Asked again by {@link MllpServer.review}. */
   readonly admit: (peer: MllpPeer) => SourceConfiguration | undefined;
   readonly tls?: MllpTls;
@@ -163,6 +170,7 @@ export class MllpServer {
       holdings,
       counters: this.counters,
       logger: this.logger,
+      ...(options.traffic === undefined ? {} : { traffic: options.traffic }),
     };
     this.useTls(options.tls);
     server.on('connection', (socket) => this.accepted(socket));

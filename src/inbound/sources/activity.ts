@@ -5,7 +5,7 @@
 import type pg from 'pg';
 import { now } from '../../time/clock.js';
 import type { Instant } from '../../time/valid-time.js';
-import type { IntakeOutcome } from '../received.js';
+import type { Intake, IntakeOutcome } from '../received.js';
 
 export interface SourceActivityView {
   /** Messages answered. */
@@ -153,6 +153,23 @@ export class SourceActivity {
       [JSON.stringify(rows)],
     );
   }
+}
+
+/** The same intake, its messages counted for their sources. */
+export function observed(intake: Intake, activity: SourceActivity): Intake {
+  return {
+    async receive(message) {
+      const { id } = message.source;
+      activity.received(id, message.bytes.length);
+      let outcome: IntakeOutcome | undefined;
+      try {
+        outcome = await intake.receive(message);
+        return outcome;
+      } finally {
+        activity.answered(id, outcome);
+      }
+    },
+  };
 }
 
 /** What the ingest role last said of a source; nothing is under way in one that is away. */

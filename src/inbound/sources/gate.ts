@@ -40,13 +40,15 @@ export class SourceGate {
     if (this.queued(source.id) >= source.queueBound) {
       return { state: 'wait', code: 'QUEUE_FULL', afterMs: ASK_AGAIN_MS };
     }
-    const { rateLimit } = source;
-    if (rateLimit === undefined) {
-      if (this.buckets.size > 0) this.buckets.delete(source.id);
-      return OPEN;
-    }
-    const afterMs = this.bucketOf(source.id, rateLimit).take(this.clock());
+    const afterMs = this.pace(source);
     return afterMs === 0 ? OPEN : { state: 'wait', code: 'RATE_LIMITED', afterMs };
+  }
+
+  /** The rate alone: 0 where a message may come in now, and counts; else milliseconds until it may. */
+  pace({ id, rateLimit }: SourceConfiguration): number {
+    if (rateLimit !== undefined) return this.bucketOf(id, rateLimit).take(this.clock());
+    if (this.buckets.size > 0) this.buckets.delete(id);
+    return 0;
   }
 
   private bucketOf(id: string, limit: SourceRateLimit): TokenBucket {

@@ -3,7 +3,7 @@ import fc from 'fast-check';
 import { Room } from '../../../src/inbound/lanes/room.js';
 
 /** Takes room and says what came in, in order. */
-function visits(room: Room): { entered: string[]; take(id: string, bytes?: number, bound?: number): void } {
+function visits(room: Room): { entered: string[]; take: (id: string, bytes?: number, bound?: number) => void } {
   const entered: string[] = [];
   return {
     entered,
