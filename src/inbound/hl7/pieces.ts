@@ -27,10 +27,13 @@ export function piece(text: string, delimiter: string, number: number): string |
 
 /** Place of the last character that is none of three delimiters, or -1. A delimiter may be '', which is none. */
 export function lastSaid(text: string, first: string, second: string, third: string): number {
+  const a = first.charCodeAt(0);
+  const b = second.charCodeAt(0);
+  const c = third.charCodeAt(0);
   let at = text.length - 1;
   while (at >= 0) {
-    const character = text[at];
-    if (character !== first && character !== second && character !== third) return at;
+    const code = text.charCodeAt(at);
+    if (code !== a && code !== b && code !== c) return at;
     at -= 1;
   }
   return at;
