@@ -7,10 +7,11 @@ import { Projecting1763700005000 } from './005-projecting.js';
 import { Evidence1763700006000 } from './006-evidence.js';
 import { Vault1763700007000 } from './007-vault.js';
 import { Sources1763700008000 } from './008-sources.js';
-import { FhirResources1763700011000 } from './011-fhir-resources.js';
-import { LogAdvance1763700013000 } from './013-log-advance.js';
 import { Letters1763700009000 } from './009-letters.js';
 import { ApplicationAcks1763700010000 } from './010-application-acks.js';
+import { FhirResources1763700011000 } from './011-fhir-resources.js';
+import { LogAdvance1763700013000 } from './013-log-advance.js';
+import { LogCopy1763700014000 } from './014-log-copy.js';
 
 /** Every migration, oldest first. Append only: a released migration never changes. */
 export const MIGRATIONS: (new () => MigrationInterface)[] = [
@@ -23,8 +24,9 @@ export const MIGRATIONS: (new () => MigrationInterface)[] = [
   Evidence1763700006000,
   Vault1763700007000,
   Sources1763700008000,
-  LogAdvance1763700013000,
-  FhirResources1763700011000,
   Letters1763700009000,
   ApplicationAcks1763700010000,
+  FhirResources1763700011000,
+  LogAdvance1763700013000,
+  LogCopy1763700014000,
 ];

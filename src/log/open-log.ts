@@ -2,9 +2,9 @@
  * Opens the log that the configuration names: `postgres` (the hub's own database), or an EventStoreDB by its URL. The only
  * place that chooses an adapter.
  */
-import { openPostgresLogReader, openPostgresLogWriter } from './postgres/index.js';
-import { openEventStoreReader, openEventStoreWriter } from './eventstore/index.js';
-import type { EventLogReader, EventLogWriter } from './event-log.js';
+import { openPostgresLogImport, openPostgresLogReader, openPostgresLogWriter } from './postgres/index.js';
+import { openEventStoreImport, openEventStoreReader, openEventStoreWriter } from './eventstore/index.js';
+import type { EventLogImport, EventLogReader, EventLogWriter } from './event-log.js';
 
 export interface LogPlace {
   /** `postgres`, or `esdb://…`, `esdb+discover://…`, `kurrentdb://…`, `kurrentdb+discover://…`. */
@@ -25,4 +25,18 @@ export function openLogReader({ eventLog, databaseUrl }: LogPlace): Promise<Even
 export function openLogWriter({ eventLog, databaseUrl }: LogPlace): Promise<EventLogWriter> {
   if (eventLog === 'postgres') return openPostgresLogWriter(databaseUrl);
   return openEventStoreWriter(eventLog, { lockUrl: databaseUrl });
+}
+
+/**
+ * Begins a copy of another log, or goes on with one.
+ * @param original identity of the original; how far apart its positions lie; whether what stands there already is known to be its beginning
+ * @throws LogNotEmptyError, WriterActiveError, LogUnavailableError
+ */
+export function openLogImport(
+  { eventLog, databaseUrl }: LogPlace,
+  original: { readonly id: string; readonly positionsPerEvent: number; readonly goOn: boolean },
+): Promise<EventLogImport> {
+  const { id, positionsPerEvent, goOn } = original;
+  if (eventLog === 'postgres') return openPostgresLogImport(databaseUrl, id, { positionsPerEvent, goOn });
+  return openEventStoreImport(eventLog, id, { lockUrl: databaseUrl });
 }

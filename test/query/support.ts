@@ -3,7 +3,7 @@ import { LOOPBACK_PRINCIPAL } from '../../src/auth/principal.js';
 import type { INestApplication } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import { createHash, randomUUID } from 'node:crypto';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { copyFileSync, mkdtempSync, rmSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import type { AddressInfo } from 'node:net';
@@ -91,8 +91,11 @@ export class TestHub {
     readonly keyFile: string,
   ) {}
 
-  static async start(options: { clock?: () => string } = {}): Promise<TestHub> {
-    const database = await createTestDatabase();
+  /** @param options `database` and `keyFile`: of a hub that was moved there, instead of new ones; `stop` drops the database either way */
+  static async start(
+    options: { clock?: () => string; database?: TestDatabase; keyFile?: string } = {},
+  ): Promise<TestHub> {
+    const database = options.database ?? (await createTestDatabase());
     const log = await openPostgresLogWriter(database.url);
     const writer = await LogWriter.open({
       log,
@@ -102,6 +105,7 @@ export class TestHub {
     const reader = await openPostgresLogReader(database.url);
     const folder = mkdtempSync(path.join(os.tmpdir(), 'anamnesis-query-'));
     const keyFile = path.join(folder, 'master.key');
+    if (options.keyFile !== undefined) copyFileSync(options.keyFile, keyFile);
     const keys = await KeyStore.open(database.pool, await fileKeyProvider(keyFile));
     const parts = { keys, reader, openBody, readHl7 };
     const decoder = new EventDecoder({ ...parts, mapMessage });

@@ -1,6 +1,7 @@
 import type { Command } from 'commander';
 import { findHub } from '../hub-client.js';
 import { withHub, type HubOptions } from '../options.js';
+import { copyCommand } from './log-copy.js';
 import { verifyCommands } from './log-verify.js';
 
 interface LogAnswer {
@@ -27,4 +28,5 @@ export function logCommand(program: Command): void {
       }
     });
   verifyCommands(log);
+  copyCommand(log);
 }

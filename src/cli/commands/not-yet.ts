@@ -4,7 +4,7 @@ import { CliError } from '../cli-error.js';
 
 const NOT_YET: readonly (readonly [path: string, commands: readonly string[]])[] = [
   ['', ['dead-letters', 'sources', 'anonymized', 'patients', 'erase']],
-  ['log', ['copy', 'backup', 'restore']],
+  ['log', ['backup', 'restore']],
   ['projections', ['plan', 'verify']],
 ];
 

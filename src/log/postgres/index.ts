@@ -1,5 +1,6 @@
 /** The event log on PostgreSQL (schema `log`, made by migration 001). */
-import type { EventLogReader, EventLogWriter } from '../event-log.js';
+import type { EventLogImport, EventLogReader, EventLogWriter } from '../event-log.js';
+import { PostgresLogImport, type PostgresLogImportOptions } from './import.js';
 import { PostgresLogReader } from './reader.js';
 import { PostgresLogWriter, type PostgresLogWriterOptions } from './writer.js';
 
@@ -16,4 +17,17 @@ export function openPostgresLogReader(url: string): Promise<EventLogReader> {
  */
 export function openPostgresLogWriter(url: string, options?: PostgresLogWriterOptions): Promise<EventLogWriter> {
   return PostgresLogWriter.openWriter(url, options);
+}
+
+/**
+ * Begins a copy of another log here, or goes on with one.
+ * @param logId identity of the original
+ * @throws LogNotEmptyError, WriterActiveError, LogUnavailableError
+ */
+export function openPostgresLogImport(
+  url: string,
+  logId: string,
+  options?: PostgresLogImportOptions,
+): Promise<EventLogImport> {
+  return PostgresLogImport.begin(url, logId, options);
 }

@@ -85,13 +85,17 @@ export async function* inspectStorage(
   if (!whole) return;
   yield* inspectStreams(pool, streams, last);
   // Read behind the events: what was appended meanwhile lies above `last`.
-  const { rows: writer } = await pool.query<{ head: bigint; events: bigint; later: bigint }>(
-    'select head, events, (select count(*) from log.event where position > $1) as later from log.writer',
+  const { rows: writer } = await pool.query<{ head: bigint; events: bigint; later: bigint; base: bigint }>(
+    `select head, events, (select count(*) from log.event where position > $1) as later,
+       (select coalesce(max(base), 0) from log.restored) as base
+     from log.writer`,
     [last],
   );
   const row = writer[0];
+  // Positions up to a restore's base were given out before and never are again.
+  const head = row !== undefined && row.base > last ? row.base : last;
   if (row === undefined) yield { problem: 'the writer has no row' };
-  else if (row.events !== events + row.later || (row.later === 0n && row.head !== last)) {
+  else if (row.events !== events + row.later || (row.later === 0n && row.head !== last && row.head !== head)) {
     yield { problem: 'the head and the number of events are not those of the events that stand there' };
   }
 }

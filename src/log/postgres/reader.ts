@@ -5,6 +5,7 @@ import { openPool, SHORT_STATEMENTS_SILENCE_MS } from '../../database/database.j
 import { LruMap } from '../../sealing/lru.js';
 import {
   EventUnreadableError,
+  UnfinishedCopyError,
   type EventLogReader,
   type Position,
   type ReadOptions,
@@ -93,9 +94,10 @@ export class PostgresLogReader implements EventLogReader {
       silenceMs: options.answerMs ?? SHORT_STATEMENTS_SILENCE_MS,
     });
     try {
-      const { rows } = await pool.query<{ id: string }>('select id from log.identity');
+      const { rows } = await pool.query<{ id: string; copying: boolean }>('select id, copying from log.identity');
       const [row] = rows;
       if (row === undefined) throw new Error('this database holds no log identity');
+      if (row.copying) throw new UnfinishedCopyError();
       return { id: row.id, pool };
     } catch (error) {
       await pool.end();

@@ -319,14 +319,14 @@ export class PostgresLogWriter extends PostgresLogReader implements EventLogWrit
   }
 }
 
-async function openSession(url: string, answerMs = SHORT_STATEMENTS_SILENCE_MS): Promise<pg.Client> {
+export async function openSession(url: string, answerMs = SHORT_STATEMENTS_SILENCE_MS): Promise<pg.Client> {
   const client = await openClient(url, { applicationName: 'anamnesis log writer', connectMs: answerMs });
   await client.query(SESSION);
   return client;
 }
 
 /** A dead writer's session ends as soon as the server notices; a living one's does not. */
-async function claim(client: pg.Client, options: PostgresLogWriterOptions): Promise<void> {
+export async function claim(client: pg.Client, options: PostgresLogWriterOptions): Promise<void> {
   const deadline = Date.now() + (options.takeOver === true ? 0 : (options.waitMs ?? WAIT_FOR_PREDECESSOR_MS));
   for (;;) {
     const { rows } = await client.query<{ free: boolean }>('select pg_try_advisory_lock($1) as free', [WRITER_LOCK]);
