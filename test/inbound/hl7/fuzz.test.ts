@@ -18,7 +18,7 @@ import { sharedData, sharedFiles } from '../../support/shared-data.js';
 import { workOf } from '../../support/work.js';
 
 const FULL = process.env['ANAMNESIS_TEST_SCALE'] === 'full';
-const FRAMES = FULL ? 1_000_000 : 6_000;
+const FRAMES = FULL ? 1_000_000 : 4_000;
 const SEED = 20_261_121;
 /** Planted into every frame; nothing that the hub says of a frame may hold it. */
 const CANARY = 'Xq7CANARYz';
