@@ -16,12 +16,12 @@ test(
   KILLS * 30_000,
 );
 
-const LOG_KILLS = full ? 300 : 15;
+const LOG_KILLS = full ? 300 : 12;
 
-test(
-  `a log whose writer and server are killed ${LOG_KILLS} times is what was acknowledged, event by event and in order`,
-  async () => {
-    const result = await runLogCrash({ kills: LOG_KILLS, seed: SEED });
+test.each(['postgres', 'eventstore'] as const)(
+  `a log (%s) whose writer and server are killed ${LOG_KILLS} times is what was acknowledged, event by event and in order`,
+  async (log) => {
+    const result = await runLogCrash({ kills: LOG_KILLS, seed: SEED, log });
     expect(result).toMatchObject({ kills: LOG_KILLS, lost: 0, doubled: 0, mismatches: 0 });
     expect(result.acknowledged).toBeGreaterThan(0);
   },

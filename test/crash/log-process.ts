@@ -1,10 +1,12 @@
 /**
  * A process that writes to the log as the ingest role does, and nothing else: the victim of `npm run crash -- --target log`.
- * It appends what its parent tells it to, one round after another, and says what the log said. Started with the URL.
+ * It appends what its parent tells it to, one round after another, and says what the log said.
+ * Started with: the log (`postgres` or an `esdb://` URL), the URL of the hub's PostgreSQL, and `wait` or `take-over`.
  */
 import { openPool } from '../../src/database/database.js';
 import { LogUnavailableError, WriterFencedError, WrongExpectedRevisionError } from '../../src/log/event-log.js';
 import type { AppendResult, EventLogWriter, StreamAppend } from '../../src/log/event-log.js';
+import { openEventStoreWriter } from '../../src/log/eventstore/index.js';
 import { openPostgresLogWriter } from '../../src/log/postgres/index.js';
 import { LogWriter } from '../../src/log/writer.js';
 
@@ -27,8 +29,9 @@ export type LogProcessMessage =
 
 const METADATA = Buffer.from('{"schema":1,"recordedAt":"2026-01-01T00:00:00.000000Z"}');
 
-const [url, takeOver] = process.argv.slice(2) as [string, string | undefined];
-const pool = openPool(url);
+const [place, databaseUrl, takeOver] = process.argv.slice(2) as [string, string, string];
+const pool = openPool(databaseUrl);
+const options = { takeOver: takeOver === 'take-over', waitMs: 20_000 };
 
 function tell(message: LogProcessMessage): void {
   process.send?.(message);
@@ -37,7 +40,10 @@ function tell(message: LogProcessMessage): void {
 async function open(): Promise<EventLogWriter> {
   for (;;) {
     try {
-      const log = await openPostgresLogWriter(url, { takeOver: takeOver === 'take-over', waitMs: 20_000 });
+      const log =
+        place === 'postgres'
+          ? await openPostgresLogWriter(databaseUrl, options)
+          : await openEventStoreWriter(place, { ...options, lockUrl: databaseUrl });
       // Fences every stream and claims the clock mark, as a hub does before it accepts anything.
       await LogWriter.open({ log, pool });
       return log;

@@ -1,5 +1,5 @@
 /**
- * `npm run crash -- --target log`: only the log. A process appends rounds; it is killed at random instants, its server is killed,
+ * `npm run crash -- --target log [--log eventstore]`: only the log. A process appends rounds; it is killed at random instants, its server is killed,
  * stopped at once or stopped in order, and it is held still while a successor takes over and then let go. What was acknowledged
  * is taken down in a ledger; at the end the log must be the ledger, event by event and in order.
  */
@@ -8,14 +8,16 @@ import { createHash, randomBytes, randomUUID } from 'node:crypto';
 import { mkdtemp, rm } from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
+import { setTimeout as pause } from 'node:timers/promises';
 import { openPool } from '../../src/database/database.js';
 import { migrate } from '../../src/database/migrate.js';
 import { clinicalStream, EVENT_TYPES, PARTITIONS } from '../../src/log/envelope.js';
 import type { RecordedEvent } from '../../src/log/event-log.js';
-import { openPostgresLogReader, openPostgresLogWriter } from '../../src/log/postgres/index.js';
+import { openLogReader, openLogWriter, type LogPlace } from '../../src/log/open-log.js';
 import { LogWriter } from '../../src/log/writer.js';
 import { Random } from '../../src/simulator/random.js';
 import { startEmbeddedPostgres, type RunningPostgres } from '../../src/supervisor/embedded-postgres.js';
+import { startEventStoreDouble, type RunningDouble } from '../support/eventstore-double/double.js';
 import type { LogProcessMessage, RoundMessage } from './log-process.js';
 import type { CrashOptions, CrashResult } from './run.js';
 
@@ -24,7 +26,8 @@ const MOST_BYTES = 3_000;
 /** Longest time between two kills, in milliseconds. */
 const LONGEST_LIFE_MS = 250;
 
-type Kill = 'writer' | 'server' | 'server at once' | 'server in order' | 'writer held still';
+type Kill = 'writer' | 'writer held still' | ServerKill;
+type ServerKill = 'server' | 'server at once' | 'server in order' | 'server held still';
 
 /** A round that is not acknowledged yet: its events stay the same, whoever appends them. */
 interface Round {
@@ -40,23 +43,19 @@ interface LedgerEntry {
 }
 
 /** @returns what was lost, doubled or is not as the ledger says: wrong place, wrong bytes, wrong order, or in nobody's ledger */
-export async function runLogCrash(options: CrashOptions): Promise<CrashResult> {
+export async function runLogCrash(options: CrashOptions & { log?: 'postgres' | 'eventstore' }): Promise<CrashResult> {
   const random = new Random(options.seed);
   const folder = await mkdtemp(path.join(os.tmpdir(), 'anamnesis-crash-'));
-  const course = new Course(path.join(folder, 'postgres'), random);
+  const postgres = await PostgresServer.start(path.join(folder, 'postgres'));
+  const server = options.log === 'eventstore' ? await EventStoreServer.start(postgres) : postgres;
+  const course = new Course(server, random);
   try {
     await course.begin();
     for (let kill = 1; kill <= options.kills; kill += 1) {
       // Mostly in the middle of appends; now and then while it is still taking the log over.
       if (random.chance(0.85)) await course.writing();
-      await course.liveFor(random.fraction() * LONGEST_LIFE_MS);
-      const what = random.weighted<Kill>([
-        [5, 'writer'],
-        [2, 'server'],
-        [2, 'server at once'],
-        [1, 'server in order'],
-        [2, 'writer held still'],
-      ]);
+      await pause(random.fraction() * LONGEST_LIFE_MS);
+      const what = random.weighted<Kill>([[5, 'writer'], [2, 'writer held still'], ...server.kills]);
       await course.kill(what);
       options.print?.(`kill ${kill}/${options.kills}: ${what}; acknowledged so far ${course.ledger.length}`);
     }
@@ -68,9 +67,97 @@ export async function runLogCrash(options: CrashOptions): Promise<CrashResult> {
   }
 }
 
+/** Where the log stands, and the ways in which it dies. */
+interface LogServer {
+  readonly place: LogPlace;
+  readonly kills: readonly (readonly [weight: number, how: ServerKill])[];
+  /** Resolves when it answers again. */
+  kill(how: ServerKill): Promise<void>;
+  stop(): Promise<void>;
+}
+
+class PostgresServer implements LogServer {
+  readonly kills = [
+    [2, 'server'],
+    [2, 'server at once'],
+    [1, 'server in order'],
+  ] as const;
+
+  private constructor(
+    private readonly folder: string,
+    private running: RunningPostgres,
+  ) {}
+
+  static async start(folder: string): Promise<PostgresServer> {
+    const running = await startEmbeddedPostgres({ folder });
+    await migrate(running.url);
+    return new PostgresServer(folder, running);
+  }
+
+  get place(): LogPlace {
+    return { eventLog: 'postgres', databaseUrl: this.running.url };
+  }
+
+  async kill(how: ServerKill): Promise<void> {
+    process.kill(this.running.pid, how === 'server' ? 'SIGKILL' : how === 'server at once' ? 'SIGQUIT' : 'SIGINT');
+    await this.running.exited;
+    const { port } = this.running;
+    for (;;) {
+      try {
+        this.running = await startEmbeddedPostgres({ folder: this.folder, port });
+        return;
+      } catch (error) {
+        // Sessions of a killed postmaster hold its memory until they notice.
+        if (!/did not start/.test((error as Error).message)) throw error;
+        await pause(50);
+      }
+    }
+  }
+
+  stop(): Promise<void> {
+    return this.running.stop();
+  }
+}
+
+/** EventStoreDB's double; the hub's PostgreSQL, which holds the writer's lock and the clock mark, lives on. */
+class EventStoreServer implements LogServer {
+  readonly kills = [
+    [4, 'server'],
+    [1, 'server held still'],
+  ] as const;
+
+  private constructor(
+    private readonly postgres: PostgresServer,
+    private readonly double: RunningDouble,
+  ) {}
+
+  static async start(postgres: PostgresServer): Promise<EventStoreServer> {
+    return new EventStoreServer(postgres, await startEventStoreDouble());
+  }
+
+  get place(): LogPlace {
+    return { ...this.postgres.place, eventLog: this.double.url };
+  }
+
+  async kill(how: ServerKill): Promise<void> {
+    if (how === 'server held still') {
+      this.double.freeze();
+      await pause(300);
+      this.double.thaw();
+      return;
+    }
+    await this.double.kill();
+    await this.double.restart();
+  }
+
+  async stop(): Promise<void> {
+    await this.double.destroy();
+    await this.postgres.stop();
+  }
+}
+
 class Course {
   readonly ledger: LedgerEntry[] = [];
-  private server!: RunningPostgres;
   private writer!: WriterProcess;
   private open: Round | undefined;
   private rounds = 0;
@@ -80,16 +167,14 @@ class Course {
   private idle: (() => void) | undefined;
 
   constructor(
-    private readonly folder: string,
+    private readonly server: LogServer,
     private readonly random: Random,
   ) {}
 
   async begin(): Promise<void> {
-    this.server = await startEmbeddedPostgres({ folder: this.folder });
-    await migrate(this.server.url);
     // Every stream exists before the first kill.
-    const pool = openPool(this.server.url);
-    const log = await openPostgresLogWriter(this.server.url);
+    const pool = openPool(this.server.place.databaseUrl);
+    const log = await openLogWriter(this.server.place);
     const writer = await LogWriter.open({ log, pool });
     await writer.close();
     await Promise.all([log.close(), pool.end()]);
@@ -102,10 +187,6 @@ class Course {
     await this.writer.opened;
   }
 
-  async liveFor(ms: number): Promise<void> {
-    await new Promise((resolve) => setTimeout(resolve, ms));
-  }
-
   async kill(what: Kill): Promise<void> {
     switch (what) {
       case 'writer':
@@ -115,18 +196,9 @@ class Course {
       case 'writer held still':
         await this.holdStill();
         return;
-      case 'server':
-        process.kill(this.server.pid, 'SIGKILL');
-        break;
-      case 'server at once':
-        process.kill(this.server.pid, 'SIGQUIT');
-        break;
-      case 'server in order':
-        process.kill(this.server.pid, 'SIGINT');
-        break;
+      default:
+        await this.server.kill(what);
     }
-    await this.server.exited;
-    await this.startServer();
   }
 
   /** No new rounds; resolves when the last one is acknowledged. */
@@ -138,7 +210,7 @@ class Course {
   async compare(): Promise<Pick<CrashResult, 'lost' | 'doubled' | 'mismatches'>> {
     await this.writer.kill();
     const stored = new Map<string, RecordedEvent[]>();
-    const reader = await openPostgresLogReader(this.server.url);
+    const reader = await openLogReader(this.server.place);
     let last = 0n;
     let mismatches = this.mismatches;
     const head = await reader.head();
@@ -183,22 +255,8 @@ class Course {
     await this.server.stop();
   }
 
-  private async startServer(): Promise<void> {
-    const { port } = this.server;
-    for (;;) {
-      try {
-        this.server = await startEmbeddedPostgres({ folder: this.folder, port });
-        return;
-      } catch (error) {
-        // Sessions of a killed postmaster hold its memory until they notice.
-        if (!/did not start/.test((error as Error).message)) throw error;
-        await this.liveFor(50);
-      }
-    }
-  }
-
   private startWriter(takeOver: boolean): void {
-    const writer = new WriterProcess(this.server.url, takeOver, (message) => {
+    const writer = new WriterProcess(this.server.place, takeOver, (message) => {
       if (writer === this.writer) this.hear(message);
     });
     this.writer = writer;
@@ -211,16 +269,25 @@ class Course {
   private async holdStill(): Promise<void> {
     const zombie = this.writer;
     await zombie.opened;
-    await this.liveFor(this.random.fraction() * 20);
+    await pause(this.random.fraction() * 20);
     zombie.signal('SIGSTOP');
     this.startWriter(true);
     const written = this.ledger.length;
-    while (this.ledger.length === written) await this.liveFor(5);
+    while (this.ledger.length === written) await pause(5);
     const late: Round = { number: -1, batches: [{ stream: clinicalStream(0), events: [anEvent(this.random)] }] };
-    const heard = zombie.next((message) => message.is !== 'open' && message.round === late.number);
-    zombie.send(this.messageOf(late));
     zombie.signal('SIGCONT');
-    if ((await heard).is !== 'fenced') this.mismatches += 1;
+    for (;;) {
+      const heard = zombie.next((message) => message.is !== 'open' && message.round === late.number);
+      zombie.send(this.messageOf(late));
+      const answer = await heard;
+      // The stream has moved on with the successor's fence: at its new revision the zombie must be refused for what it is.
+      if (answer.is === 'stale') {
+        this.revisions.set(answer.stream, answer.actual);
+        continue;
+      }
+      if (answer.is === 'stored') this.mismatches += 1;
+      break;
+    }
     await zombie.kill();
   }
 
@@ -304,10 +371,14 @@ class WriterProcess {
   private readonly child: ChildProcess;
   private readonly listeners = new Set<(message: LogProcessMessage) => void>();
 
-  constructor(url: string, takeOver: boolean, hear: (message: LogProcessMessage) => void) {
-    this.child = fork(path.join(import.meta.dirname, 'log-process.js'), [url, takeOver ? 'take-over' : 'wait'], {
-      stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
-    });
+  constructor(place: LogPlace, takeOver: boolean, hear: (message: LogProcessMessage) => void) {
+    this.child = fork(
+      path.join(import.meta.dirname, 'log-process.js'),
+      [place.eventLog, place.databaseUrl, takeOver ? 'take-over' : 'wait'],
+      {
+        stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
+      },
+    );
     this.exited = new Promise((resolve) => this.child.once('exit', () => resolve()));
     this.listeners.add(hear);
     this.child.on('message', (message: LogProcessMessage) => {

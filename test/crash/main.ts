@@ -1,4 +1,4 @@
-/** `npm run crash -- [--target all|log] --kills <n> --seed <n>`; see run.ts. Exits 1 where anything was lost, doubled or differs. */
+/** `npm run crash -- [--target all|log [--log postgres|eventstore]] --kills <n> --seed <n>`; see run.ts. Exits 1 where anything was lost, doubled or differs. */
 import { parseArgs } from 'node:util';
 import { runLogCrash } from './log-target.js';
 import { runCrash } from './run.js';
@@ -6,6 +6,7 @@ import { runCrash } from './run.js';
 const { values } = parseArgs({
   options: {
     target: { type: 'string', default: 'all' },
+    log: { type: 'string', default: 'postgres' },
     kills: { type: 'string', default: '20' },
     seed: { type: 'string', default: '1' },
   },
@@ -16,12 +17,14 @@ if (
   !Number.isInteger(kills) ||
   kills < 1 ||
   !Number.isInteger(seed) ||
-  (values.target !== 'all' && values.target !== 'log')
+  (values.target !== 'all' && values.target !== 'log') ||
+  (values.log !== 'postgres' && values.log !== 'eventstore')
 ) {
-  console.error('usage: npm run crash -- [--target all|log] --kills <n> --seed <n>');
+  console.error('usage: npm run crash -- [--target all|log [--log postgres|eventstore]] --kills <n> --seed <n>');
   process.exit(2);
 }
-const result = await (values.target === 'log' ? runLogCrash : runCrash)({ kills, seed, print: console.log });
+const options = { kills, seed, print: console.log };
+const result = await (values.target === 'log' ? runLogCrash({ ...options, log: values.log }) : runCrash(options));
 console.log(
   `kills ${result.kills}, acknowledged ${result.acknowledged}, lost ${result.lost}, doubled ${result.doubled}, mismatches ${result.mismatches}`,
 );
