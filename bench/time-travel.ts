@@ -21,6 +21,7 @@ import { OperationsView } from '../src/query/operations-view.js';
 import { SourceDesk } from '../src/query/source-desk.js';
 import { LiveSourceList } from '../src/query/sources.js';
 import { KeyDesk } from '../src/query/key-desk.js';
+import { LetterDesk } from '../src/query/letter-desk.js';
 import { MasterStore } from '../src/query/store/master-store.js';
 import { KeyedHashes } from '../src/sealing/hashes.js';
 import { numberArgument, startBenchDatabase, type Figures } from './support.js';
@@ -83,6 +84,7 @@ export async function run(args: readonly string[]): Promise<Figures> {
         hashes,
         sources,
         keyDesk: new KeyDesk(pool, mailbox),
+        letterDesk: new LetterDesk(pool, mailbox, { keysForOwners: async () => new Map() }),
         sourceDesk: new SourceDesk(mailbox, sources, directory.look),
         desk: new ProjectionDesk(pool, reader, mailbox, hashes),
         mutations: new MutationMemory(pool, hashes),

@@ -29,11 +29,17 @@ export class HubClient {
   ) {}
 
   /** Answer and errors, as they came. */
-  async ask<T>(graph: GraphName, query: string, variables: object = {}): Promise<GraphqlAnswer<T>> {
+  async ask<T>(
+    graph: GraphName,
+    query: string,
+    variables: object = {},
+    timeoutMs = REQUEST_TIMEOUT_MS,
+  ): Promise<GraphqlAnswer<T>> {
     const response = await this.fetch(PATHS[graph], {
       method: 'POST',
       headers: { 'content-type': 'application/json', accept: 'application/json' },
       body: JSON.stringify({ query, variables }),
+      signal: AbortSignal.timeout(timeoutMs),
     });
     const text = await response.text();
     try {
@@ -44,8 +50,8 @@ export class HubClient {
   }
 
   /** The data. @throws CliError naming every error of the answer */
-  async data<T>(graph: GraphName, query: string, variables: object = {}): Promise<T> {
-    const answer = await this.ask<T>(graph, query, variables);
+  async data<T>(graph: GraphName, query: string, variables: object = {}, timeoutMs = REQUEST_TIMEOUT_MS): Promise<T> {
+    const answer = await this.ask<T>(graph, query, variables, timeoutMs);
     if (answer.errors !== undefined && answer.errors.length > 0) throw new CliError(wordErrors(answer.errors));
     if (answer.data === undefined || answer.data === null) throw new CliError('the hub answered nothing');
     return answer.data;

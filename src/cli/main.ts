@@ -4,6 +4,7 @@ import { readFile } from 'node:fs/promises';
 import { ConfigError } from '../config/config.js';
 import { HubError } from '../supervisor/hub-error.js';
 import { CliError, EXIT } from './cli-error.js';
+import { deadLettersCommand } from './commands/dead-letters.js';
 import { demoCommand } from './commands/demo.js';
 import { ingestCommand } from './commands/ingest.js';
 import { keysCommand } from './commands/keys.js';
@@ -48,6 +49,7 @@ async function buildProgram(): Promise<Command> {
   projectionsCommand(program);
   logCommand(program);
   keysCommand(program);
+  deadLettersCommand(program);
   demoCommand(program);
   notYetCommands(program);
   for (const command of allCommands(program)) command.exitOverride();

@@ -316,7 +316,10 @@ export function peopleOfFhir(found: FhirSubjects, source: SourceConfiguration): 
 /* ---------------------------------------------------------------- Events */
 
 /** People of a clinical event (API.md §3): its `patient`, or the sender's `patientId`. */
-export function peopleOfEvent(event: ClinicalEvent, source: SourceConfiguration): People {
+export function peopleOfEvent(
+  event: Pick<Partial<ClinicalEvent>, 'eventId' | 'patient' | 'patientId'>,
+  source: SourceConfiguration,
+): People {
   const { patient, patientId } = event;
   if (patient == null && patientId == null) return NOBODY;
   const stated = patient?.identifiers ?? [];

@@ -186,7 +186,10 @@ function peopleOfRefused(
   problems: readonly ConformanceProblem[],
 ): People {
   if (problems.some(({ path }) => IDENTITY_SEGMENTS.test(path))) return NOBODY;
-  const people = peopleOfHl7(message, source);
+  return withoutMerges(peopleOfHl7(message, source));
+}
+
+function withoutMerges(people: People): People {
   return people.groups.some((group) => group.merge !== undefined) ? NOBODY : people;
 }
 
@@ -220,7 +223,9 @@ function readFhir(received: ReceivedMessage): ReadMessage {
   if (tree !== undefined) return refuse({ code: tree.code }, 'AE');
   const id = resource['id'];
   if (arrival.type !== undefined && arrival.type !== resource.resourceType) {
-    return refuse({ code: 'TYPE_MISMATCH', path: 'resourceType' }, 'AE');
+    // Sent to the wrong address; whom it is about it says itself.
+    const people = withoutMerges(peopleOfFhir(subjectsOf(resource, { interaction: 'batch' }), received.source));
+    return { ...refuse({ code: 'TYPE_MISMATCH', path: 'resourceType' }, 'AE'), people };
   }
   // FHIR R4 §3.1.0.4: the id in the body of an update, where there is one, is that of the URL.
   if (arrival.interaction === 'update' && id !== undefined && id !== arrival.id)
@@ -268,6 +273,8 @@ function readEvent(received: ReceivedMessage): ReadMessage {
     return unreadable(received, 'event', problem, notAnEvent ? 'AR' : 'AE', {
       eventType: notAnEvent ? EVENT_TYPES.unknown : EVENT_TYPES.clinicalEvent,
       header: { ...header, ...(read.eventId === undefined ? {} : { controlId: read.eventId }) },
+      // Its place is in their line: what comes later about them waits for its correction.
+      ...(read.subject === undefined ? {} : { people: peopleOfEvent(read.subject, received.source) }),
     });
   }
   const { event } = read;

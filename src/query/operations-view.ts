@@ -103,6 +103,17 @@ export class OperationsView {
       }));
   }
 
+  /** Whether a message about one of these records that stands at or below a position was not applied there. */
+  async isBehind(records: readonly string[], at: Position): Promise<boolean> {
+    const { rows } = await this.pool.query<{ behind: boolean }>(
+      `select exists (select from hub.dead_letter where records && $1::uuid[] and position <= $2 and (settled_at is null or settled_at > $2))
+         or exists (select from hub.held h join hub.projection p on p.name = h.projection and p.version = h.version and p.serving
+           where h.projection = 'master' and h.source_record_id = any($1::uuid[]) and h.position <= $2) as behind`,
+      [records, at.toString()],
+    );
+    return rows[0]?.behind === true;
+  }
+
   /** In order of the messages' positions, each message once. */
   async deadLetters(build: number, wanted: DeadLetterQuery): Promise<DeadLetterRow[]> {
     const { message } = masterTables(build);

@@ -31,6 +31,7 @@ import { BasisResolver } from './basis/basis.js';
 import { GraphModule } from './graph/graph.module.js';
 import { MutationMemory } from './graph/mutations/once.js';
 import { KeyDesk } from './key-desk.js';
+import { LetterDesk } from './letter-desk.js';
 import { OperationsView } from './operations-view.js';
 import { receiptRoutes } from './receipts.js';
 import { PostgresSearchStore } from './search-store.js';
@@ -85,6 +86,7 @@ export async function startQueryRole(context: RoleContext): Promise<RunningRole>
     hashes: keys.hashes,
     sources,
     keyDesk: new KeyDesk(pool, mailbox),
+    letterDesk: new LetterDesk(pool, mailbox, keys),
     sourceDesk: new SourceDesk(mailbox, sources, () => directory.look()),
     proofs: { of: (position) => proveInclusion({ pool, reader }, position) },
     search: new PostgresSearchStore(pool, watermarks),

@@ -11,6 +11,7 @@ import type { MutationMemory } from './graph/mutations/once.js';
 import type { ProjectionDesk } from '../projecting/commands.js';
 import type { SearchEngine } from './answer/search.js';
 import type { KeyDesk } from './key-desk.js';
+import type { LetterDesk } from './letter-desk.js';
 import { Snapshot } from './snapshot.js';
 import type { SourceDesk } from './source-desk.js';
 import type { SourceList } from './sources.js';
@@ -32,6 +33,8 @@ export interface QueryServices {
   readonly sourceDesk: SourceDesk;
   /** Versions of the master key, and the way to change it. */
   readonly keyDesk: KeyDesk;
+  /** Carries changes of dead letters to the writer. */
+  readonly letterDesk: LetterDesk;
   /** Which changes were made already, by their idempotency keys. */
   readonly mutations: MutationMemory;
   /** Proofs that events stand in the log; absent where the log is not signed. */

@@ -252,7 +252,14 @@ describe('a message that cannot be taken', () => {
       stream: stored?.stream,
       position: (stored?.position ?? 0n) + 1n,
     });
-    expect(JSON.parse(parked?.data.toString() ?? '')).toEqual({ messageId: outcome.messageId, ...problem, attempt: 1 });
+    // Where it says whom it is about, their later messages wait behind it.
+    const { sourceRecordId } = stored?.envelope ?? {};
+    expect(JSON.parse(parked?.data.toString() ?? '')).toEqual({
+      messageId: outcome.messageId,
+      ...(sourceRecordId === undefined ? {} : { sourceRecordId }),
+      ...problem,
+      attempt: 1,
+    });
     expect(parked?.envelope).toMatchObject({ causationId: outcome.messageId });
     // Sent again it is the same one, with the same answer.
     expect(await intake.receive(message)).toEqual({ ...outcome, status: 'duplicate' });

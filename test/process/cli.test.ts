@@ -88,7 +88,7 @@ describe('exit codes', () => {
     expect(code).toBe(1);
     expect(err).toBe('`anamnesis log copy` is not available yet\n');
     expect((await run('log', '--help')).out).not.toContain('copy');
-    expect((await run('--help')).out).not.toContain('dead-letters');
+    expect((await run('--help')).out).not.toContain('anonymized');
   });
 
   test('2 for a configuration that is refused, naming the key', async () => {

@@ -37,6 +37,7 @@ import type { QueryServices } from '../../src/query/session.js';
 import { SourceDesk } from '../../src/query/source-desk.js';
 import { LiveSourceList } from '../../src/query/sources.js';
 import { KeyDesk } from '../../src/query/key-desk.js';
+import { LetterDesk } from '../../src/query/letter-desk.js';
 import { MasterStore } from '../../src/query/store/master-store.js';
 import { bodyHash, openBody, sealBody } from '../../src/sealing/body.js';
 import { fileKeyProvider } from '../../src/sealing/key-provider.js';
@@ -151,6 +152,7 @@ export class TestHub {
       hashes: keys.hashes,
       sources,
       keyDesk: new KeyDesk(database.pool, { request: refuse }),
+      letterDesk: new LetterDesk(database.pool, { request: refuse }, { keysForOwners: refuse }),
       sourceDesk: new SourceDesk({ request: refuse }, sources, directory.look),
       search: new PostgresSearchStore(database.pool, watermarks),
       desk: new ProjectionDesk(database.pool, reader, { request: refuse }, keys.hashes),

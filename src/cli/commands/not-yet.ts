@@ -3,7 +3,7 @@ import type { Command } from 'commander';
 import { CliError } from '../cli-error.js';
 
 const NOT_YET: readonly (readonly [path: string, commands: readonly string[]])[] = [
-  ['', ['dead-letters', 'sources', 'anonymized', 'patients', 'erase']],
+  ['', ['sources', 'anonymized', 'patients', 'erase']],
   ['log', ['backup', 'restore']],
   ['projections', ['plan', 'verify']],
 ];

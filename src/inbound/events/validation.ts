@@ -59,6 +59,8 @@ export type ReadEvent =
       readonly state: 'invalid';
       readonly problems: readonly [EventProblem, ...EventProblem[]];
       readonly eventId?: string;
+      /** Whom it names, where nothing is wrong with that. */
+      readonly subject?: Pick<ClinicalEvent, 'patient' | 'patientId'>;
     };
 
 /** Longest ids and types, in UTF-16 units. */
@@ -257,9 +259,26 @@ export function readClinicalEvent(bytes: Buffer): ReadEvent {
   if (first !== undefined) {
     const { eventId } = value;
     const readable = typeof eventId === 'string' && eventId !== '' && eventId.length <= MAX_ID_LENGTH;
-    return { state: 'invalid', problems: [first, ...others], ...(readable ? { eventId } : {}) };
+    const subject = subjectOf(value, problems, bytes);
+    return {
+      state: 'invalid',
+      problems: [first, ...others],
+      ...(readable ? { eventId } : {}),
+      ...(subject === undefined ? {} : { subject }),
+    };
   }
   return { state: 'valid', event: value as unknown as ClinicalEvent };
+}
+
+function subjectOf(
+  value: JsonObject,
+  problems: readonly EventProblem[],
+  bytes: Buffer,
+): Pick<ClinicalEvent, 'patient' | 'patientId'> | undefined {
+  if (treeProblem(value, bytes) !== undefined || !namesSomebody(value)) return undefined;
+  if (problems.some(({ pointer }) => /^\/patient(?:Id)?(?:\/|$)/.test(pointer))) return undefined;
+  const { patient, patientId } = value as unknown as ClinicalEvent;
+  return { ...(patient === undefined ? {} : { patient }), ...(patientId === undefined ? {} : { patientId }) };
 }
 
 function problemsOf(value: JsonObject, bytes: Buffer): EventProblem[] {

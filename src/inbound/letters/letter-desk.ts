@@ -46,6 +46,8 @@ export interface CorrectRequest extends LetterRequest {
 
 export interface ReplayRequest extends LetterRequest {
   readonly messageIds: readonly string[];
+  /** Of many, one that cannot be replayed does not stop the others. */
+  readonly passOver?: boolean;
 }
 
 export interface DiscardRequest extends LetterRequest {
@@ -149,9 +151,10 @@ export class LetterDesk {
     for (const letter of letters) {
       if (letter.request === asked.request) continue;
       refuseOtherVersion(letter, asked);
-      if (letters.length === 1) refuseSettled(letter);
+      if (asked.passOver !== true) refuseSettled(letter);
       else if (letter.status === 'REPLAYED' || letter.status === 'DISCARDED') continue;
-      const offered = await this.offer(letter, asked);
+      const offered = await this.offer(letter, asked).catch((error: unknown) => passedOver(error, asked));
+      if (offered === undefined) continue;
       last = greatest(last, offered.last);
       lines.push(...letter.records, ...offered.records);
       if (offered.event !== undefined) events.push(offered.event);
@@ -426,6 +429,12 @@ function refuseSettled(letter: Letter): void {
 function refuseOtherVersion(letter: Letter, asked: LetterRequest): void {
   if (asked.expectedVersion === undefined || asked.expectedVersion === letter.version) return;
   throw new LetterConflictError(`the letter is at version ${letter.version}`);
+}
+
+/** @throws the error, unless it is that of a letter that a replay of many passes over */
+function passedOver(error: unknown, asked: ReplayRequest): undefined {
+  const refused = error instanceof LetterErasedError || error instanceof LetterConflictError;
+  if (asked.passOver !== true || !refused) throw error;
 }
 
 function greatest(one: Position | undefined, other: Position | undefined): Position | undefined {

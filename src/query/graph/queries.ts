@@ -232,6 +232,7 @@ export class ProjectionsHandler implements IQueryHandler<ProjectionsQuery> {
 }
 
 export interface DeadLetterFilter {
+  readonly ids?: readonly string[] | null;
   readonly status?: string | null;
   readonly code?: string | null;
   readonly source?: string | null;
@@ -260,6 +261,7 @@ export class DeadLettersHandler implements IQueryHandler<DeadLettersQuery> {
       ...(filter.code == null ? {} : { code: filter.code }),
       ...(filter.source == null ? {} : { source: filter.source }),
       ...(records === undefined ? {} : { records }),
+      ...(filter.ids == null ? {} : { ids: filter.ids.map(readUuid).filter((id) => id !== undefined) }),
       after,
       limit: size + 1,
     });

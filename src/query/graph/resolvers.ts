@@ -246,6 +246,11 @@ export const resolvers = {
       });
       return rows.map((row) => ({ row, snapshot: node.snapshot }));
     },
+    isBehind: (node: PatientNode, _: unknown, { session }: GraphContext): Promise<boolean> =>
+      session.services.operations.isBehind(
+        node.records.map(({ record }) => record),
+        node.snapshot.basis.position,
+      ),
     encounters: (node: PatientNode, { filter, ...page }: PageArguments & { filter?: EncounterFilter | null }) =>
       encountersOf(node, filter ?? {}, page),
     observations: (node: PatientNode, { filter, ...page }: PageArguments & { filter?: ObservationFilter | null }) =>
@@ -383,6 +388,8 @@ export const resolvers = {
     byteOffset: ({ row }: DeadLetterView) => row.byteOffset,
     status: ({ row }: DeadLetterView) => row.status,
     waiting: ({ row }: DeadLetterView) => row.waiting,
+    attempts: ({ row }: DeadLetterView) => row.attempt,
+    version: ({ row }: DeadLetterView) => row.version,
     patient: async ({ row, snapshot }: DeadLetterView) => {
       const [record] = row.records;
       if (record === undefined) return null;

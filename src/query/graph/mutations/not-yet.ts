@@ -1,13 +1,7 @@
 /** Changes whose own capability is not there yet: refused with a code, never silently taken. */
 import { GraphError } from '../../errors.js';
 
-const NOT_YET = [
-  'correctDeadLetter',
-  'replayDeadLetters',
-  'discardDeadLetter',
-  'mergePatients',
-  'unmergePatients',
-] as const;
+const NOT_YET = ['mergePatients', 'unmergePatients'] as const;
 
 export const notYet = Object.fromEntries(
   NOT_YET.map((name) => [
