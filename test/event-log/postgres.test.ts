@@ -9,6 +9,12 @@ eventLogContract('PostgreSQL', async () => {
   return {
     openWriter: (options) => openPostgresLogWriter(database.url, { waitMs: 100, ...options }),
     openReader: () => openPostgresLogReader(database.url),
+    restart: async () => {
+      await database.pool.query(
+        `select pg_terminate_backend(pid) from pg_stat_activity
+         where datname = current_database() and application_name like 'anamnesis l%'`,
+      );
+    },
     destroy: () => database.drop(),
   };
 });
