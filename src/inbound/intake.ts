@@ -379,7 +379,11 @@ export class IntakePipeline implements Intake {
   }
 
   /** Keyed hash over source, control id, bytes, and how many earlier events of the same three were erased (DESIGN §2). */
-  private eventIdOf(received: ReceivedMessage, read: ReadMessage, erasedBefore: number | `version ${number}`): string {
+  private eventIdOf(
+    received: ReceivedMessage,
+    read: ReadMessage,
+    erasedBefore: number | `version ${number | 'delivery'}`,
+  ): string {
     return this.parts.hashes.uuid(
       'event',
       received.source.id,

@@ -82,7 +82,7 @@ export function judgeFhir<T extends { readonly eventId: string }>(
   received: ReceivedMessage,
   read: ReadMessage,
   { stored, waiting, resources }: Known<T>,
-  eventIdOf: (version: number) => string,
+  eventIdOf: (version: number | 'delivery') => string,
 ): FhirVerdict<T> | undefined {
   const named = fhirKeyOf(hashes, received, read);
   if (named === undefined) return undefined;
@@ -99,9 +99,18 @@ export function judgeFhir<T extends { readonly eventId: string }>(
     return { kind: 'new', eventId: eventIdOf(stored.length), state: { created: true, matched: [], refused: [] } };
   }
   if (match?.named === true) return failed('MATCH_HAS_AN_ID');
+  const { idempotencyKey } = received;
+  if (idempotencyKey !== undefined) {
+    // The sender says which delivery it is: the same one again is a replay, whatever came between.
+    const eventId = eventIdOf('delivery');
+    const message = stored.find((one) => one.eventId === eventId && one.erased !== true);
+    if (message !== undefined) return { kind: 'stored', message, created: stored[0] === message };
+    const underWay = later.find((one) => one.eventId === eventId);
+    if (underWay !== undefined) return { kind: 'under-way', message: underWay };
+  }
   const versions = stored.length + later.length;
   const latest = last ?? stored.at(-1);
-  if (latest !== undefined && latest.eventId === eventIdOf(versions - 1)) {
+  if (idempotencyKey === undefined && latest !== undefined && latest.eventId === eventIdOf(versions - 1)) {
     if (last !== undefined) return { kind: 'under-way', message: last };
     const message = stored.at(-1) as StoredMessage;
     if (message.erased !== true) return { kind: 'stored', message, created: versions === 1 };
@@ -110,7 +119,8 @@ export function judgeFhir<T extends { readonly eventId: string }>(
   if (ifMatch !== undefined && (later.length > 0 || stored.at(-1)?.position !== ifMatch))
     return failed('VERSION_MISMATCH');
   const created = versions === 0 && match === undefined;
-  return { kind: 'new', eventId: eventIdOf(versions), state: { created, matched: [], refused: [] } };
+  const eventId = eventIdOf(idempotencyKey === undefined ? versions : 'delivery');
+  return { kind: 'new', eventId, state: { created, matched: [], refused: [] } };
 }
 
 function failed<T>(code: PreconditionFailedError['code']): FhirVerdict<T> {

@@ -1,4 +1,5 @@
 /** Cuts streams into pieces of whole messages or lines, so that a file of any size goes through a little memory. */
+import { FileUnreadableError } from './archives.js';
 
 const LF = 0x0a;
 const CR = 0x0d;
@@ -6,20 +7,29 @@ const CR = 0x0d;
 /**
  * Pieces of an HL7 v2 file, each beginning at a message (`MSH` at the start of a line) but for the first. A message longer than
  * `wantedBytes` makes a longer piece.
+ * @throws FileUnreadableError for one longer than `mostBytes`
  */
-export async function* hl7Pieces(stream: AsyncIterable<Buffer>, wantedBytes: number): AsyncGenerator<Buffer> {
+export async function* hl7Pieces(
+  stream: AsyncIterable<Buffer>,
+  wantedBytes: number,
+  mostBytes = Number.MAX_SAFE_INTEGER,
+): AsyncGenerator<Buffer> {
   let kept: Buffer[] = [];
   let length = 0;
+  let wanted = wantedBytes;
   for await (const chunk of stream) {
     kept.push(chunk);
     length += chunk.length;
-    if (length < wantedBytes) continue;
+    if (length < wanted) continue;
     const bytes = Buffer.concat(kept, length);
     const cut = lastMessageStart(bytes);
     if (cut > 0) yield bytes.subarray(0, cut);
     const rest = bytes.subarray(cut);
+    if (rest.length > mostBytes) throw new FileUnreadableError('MESSAGE_TOO_LARGE');
     kept = [rest];
     length = rest.length;
+    // A message that is longer than a piece is not searched anew for every chunk of it.
+    wanted = Math.max(wantedBytes, length * 2);
   }
   if (length > 0) yield Buffer.concat(kept, length);
 }

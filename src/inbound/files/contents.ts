@@ -19,7 +19,7 @@ export const SNIFF_BYTES = 64 * 1024;
  * @param start the first {@link SNIFF_BYTES} bytes, or all
  */
 export function kindOfFile(name: string, start: Buffer): FileKind {
-  const extension = /\.([A-Za-z0-9]+)(?:\.gz)?$/.exec(name)?.[1]?.toLowerCase() ?? '';
+  const extension = /\.([A-Za-z0-9]+)(?:\.gz|\.zst)?$/i.exec(name)?.[1]?.toLowerCase() ?? '';
   if (['hl7', 'hl7v2', 'er7'].includes(extension)) return 'hl7v2';
   if (['ndjson', 'jsonl'].includes(extension)) return 'ndjson';
   const text = start.toString('latin1', byteOrderMarkLength(start)).trimStart();

@@ -1,17 +1,16 @@
 /** `anamnesis ingest`: messages, batch files, NDJSON and FHIR from files, folders and standard input go to a running hub. */
-import { createReadStream } from 'node:fs';
-import { open, readdir, stat } from 'node:fs/promises';
-import path from 'node:path';
-import { Readable, pipeline } from 'node:stream';
-import { buffer } from 'node:stream/consumers';
-import { createGunzip } from 'node:zlib';
+import { createHash } from 'node:crypto';
+import { readdir, stat } from 'node:fs/promises';
+import nodePath from 'node:path';
+import { Readable } from 'node:stream';
 import { splitMessages } from '../hl7/batch.js';
 import { linesOf } from '../http/body.js';
 import { FHIR_ID, type PackedMessage } from '../http/packed-message.js';
 import { EVENT_CONTENT_TYPE, FHIR_CONTENT_TYPE, HL7_CONTENT_TYPE, isFhirR4Type } from '../message-types.js';
 import { belongsInFolder, contentTypeOf, kindOfFile, SNIFF_BYTES, type FileKind } from './contents.js';
 import { hl7Pieces } from './chunks.js';
-import { addSent, MessageSender, nothingSent, type Sent } from './sender.js';
+import { boundedBuffer, contentsOf, FileUnreadableError } from './archives.js';
+import { addSent, MessageSender, SendError, nothingSent, type Sent } from './sender.js';
 
 export interface IngestOptions {
   /** Files and folders; `-` is standard input. */
@@ -20,6 +19,10 @@ export interface IngestOptions {
   readonly url: string;
   /** Source that the messages come from; `file` by default. */
   readonly source?: string;
+  /** Bearer token, where the hub wants one. */
+  readonly token?: string;
+  /** Authorities that the hub's certificate may be signed by, PEM; without it those that Node knows. */
+  readonly ca?: string | Buffer;
   /** Told after every request. */
   readonly onProgress?: (progress: IngestProgress) => void;
   /** Standard input, for `-`. */
@@ -37,10 +40,17 @@ export interface IngestProgress extends Sent {
   readonly totalBytes: number;
 }
 
+export interface UnreadableFile {
+  readonly path: string;
+  readonly code: FileUnreadableError['code'];
+}
+
 export interface IngestSummary extends Sent {
   readonly files: number;
   /** Files of a folder that hold no messages. */
   readonly skipped: number;
+  /** Files that are damaged, or hold more than is taken: what came before the damage was sent. */
+  readonly unreadable: readonly UnreadableFile[];
   readonly bytes: number;
   readonly seconds: number;
 }
@@ -90,6 +100,7 @@ export async function ingestFiles(options: IngestOptions): Promise<IngestSummary
     ...run.sent,
     files: run.files,
     skipped: run.skipped,
+    unreadable: run.unreadable,
     bytes: run.bytes,
     seconds: (performance.now() - started) / 1000,
   };
@@ -112,92 +123,90 @@ async function filesInFolder(folder: string): Promise<InputFile[]> {
   const entries = await readdir(folder, { withFileTypes: true });
   for (const entry of entries.sort((a, b) => (a.name < b.name ? -1 : 1))) {
     if (entry.name.startsWith('.')) continue;
-    const full = path.join(folder, entry.name);
+    const full = nodePath.join(folder, entry.name);
     if (entry.isDirectory()) files.push(...(await filesInFolder(full)));
     else if (entry.isFile()) files.push({ path: full, bytes: (await stat(full)).size, named: false });
   }
   return files;
 }
 
-class IngestRun {
+/** Where messages go: over HTTP to a running hub, or into the intake of this one. In order; resolves once all of them are answered. */
+export interface Destination {
+  messages(messages: readonly PackedMessage[]): Promise<Sent>;
+  /** Clinical events, one per line. */
+  events(lines: Buffer): Promise<Sent>;
+}
+
+/** Reads files and hands on what they hold, in order. Small messages of many files go together. */
+export class FileReader {
   readonly sent = nothingSent();
-  files = 0;
-  skipped = 0;
-  bytes = 0;
   private waiting: PackedMessage[] = [];
   private waitingBytes = 0;
-  private readonly sender: MessageSender;
-  private readonly totalBytes: number;
 
+  /** @param onSent told whenever something was answered */
   constructor(
-    private readonly options: IngestOptions,
-    private readonly all: readonly InputFile[],
-  ) {
-    this.sender = new MessageSender({
-      url: options.url,
-      source: options.source ?? 'file',
-      ...(options.patienceMs === undefined ? {} : { patienceMs: options.patienceMs }),
-    });
-    this.totalBytes = all.some((file) => file.path === '-') ? 0 : all.reduce((sum, file) => sum + file.bytes, 0);
-  }
+    private readonly destination: Destination,
+    private readonly onSent: () => void = () => undefined,
+  ) {}
 
-  close(): void {
-    this.sender.close();
-  }
-
-  async ingest(file: InputFile): Promise<void> {
-    const before = this.bytes;
-    const [kind, stream] = await this.open(file);
-    if (file.named || belongsInFolder(file.path, kind)) {
-      await this.read(kind, stream, file.path);
-      this.files += 1;
-    } else this.skipped += 1;
-    stream.destroy();
-    if (file.path !== '-') this.bytes = before + file.bytes;
-    this.progress();
-  }
-
-  private async open(file: InputFile): Promise<[FileKind, Readable]> {
-    if (file.path === '-') return peek(this.options.stdin ?? process.stdin, '');
-    try {
-      // A file that cannot be opened is known before anything of it is sent.
-      await (await open(file.path)).close();
-    } catch (error) {
-      throw new IngestPathError(file.path, { cause: error });
+  /**
+   * @param named sent whatever it is; otherwise only what looks like messages
+   * @param onRead told of bytes of the file as they lie on disk
+   * @returns whether anything in it looked like messages
+   * @throws FileUnreadableError, or what the destination throws; what came before in the file is handed on
+   */
+  async file(path: string, bytes: number, named: boolean, onRead: (bytes: number) => void): Promise<boolean> {
+    // A delivery of the same file again is the same one: what a crash left half done is completed, not doubled.
+    const { mtimeNs } = await stat(path, { bigint: true });
+    const seed = createHash('sha256')
+      .update(`${nodePath.basename(path)}|${bytes}|${mtimeNs}`)
+      .digest('base64url');
+    let taken = false;
+    let count = 0;
+    for await (const { name, stream } of contentsOf(path, bytes, onRead)) {
+      const key = (): string => `${seed}.${(count += 1)}`;
+      const [kind, whole] = await peek(stream, name);
+      if (named || belongsInFolder(name, kind)) {
+        await this.read(kind, whole, name, key);
+        taken = true;
+      }
+      stream.destroy();
     }
-    const raw = createReadStream(file.path);
-    raw.on('data', (chunk) => (this.bytes += chunk.length));
-    const stream = file.path.endsWith('.gz') ? pipeline(raw, createGunzip(), () => undefined) : raw;
-    return peek(stream, file.path);
+    return taken;
   }
 
-  private async read(kind: FileKind, stream: Readable, name: string): Promise<void> {
+  async standardInput(stdin: Readable): Promise<void> {
+    const [kind, whole] = await peek(stdin, '');
+    await this.read(kind, whole, '', () => undefined);
+  }
+
+  private async read(kind: FileKind, stream: Readable, name: string, key: DeliveryKey): Promise<void> {
     switch (kind) {
       case 'hl7v2':
-        for await (const piece of hl7Pieces(stream, PIECE_BYTES)) {
+        for await (const piece of hl7Pieces(stream, PIECE_BYTES, LINE_BYTES)) {
           for (const { bytes } of splitMessages(piece).messages)
             await this.add({ contentType: HL7_CONTENT_TYPE, bytes });
         }
         return;
       case 'ndjson':
-        return this.readLines(stream);
+        return this.readLines(stream, key);
       case 'json': {
-        const bytes = await buffer(stream);
+        const bytes = await boundedBuffer(stream, LINE_BYTES);
         // Also what is no JSON: the hub keeps it and says where it is wrong.
-        return this.add(fhirMessage(bytes) ?? { contentType: EVENT_CONTENT_TYPE, bytes });
+        return this.add(fhirMessage(bytes, key) ?? { contentType: EVENT_CONTENT_TYPE, bytes });
       }
       case 'other':
-        return this.add({ contentType: contentTypeOf(name), bytes: await buffer(stream) });
+        return this.add({ contentType: contentTypeOf(name), bytes: await boundedBuffer(stream, LINE_BYTES) });
     }
   }
 
   /** Lines may be events or FHIR resources, in any mixture; their order is kept. */
-  private async readLines(stream: Readable): Promise<void> {
+  private async readLines(stream: Readable, key: DeliveryKey): Promise<void> {
     await this.flush();
     let events: Buffer[] = [];
     let length = 0;
     const flushEvents = async (): Promise<void> => {
-      if (events.length > 0) await this.count(this.sender.events(Buffer.concat(events, length)));
+      if (events.length > 0) await this.count(this.destination.events(Buffer.concat(events, length)));
       events = [];
       length = 0;
     };
@@ -206,7 +215,7 @@ class IngestRun {
         this.sent.refused += 1;
         continue;
       }
-      const resource = line.bytes.includes('"resourceType"') ? fhirMessage(line.bytes) : undefined;
+      const resource = line.bytes.includes('"resourceType"') ? fhirMessage(line.bytes, key) : undefined;
       if (resource !== undefined) {
         await flushEvents();
         await this.add(resource);
@@ -220,7 +229,6 @@ class IngestRun {
     await flushEvents();
   }
 
-  /** Small messages of many files go in one request. */
   private async add(message: PackedMessage): Promise<void> {
     this.waiting.push(message);
     this.waitingBytes += message.bytes.length;
@@ -232,12 +240,78 @@ class IngestRun {
     const { waiting } = this;
     this.waiting = [];
     this.waitingBytes = 0;
-    if (waiting.length > 0) await this.count(this.sender.messages(waiting));
+    if (waiting.length > 0) await this.count(this.destination.messages(waiting));
   }
 
   private async count(sending: Promise<Sent>): Promise<void> {
     addSent(this.sent, await sending);
+    this.onSent();
+  }
+}
+
+/** Name of the next message of a file; undefined where nothing names them. */
+type DeliveryKey = () => string | undefined;
+
+class IngestRun {
+  files = 0;
+  skipped = 0;
+  bytes = 0;
+  readonly unreadable: UnreadableFile[] = [];
+  private readonly sender: MessageSender;
+  private readonly reader: FileReader;
+  private readonly totalBytes: number;
+
+  constructor(
+    private readonly options: IngestOptions,
+    private readonly all: readonly InputFile[],
+  ) {
+    const { url, source = 'file', patienceMs, token, ca } = options;
+    this.sender = new MessageSender({
+      url,
+      source,
+      ...(patienceMs === undefined ? {} : { patienceMs }),
+      ...(token === undefined ? {} : { token }),
+      ...(ca === undefined ? {} : { ca }),
+    });
+    this.reader = new FileReader(this.sender, () => this.progress());
+    this.totalBytes = all.some((file) => file.path === '-') ? 0 : all.reduce((sum, file) => sum + file.bytes, 0);
+  }
+
+  get sent(): Sent {
+    return this.reader.sent;
+  }
+
+  flush(): Promise<void> {
+    return this.reader.flush();
+  }
+
+  close(): void {
+    this.sender.close();
+  }
+
+  async ingest(file: InputFile): Promise<void> {
+    const before = this.bytes;
+    if (file.path === '-') {
+      await this.reader.standardInput(this.options.stdin ?? process.stdin);
+      this.files += 1;
+    } else {
+      if (await this.read(file)) this.files += 1;
+      else this.skipped += 1;
+      this.bytes = before + file.bytes;
+    }
     this.progress();
+  }
+
+  private async read(file: InputFile): Promise<boolean> {
+    try {
+      return await this.reader.file(file.path, file.bytes, file.named, (bytes) => (this.bytes += bytes));
+    } catch (error) {
+      if (error instanceof SendError) throw error;
+      if (!(error instanceof FileUnreadableError)) throw new IngestPathError(file.path, { cause: error });
+      // The others go on; what came before the damage is sent.
+      this.unreadable.push({ path: file.path, code: error.code });
+      return true;
+    }
   }
 
   private progress(): void {
@@ -273,7 +347,7 @@ async function peek(stream: Readable, name: string): Promise<[FileKind, Readable
 }
 
 /** A FHIR resource with an id is an update of that id, so that the sender's id is kept; undefined for what is no resource. */
-function fhirMessage(bytes: Buffer): PackedMessage | undefined {
+function fhirMessage(bytes: Buffer, key: DeliveryKey): PackedMessage | undefined {
   let value: { resourceType?: unknown; id?: unknown } | null;
   try {
     value = JSON.parse(bytes.toString('utf8').replace(/^\uFEFF/, '')) as typeof value;
@@ -285,5 +359,10 @@ function fhirMessage(bytes: Buffer): PackedMessage | undefined {
   const message = { contentType: FHIR_CONTENT_TYPE, bytes };
   if (type === 'Bundle' || !isFhirR4Type(type)) return { ...message, fhir: { interaction: 'batch' } };
   if (typeof id !== 'string' || !FHIR_ID.test(id)) return { ...message, fhir: { interaction: 'create', type } };
-  return { ...message, fhir: { interaction: 'update', type, id } };
+  const delivery = key();
+  return {
+    ...message,
+    fhir: { interaction: 'update', type, id },
+    ...(delivery === undefined ? {} : { key: delivery }),
+  };
 }

@@ -3,6 +3,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import type { Readable } from 'node:stream';
 import { buffer } from 'node:stream/consumers';
 import http from 'node:http';
+import https from 'node:https';
 import { packMessage, type PackedMessage } from '../http/packed-message.js';
 
 /** What became of the messages of one request. */
@@ -26,7 +27,8 @@ export function addSent(into: Sent, more: Sent): void {
 /** Thrown where nothing more can be sent: the hub is away, or does not know the source. */
 export class SendError extends Error {
   constructor(
-    readonly code: 'HUB_UNAVAILABLE' | 'UNKNOWN_SOURCE' | 'SOURCE_DISABLED' | 'UNEXPECTED_ANSWER',
+    readonly code:
+      'UNAUTHENTICATED' | 'FORBIDDEN' | 'HUB_UNAVAILABLE' | 'UNKNOWN_SOURCE' | 'SOURCE_DISABLED' | 'UNEXPECTED_ANSWER',
     message: string,
     options?: ErrorOptions,
   ) {
@@ -40,6 +42,10 @@ export interface SenderOptions {
   readonly source: string;
   /** How long a hub that is away is waited for. */
   readonly patienceMs?: number;
+  /** Bearer token. */
+  readonly token?: string;
+  /** PEM: whose certificates are trusted. */
+  readonly ca?: string | Buffer;
 }
 
 const DEFAULT_PATIENCE_MS = 60_000;
@@ -56,9 +62,17 @@ type Line = { readonly status?: string; readonly code?: string };
 
 /** One request at a time, so that the order of the messages is the order of the log. What cannot be stored yet is sent again. */
 export class MessageSender {
-  private readonly agent = new http.Agent({ keepAlive: true, maxSockets: 1 });
+  private readonly agent: http.Agent;
+  private readonly request: typeof http.request;
 
-  constructor(private readonly options: SenderOptions) {}
+  constructor(private readonly options: SenderOptions) {
+    const secure = options.url.startsWith('https:');
+    const { ca } = options;
+    this.request = secure ? https.request : http.request;
+    this.agent = secure
+      ? new https.Agent({ keepAlive: true, maxSockets: 1, ...(ca === undefined ? {} : { ca }) })
+      : new http.Agent({ keepAlive: true, maxSockets: 1 });
+  }
 
   /** Messages of any kind, in order. */
   messages(messages: readonly PackedMessage[]): Promise<Sent> {
@@ -79,7 +93,7 @@ export class MessageSender {
     let stored: Sent | undefined;
     return this.patiently(async () => {
       const answer = await this.once(path, bytes);
-      if (answer.status === 503) return undefined;
+      if (answer.status === 503 || answer.status === 429) return undefined;
       if (answer.status !== 202) throw new SendError('UNEXPECTED_ANSWER', `the hub answered ${answer.status}`);
       const lines = parseLines(answer.body);
       const sent = nothingSent();
@@ -117,7 +131,8 @@ export class MessageSender {
 
   private once(path: string, bytes: Buffer): Promise<Answer> {
     return new Promise((resolve, reject) => {
-      const request = http.request(
+      const { token } = this.options;
+      const request = this.request(
         new URL(path, this.options.url),
         {
           method: 'POST',
@@ -128,6 +143,7 @@ export class MessageSender {
             accept: 'application/x-ndjson',
             'content-length': bytes.length,
             'x-anamnesis-source': this.options.source,
+            ...(token === undefined ? {} : { authorization: `Bearer ${token}` }),
           },
         },
         (response) => {
@@ -163,9 +179,13 @@ function countedOnce(first: Sent, second: Sent): Sent {
 }
 
 function sourceProblem(answer: Answer): SendError | undefined {
+  if (answer.status === 401)
+    return new SendError('UNAUTHENTICATED', 'the hub wants a token: --token or ANAMNESIS_TOKEN');
   if (answer.status !== 404 && answer.status !== 403) return undefined;
   const text = answer.body.toString('utf8');
   if (text.includes('"UNKNOWN_SOURCE"')) return new SendError('UNKNOWN_SOURCE', 'the hub knows no such source');
+  if (text.includes('"FORBIDDEN"') || text.includes('"SOURCE_NOT_YOURS"'))
+    return new SendError('FORBIDDEN', 'the token may not send as this source');
   if (text.includes('"SOURCE_DISABLED"')) return new SendError('SOURCE_DISABLED', 'this source is disabled');
   return undefined;
 }

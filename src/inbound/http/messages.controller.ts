@@ -84,7 +84,7 @@ export class MessagesController {
   ): Promise<IntakeOutcome> {
     const packed = readPackedMessage(line);
     if (packed === undefined) throw new HttpProblem(PROBLEMS.notPacked);
-    const { contentType, bytes, fhir } = packed;
+    const { contentType, bytes, fhir, key } = packed;
     if (contentType === EVENT_CONTENT_TYPE && bytes.length > this.inbound.eventBytes) {
       throw new HttpProblem(PROBLEMS.eventTooLarge);
     }
@@ -92,6 +92,7 @@ export class MessagesController {
     return httpIntake(this.bus, this.inbound).receive({
       ...receivedFrom(request, source, contentType, bytes, number),
       ...(fhir === undefined ? {} : { fhir }),
+      ...(key === undefined ? {} : { idempotencyKey: key }),
     });
   }
 }

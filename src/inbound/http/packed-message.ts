@@ -1,6 +1,6 @@
 /**
  * A message of any kind as a line of JSON: `{"contentType": "x-application/hl7-v2+er7", "content": "<base64>"}`, for FHIR also
- * `"fhir": {"interaction": "create" | "update" | "batch", "type", "id"}`. JSON content (`application/json`) is a clinical event. So many
+ * `"fhir": {"interaction": "create" | "update" | "batch", "type", "id"}`, and where the sender names its deliveries `"key"`. JSON content (`application/json`) is a clinical event. So many
  * small messages of different kinds go in one request, in order and byte for byte.
  */
 import { isFhirR4Type, mediaType } from '../message-types.js';
@@ -10,20 +10,24 @@ export interface PackedMessage {
   readonly contentType: string;
   readonly bytes: Buffer;
   readonly fhir?: NonNullable<ReceivedMessage['fhir']>;
+  /** Names this delivery, as `Idempotency-Key` does a request. */
+  readonly key?: string;
 }
 
 /** FHIR R4 §2.20.0.1: the form of an id. */
 export const FHIR_ID = /^[A-Za-z0-9\-.]{1,64}$/;
+/** What an `Idempotency-Key` may be. */
+export const DELIVERY_KEY = /^[\x21-\x7e]{1,255}$/;
 const BASE64 = /^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$/;
 
 export function packMessage(message: PackedMessage): string {
-  const { contentType, bytes, fhir } = message;
-  return JSON.stringify({ contentType, ...(fhir === undefined ? {} : { fhir }), content: bytes.toString('base64') });
+  const { contentType, bytes, fhir, key } = message;
+  return JSON.stringify({ contentType, fhir, key, content: bytes.toString('base64') });
 }
 
 /** Undefined where the line is not of that form. */
 export function readPackedMessage(line: Buffer): PackedMessage | undefined {
-  let value: { contentType?: unknown; content?: unknown; fhir?: unknown } | null;
+  let value: { contentType?: unknown; content?: unknown; fhir?: unknown; key?: unknown } | null;
   try {
     value = JSON.parse(line.toString('utf8')) as typeof value;
   } catch {
@@ -33,9 +37,12 @@ export function readPackedMessage(line: Buffer): PackedMessage | undefined {
   if (!BASE64.test(value.content)) return undefined;
   const bytes = Buffer.from(value.content, 'base64');
   const contentType = mediaType(value.contentType);
-  if (value.fhir === undefined) return { contentType, bytes };
+  const key = value.key;
+  if (key !== undefined && (typeof key !== 'string' || !DELIVERY_KEY.test(key))) return undefined;
+  const message = { contentType, bytes, ...(key === undefined ? {} : { key }) };
+  if (value.fhir === undefined) return message;
   const fhir = readInteraction(value.fhir);
-  return fhir === undefined ? undefined : { contentType, bytes, fhir };
+  return fhir === undefined ? undefined : { ...message, fhir };
 }
 
 function readInteraction(value: unknown): PackedMessage['fhir'] {

@@ -12,6 +12,7 @@ import type { SourceDirectory } from '../sources.js';
 import type { BodyTimes } from './body.js';
 import type { Admission, SourceGate } from '../sources/gate.js';
 import { HttpProblem, PROBLEMS, type Problem } from './problem.js';
+import { DELIVERY_KEY } from './packed-message.js';
 
 /** Settings of the HTTP controllers. */
 export interface HttpInbound {
@@ -142,7 +143,7 @@ export function idempotencyKeyOf(request: Request): string | undefined {
   if (given === undefined) return undefined;
   const text = Array.isArray(given) ? '' : given.trim();
   const key = /^"(.*)"$/.exec(text)?.[1] ?? text;
-  if (!/^[\x21-\x7e]{1,255}$/.test(key)) throw new HttpProblem(PROBLEMS.badIdempotencyKey);
+  if (!DELIVERY_KEY.test(key)) throw new HttpProblem(PROBLEMS.badIdempotencyKey);
   return key;
 }
 
