@@ -19,6 +19,8 @@ import { KeyKeeper } from '../sealing/key-keeper.js';
 import { KeyStore } from '../sealing/key-store.js';
 import type { RoleContext, RunningRole } from '../supervisor/role.js';
 import { MessageRegister } from './duplicates.js';
+import { FolderWatch } from './files/watch.js';
+import { nextOf } from './http/request-source.js';
 import { startInboundHttp } from './http/server.js';
 import { measured } from './inbound-metrics.js';
 import { IntakePipeline } from './intake.js';
@@ -219,6 +221,14 @@ async function start(context: RoleContext, opened: Opened): Promise<RunningRole>
     behindProxy: config.behindProxy,
   });
   opened.add(() => http.close());
+  const folders = new FolderWatch({
+    sources,
+    intake: http.intake,
+    eventBytes: config.limits.eventBytes,
+    admit: (id, stopped) => nextOf({ sources, gate }, id, stopped),
+    onTrouble: (source, error) => logger.warn({ err: error, source }, 'a watched folder is in trouble'),
+  });
+  opened.add(() => folders.close());
   const hubTls = config.tls === undefined ? {} : { tls: config.tls };
   const applicationAcks = await ApplicationAcks.open({
     sources,
@@ -255,7 +265,7 @@ async function start(context: RoleContext, opened: Opened): Promise<RunningRole>
     async stop() {
       stopping = true;
       // Both doors close at once; what is inside is answered before the writer ends.
-      await Promise.all([mllp.stop(), http.close()]);
+      await Promise.all([mllp.stop(), http.close(), folders.close()]);
       await opened.close();
     },
   };

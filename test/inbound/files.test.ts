@@ -1,10 +1,11 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
 import fc from 'fast-check';
-import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, rm, utimes, writeFile } from 'node:fs/promises';
+import { randomBytes } from 'node:crypto';
 import os from 'node:os';
 import path from 'node:path';
 import { Readable } from 'node:stream';
-import { gzipSync } from 'node:zlib';
+import { crc32, deflateRawSync, gzipSync, zstdCompressSync } from 'node:zlib';
 import { hl7Pieces } from '../../src/inbound/files/chunks.js';
 import { kindOfFile } from '../../src/inbound/files/contents.js';
 import { ingestFiles, IngestPathError, type IngestProgress } from '../../src/inbound/files/ingest-files.js';
@@ -162,6 +163,80 @@ describe('anamnesis ingest', () => {
     });
   });
 });
+
+describe('archives', () => {
+  it('give what they hold: a zip file by file, gzip and zstd whatever the name says', async () => {
+    await file(
+      'all.zip',
+      zipOf([
+        ['a/one.hl7', Buffer.from(adt())],
+        ['a/', Buffer.alloc(0)],
+        ['__MACOSX/one.hl7', Buffer.from('junk')],
+        ['two.ndjson', Buffer.from(`${JSON.stringify(event())}\n${JSON.stringify(event())}`)],
+        ['readme.md', Buffer.from('# about')],
+      ]),
+    );
+    await file('odd.hl7', gzipSync(adt()));
+    await file('other.hl7.zst', zstdCompressSync(adt()));
+    expect(await ingest(folder)).toMatchObject({ accepted: 5, parked: 0, refused: 0, files: 3, unreadable: [] });
+    expect(await ingest(folder)).toMatchObject({ accepted: 0, duplicate: 5 });
+  });
+
+  it('that are damaged or made to fill memory are named with a code, and the others go on', async () => {
+    const noise = randomBytes(9_000).toString('hex');
+    await file('a.hl7.gz', gzipSync(adt() + noise).subarray(0, -2_000));
+    await file('b.zip', zipOf([['x.hl7', Buffer.from(adt())]]).subarray(0, 60));
+    await file('c.zip', zipOf([['x.json', Buffer.alloc(70 * 1024 * 1024, 0x20)]]));
+    await file('d.hl7', adt());
+    const summary = await ingest(folder);
+    expect(summary.unreadable.map(({ path: where, code }) => [path.basename(where), code])).toEqual([
+      ['a.hl7.gz', 'DAMAGED_ARCHIVE'],
+      ['b.zip', 'DAMAGED_ARCHIVE'],
+      ['c.zip', 'MESSAGE_TOO_LARGE'],
+    ]);
+    expect(summary.accepted).toBe(1);
+  });
+
+  it('sent again after something newer bring nothing older back, and a changed file is another delivery', async () => {
+    const resource = (color: string): string =>
+      JSON.stringify({ resourceType: 'Patient', id: 'again', language: color });
+    const path_ = await file('patient.ndjson', `${resource('a')}\n${resource('b')}`);
+    expect(await ingest(path_)).toMatchObject({ accepted: 2 });
+    expect(await ingest(path_)).toMatchObject({ accepted: 0, duplicate: 2 });
+    await utimes(path_, new Date(), new Date(Date.now() + 60_000));
+    expect(await ingest(path_)).toMatchObject({ accepted: 2, duplicate: 0 });
+  });
+});
+
+/** A zip archive by hand (PKWARE APPNOTE §4.3). */
+function zipOf(files: readonly (readonly [name: string, content: Buffer])[]): Buffer {
+  const parts: Buffer[] = [];
+  const directory: Buffer[] = [];
+  let at = 0;
+  for (const [name, content] of files) {
+    const packed = deflateRawSync(content);
+    const common = Buffer.alloc(26);
+    common.writeUInt16LE(20, 0);
+    common.writeUInt16LE(8, 4);
+    common.writeUInt32LE(crc32(content), 10);
+    common.writeUInt32LE(packed.length, 14);
+    common.writeUInt32LE(content.length, 18);
+    common.writeUInt16LE(Buffer.byteLength(name), 22);
+    const local = Buffer.concat([Buffer.from('504b0304', 'hex'), common, Buffer.from(name), packed]);
+    const rest = Buffer.alloc(14);
+    rest.writeUInt32LE(at, 10);
+    directory.push(Buffer.concat([Buffer.from('504b01021400', 'hex'), common, rest, Buffer.from(name)]));
+    parts.push(local);
+    at += local.length;
+  }
+  const central = Buffer.concat(directory);
+  const end = Buffer.alloc(18);
+  end.writeUInt16LE(files.length, 4);
+  end.writeUInt16LE(files.length, 6);
+  end.writeUInt32LE(central.length, 8);
+  end.writeUInt32LE(at, 12);
+  return Buffer.concat([...parts, central, Buffer.from('504b0506', 'hex'), end]);
+}
 
 describe('pieces of an HL7 v2 file', () => {
   it('hold the same messages as the whole, wherever they are cut', async () => {

@@ -1,7 +1,7 @@
 /** Files as what they hold: gzip is unpacked, of a zip archive each file comes on its own; neither unpacks to more than it plausibly holds. */
 import { createReadStream } from 'node:fs';
 import { open } from 'node:fs/promises';
-import { Readable, Transform, pipeline } from 'node:stream';
+import { Transform, type Readable } from 'node:stream';
 import { createGunzip, createZstdDecompress } from 'node:zlib';
 import yauzl, { type Entry, type ZipFile } from 'yauzl';
 
@@ -77,8 +77,14 @@ function unpacked(raw: Readable, decoder: Transform, most: number): Readable {
       else done(null, chunk);
     },
   });
-  decoder.on('error', (error) => bound.destroy(new FileUnreadableError('DAMAGED_ARCHIVE', { cause: error })));
-  return pipeline(raw, decoder, bound, () => undefined);
+  // Not `pipeline`: it would hand on the decoder's own error.
+  decoder.on('error', (error) => bound.destroy(damaged(error)));
+  raw.on('error', (error) => bound.destroy(error));
+  bound.once('close', () => {
+    raw.destroy();
+    decoder.destroy();
+  });
+  return raw.pipe(decoder).pipe(bound);
 }
 
 async function* entriesOf(path: string, most: number, onRead: (bytes: number) => void): AsyncGenerator<Contained> {
