@@ -34,7 +34,7 @@ beforeAll(async () => {
     intake,
     queryAddress: () => undefined,
 
-    times: { idleMs: 300, headersMs: 300, headersCheckMs: 50, turnMs: 100, answerMs: 2_000 },
+    times: { idleMs: 300, headersMs: 300, headersCheckMs: 50, turnMs: 100 },
   });
 });
 afterEach(() => {
@@ -167,6 +167,7 @@ describe('a body of lines', () => {
     const body = lines.join('\n');
     expect(body.length).toBeGreaterThan(BODY_BYTES * 10);
     const receipts = (await post('/events/batch', body)).text.trimEnd().split('\n').map(json);
+    expect(receipts.at(-1)).toMatchObject({ line: lines.length, status: 'accepted' });
     expect(receipts.map(({ line }) => line)).toEqual(lines.map((_, index) => index + 1));
     expect(receipts.every(({ status }) => status === 'accepted')).toBe(true);
   });
@@ -292,12 +293,19 @@ describe('Idempotency-Key', () => {
 });
 
 describe('a log that does not answer', () => {
-  it('is a 503 after a time, and what waits for its turn is told to come again', async () => {
-    let release: () => void = () => undefined;
-    before = () => new Promise<void>((resolve) => (release = resolve));
-    const answer = await post('/events', eventLine());
-    release();
-    expect([answer.status, json(answer.text)['code']]).toEqual([503, 'LOG_UNAVAILABLE']);
+  it('is a 503 after a time', async () => {
+    const stuck = await startInboundHttp({
+      sources: configuredSources({}, 'UTC'),
+      bodyBytes: BODY_BYTES,
+      eventBytes: 2_000,
+      listen: { host: '127.0.0.1', port: 0 },
+      intake: { receive: () => new Promise(() => undefined) },
+      queryAddress: () => undefined,
+      times: { answerMs: 50 },
+    });
+    const answer = await fetch(`${stuck.url}/events`, { method: 'POST', body: eventLine() });
+    expect([answer.status, json(await answer.text())['code']]).toEqual([503, 'LOG_UNAVAILABLE']);
     expect(answer.headers.get('retry-after')).toBe('1');
+    await stuck.close();
   });
 });
