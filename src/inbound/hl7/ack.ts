@@ -321,10 +321,14 @@ class Header {
   }
 }
 
+const FILE_SEPARATOR = '\x1c';
+
 function join(fields: readonly string[], separators: Hl7Separators): string {
   let last = fields.length;
   while (last > 2 && fields[last - 1] === '') last -= 1;
-  return `${fields.slice(0, last).join(separators.field)}\r`;
+  const segment = fields.slice(0, last).join(separators.field);
+  // An echoed field may end in FS, and FS with the CR behind it would end the answer's MLLP frame.
+  return segment.endsWith(FILE_SEPARATOR) ? `${segment}${separators.field}\r` : `${segment}\r`;
 }
 
 /** 20 characters, the most that MSH-10 holds before v2.7. */

@@ -39,6 +39,8 @@ export interface SplitOptions {
   readonly charset?: string;
   /** Most messages that are split; without it any number. */
   readonly mostMessages?: number;
+  /** Whether MLLP blocks divide messages, as in a file that kept its framing; not where the transport has taken them off. Default: true. */
+  readonly blocks?: boolean;
 }
 
 /**
@@ -49,7 +51,7 @@ export interface SplitOptions {
 export function splitMessages(bytes: Buffer, options: SplitOptions = {}): SplitBatch {
   const { bomBytes, proven } = beginningOf(bytes);
   const unit = proven?.unitBytes ?? 1;
-  const framed = unit === 1 && (bytes.includes(VT) || bytes.includes(FS));
+  const framed = options.blocks !== false && unit === 1 && (bytes.includes(VT) || bytes.includes(FS));
   const messages: SplitMessage[] = [];
   const warnings: Hl7Warning[] = [];
   const envelope = new Envelope(bytes, proven, options.charset);

@@ -43,7 +43,11 @@ export async function exchangeHl7(
   const options = readHl7Options(frame);
   const split =
     frame.fault === undefined
-      ? splitMessages(frame.bytes, { ...options, mostMessages: MOST_BATCH_MESSAGES })
+      ? splitMessages(frame.bytes, {
+          ...options,
+          mostMessages: MOST_BATCH_MESSAGES,
+          blocks: frame.transport !== 'mllp',
+        })
       : undefined;
   if (split === undefined || split.cutAt !== undefined || split.messages.length === 0) {
     return exchangeOne(intake, frame, split?.cutAt, handedOver);

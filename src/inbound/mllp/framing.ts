@@ -210,12 +210,22 @@ function isBlank(bytes: Buffer, from: number, to: number): boolean {
   return true;
 }
 
-/** A frame around an answer. */
+/**
+ * A frame around an answer. Bytes that would begin or end a frame inside it, which only a set such as UTF-16 can bring there (the
+ * Transport Specification excludes those, §2.1), become question marks: an answer is one frame whatever it echoes.
+ */
 export function frameOf(content: Buffer): Buffer {
   const frame = Buffer.allocUnsafe(content.length + 3);
   frame[0] = VT;
   content.copy(frame, 1);
-  frame[content.length + 1] = FS;
-  frame[content.length + 2] = CR;
+  const end = content.length + 1;
+  for (let at = frame.indexOf(VT, 1); at !== -1 && at < end; at = frame.indexOf(VT, at + 1)) frame[at] = QUESTION_MARK;
+  for (let at = frame.indexOf(FS, 1); at !== -1 && at < end; at = frame.indexOf(FS, at + 1)) {
+    if (at + 1 === end || frame[at + 1] === CR) frame[at] = QUESTION_MARK;
+  }
+  frame[end] = FS;
+  frame[end + 1] = CR;
   return frame;
 }
+
+const QUESTION_MARK = 0x3f;

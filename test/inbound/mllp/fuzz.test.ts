@@ -55,7 +55,7 @@ beforeAll(async () => {
     admit: () => source,
     // Silence must not decide anything here: where frames end is counted by the test too.
     limits: { endBlockGraceMs: 3_600_000, stalledTimeoutMs: 3_600_000 },
-    logger: createLogger('ingest', 'trace', sink as never),
+    logger: createLogger('ingest', 'trace', sink),
   });
 });
 afterAll(async () => {

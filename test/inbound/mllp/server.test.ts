@@ -374,6 +374,17 @@ describe('stopping', () => {
   });
 });
 
-test('a frame around an answer is what the reader of frames expects', () => {
+test('a frame around an answer is one frame, whatever is in it', () => {
   expect(frameOf(Buffer.from('x'))).toEqual(Buffer.from('\x0bx\x1c\r'));
+  expect(frameOf(Buffer.from('a\x1c\rb\x0bc\x1cd\x1c', 'latin1'))).toEqual(
+    Buffer.from('\x0ba?\rb?c\x1cd?\x1c\r', 'latin1'),
+  );
+});
+
+test('a control id that ends in FS comes back exactly, in one answer', async () => {
+  const { port } = await start();
+  const sender = await Sender.connect(port);
+  sender.send(framed('odd\x1c') + framed('2'));
+  expect(await sender.finish()).toEqual(['AA odd\x1c', 'AA 2']);
+  expect(sender.raw[0]!.toString('latin1')).toContain('MSA|AA|odd\x1c|\r');
 });
