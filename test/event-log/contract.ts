@@ -539,7 +539,7 @@ export function eventLogContract(name: string, create: () => Promise<LogUnderTes
 
     it('takes appenders to all 64 partitions at once: each stream in the order of its appender', async () => {
       // The port takes one round at a time: what is ready goes together, as the hub's writer does it.
-      const ready: { append: StreamAppend; done(result: AppendResult): void }[] = [];
+      const ready: { append: StreamAppend; done: (result: AppendResult) => void }[] = [];
       let running = 64;
       const sent = await Promise.all([
         ...Array.from({ length: 64 }, async (_, partition) => {

@@ -64,6 +64,15 @@ describe('docker-compose.yml', () => {
     expect(config.databaseUrl).toBe('postgres://anamnesis:anamnesis@127.0.0.1:5432/anamnesis');
   });
 
+  test('the hub takes the event store of the file as its log', () => {
+    const { environment = {} } = compose.services['hub'] as Service;
+    expect(environment['ANAMNESIS_EVENT_LOG']).toBe('${ANAMNESIS_EVENT_LOG:-postgres}');
+    const url = 'esdb://127.0.0.1:2113?tls=false';
+    const [port] = compose.services['eventstoredb']?.ports ?? [];
+    expect(port).toContain(new URL(url).host);
+    expect(loadConfig({ env: { ANAMNESIS_EVENT_LOG: url }, cwd: '/nowhere' }).eventLog).toBe(url);
+  });
+
   test('the realm of the identity provider has the five roles', () => {
     const realm = JSON.parse(readFileSync(path.join(root, 'deploy/keycloak/anamnesis-realm.json'), 'utf8')) as {
       roles: { realm: { name: string }[] };
