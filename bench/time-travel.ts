@@ -18,7 +18,9 @@ import { BasisResolver } from '../src/query/basis/basis.js';
 import { GraphModule } from '../src/query/graph/graph.module.js';
 import { MutationMemory } from '../src/query/graph/mutations/once.js';
 import { OperationsView } from '../src/query/operations-view.js';
+import { IdentityResolver } from '../src/identity/resolver.js';
 import { SourceDesk } from '../src/query/source-desk.js';
+import { SourceTrials } from '../src/query/source-trials.js';
 import { LiveSourceList } from '../src/query/sources.js';
 import { KeyDesk } from '../src/query/key-desk.js';
 import { LetterDesk } from '../src/query/letter-desk.js';
@@ -86,6 +88,15 @@ export async function run(args: readonly string[]): Promise<Figures> {
         keyDesk: new KeyDesk(pool, mailbox),
         letterDesk: new LetterDesk(pool, mailbox, { keysForOwners: async () => new Map() }),
         sourceDesk: new SourceDesk(mailbox, sources, directory.look),
+        trials: new SourceTrials(
+          {
+            tenant: 'main',
+            hashes: hashes,
+            identity: IdentityResolver.open({ pool: pool, hashes: hashes, cacheSize: 0 }),
+          },
+          directory,
+          { timeZone: 'UTC' },
+        ),
         desk: new ProjectionDesk(pool, reader, mailbox, hashes),
         mutations: new MutationMemory(pool, hashes),
       },

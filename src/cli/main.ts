@@ -14,6 +14,7 @@ import { projectionsCommand } from './commands/projections.js';
 import { queryCommand } from './commands/query.js';
 import { serveCommand } from './commands/serve.js';
 import { simulateCommand } from './commands/simulate.js';
+import { sourcesCommand } from './commands/sources.js';
 import { statusCommand } from './commands/status.js';
 
 /** Runs the command and ends the process with its exit code. */
@@ -47,6 +48,7 @@ async function buildProgram(): Promise<Command> {
   queryCommand(program);
   statusCommand(program);
   projectionsCommand(program);
+  sourcesCommand(program);
   logCommand(program);
   keysCommand(program);
   deadLettersCommand(program);

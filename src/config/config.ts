@@ -240,6 +240,11 @@ const FILE_KEYS = new Set<string>([
   ...Object.keys(DEFAULT_LIMITS).map((name) => `limits.${name}`),
 ]);
 
+/** Whether a file may have something of that name at its top. */
+export function isConfigurationKey(name: string): boolean {
+  return [...FILE_KEYS].some((key) => key === name || key.startsWith(`${name}.`));
+}
+
 function build(values: ReadonlyMap<string, Value>, cwd: string): HubConfig {
   const read = new Reader(values);
   const dataDir = read.path('dataDir') ?? path.resolve(cwd, 'data');

@@ -111,16 +111,46 @@ export class IdentityResolver {
     await result;
   }
 
-  private async resolveNext(batch: readonly IdentityInput[]): Promise<IdentityDecision[]> {
-    if (batch.length === 0) return [];
+  /**
+   * What {@link resolve} would decide now. Nothing is claimed, written or remembered; the id of a new patient or record is of this answer only.
+   * @throws errors of PostgreSQL
+   */
+  async preview(batch: readonly IdentityInput[]): Promise<IdentityDecision[]> {
+    const keyed = this.keyed(batch);
+    const client = await this.options.pool.connect();
+    let broken: Error | undefined;
+    try {
+      // One state of all tables, and none of them can be written to.
+      await client.query('begin transaction isolation level repeatable read read only');
+      const set = new WorkingSet();
+      await this.load(client, set, keyed);
+      const decisions = keyed.map((message) =>
+        decide(set, message, { hashes: this.options.hashes, strict: this.options.strict === true }),
+      );
+      await client.query('rollback');
+      return decisions;
+    } catch (error) {
+      broken = error as Error;
+      throw error;
+    } finally {
+      client.release(broken);
+    }
+  }
+
+  private keyed(batch: readonly IdentityInput[]): KeyedInput[] {
     const today = this.options.today?.() ?? new Date().toISOString().slice(0, 10);
-    const keyed = batch.map((input): KeyedInput => {
+    return batch.map((input): KeyedInput => {
       const keysFor = (person: PersonEvidence): PersonKeys => {
         const keys = personKeys(this.options.hashes, person, input, today);
         return this.options.strict === true ? { ...keys, variants: [] } : keys;
       };
       return { input, persons: input.persons.map(keysFor), prior: (input.merge?.prior ?? []).map(keysFor) };
     });
+  }
+
+  private async resolveNext(batch: readonly IdentityInput[]): Promise<IdentityDecision[]> {
+    if (batch.length === 0) return [];
+    const keyed = this.keyed(batch);
     for (let attempt = 0; attempt < MOST_ATTEMPTS; attempt += 1) {
       const decisions = await this.transact((client) => this.decideBatch(client, keyed));
       if (decisions !== undefined) return decisions;

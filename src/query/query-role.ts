@@ -37,6 +37,8 @@ import { receiptRoutes } from './receipts.js';
 import { PostgresSearchStore } from './search-store.js';
 import type { QueryServices } from './session.js';
 import { SourceDesk } from './source-desk.js';
+import { SourceTrials } from './source-trials.js';
+import { IdentityResolver } from '../identity/resolver.js';
 import { LiveSourceList } from './sources.js';
 import { START_PAGE } from './start-page.js';
 import { MasterStore } from './store/master-store.js';
@@ -88,6 +90,15 @@ export async function startQueryRole(context: RoleContext): Promise<RunningRole>
     keyDesk: new KeyDesk(pool, mailbox),
     letterDesk: new LetterDesk(pool, mailbox, keys),
     sourceDesk: new SourceDesk(mailbox, sources, () => directory.look()),
+    trials: new SourceTrials(
+      {
+        tenant: config.tenant,
+        hashes: keys.hashes,
+        identity: IdentityResolver.open({ pool, hashes: keys.hashes, strict: config.identity.strict, cacheSize: 0 }),
+      },
+      directory,
+      defaults,
+    ),
     proofs: { of: (position) => proveInclusion({ pool, reader }, position) },
     search: new PostgresSearchStore(pool, watermarks),
     desk: new ProjectionDesk(pool, reader, mailbox, keys.hashes),

@@ -14,6 +14,7 @@ import type { KeyDesk } from './key-desk.js';
 import type { LetterDesk } from './letter-desk.js';
 import { Snapshot } from './snapshot.js';
 import type { SourceDesk } from './source-desk.js';
+import type { SourceTrials } from './source-trials.js';
 import type { SourceList } from './sources.js';
 import type { MasterStore, MessageRow } from './store/master-store.js';
 
@@ -35,6 +36,8 @@ export interface QueryServices {
   readonly keyDesk: KeyDesk;
   /** Carries changes of dead letters to the writer. */
   readonly letterDesk: LetterDesk;
+  /** Says what would become of a message, without taking it. */
+  readonly trials: SourceTrials;
   /** Which changes were made already, by their idempotency keys. */
   readonly mutations: MutationMemory;
   /** Proofs that events stand in the log; absent where the log is not signed. */

@@ -34,7 +34,9 @@ import { MutationMemory } from '../../src/query/graph/mutations/once.js';
 import { OperationsView } from '../../src/query/operations-view.js';
 import { PostgresSearchStore } from '../../src/query/search-store.js';
 import type { QueryServices } from '../../src/query/session.js';
+import { IdentityResolver } from '../../src/identity/resolver.js';
 import { SourceDesk } from '../../src/query/source-desk.js';
+import { SourceTrials } from '../../src/query/source-trials.js';
 import { LiveSourceList } from '../../src/query/sources.js';
 import { KeyDesk } from '../../src/query/key-desk.js';
 import { LetterDesk } from '../../src/query/letter-desk.js';
@@ -154,6 +156,15 @@ export class TestHub {
       keyDesk: new KeyDesk(database.pool, { request: refuse }),
       letterDesk: new LetterDesk(database.pool, { request: refuse }, { keysForOwners: refuse }),
       sourceDesk: new SourceDesk({ request: refuse }, sources, directory.look),
+      trials: new SourceTrials(
+        {
+          tenant: 'main',
+          hashes: keys.hashes,
+          identity: IdentityResolver.open({ pool: database.pool, hashes: keys.hashes, cacheSize: 0 }),
+        },
+        directory,
+        { timeZone: 'UTC' },
+      ),
       search: new PostgresSearchStore(database.pool, watermarks),
       desk: new ProjectionDesk(database.pool, reader, { request: refuse }, keys.hashes),
       mutations: new MutationMemory(database.pool, keys.hashes),

@@ -6,7 +6,11 @@ import type { Connection, PageArguments } from '../connection.js';
 import type { KeysView } from '../key-desk.js';
 import type { LogView, ProjectionView } from '../operations-view.js';
 import type { Snapshot } from '../snapshot.js';
+import type { TrialRequest } from '../source-trials.js';
 import type { SourceView } from '../sources.js';
+import type { Trial } from '../../inbound/sources/trial.js';
+import { given } from './mutations/arguments.js';
+import { refusing } from './mutations/refusal.js';
 import {
   AtQuery,
   DeadLettersQuery,
@@ -81,5 +85,10 @@ export class QueryRoot {
   async source(@Args('id') id: string, @Context() { session }: GraphContext): Promise<SourceView | null> {
     const [source] = await this.queries.execute(new SourcesQuery(session, id));
     return source ?? null;
+  }
+
+  @Query('trySource')
+  trySource(@Args() asked: TrialRequest, @Context() { session }: GraphContext): Promise<Trial> {
+    return refusing(() => session.services.trials.run(given(asked) as TrialRequest));
   }
 }
