@@ -92,7 +92,7 @@ export function planSources(
       const changes = ends ? [{ setting: 'enabled', from: true, to: false }] : [];
       return { id, action: ends ? 'disable' : 'unnamed', version, changes, settings: ends ? { enabled: false } : {} };
     }
-    const changes = changesOf(stands?.ownSettings ?? {}, settings as Readonly<Record<string, unknown>>);
+    const changes = changesOf(stands?.ownSettings ?? {}, settings);
     const action = stands === undefined || version === 0 ? 'create' : changes.length === 0 ? 'keep' : 'change';
     return {
       id,
