@@ -7,8 +7,12 @@ import type { Hl7Separators } from './message.js';
  * text (HL7 v2.9 §2.7.6): `.br`, `.sp` and `.ce` as line feeds, `.sk` as blanks, the others and highlighting (`H`, `N`) as nothing.
  * Sets of characters (`C`, `M`), what senders agreed among themselves (`Z`) and what nobody knows stay as they were sent. Linear time.
  */
-export function unescapeText(raw: string, separators: Hl7Separators, charset: Charset): string {
-  const escape = separators.escape;
+export function unescapeText(
+  raw: string,
+  context: { readonly separators: Hl7Separators; readonly encoding: Charset },
+): string {
+  const { separators } = context;
+  const { escape } = separators;
   if (escape === '') return raw;
   let open = raw.indexOf(escape);
   if (open < 0) return raw;
@@ -17,7 +21,7 @@ export function unescapeText(raw: string, separators: Hl7Separators, charset: Ch
   let hexadecimal: Buffer[] = [];
   const flush = (): void => {
     if (hexadecimal.length === 0) return;
-    text += charset.decode(hexadecimal.length === 1 ? hexadecimal[0]! : Buffer.concat(hexadecimal));
+    text += context.encoding.decode(hexadecimal.length === 1 ? hexadecimal[0]! : Buffer.concat(hexadecimal));
     hexadecimal = [];
   };
   while (open >= 0) {

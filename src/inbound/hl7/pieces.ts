@@ -168,9 +168,8 @@ export class FieldCursor {
       decoded.piece.byteOffset !== large.byteOffset ||
       decoded.piece.length !== large.length
     ) {
-      const { encoding, separators } = this.context;
-      const text = encoding.decode(large);
-      decoded = { piece: large, sent, text: sent ? text : unescapeText(text, separators, encoding) };
+      const text = this.context.encoding.decode(large);
+      decoded = { piece: large, sent, text: sent ? text : unescapeText(text, this.context) };
       this.decoded = decoded;
     }
     return decoded.text;

@@ -140,9 +140,11 @@ class LazyMessage implements Hl7Message, SegmentContext {
       this.separators = DEFAULT_SEPARATORS;
     }
     // Where one byte is one character, lines are slices of the one text.
-    if (short && text === undefined && this.encoding.singleByte) text = this.encoding.decode(bytes);
+    if (short && text === undefined && this.encoding.singleByte) {
+      text = this.encoding.decode(bytes);
+      lines = linesIn(text, bytes, beginning);
+    } else lines.rewind();
 
-    lines = linesIn(text, bytes, beginning);
     const segments: LazySegment[] = [];
     const source = text ?? bytes;
     let header: LazySegment | undefined;
@@ -224,6 +226,7 @@ class LazyMessage implements Hl7Message, SegmentContext {
   }
 
   all(name: string): readonly Hl7Segment[] {
+    if (this.segments.length <= FEW_SEGMENTS) return this.segments.filter((segment) => segment.name === name);
     if (this.byName === undefined) {
       this.byName = new Map();
       for (const segment of this.segments) {
@@ -298,6 +301,8 @@ abstract class Lines implements Line {
 
   /** Goes to the next line. */
   abstract next(): boolean;
+  /** Goes back to before the first line. */
+  abstract rewind(): void;
   /** Code of the character at a place, as far as it is ASCII. */
   protected abstract codeAt(at: number): number;
   /** Whether the field separator stands there. */
@@ -356,10 +361,17 @@ function isAlphanumeric(code: number): boolean {
 /** In the one text of a message whose characters are its bytes. */
 class TextLines extends Lines {
   private from = 0;
-  private lineFeed = -2;
+  private lineFeed: number;
+  private readonly firstLineFeed: number;
 
   constructor(private readonly text: string) {
     super(1);
+    this.lineFeed = this.firstLineFeed = text.indexOf('\n');
+  }
+
+  override rewind(): void {
+    this.from = 0;
+    this.lineFeed = this.firstLineFeed;
   }
 
   override next(): boolean {
@@ -386,14 +398,24 @@ class TextLines extends Lines {
 }
 
 class ByteLines extends Lines {
+  private from: number;
   private carriageReturn = -2;
-  private lineFeed = -2;
+  private lineFeed: number;
+  private readonly firstLineFeed: number;
 
   constructor(
     private readonly bytes: Buffer,
-    private from: number,
+    private readonly begin: number,
   ) {
     super(1);
+    this.from = begin;
+    this.lineFeed = this.firstLineFeed = bytes.indexOf(0x0a, begin);
+  }
+
+  override rewind(): void {
+    this.from = this.begin;
+    this.carriageReturn = -2;
+    this.lineFeed = this.firstLineFeed;
   }
 
   override next(): boolean {
@@ -423,15 +445,21 @@ class ByteLines extends Lines {
 }
 
 class WideLines extends Lines {
+  private from: number;
   private readonly last: number;
 
   constructor(
     private readonly bytes: Buffer,
-    private from: number,
+    private readonly begin: number,
     private readonly charset: Charset,
   ) {
     super(charset.unitBytes);
-    this.last = from + Math.floor((bytes.length - from) / this.unit) * this.unit;
+    this.from = begin;
+    this.last = begin + Math.floor((bytes.length - begin) / this.unit) * this.unit;
+  }
+
+  override rewind(): void {
+    this.from = this.begin;
   }
 
   override next(): boolean {

@@ -13,6 +13,9 @@ const SHORT_FIELD = 256;
 /** A line so long is divided as bytes where its set allows, so that a document in it is not made text on the way. */
 const LONG_LINE_BYTES = 65_536;
 
+/** Of a segment that nobody asked about yet. */
+const NO_STARTS: number[] = [];
+
 /** What the segments of a message have in common. */
 export interface SegmentContext {
   readonly separators: Hl7Separators;
@@ -20,7 +23,15 @@ export interface SegmentContext {
 }
 
 export class LazySegment implements Hl7Segment {
-  private fields: Piece[] | undefined;
+  /** The line as text, and where its fields begin, as far as anybody asked; one place behind the last field ends the list once it is whole. */
+  private line: string | undefined;
+  private starts: number[] = NO_STARTS;
+  private isWhole = false;
+  /** The field that was asked for last: most are asked for more than once in a row. */
+  private lastIndex = -1;
+  private lastText = '';
+  /** Fields of a long line, found in its bytes. */
+  private fields: readonly Piece[] | undefined;
   /** Cursors over long fields. */
   private cursors: Map<number, FieldCursor> | undefined;
   /** MSH, FHS and BHS: their first field is the field separator itself, their second holds the other delimiters. */
@@ -39,7 +50,9 @@ export class LazySegment implements Hl7Segment {
   }
 
   get fieldCount(): number {
-    return (this.fields ?? this.split()).length - (this.isHeader ? 0 : 1);
+    this.prepare();
+    const count = this.fields?.length ?? this.startsUpTo(Infinity).length - 1;
+    return count - (this.isHeader ? 0 : 1);
   }
 
   repetitions(field: number): number {
@@ -84,9 +97,7 @@ export class LazySegment implements Hl7Segment {
     if (raw === NULL) return null;
     const { context } = this;
     // The delimiters themselves stand in MSH-2; they begin no escape.
-    return raw.includes(context.separators.escape) && !this.isDelimiters(field)
-      ? unescapeText(raw, context.separators, context.encoding)
-      : raw;
+    return raw.includes(context.separators.escape) && !this.isDelimiters(field) ? unescapeText(raw, context) : raw;
   }
 
   text(field: number, repetition = 1, component = 1, subcomponent = 1): string {
@@ -112,21 +123,20 @@ export class LazySegment implements Hl7Segment {
 
   fieldOffset(field: number): number {
     const { source, byteOffset, byteEnd, context } = this;
-    const fields = this.fields ?? this.split();
     const index = this.isHeader && field > 1 ? field - 1 : field;
-    if (!(index >= 1 && index < fields.length)) return byteEnd;
+    const present = field >= 1 && field <= this.fieldCount;
+    if (!present) return byteEnd;
     // MSH-1 is the separator itself.
     if (this.isHeader && field === 1) return byteOffset + this.name.length * context.encoding.unitBytes;
+    const start = this.starts[index];
+    if (typeof source === 'string') return byteOffset + start!;
     const separator = context.separators.field.charCodeAt(0);
-    if (typeof source !== 'string' && context.encoding.delimitsBytes && separator < 0x80) {
+    if (context.encoding.delimitsBytes && separator < 0x80) {
       let at = byteOffset - 1;
       for (let before = 0; before < index; before += 1) at = source.indexOf(separator, at + 1);
       return at + 1;
     }
-    let text = '';
-    for (const before of fields.slice(0, index)) text += String(before) + context.separators.field;
-    const length = typeof source === 'string' ? text.length : context.encoding.encode(text).length;
-    return Math.min(byteOffset + length, byteEnd);
+    return Math.min(byteOffset + context.encoding.encode(this.line!.slice(0, start)).length, byteEnd);
   }
 
   isNull(field: number): boolean {
@@ -135,10 +145,59 @@ export class LazySegment implements Hl7Segment {
 
   /** A field as it was sent: text, or the bytes of a large one. */
   private sent(field: number): Piece {
-    const fields = this.fields ?? this.split();
-    if (!this.isHeader) return field > 0 ? (fields[field] ?? '') : '';
-    if (field === 1) return fields.length > 1 ? this.context.separators.field : '';
-    return field > 1 ? (fields[field - 1] ?? '') : '';
+    if (!(field >= 1)) return '';
+    if (!this.isHeader) return this.at(field);
+    if (field === 1) return this.fieldCount > 1 ? this.context.separators.field : '';
+    return this.at(field - 1);
+  }
+
+  /** What stands behind so many separators. */
+  private at(index: number): Piece {
+    if (index === this.lastIndex) return this.lastText;
+    if (this.line === undefined) {
+      this.prepare();
+      if (this.fields !== undefined) return this.fields[index] ?? '';
+    }
+    const starts = this.startsUpTo(index + 1);
+    const end = starts[index + 1];
+    if (end === undefined) return '';
+    const start = starts[index]!;
+    if (end - start === 1) return '';
+    this.lastIndex = index;
+    return (this.lastText = this.line!.slice(start, end - 1));
+  }
+
+  /** Places of the fields up to one of them, or all there are. */
+  private startsUpTo(index: number): readonly number[] {
+    const { starts } = this;
+    if (this.isWhole || starts.length > index) return starts;
+    const line = this.line!;
+    const separator = this.context.separators.field;
+    while (starts.length <= index) {
+      const next = line.indexOf(separator, starts[starts.length - 1]);
+      if (next < 0) {
+        starts.push(line.length + 1);
+        this.isWhole = true;
+        break;
+      }
+      starts.push(next + 1);
+    }
+    return starts;
+  }
+
+  private prepare(): void {
+    if (this.line !== undefined || this.fields !== undefined) return;
+    const { source, byteOffset, byteEnd, context } = this;
+    if (typeof source === 'string') this.line = source.slice(byteOffset, byteEnd);
+    else {
+      const line = source.subarray(byteOffset, byteEnd);
+      if (line.length > LONG_LINE_BYTES) {
+        this.fields = piecesOfBytes(line, context.separators.field, context.encoding);
+        if (this.fields !== undefined) return;
+      }
+      this.line = context.encoding.decode(line);
+    }
+    this.starts = [0];
   }
 
   private isDelimiters(field: number): boolean {
@@ -163,20 +222,6 @@ export class LazySegment implements Hl7Segment {
     if (one === undefined) return undefined;
     const two = piece(one, separators.component, component);
     return two === undefined ? undefined : piece(two, separators.subcomponent, subcomponent);
-  }
-
-  private split(): Piece[] {
-    const { source, byteOffset, byteEnd } = this;
-    const { separators, encoding } = this.context;
-    let fields: Piece[] | undefined;
-    if (typeof source === 'string') fields = source.slice(byteOffset, byteEnd).split(separators.field);
-    else {
-      const line = source.subarray(byteOffset, byteEnd);
-      if (line.length > LONG_LINE_BYTES) fields = piecesOfBytes(line, separators.field, encoding);
-      fields ??= encoding.decode(line).split(separators.field);
-    }
-    this.fields = fields;
-    return fields;
   }
 
   private cursor(field: number, sent: Piece): FieldCursor {
