@@ -4,13 +4,15 @@
  * run. A ratio says how many times as many messages a second the hub reads as the fastest of them.
  *
  * An embedded document (OBX-2 `ED`) is extracted as what it is to the hub: bytes ({@link Hl7Segment.bytes}); the peers know text only. What
- * the same costs as text stands in rows of its own.
+ * the same costs as text stands in rows of its own. `…Checked` rows check eleven conformance rules on top, which the peers do not.
  */
 import { Hl7Message as MedplumMessage } from '@medplum/core';
 import HL7 from 'hl7-standard';
 import { Message as ClientMessage, type HL7Node } from 'node-hl7-client';
-import type { Hl7Segment } from '../src/inbound/hl7/message.js';
+import { conformanceProblems } from '../src/inbound/conformance/compile.js';
+import type { Hl7Message, Hl7Segment } from '../src/inbound/hl7/message.js';
 import { readHl7 } from '../src/inbound/hl7/reader.js';
+import type { SourceConformance } from '../src/inbound/source.js';
 import type { Figures } from './support.js';
 
 const ROUNDS = 7;
@@ -96,9 +98,8 @@ const DOCUMENT = message('MDM^T02^MDM_T02', [
 /** A reader: how many characters (of a document: bytes) the extracted fields have, so that the work is not optimised away. */
 type Reader = (bytes: Buffer) => number;
 
-function ours(valueOf: (obx: Hl7Segment, component: number) => number): Reader {
-  return (bytes) => {
-    const parsed = readHl7(bytes);
+function ours(valueOf: (obx: Hl7Segment, component: number) => number): (bytes: Buffer, parsed?: Hl7Message) => number {
+  return (bytes, parsed = readHl7(bytes)) => {
     const pid = parsed.segment('PID')!;
     let size =
       pid.text(3).length +
@@ -183,6 +184,29 @@ function rate(read: Reader, bytes: Buffer): number {
   return (count / elapsed) * 1000;
 }
 
+/** A usual set of rules (docs/conformance.md). */
+const CONFORMANCE: SourceConformance = {
+  mode: 'warn',
+  rules: [
+    { path: 'PID', required: true },
+    { path: 'PID-3', required: true, type: 'CX' },
+    { path: 'PID-3.4', required: true },
+    { path: 'PID-5', required: true, type: 'XPN' },
+    { path: 'PID-7', type: 'TS' },
+    { path: 'PID-8', table: '0001' },
+    { messages: ['ADT^*'], path: 'PV1-2', required: true, table: '0004' },
+    { messages: ['ORU^*'], path: 'OBX-3', required: true, type: 'CWE' },
+    { messages: ['ORU^*'], path: 'OBX-5', type: 'VARIES' },
+    { messages: ['ORU^*'], path: 'OBX-11', required: true, table: '0085' },
+    { messages: ['ORU^*'], path: 'OBX-14', type: 'TS' },
+  ],
+};
+
+const checked: Reader = (bytes) => {
+  const parsed = readHl7(bytes);
+  return asText(bytes, parsed) + conformanceProblems(CONFORMANCE, parsed).length;
+};
+
 interface Row {
   readonly name: string;
   readonly bytes: Buffer;
@@ -195,6 +219,8 @@ const ROWS: readonly Row[] = [
   { name: 'AdtRich', bytes: RICH_ADT, goal: '', read: asText },
   { name: 'Oru10', bytes: results(10), goal: '', read: asText },
   { name: 'Oru100', bytes: results(100), goal: '≥ 3', read: asText },
+  { name: 'AdtChecked', bytes: SMALL_ADT, goal: '', read: checked },
+  { name: 'Oru100Checked', bytes: results(100), goal: '', read: checked },
   { name: 'Dft', bytes: DFT, goal: '', read: asText },
   { name: 'Mdm', bytes: MDM, goal: '', read: asText },
   { name: '1mb', bytes: DOCUMENT, goal: '≥ 3', read: asBytes },
