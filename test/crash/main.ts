@@ -1,4 +1,4 @@
-/** `npm run crash -- [--target all|log [--log postgres|eventstore]] --kills <n> --seed <n>`; see run.ts. Exits 1 where anything was lost, doubled or differs. */
+/** `npm run crash -- [--target all|log [--log postgres|eventstore]] [--transport all|mllp] --kills <n> --seed <n>`; see run.ts. Exits 1 where anything was lost, doubled or differs. */
 import { parseArgs } from 'node:util';
 import { runLogCrash } from './log-target.js';
 import { runCrash } from './run.js';
@@ -7,6 +7,7 @@ const { values } = parseArgs({
   options: {
     target: { type: 'string', default: 'all' },
     log: { type: 'string', default: 'postgres' },
+    transport: { type: 'string', default: 'all' },
     kills: { type: 'string', default: '20' },
     seed: { type: 'string', default: '1' },
   },
@@ -18,13 +19,18 @@ if (
   kills < 1 ||
   !Number.isInteger(seed) ||
   (values.target !== 'all' && values.target !== 'log') ||
-  (values.log !== 'postgres' && values.log !== 'eventstore')
+  (values.log !== 'postgres' && values.log !== 'eventstore') ||
+  (values.transport !== 'all' && values.transport !== 'mllp')
 ) {
-  console.error('usage: npm run crash -- [--target all|log [--log postgres|eventstore]] --kills <n> --seed <n>');
+  console.error(
+    'usage: npm run crash -- [--target all|log [--log postgres|eventstore]] [--transport all|mllp] --kills <n> --seed <n>',
+  );
   process.exit(2);
 }
 const options = { kills, seed, print: console.log };
-const result = await (values.target === 'log' ? runLogCrash({ ...options, log: values.log }) : runCrash(options));
+const result = await (values.target === 'log'
+  ? runLogCrash({ ...options, log: values.log })
+  : runCrash({ ...options, transport: values.transport }));
 console.log(
   `kills ${result.kills}, acknowledged ${result.acknowledged}, lost ${result.lost}, doubled ${result.doubled}, mismatches ${result.mismatches}`,
 );

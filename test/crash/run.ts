@@ -1,11 +1,12 @@
 /**
- * `npm run crash -- --kills <n> --seed <n>` (the log alone: log-target.ts): a hub under load is killed at random instants; senders send again
+ * `npm run crash -- [--transport all|mllp] --kills <n> --seed <n>` (the log alone: log-target.ts): a hub under load is killed at random instants; senders send again
  * what was not acknowledged, as real ones do. At the end the log and the chart are held against a ledger of what was acknowledged.
  * Everything is looked at from outside: sockets, HTTP, GraphQL.
  *
  * Last line: `kills N, acknowledged N, lost N, doubled N, mismatches N`.
  */
 import { createHash } from 'node:crypto';
+import { frameBatchSender, pipeliningSender, type MllpSenderContext } from './mllp-senders.js';
 import { answerCode, MllpClient } from '../support/mllp-client.js';
 import {
   graphql,
@@ -19,6 +20,8 @@ import {
 export interface CrashOptions {
   readonly kills: number;
   readonly seed: number;
+  /** Which senders there are; default all. */
+  readonly transport?: 'all' | 'mllp';
   readonly print?: (line: string) => void;
 }
 
@@ -35,6 +38,8 @@ export interface CrashResult {
 
 const MLLP_SENDERS = 6;
 const HTTP_SENDERS = 2;
+/** Numbers of the senders of mllp-senders.ts, apart from all others. */
+const MLLP_CONTEXTS_FROM = 100;
 const PATIENTS = 40;
 const LONGEST_LIFE_MS = 1_500;
 
@@ -79,8 +84,24 @@ export async function runCrash(options: CrashOptions): Promise<CrashResult> {
   let finishing = false;
   const senders = [
     ...Array.from({ length: MLLP_SENDERS }, (_, sender) => mllpSender(sender)),
-    ...Array.from({ length: HTTP_SENDERS }, (_, sender) => httpSender(MLLP_SENDERS + sender)),
+    ...[pipeliningSender, frameBatchSender].map((send, index) => send(mllpContext(MLLP_CONTEXTS_FROM + index))),
+    ...(options.transport === 'mllp'
+      ? []
+      : Array.from({ length: HTTP_SENDERS }, (_, sender) => httpSender(MLLP_SENDERS + sender))),
   ];
+
+  function mllpContext(sender: number): MllpSenderContext {
+    const digestOf = (bytes: Buffer): string => createHash('sha256').update(bytes).digest('base64url');
+    return {
+      seed: options.seed,
+      sender,
+      patients: PATIENTS,
+      mllp: () => hub.run.mllp,
+      finishing: () => finishing,
+      sending: ({ bytes, patient, order }) => ledger.sent.set(digestOf(bytes), { patient, order }),
+      acknowledged: ({ bytes }) => ledger.acknowledged.add(digestOf(bytes)),
+    };
+  }
 
   async function eachMessage(sender: number, send: (bytes: Buffer) => Promise<boolean>): Promise<void> {
     for (let count = 0; !finishing; count += 1) {
