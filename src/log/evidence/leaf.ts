@@ -15,12 +15,31 @@ const LEAF_PREFIX = 0x00;
 
 let scratch = Buffer.allocUnsafe(64 * 1024);
 
+/** Lengths of names in UTF-8: there are few of them, and each stands in very many events. */
+const nameBytes = new Map<string, number>();
+const KNOWN_NAMES = 10_000;
+
+function bytesOfName(name: string): number {
+  let bytes = nameBytes.get(name);
+  if (bytes === undefined) {
+    bytes = Buffer.byteLength(name);
+    if (nameBytes.size >= KNOWN_NAMES) nameBytes.clear();
+    nameBytes.set(name, bytes);
+  }
+  return bytes;
+}
+
+/** Decimal; that of a small number is made three times as fast as that of a bigint. */
+function decimal(value: bigint): number | bigint {
+  return value <= Number.MAX_SAFE_INTEGER ? Number(value) : value;
+}
+
 /** Writes prefix and entry into the scratch buffer; answers how many bytes they take. */
 function writeLeaf(event: RecordedEvent): number {
   const { type, stream, metadata, data } = event;
-  const typeBytes = Buffer.byteLength(type);
-  const streamBytes = Buffer.byteLength(stream);
-  const head = `${event.position} ${event.revision} ${event.id} ${typeBytes} ${streamBytes} ${metadata.length} ${data.length} ${bodyHash(data)}\n${type}${stream}`;
+  const typeBytes = bytesOfName(type);
+  const streamBytes = bytesOfName(stream);
+  const head = `${decimal(event.position)} ${decimal(event.revision)} ${event.id} ${typeBytes} ${streamBytes} ${metadata.length} ${data.length} ${bodyHash(data)}\n${type}${stream}`;
   const most = 1 + head.length * 3 + metadata.length;
   if (scratch.length < most) scratch = Buffer.allocUnsafe(most * 2);
   scratch[0] = LEAF_PREFIX;
