@@ -6,6 +6,7 @@
  * Last line: `kills N, acknowledged N, lost N, doubled N, mismatches N`.
  */
 import { createHash } from 'node:crypto';
+import { batchSender, eventSender, fhirSender, fileSender, type SenderContext } from './http-senders.js';
 import { frameBatchSender, pipeliningSender, type MllpSenderContext } from './mllp-senders.js';
 import { answerCode, MllpClient } from '../support/mllp-client.js';
 import {
@@ -38,6 +39,8 @@ export interface CrashResult {
 
 const MLLP_SENDERS = 6;
 const HTTP_SENDERS = 2;
+/** One of each, beside HL7 over MLLP and HTTP. */
+const OTHER_SENDERS = [eventSender, batchSender, fhirSender, fileSender];
 /** Numbers of the senders of mllp-senders.ts, apart from all others. */
 const MLLP_CONTEXTS_FROM = 100;
 const PATIENTS = 40;
@@ -87,16 +90,23 @@ export async function runCrash(options: CrashOptions): Promise<CrashResult> {
     ...[pipeliningSender, frameBatchSender].map((send, index) => send(mllpContext(MLLP_CONTEXTS_FROM + index))),
     ...(options.transport === 'mllp'
       ? []
-      : Array.from({ length: HTTP_SENDERS }, (_, sender) => httpSender(MLLP_SENDERS + sender))),
+      : [
+          ...Array.from({ length: HTTP_SENDERS }, (_, sender) => httpSender(MLLP_SENDERS + sender)),
+          ...OTHER_SENDERS.map((send, sender) => send(contextOf(MLLP_SENDERS + HTTP_SENDERS + sender))),
+        ]),
   ];
 
   function mllpContext(sender: number): MllpSenderContext {
+    return { ...contextOf(sender), mllp: () => hub.run.mllp };
+  }
+
+  function contextOf(sender: number): SenderContext {
     const digestOf = (bytes: Buffer): string => createHash('sha256').update(bytes).digest('base64url');
     return {
       seed: options.seed,
       sender,
       patients: PATIENTS,
-      mllp: () => hub.run.mllp,
+      http: () => hub.run.http,
       finishing: () => finishing,
       sending: ({ bytes, patient, order }) => ledger.sent.set(digestOf(bytes), { patient, order }),
       acknowledged: ({ bytes }) => ledger.acknowledged.add(digestOf(bytes)),
