@@ -54,6 +54,8 @@ export const SHORT_STATEMENTS_SILENCE_MS = 20_000;
 export function openPool(url: string, settings: PoolSettings = {}): pg.Pool {
   const pool = new pg.Pool({ ...connectionSettings(url, settings), max: settings.max ?? 4 });
   pool.on('error', () => undefined);
+  // One that is taken out and between two statements tells nobody but its own listeners that it was lost: without one the process would end.
+  pool.on('connect', (client) => client.on('error', () => undefined));
   return pool;
 }
 

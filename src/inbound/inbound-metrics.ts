@@ -19,6 +19,11 @@ export function measured(intake: IntakePipeline): Intake {
     ['transport'],
   );
   const pending = gauge('anamnesis_inbound_pending', 'Messages received and not answered yet');
+  const open = gauge(
+    'anamnesis_inbound_breaker_open',
+    '1 while messages are refused at once, for what they need is away',
+  );
+  const openings = gauge('anamnesis_inbound_breaker_openings', 'How often that has begun, trials that failed included');
   return {
     async receive(message) {
       const { transport } = message;
@@ -35,6 +40,8 @@ export function measured(intake: IntakePipeline): Intake {
       } finally {
         seconds.observe({ transport }, (performance.now() - begun) / 1000);
         pending.set(intake.pending);
+        open.set(intake.breaker.state === 'closed' ? 0 : 1);
+        openings.set(intake.breaker.opened);
       }
     },
   };

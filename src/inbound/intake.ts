@@ -23,6 +23,7 @@ import { LogUnavailableError } from '../log/event-log.js';
 import type { MessageParked } from '../log/decisions.js';
 import type { PendingEvent, RecordedResult } from '../log/writer.js';
 import type { IgnoredEntry, SealedHeader } from '../projecting/projection.js';
+import { CircuitBreaker } from './breaker.js';
 import { decisionEvent, decisionId, DECODER_VERSION } from './decision-events.js';
 import {
   duplicateKey,
@@ -63,6 +64,8 @@ export interface IntakeParts {
   /** Told about a failure that senders only see as "not available"; it never holds content. */
   readonly onFailure?: (stage: IntakeStage, error: unknown) => void;
   readonly limits?: Partial<IntakeLimits>;
+  /** Before what may be away; by default one of its own. */
+  readonly breaker?: CircuitBreaker;
 }
 
 /** The writer's side of the blob store (src/blobs/keeper.ts). */
@@ -148,6 +151,8 @@ export class IntakePipeline implements Intake {
   private pumping = false;
   private closed = false;
   private recoveryNeeded = true;
+  /** Before all that may be away. */
+  readonly breaker: CircuitBreaker;
   private readonly identifying = new Stage();
   private readonly storing = new Stage();
   private readonly appending = new Stage();
@@ -157,6 +162,7 @@ export class IntakePipeline implements Intake {
 
   constructor(private readonly parts: IntakeParts) {
     this.limits = { ...INTAKE_LIMITS, ...parts.limits };
+    this.breaker = parts.breaker ?? new CircuitBreaker();
     const { pendingMessages: messages, pendingBytes: bytes, mostOfOneSource: mostOfOne } = this.limits;
     this.room = new Room({ messages, bytes, mostOfOne });
     this.lanes = new Lanes(this.limits);
@@ -207,7 +213,7 @@ export class IntakePipeline implements Intake {
    */
   async readmit({ received, eventId, letter }: Readmission): Promise<Readmitted> {
     if (this.closed) throw new LogUnavailableError(CLOSED);
-    const read = readReceived(received);
+    const read = onlyAllowed(readReceived(received), received.source);
     const outcome = new Promise<IntakeOutcome>(() => undefined);
     let refusal: Error | undefined;
     const fresh: Fresh = {
@@ -318,6 +324,10 @@ export class IntakePipeline implements Intake {
   /** Answers what was sent before; gives what is new, in order. */
   private async recognise(batch: readonly Pending[]): Promise<Fresh[]> {
     const fresh: Fresh[] = [];
+    if (!this.breaker.admits()) {
+      fail(batch, new LogUnavailableError(UNAVAILABLE));
+      return [];
+    }
     try {
       const readings = batch.map((pending) => this.readPending(pending));
       await this.recover();
@@ -340,8 +350,11 @@ export class IntakePipeline implements Intake {
         const next = this.recogniseOne(reading, stored, underWay.get(reading.duplicateKey) ?? [], resources);
         if (next !== undefined) fresh.push(next);
       }
+      // One that is new has its hardest part before it.
+      if (fresh.length === 0) this.breaker.succeeded();
       return fresh;
     } catch (error) {
+      this.breaker.failedOnce();
       for (const message of fresh) this.forget(message);
       fail(fresh, error);
       fail(batch, error);
@@ -503,11 +516,13 @@ export class IntakePipeline implements Intake {
       leave = await handOver(leave, this.appending);
       const results = await this.staged('append', () => this.append(sealed));
       leave = await handOver(leave, this.remembering);
+      this.breaker.succeeded();
       await this.remember(sealed, results);
       for (const message of sealed) message.resolve(this.outcomeOf(message, results));
     } catch (error) {
       // Whether the append was stored is not known: the register learns it from the log before anything else is taken.
       this.recoveryNeeded = true;
+      this.breaker.failedOnce();
       fail(fresh, error);
     } finally {
       for (const message of fresh) this.forget(message);
