@@ -3,25 +3,28 @@
  * well formed is looked at, not whether it is true: codes are a matter of tables.
  */
 import type { Hl7Segment } from '../hl7/message.js';
-import { parseHl7Time } from '../../time/parse.js';
+import { daysInMonth } from '../../time/calendar.js';
 
 /** Whether a text is a value of a primitive type. */
 type Primitive = (text: string) => boolean;
 
-const UTC = { timeZone: 'UTC' } as const;
-
 const any: Primitive = () => true;
-/** No line ends and no more than one would put on a line. */
-const line: Primitive = (text) => !/[\r\n]/.test(text);
-/** A code: printable, no blanks around it. */
-const code: Primitive = (text) => text.trim() === text && line(text);
+/** A code: no blanks around it and no line ends in it. */
+const code: Primitive = (text) => !/^\s|\s$|[\r\n]/.test(text);
 const number: Primitive = (text) => /^[+-]?(?:\d+\.?\d*|\.\d+)$/.test(text.trim());
-const time: Primitive = (text) =>
-  parseHl7Time(text, UTC) !== undefined && /^\d{4,14}(?:\.\d{1,6})?(?:[+-]\d{4})?$/.test(text);
+const TIME =
+  /^(\d{4})(?:(\d{2})(?:(\d{2})(?:([01]\d|2[0-3])(?:[0-5]\d(?:(?:[0-5]\d|60)(?:\.\d{1,6})?)?)?)?)?)?(?:[+-](?:0\d|1[0-5])[0-5]\d)?$/;
+/** A day that exists; §2A.3.22. Zones make no difference to whether a time is well formed. */
+const time: Primitive = (text) => {
+  const match = TIME.exec(text);
+  if (match === null) return false;
+  const [year, month, day] = [Number(match[1]), Number(match[2] ?? 1), Number(match[3] ?? 1)];
+  return year > 0 && month > 0 && month < 13 && day > 0 && day <= daysInMonth(year, month);
+};
 
 /** HL7 v2.9 §2A.2 and §2A.3. */
 const PRIMITIVES: Readonly<Record<string, Primitive>> = {
-  ST: line,
+  ST: any,
   TX: any,
   FT: any,
   ID: code,
@@ -29,10 +32,10 @@ const PRIMITIVES: Readonly<Record<string, Primitive>> = {
   NM: number,
   SNM: (text) => /^\+?\d+$/.test(text.trim()),
   SI: (text) => /^\d{1,4}$/.test(text.trim()),
-  DT: (text) => /^\d{4}(?:\d{2}(?:\d{2})?)?$/.test(text) && time(text),
+  DT: (text) => text.length <= 8 && time(text),
   DTM: time,
   TM: (text) => /^(?:[01]\d|2[0-3])(?:[0-5]\d(?:[0-5]\d(?:\.\d{1,4})?)?)?(?:[+-]\d{4})?$/.test(text),
-  GTS: line,
+  GTS: any,
 };
 
 interface Composite {
@@ -92,6 +95,16 @@ const COMPOSITES: Readonly<Record<string, Composite>> = {
   PT: { components: ['ID', 'ID'], oneOf: [[1]] },
   VID: { components: ['ID', 'CWE', 'CWE'], oneOf: [[1]] },
 };
+
+/** Types that any text is of: there is nothing to look at. */
+const FREE: ReadonlySet<string> = new Set(
+  [...Object.keys(PRIMITIVES), ...Object.keys(COMPOSITES)].filter((type) =>
+    Object.hasOwn(PRIMITIVES, type)
+      ? PRIMITIVES[type] === any
+      : COMPOSITES[type]!.oneOf === undefined &&
+        COMPOSITES[type]!.components.every((component) => PRIMITIVES[component] === any),
+  ),
+);
 
 /** OBX-5 and the like: the type that the segment itself names (OBX-2). */
 const VARIES = 'VARIES';
@@ -175,6 +188,7 @@ function compositeFault(type: Composite, segment: Hl7Segment, field: number, rep
   if (count === 0) return undefined;
   for (let component = 1; component <= count; component += 1) {
     const own = type.components[component - 1]!;
+    if (FREE.has(own)) continue;
     const primitive = PRIMITIVES[own];
     if (primitive !== undefined) {
       if (primitiveFault(primitive, segment, field, repetition, component, 1)) return [component];
