@@ -23,7 +23,7 @@ export interface TrustRules {
  * gets the source's default; a name that the source has an alias for is the alias. Empty values are left out.
  */
 export function trustIdentifiers(stated: readonly StatedIdentifier[], rules: TrustRules): IdentityIdentifier[] {
-  const rank = new Map(rules.trustedIdentifierTypes.map((type, index) => [type.toUpperCase(), index]));
+  const rank = rankOf(rules.trustedIdentifierTypes);
   const known = rules.trustedAuthorities === undefined ? undefined : new Set(rules.trustedAuthorities);
   const ranked = stated
     .filter((identifier) => identifier.value.trim() !== '')
@@ -43,6 +43,18 @@ export function trustIdentifiers(stated: readonly StatedIdentifier[], rules: Tru
       };
     });
   return ranked.sort((a, b) => a.place - b.place).map(({ identifier }) => identifier);
+}
+
+/** Made once for each list, which is the same for every message of a source's version. */
+const ranks = new WeakMap<readonly string[], ReadonlyMap<string, number>>();
+
+function rankOf(types: readonly string[]): ReadonlyMap<string, number> {
+  let rank = ranks.get(types);
+  if (rank === undefined) {
+    rank = new Map(types.map((type, index) => [type.toUpperCase(), index]));
+    ranks.set(types, rank);
+  }
+  return rank;
 }
 
 function aliasOf({ authorityAliases }: TrustRules, sent: string): string {

@@ -125,10 +125,18 @@ function personOfPid(pid: Hl7Segment, source: SourceConfiguration): PersonEviden
   };
 }
 
+/** Of a hostile message that repeats a field millions of times no more are looked at; nobody has so many numbers or names. */
+const MOST_REPETITIONS = 1_000;
+
+function repetitionsOf(segment: Hl7Segment, field: number): number {
+  return Math.min(segment.repetitions(field), MOST_REPETITIONS);
+}
+
 /** CX repetitions of a field (HL7 v2.9 §2A.2.14): authority is CX-4.1 (namespace), else CX-4.2 (universal id). */
 function cxList(segment: Hl7Segment, field: number): StatedIdentifier[] {
   const found: StatedIdentifier[] = [];
-  for (let repetition = 1; repetition <= segment.repetitions(field); repetition += 1) {
+  const repetitions = repetitionsOf(segment, field);
+  for (let repetition = 1; repetition <= repetitions; repetition += 1) {
     const value = segment.text(field, repetition, 1);
     if (value.trim() === '') continue;
     const authority = segment.text(field, repetition, 4, 1) || segment.text(field, repetition, 4, 2);
@@ -145,7 +153,8 @@ function unlessTyped(identifier: StatedIdentifier): StatedIdentifier {
 /** First legal name (XPN-7 `L`), else the first that says anything (HL7 v2.9 §2A.2.89). */
 function nameOfXpn(segment: Hl7Segment, field: number): IdentityName | undefined {
   let first: IdentityName | undefined;
-  for (let repetition = 1; repetition <= segment.repetitions(field); repetition += 1) {
+  const repetitions = repetitionsOf(segment, field);
+  for (let repetition = 1; repetition <= repetitions; repetition += 1) {
     const name = nameOf({
       family: segment.text(field, repetition, 1, 1),
       given: [segment.text(field, repetition, 2), ...segment.text(field, repetition, 3).split(' ')],

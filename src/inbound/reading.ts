@@ -156,7 +156,6 @@ function readHl7Message(received: ReceivedMessage): ReadMessage {
   const recordedAt = parseHl7Time(msh.text(7), { timeZone: source.timeZone })?.text;
   const found = conformanceProblems(source.conformance, message);
   const broken = found.length > 0 && source.conformance.mode === 'reject' ? found[0] : undefined;
-  const codes = message.warnings.map((warning) => warning.code);
   return {
     kind: 'hl7v2',
     eventType: known === undefined ? EVENT_TYPES.unknown : EVENT_TYPES.hl7,
@@ -166,11 +165,19 @@ function readHl7Message(received: ReceivedMessage): ReadMessage {
     ...(recordedAt === undefined ? {} : { sourceRecordedAt: recordedAt }),
     header: known === undefined ? { ...header, messageType: msh.rawField(9) } : header,
     people: broken === undefined ? peopleOfHl7(message, source) : peopleOfRefused(message, source, found),
-    warnings: [...new Set([...codes, ...found.map(({ code, path }) => `${code} ${path}`)])].slice(0, MOST_WARNINGS),
+    warnings: warningsOf(message, found),
     scope: '',
     hl7: message,
     ...(broken === undefined ? {} : { problem: broken, refusal: 'AE' as const }),
   };
+}
+
+const NO_WARNINGS: readonly string[] = [];
+
+function warningsOf(message: Hl7Message, problems: readonly ConformanceProblem[]): readonly string[] {
+  if (message.warnings.length === 0 && problems.length === 0) return NO_WARNINGS;
+  const codes = message.warnings.map((warning) => warning.code);
+  return [...new Set([...codes, ...problems.map(({ code, path }) => `${code} ${path}`)])].slice(0, MOST_WARNINGS);
 }
 
 /** Segments that say who a person is. */
