@@ -87,7 +87,9 @@ async function copy(config: HubConfig, databaseUrl: string, options: CopyCommand
   const held = await holdWriter(from);
   try {
     const goOn = await isBeginningOf(source, to);
-    const [head, count] = [await source.head(), await source.count()];
+    // Of the events, not the log's own head: that may stand behind a gap that a restore left.
+    const [newest] = await source.readPage({ direction: 'backwards', limit: 1 });
+    const [head, count] = [newest?.position ?? 0n, await source.count()];
     const positionsPerEvent = count === 0n ? 1 : Number(head) / Number(count);
     const target = await openLogImport(to, { id: source.id, positionsPerEvent, goOn });
     const answer = { log: source.id, from: source.adapter, to: target.adapter };

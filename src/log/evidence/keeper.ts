@@ -127,7 +127,7 @@ export class TreeKeeper {
       await saveHead(options.pool, stored.signed);
     const sequence = Math.max(signed?.sequence ?? 0, remembered?.sequence ?? 0) + 1;
     const keeper = new TreeKeeper(options, tree, signed, sequence);
-    keeper.readUpTo = await options.reader.head();
+    keeper.readUpTo = (await newestEvent(options.reader))?.position ?? 0n;
     keeper.work();
     return keeper;
   }
@@ -393,15 +393,20 @@ async function treeOf(options: TreeKeeperOptions, signed: TreeHead | undefined):
 
 /** The event that the head ends with must still be there. */
 async function mustReach({ reader }: TreeKeeperOptions, signed: TreeHead): Promise<void> {
-  const head = await reader.head();
+  // Of the events, not the log's own head: that may stand behind a gap that a restore left.
+  const head = (await newestEvent(reader))?.position ?? 0n;
   const [last] = await reader.readPage({ after: signed.position - 1n, limit: 1 });
-  if (head >= signed.position && last?.position === signed.position) return;
+  if (last?.position === signed.position) return;
   throw new LogContradictsHeadError(
     head < signed.position ? 'LOG_ROLLED_BACK' : 'LOG_ALTERED',
     head < signed.position
       ? `the log ends at position ${head}, but head ${signed.sequence} of ${signed.time} signed it up to position ${signed.position}: it was put back, or lost its end. \`anamnesis log verify\` says more; if it was put back on purpose, \`anamnesis log accept-restored\` lets it go on`
       : `the event at position ${signed.position}, the last one under head ${signed.sequence} of ${signed.time}, is gone`,
   );
+}
+
+async function newestEvent(reader: EventLogReader): Promise<RecordedEvent | undefined> {
+  return (await reader.readPage({ direction: 'backwards', limit: 1 }))[0];
 }
 
 /** Reads on until the tree has as many leaves as the head; answers whether it gives the head's root then. */

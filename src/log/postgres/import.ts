@@ -103,7 +103,13 @@ export class PostgresLogImport implements EventLogImport {
 
   async finish(): Promise<void> {
     try {
-      await (await this.session(true)).query('update log.identity set copying = false');
+      // What a restore has left out is never given out here either, where that was carried along.
+      await (
+        await this.session(true)
+      ).query(
+        `with opened as (update log.identity set copying = false)
+         update log.writer set head = greatest(head, (select max(base) from log.restored))`,
+      );
     } catch (error) {
       throw asLogFailure(error, 'finishing a copy');
     }

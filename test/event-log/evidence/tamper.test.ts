@@ -77,6 +77,24 @@ describe('a log that nobody touched', () => {
   });
 });
 
+describe('a log with a gap that a restore left', () => {
+  it('goes on, is signed and verifies: the head stands behind the last event', async () => {
+    const base = LAST + 5_000;
+    await tamper(
+      `insert into log.restored (base, head, mark, at) values (${base}, ${LAST}, now(), now())`,
+      `update log.writer set head = ${base}`,
+    );
+    try {
+      expect((await log.verify()).findings).toEqual([]);
+      await log.append([3]);
+      const report = await log.verify();
+      expect(report).toMatchObject({ ok: true, unsigned: 0, position: BigInt(base + 64 + 3) });
+    } finally {
+      await log.sql('delete from log.restored');
+    }
+  });
+});
+
 describe('a change of one stored event is found at its position', () => {
   const P = 250;
   it.each([
