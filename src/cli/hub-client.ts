@@ -1,4 +1,7 @@
 /** Talks to a running hub over HTTP. */
+import { readFileSync } from 'node:fs';
+import https from 'node:https';
+import { buffer } from 'node:stream/consumers';
 import { readRunFile, type RunFile } from '../supervisor/run-file.js';
 import { CliError, EXIT } from './cli-error.js';
 import { configOf, type HubOptions } from './options.js';
@@ -20,12 +23,21 @@ export type GraphName = keyof typeof PATHS;
 
 const REQUEST_TIMEOUT_MS = 60_000;
 
+export interface HubAccess {
+  /** Bearer token. */
+  readonly token?: string;
+  /** PEM: whose certificates are trusted. */
+  readonly ca?: string;
+}
+
 export class HubClient {
   constructor(
     /** Without a slash at its end. */
     readonly url: string,
     /** What the hub has written, where it was found in a data directory. */
     readonly run?: RunFile,
+    /** What a hub with a login wants to see, and what it may show. */
+    readonly access: HubAccess = {},
   ) {}
 
   /** Answer and errors, as they came. */
@@ -57,13 +69,56 @@ export class HubClient {
     return answer.data;
   }
 
+  /** @throws CliError where no hub answers, or it wants a token or roles that the command does not show */
   async fetch(path: string, init: RequestInit = {}): Promise<Response> {
+    const { token, ca } = this.access;
+    const headers = new Headers(init.headers);
+    if (token !== undefined) headers.set('authorization', `Bearer ${token}`);
+    let response: Response;
     try {
-      return await fetch(`${this.url}${path}`, { signal: AbortSignal.timeout(REQUEST_TIMEOUT_MS), ...init });
+      const request = { signal: AbortSignal.timeout(REQUEST_TIMEOUT_MS), ...init, headers };
+      response =
+        ca === undefined ? await fetch(this.url + path, request) : await fetchTrusting(this.url + path, request, ca);
     } catch (error) {
       throw new CliError(`no hub answers at ${this.url}: ${reasonOf(error)}`, EXIT.failed, { cause: error });
     }
+    if (response.status === 401) {
+      const what = token === undefined ? 'the hub wants a token' : 'the token is not, or no longer, good';
+      throw new CliError(`${what}: --token or ANAMNESIS_TOKEN`);
+    }
+    return response;
   }
+}
+
+/** As `fetch`, but for whose certificates are trusted, which it cannot be told. */
+function fetchTrusting(url: string, init: RequestInit & { readonly headers: Headers }, ca: string): Promise<Response> {
+  return new Promise((resolve, reject) => {
+    const request = https.request(
+      url,
+      {
+        method: init.method ?? 'GET',
+        headers: Object.fromEntries(init.headers),
+        ca,
+        agent: false,
+        ...(init.signal == null ? {} : { signal: init.signal }),
+      },
+      (response) => {
+        buffer(response).then((bytes) => {
+          const status = response.statusCode ?? 0;
+          const type = response.headers['content-type'];
+          const empty = status === 204 || status === 304;
+          resolve(
+            new Response(empty ? null : new Uint8Array(bytes), {
+              status,
+              headers: type === undefined ? {} : { 'content-type': type },
+            }),
+          );
+        }, reject);
+      },
+    );
+    request.on('error', (error) => reject(new Error('failed', { cause: error })));
+    request.end(typeof init.body === 'string' ? init.body : undefined);
+  });
 }
 
 /** `message (CODE)`, one per line. */
@@ -91,7 +146,7 @@ export async function findHub(options: HubOptions): Promise<HubClient> {
     if (!URL.canParse(options.url) || !/^https?:$/.test(new URL(options.url).protocol)) {
       throw new CliError('--url: expected http://host:port', EXIT.usage);
     }
-    return new HubClient(options.url.replace(/\/+$/, ''));
+    return new HubClient(options.url.replace(/\/+$/, ''), undefined, accessOf(options));
   }
   const { dataDir } = configOf(options);
   const run = await readRunFile(dataDir);
@@ -101,5 +156,17 @@ export async function findHub(options: HubOptions): Promise<HubClient> {
     );
   }
   if (run.http === undefined) throw new CliError(`the hub in ${dataDir} serves no HTTP: name another with --url`);
-  return new HubClient(run.http, run);
+  return new HubClient(run.http, run, accessOf(options));
+}
+
+/** @throws CliError for a file that cannot be read */
+function accessOf({ token, ca }: HubOptions): HubAccess {
+  try {
+    return {
+      ...(token === undefined || token === '' ? {} : { token }),
+      ...(ca === undefined || ca === '' ? {} : { ca: readFileSync(ca, 'utf8') }),
+    };
+  } catch (error) {
+    throw new CliError('--ca: expected a file that can be read', EXIT.usage, { cause: error });
+  }
 }

@@ -11,6 +11,8 @@ export interface CommonOptions {
 
 export interface HubOptions extends CommonOptions {
   readonly url?: string;
+  readonly token?: string;
+  readonly ca?: string;
 }
 
 /** `--data`, `--config`, `--json`. */
@@ -21,11 +23,16 @@ export function withCommon(command: Command): Command {
     .addOption(new Option('--json', 'print JSON'));
 }
 
-/** The same, and `--url` for a command that talks to a running hub. */
+/** The same, and `--url`, `--token` and `--ca` for a command that talks to a running hub. */
 export function withHub(command: Command): Command {
-  return withCommon(command).addOption(
-    new Option('--url <url>', 'address of the hub (default: the one that runs in the data directory)'),
-  );
+  return withCommon(command)
+    .addOption(new Option('--url <url>', 'address of the hub (default: the one that runs in the data directory)'))
+    .addOption(new Option('--token <token>', 'bearer token, where the hub wants one').env('ANAMNESIS_TOKEN'))
+    .addOption(
+      new Option('--ca <file>', 'PEM: whose certificate the hub may show (default: whom Node trusts)').env(
+        'ANAMNESIS_CA',
+      ),
+    );
 }
 
 /** @throws CliError with the exit code for bad usage */

@@ -1,5 +1,6 @@
 /** A whole hub with a login: HTTPS, tokens of a real issuer, every endpoint and each graph. */
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
+import { execFile } from 'node:child_process';
 import { mkdir, writeFile } from 'node:fs/promises';
 import https from 'node:https';
 import type { TLSSocket } from 'node:tls';
@@ -236,5 +237,44 @@ describe('a hub with a login', () => {
     await send(`${token}x`);
     expect(hub.output()).not.toContain(token.slice(0, 40));
     expect(hub.output()).not.toContain('Zyxwvutsrq');
+  });
+});
+
+describe('a command that talks to such a hub', () => {
+  const run = (args: readonly string[], env: Record<string, string> = {}): Promise<{ code: number; text: string }> =>
+    new Promise((resolve) => {
+      execFile(
+        process.execPath,
+        [path.resolve(import.meta.dirname, '../../bin/anamnesis.js'), ...args],
+        { env: { ...process.env, NODE_OPTIONS: '', ...env } },
+        (error, stdout, stderr) => resolve({ code: error === null ? 0 : Number(error.code), text: stdout + stderr }),
+      );
+    });
+
+  it('shows its token, and knows the hub by the authority that it is told', async () => {
+    const caFile = path.join(path.dirname(certFile), 'ca.pem');
+    await writeFile(caFile, ca);
+    const query = ['query', '{ projections { name } }', '--json', '--url', hub.run.http];
+    const strange = await run(query, { ANAMNESIS_TOKEN: await tokenOf('engineer') });
+    expect([strange.code, strange.text]).toEqual([1, expect.stringContaining('no hub answers')]);
+    const nobody = await run([...query, '--ca', caFile]);
+    expect([nobody.code, nobody.text]).toEqual([1, expect.stringContaining('ANAMNESIS_TOKEN')]);
+    const fine = await run(query, { ANAMNESIS_TOKEN: await tokenOf('engineer'), ANAMNESIS_CA: caFile });
+    expect([fine.code, fine.text]).toEqual([0, expect.stringContaining('master')]);
+    const file = path.join(path.dirname(certFile), 'one.json');
+    await writeFile(file, eventOf());
+    const sent = await run(['ingest', file, '--url', hub.run.http, '--ca', caFile, '--token', await tokenOf('source')]);
+    expect([sent.code, sent.text]).toEqual([0, expect.stringContaining('accepted 1')]);
+    const refused = await run([
+      'ingest',
+      file,
+      '--url',
+      hub.run.http,
+      '--ca',
+      caFile,
+      '--token',
+      await tokenOf('analyst'),
+    ]);
+    expect([refused.code, refused.text]).toEqual([1, expect.stringContaining('may not send')]);
   });
 });

@@ -61,6 +61,14 @@ describe('docker-compose.yml', () => {
     );
     const config = loadConfig({ env, cwd: '/nowhere' });
     expect(config).toMatchObject({ http: { host: '127.0.0.1', port: 8080 }, masterKeyFileChosen: true });
+    expect(config.auth).toMatchObject({
+      mode: 'oidc',
+      issuer: 'http://127.0.0.1:8081/realms/anamnesis',
+      audience: 'anamnesis',
+      rolesClaim: 'roles',
+      sourceClaim: 'anamnesis_source',
+    });
+    expect(compose.services['keycloak']?.environment).toMatchObject({ KC_HOSTNAME: 'http://127.0.0.1:8081' });
     expect(config.databaseUrl).toBe('postgres://anamnesis:anamnesis@127.0.0.1:5432/anamnesis');
   });
 
@@ -71,6 +79,44 @@ describe('docker-compose.yml', () => {
     const [port] = compose.services['eventstoredb']?.ports ?? [];
     expect(port).toContain(new URL(url).host);
     expect(loadConfig({ env: { ANAMNESIS_EVENT_LOG: url }, cwd: '/nowhere' }).eventLog).toBe(url);
+  });
+
+  test('the hub listens beyond loopback with a certificate, and not without', () => {
+    const environment = compose.services['hub']?.environment ?? {};
+    const env = (given: Record<string, string>): Record<string, string> =>
+      Object.fromEntries(
+        Object.entries(environment).map(([name, value]) => [
+          name,
+          value.replaceAll(
+            /\$\{(\w+):-([^}]*)\}/g,
+            (_, variable: string, otherwise: string) => given[variable] ?? otherwise,
+          ),
+        ]),
+      );
+    const beyond = { HTTP_HOST: '0.0.0.0' };
+    expect(() => loadConfig({ env: env(beyond), cwd: '/nowhere' })).toThrow(/tls\.cert and tls\.key/);
+    const files = { TLS_CERT: '/etc/anamnesis/tls/cert.pem', TLS_KEY: '/etc/anamnesis/tls/key.pem' };
+    expect(loadConfig({ env: env({ ...beyond, ...files }), cwd: '/nowhere' }).http.host).toBe('0.0.0.0');
+  });
+
+  test('every client of the realm writes the claims that the hub reads, and a sending one is bound to its source', () => {
+    const realm = JSON.parse(readFileSync(path.join(root, 'deploy/keycloak/anamnesis-realm.json'), 'utf8')) as {
+      realm: string;
+      clients: { clientId: string; protocolMappers: { config: Record<string, string> }[] }[];
+    };
+    expect(realm.realm).toBe('anamnesis');
+    for (const { clientId, protocolMappers } of realm.clients) {
+      const configs = protocolMappers.map(({ config }) => config);
+      expect([clientId, configs.some((config) => config['included.custom.audience'] === 'anamnesis')]).toEqual([
+        clientId,
+        true,
+      ]);
+      expect([clientId, configs.some((config) => config['claim.name'] === 'roles')]).toEqual([clientId, true]);
+      const bound = configs.some(
+        (config) => config['claim.name'] === 'anamnesis_source' && config['claim.value'] === 'http',
+      );
+      expect([clientId, bound]).toEqual([clientId, clientId.startsWith('anamnesis-source-')]);
+    }
   });
 
   test('the realm of the identity provider has the five roles', () => {

@@ -20,7 +20,7 @@ export function ingestCommand(program: Command): void {
     .argument('<path...>', 'files and folders; `-` is standard input')
     .option('--source <id>', 'source that they come from', 'file')
     .action(async (paths: string[], options: HubOptions & { source: string }) => {
-      const { url } = await findHub(options);
+      const { url, access } = await findHub(options);
       const bar = options.json === true || !process.stderr.isTTY ? undefined : progressBar();
       let summary: IngestSummary;
       try {
@@ -28,6 +28,7 @@ export function ingestCommand(program: Command): void {
           paths,
           url,
           source: options.source,
+          ...access,
           onProgress: (progress) => bar?.show(progress),
         });
       } catch (error) {
@@ -38,6 +39,9 @@ export function ingestCommand(program: Command): void {
         bar?.stop();
       }
       console.log(options.json === true ? JSON.stringify(summary) : wordSummary(summary));
+      for (const { path, code } of summary.unreadable) console.error(`${path}: ${code}`);
+      if (summary.unreadable.length > 0)
+        throw new CliError(`${grouped(summary.unreadable.length)} files could not be read to their end`);
       if (summary.refused > 0) throw new CliError(`${grouped(summary.refused)} refused: they are not stored`);
     });
 }
