@@ -245,6 +245,21 @@ it('many appends under way when the server is lost, again and again, end nothing
   }
 });
 
+it('a server closes a connection with many resets, which each look for a missing stream is: new streams are not looked for', async () => {
+  const writer = await writerOf();
+  for (let round = 0; round < 6; round += 1) {
+    const batch = Array.from({ length: 400 }, (_, index) => ({
+      stream: `review-${round}-${index}`,
+      expectedRevision: 'no_stream' as const,
+      events: events(1),
+    }));
+    // Not repeated: none of these may fail.
+    const results = await writer.append(batch);
+    if (round === 0) expect(await writer.append(batch)).toEqual(results);
+  }
+  expect(await writer.count()).toBe(2_400n);
+});
+
 describe('one appending client per process', () => {
   it('is shared, and outlives the writer that closes first, whose end rejects nothing of the other', async () => {
     const first = await writerOf();

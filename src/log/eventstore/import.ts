@@ -5,6 +5,7 @@
  */
 import {
   LogUnavailableError,
+  WrongExpectedRevisionError,
   type EventLogImport,
   type ImportProgress,
   type Position,
@@ -74,7 +75,12 @@ export class EventStoreImport extends EventStoreReader implements EventLogImport
     const fresh = page.filter((event) => event.position > position);
     if (fresh.length > 0) {
       checkOrder(fresh, position);
-      await this.attempt('copying', () => this.rounds.append(batchesOf(fresh)));
+      try {
+        await this.attempt('copying', () => this.rounds.append(batchesOf(fresh)));
+      } catch (error) {
+        if (!(error instanceof WrongExpectedRevisionError)) throw error;
+        throw new RangeError('the revisions of a stream follow each other', { cause: error });
+      }
     }
     return this.progress;
   }
@@ -114,5 +120,8 @@ function batchesOf(events: readonly RecordedEvent[]): RoundBatch[] {
     if (known === undefined) streams.set(stream, [event]);
     else known.push(event);
   }
-  return Array.from(streams, ([stream, own]) => ({ stream, expectedRevision: 'any', events: own }));
+  return Array.from(streams, ([stream, own]) => {
+    const first = own[0]?.revision ?? 0n;
+    return { stream, expectedRevision: first === 0n ? 'no_stream' : first - 1n, events: own };
+  });
 }

@@ -74,6 +74,8 @@ interface OpenBatch {
   native: bigint | 'no_stream';
   /** The port's revision of the first event. */
   first: bigint;
+  /** Where it goes was not looked up: what the server answers is looked at instead. */
+  assumed: boolean;
   /** Positions of its first events, which are stored. */
   readonly done: Position[];
   /** Number of events of the append behind those, while its outcome is unknown: it is repeated as it was. */
@@ -156,7 +158,7 @@ export class RoundWriter {
         key,
         id: randomBytes(9).toString('base64url'),
         control: this.last + 1n,
-        batches: round.map((batch) => ({ batch, native: 'no_stream', first: 0n, done: [] })),
+        batches: round.map((batch) => ({ batch, native: 'no_stream', first: 0n, assumed: false, done: [] })),
         attempts: 0,
       };
     }
@@ -189,13 +191,24 @@ export class RoundWriter {
         if (batch.stored !== undefined) return;
         batch.batch = round[index] as RoundBatch;
         // An append of unknown outcome is repeated as it was: the server knows it by its revision.
-        if (batch.sent === undefined) await this.place(batch);
+        if (batch.sent === undefined) await this.place(batch, open.attempts > 1);
       }),
     );
   }
 
-  private async place(batch: OpenBatch): Promise<void> {
+  /**
+   * Says where the next append of a batch stands. A stream that is said to be new is not looked for, unless it was found not to
+   * be: asking for a stream that does not exist resets the call, and servers close connections with many resets.
+   */
+  private async place(batch: OpenBatch, look: boolean): Promise<void> {
     const { stream, expectedRevision, events } = batch.batch;
+    if (!look && expectedRevision === 'no_stream' && this.streams.get(stream) === undefined) {
+      batch.native = 'no_stream';
+      batch.first = 0n;
+      batch.assumed = true;
+      this.checkRevisions(batch);
+      return;
+    }
     let state = await this.stateOf(stream);
     if (expectedRevision !== 'any' && expectedRevision !== state.valid) {
       // What is remembered may be old where something else writes into the log.
@@ -205,16 +218,20 @@ export class RoundWriter {
     if (expectedRevision === 'any' || expectedRevision === state.valid) {
       batch.native = state.native;
       if (batch.done.length === 0) batch.first = numbered(state.valid) + 1n;
-      // Of a copy.
-      if (events.some(({ revision }, index) => revision !== undefined && revision !== batch.first + BigInt(index))) {
-        throw new RangeError('the revisions of a stream follow each other');
-      }
+      this.checkRevisions(batch);
       return;
     }
     const positions =
       batch.done.length > 0 ? undefined : await this.positionsBehind(stream, expectedRevision, state, events);
     if (positions === undefined) throw new WrongExpectedRevisionError(stream, expectedRevision, state.valid);
     batch.stored = { ...positions, before: true };
+  }
+
+  /** Of a copy. */
+  private checkRevisions({ batch, first }: OpenBatch): void {
+    if (batch.events.some(({ revision }, index) => revision !== undefined && revision !== first + BigInt(index))) {
+      throw new RangeError('the revisions of a stream follow each other');
+    }
   }
 
   private async stateOf(stream: string): Promise<StreamState> {
@@ -272,7 +289,7 @@ export class RoundWriter {
       try {
         const data = piece.map((event, index) => this.encode(open, batch, event, BigInt(index)));
         const answer = await this.parts.client.append(stream, batch.native, data, this.parts.timeoutMs);
-        const certain = open.attempts === 1 && moves === 0 && !this.suspicious;
+        const certain = open.attempts === 1 && moves === 0 && !batch.assumed && !this.suspicious;
         const positions = await this.positionsOf(open, stream, piece, answer, certain);
         if (positions !== undefined) {
           batch.done.push(...positions);
@@ -289,7 +306,7 @@ export class RoundWriter {
       moves += 1;
       if (moves > MOST_MOVES) throw new Error('something else writes into a stream of this log');
       this.streams.delete(stream);
-      await this.place(batch);
+      await this.place(batch, true);
       if (batch.stored !== undefined) return;
     }
     const revision = batch.first + BigInt(events.length) - 1n;
