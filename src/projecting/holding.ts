@@ -139,8 +139,15 @@ function replay(event: DecodedEvent, parking: Parking | undefined, { queues }: H
   const places = standing.filter(({ sourceRecordId }) => concerned(sourceRecordId));
   if (places.length === 0 && of.fresh !== true) return { ...event, mapped: NOTHING_MAPPED, held: 'waiting' };
   const about = parking?.records ?? recordsOf(event);
+  // Of what was never offered since it was parked nothing was applied, so it may reach those too in whose lines it does not stand. Otherwise
+  // what does not stand in a line was applied already, unless the content is new.
+  const untried = places.every(
+    (place) => place.sourceRecordId === messageId || (place.parked && place.attempt === FIRST_ATTEMPT),
+  );
   const outOfPlace =
-    only === undefined ? about.filter((record) => !places.some((one) => one.sourceRecordId === record)) : [];
+    only === undefined && (untried || of.fresh === true)
+      ? about.filter((record) => !places.some((one) => one.sourceRecordId === record))
+      : [];
   const applied = new Set<string>();
   for (const place of places) {
     const own = place.sourceRecordId === messageId;
