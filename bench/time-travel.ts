@@ -87,7 +87,7 @@ export async function run(args: readonly string[]): Promise<Figures> {
         sources,
         keyDesk: new KeyDesk(pool, mailbox),
         letterDesk: new LetterDesk(pool, mailbox, { keysForOwners: async () => new Map() }),
-        sourceDesk: new SourceDesk(mailbox, sources, directory.look),
+        sourceDesk: new SourceDesk(mailbox, sources, directory),
         trials: new SourceTrials(
           {
             tenant: 'main',

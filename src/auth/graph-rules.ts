@@ -21,6 +21,12 @@ export const FIELD_RULES: Readonly<Record<string, readonly AuthRole[]>> = {
   'Query.deadLetters': OPERATIONS,
   'Query.sources': OPERATIONS,
   'Query.reviews': CHART,
+  // A chart names the source of each message; addresses and files are the engineer's.
+  'Source.settings': OPERATIONS,
+  'Source.ownSettings': OPERATIONS,
+  'Source.differences': OPERATIONS,
+  'Source.history': OPERATIONS,
+  'Source.state': OPERATIONS,
   // From a message to the whole chart.
   'Message.patient': CHART,
   'Message.changes': CHART,

@@ -89,7 +89,7 @@ export async function startQueryRole(context: RoleContext): Promise<RunningRole>
     sources,
     keyDesk: new KeyDesk(pool, mailbox),
     letterDesk: new LetterDesk(pool, mailbox, keys),
-    sourceDesk: new SourceDesk(mailbox, sources, () => directory.look()),
+    sourceDesk: new SourceDesk(mailbox, sources, directory),
     trials: new SourceTrials(
       {
         tenant: config.tenant,

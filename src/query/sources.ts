@@ -97,7 +97,7 @@ export class LiveSourceList implements SourceList {
     const key = `${version}|${id}`;
     const known = this.versions.get(key);
     if (known !== undefined) return known;
-    if (current === undefined || version < 1) return undefined;
+    if (version < 1) return undefined;
     const event = (await this.events(id))[version - 1];
     if (event === undefined) return undefined;
     const { settings } = decisionOfEvent(event);

@@ -95,6 +95,34 @@ test('a file in version control: made, planned, applied, applied again, rolled b
   ]);
 }, 60_000);
 
+test('the workflow of the page does what the page says, word for word', async () => {
+  const page = await readFile(path.resolve(import.meta.dirname, '../../docs/sources.md'), 'utf8');
+  const script = /## In version control[\s\S]*?```sh\n([\s\S]*?)```/.exec(page)?.[1] ?? '';
+  const child = spawn(
+    'sh',
+    [
+      '-e',
+      '-c',
+      `git init -q . && anamnesis() { "${process.execPath}" "${program}" "$@" --url "${hub.run.http}"; }\n${script}`,
+    ],
+    {
+      cwd: folder,
+      env: {
+        ...process.env,
+        GIT_AUTHOR_NAME: 'test',
+        GIT_AUTHOR_EMAIL: 'test@example.org',
+        GIT_COMMITTER_NAME: 'test',
+        GIT_COMMITTER_EMAIL: 'test@example.org',
+      },
+      stdio: ['ignore', 'pipe', 'pipe'],
+    },
+  );
+  const code = new Promise<number | null>((resolve) => child.once('exit', resolve));
+  const [out, err] = await Promise.all([text(child.stdout), text(child.stderr)]);
+  expect({ code: await code, err }).toMatchObject({ code: 0 });
+  expect(out.match(/0 of \d sources change/g)).toHaveLength(3);
+}, 60_000);
+
 describe('a change is in force within a second', () => {
   test('disabled: refused with 403 and nothing stored; enabled: taken again', async () => {
     expect((await cli('sources', 'set', 'ward', '--expected-version', '0')).code).toBe(0);

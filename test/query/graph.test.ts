@@ -534,6 +534,10 @@ describe('the hub itself', () => {
     expect(merge.errors?.[0]?.extensions['code']).toBe('NOT_AVAILABLE');
     const rebuild = await hub.ask('mutation { rebuildProjection(name: "master") { name } }');
     expect(rebuild.errors?.[0]?.extensions['code']).toBe('WRITER_UNAVAILABLE');
+    const source = await hub.ask(
+      'mutation { setSource(id: "mllp", settings: { queueBound: 5 }, idempotencyKey: "k") { id } }',
+    );
+    expect(source.errors?.[0]?.extensions).toMatchObject({ code: 'WRITER_UNAVAILABLE', outcome: 'not-done' });
     const unknown = await hub.ask('mutation { pauseProjection(name: "nothing") { name } }');
     expect(unknown.errors?.[0]?.extensions['code']).toBe('BAD_USER_INPUT');
     const conflict = await hub.ask('mutation { pauseProjection(name: "master", expectedVersion: 99) { name } }');

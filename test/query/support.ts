@@ -155,7 +155,7 @@ export class TestHub {
       sources,
       keyDesk: new KeyDesk(database.pool, { request: refuse }),
       letterDesk: new LetterDesk(database.pool, { request: refuse }, { keysForOwners: refuse }),
-      sourceDesk: new SourceDesk({ request: refuse }, sources, directory.look),
+      sourceDesk: new SourceDesk({ request: refuse }, sources, directory),
       trials: new SourceTrials(
         {
           tenant: 'main',
