@@ -44,6 +44,20 @@ function monthAfter(time: string): string {
   return `(date_trunc('month', (${time} at time zone 'UTC') - interval '1 microsecond') + interval '1 month')::date`;
 }
 
+/** The vault, which belongs to no build; also made before a backup is restored into it. */
+export function installVault(): readonly string[] {
+  return [
+    `create schema if not exists ${PRIVATE_SCHEMA}`,
+    `create table if not exists ${VAULT} (
+       subject uuid primary key,
+       patient uuid not null,
+       begins bigint not null,
+       offset_days int not null check (offset_days <> 0),
+       unique (patient, begins)
+     )`,
+  ];
+}
+
 export function installAnonymized(version: number): readonly string[] {
   const tables = anonymizedTables(version);
   const views = anonymizedViews(version);
@@ -60,13 +74,7 @@ export function installAnonymized(version: number): readonly string[] {
     `do $$ begin
        if not exists (select from pg_roles where rolname = '${ANALYST_ROLE}') then create role ${ANALYST_ROLE} nologin; end if;
      exception when duplicate_object or unique_violation then null; end $$`,
-    `create table if not exists ${VAULT} (
-       subject uuid primary key,
-       patient uuid not null,
-       begins bigint not null,
-       offset_days int not null check (offset_days <> 0),
-       unique (patient, begins)
-     )`,
+    ...installVault().slice(1),
     `create table ${tables.link} (
        record uuid not null,
        pos bigint not null,

@@ -75,6 +75,8 @@ export interface HubLimits {
   /** Largest `first`. */
   readonly pageMost: number;
   readonly queryDepth: number;
+  /** Free disk space of the data directory below which the embedded log takes nothing more. */
+  readonly diskReserveBytes: number;
   /** Nodes a query may ask for (`first` or the default per level, edges and nodes counted once). */
   readonly queryCost: number;
 }
@@ -113,6 +115,7 @@ const DEFAULT_LIMITS: HubLimits = {
   eventBytes: MIB,
   pageDefault: 50,
   pageMost: 1000,
+  diskReserveBytes: 256 * MIB,
   queryDepth: 15,
   queryCost: 100_000,
 };

@@ -11,6 +11,8 @@ import { openPool, SHORT_STATEMENTS_SILENCE_MS } from '../database/database.js';
 import { IdentityResolver } from '../identity/resolver.js';
 import { startTreeKeeper, witnessed } from '../log/evidence/start.js';
 import { openLogWriter } from '../log/open-log.js';
+import { DiskGuard } from '../log/disk-guard.js';
+import type { EventLogWriter } from '../log/event-log.js';
 import { serveMailbox } from '../log/writer-mailbox.js';
 import { LogWriter } from '../log/writer.js';
 import { projectionMailboxHandlers } from '../projecting/mailbox-handlers.js';
@@ -71,6 +73,12 @@ export async function startIngestRole(context: RoleContext): Promise<RunningRole
   }
 }
 
+/** Where the log stands on a disk of this machine. */
+function guarded(log: EventLogWriter, config: RoleContext['config']): EventLogWriter {
+  if (config.eventLog !== 'postgres' || config.databaseUrl !== undefined) return log;
+  return new DiskGuard({ folder: config.dataDir, reserveBytes: config.limits.diskReserveBytes }).guarding(log);
+}
+
 async function start(context: RoleContext, opened: Opened): Promise<RunningRole> {
   const { config, databaseUrl, logger } = context;
   const pool = openPool(databaseUrl, {
@@ -102,7 +110,7 @@ async function start(context: RoleContext, opened: Opened): Promise<RunningRole>
   const keeper = await startTreeKeeper({ config, pool, masterKey, reader: log, logger });
   opened.add(() => keeper.close());
   const writer = await LogWriter.open({
-    log: witnessed(log, keeper),
+    log: witnessed(guarded(log, config), keeper),
     pool,
     tenant: config.tenant,
     onTrouble: (error) => logger.warn({ err: error }, 'the log is in trouble; the writer goes on trying'),

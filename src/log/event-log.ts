@@ -134,6 +134,12 @@ export interface StorageProblem {
   readonly problem: string;
 }
 
+/**
+ * Thrown when the log has no room: nothing of this call was stored, and that is certain. It may be repeated once there is room; what was called
+ * before and has no answer is as unknown as it was.
+ */
+export class LogFullError extends LogUnavailableError {}
+
 /** Reading side; any number of readers, on any connection or process. */
 export interface EventLogReader {
   /** Identity of this log: a random UUID made when the log was made, kept by copies. */

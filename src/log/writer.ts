@@ -12,6 +12,7 @@ import type { Instant } from '../time/valid-time.js';
 import { claimClockMark, publishClockMark, type ClockMark } from './clock-mark.js';
 import { clinicalStream, EVENT_TYPES, PARTITIONS, type Envelope } from './envelope.js';
 import {
+  LogFullError,
   LogUnavailableError,
   WriterFencedError,
   WrongExpectedRevisionError,
@@ -274,6 +275,9 @@ export class LogWriter {
     for (const submission of round) for (const event of submission.events) this.revisions.delete(event.stream);
     if (error instanceof WriterFencedError) {
       this.die(error);
+    } else if (error instanceof LogFullError) {
+      this.openStampUs = undefined;
+      this.options.onTrouble?.(error);
     } else if (!(error instanceof LogUnavailableError)) {
       // The log refused it for what it held: nothing was stored. One call costs itself only.
       this.openStampUs = undefined;
@@ -306,11 +310,15 @@ export class LogWriter {
   }
 
   private async persistently<T>(work: () => Promise<T>): Promise<T> {
+    let doubtful = false;
     for (let retryMs = RETRY_MIN_MS; ; retryMs = Math.min(retryMs * 2, RETRY_MAX_MS)) {
       try {
         return await work();
       } catch (error) {
         if (!(error instanceof LogUnavailableError) || this.stopped.signal.aborted) throw error;
+        // Certainly not stored, and no attempt before it is in doubt: whoever waits is told, and the next round begins afresh.
+        if (error instanceof LogFullError && !doubtful) throw error;
+        if (!(error instanceof LogFullError)) doubtful = true;
         this.options.onTrouble?.(error);
         await delay(retryMs, undefined, { signal: this.stopped.signal }).catch(() => undefined);
         if (this.stopped.signal.aborted) throw error;

@@ -210,6 +210,13 @@ async function checkCheckpoint(
   // The head is read after the checkpoint: a log that grows meanwhile is never behind it.
   const head = await log.head();
   if (furthest > head) throw new CheckpointBeyondLogError(definition.name, row.version, furthest, head);
+  // What the projection has from behind the end of a backup, the restored log does not.
+  const lost = await pool.query<{ head: Position }>(
+    'select head from log.restored where head < $1 and base >= $1 order by head limit 1',
+    [furthest],
+  );
+  const restored = lost.rows[0]?.head;
+  if (restored !== undefined) throw new CheckpointBeyondLogError(definition.name, row.version, furthest, restored);
 }
 
 async function checkTables(pool: Pool, definition: ProjectionDefinition, row: BuildRow): Promise<void> {

@@ -1,4 +1,5 @@
 import type { Command } from 'commander';
+import { backupCommands } from './log-backup.js';
 import { findHub } from '../hub-client.js';
 import { withHub, type HubOptions } from '../options.js';
 import { copyCommand } from './log-copy.js';
@@ -16,6 +17,7 @@ interface LogAnswer {
 
 export function logCommand(program: Command): void {
   const log = program.command('log').description('the event log');
+  backupCommands(log);
   withHub(log.command('head'))
     .description('position of the last event, and the time up to which nothing more will be recorded')
     .action(async (options: HubOptions) => {

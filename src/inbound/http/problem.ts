@@ -1,6 +1,6 @@
 /** Problem documents (RFC 9457): a stable code and a JSON pointer; nothing that was sent is ever repeated. */
 import type { Response } from 'express';
-import { LogUnavailableError } from '../../log/event-log.js';
+import { LogFullError, LogUnavailableError } from '../../log/event-log.js';
 import { PreconditionFailedError } from '../fhir/conditions.js';
 
 export interface Problem {
@@ -27,6 +27,8 @@ export class HttpProblem extends Error {
 const ACCEPTED_ENCODINGS = 'gzip, zstd, deflate';
 /** Seconds a sender is asked to wait while the log is away. */
 const RETRY_AFTER_SECONDS = 1;
+/** The same while its disk is full: somebody has to do something about it. */
+const FULL_RETRY_AFTER_SECONDS = 10;
 
 export const PROBLEMS = {
   logUnavailable: {
@@ -34,6 +36,12 @@ export const PROBLEMS = {
     code: 'LOG_UNAVAILABLE',
     title: 'The message could not be stored: send it again',
     retryAfterSeconds: RETRY_AFTER_SECONDS,
+  },
+  logFull: {
+    status: 503,
+    code: 'LOG_FULL',
+    title: 'The disk of the hub is full and nothing was stored: send it again later',
+    retryAfterSeconds: FULL_RETRY_AFTER_SECONDS,
   },
   queryUnavailable: {
     status: 503,
@@ -150,6 +158,7 @@ export function problemOf(error: unknown): Problem {
   if (error instanceof PreconditionFailedError) return PRECONDITIONS[error.code];
   // Of Express, for a path whose escapes mean nothing.
   if (error instanceof URIError) return PROBLEMS.notFound;
+  if (error instanceof LogFullError) return PROBLEMS.logFull;
   return error instanceof LogUnavailableError ? PROBLEMS.logUnavailable : PROBLEMS.internal;
 }
 

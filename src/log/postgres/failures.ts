@@ -1,5 +1,5 @@
 /** Which failures of PostgreSQL say nothing about the outcome of a call, or will pass. */
-import { LogUnavailableError } from '../event-log.js';
+import { LogFullError, LogUnavailableError } from '../event-log.js';
 
 /**
  * SQLSTATE classes (PostgreSQL manual, appendix A) after which the same call may be repeated: 08 connection, 40 rollback
@@ -7,6 +7,9 @@ import { LogUnavailableError } from '../event-log.js';
  * around the server, and 55P03 lock not available.
  */
 const PASSING_STATES = /^(?:08|40|53|57P|58|55P03|25P03)/;
+
+/** SQLSTATE disk_full. */
+const DISK_FULL = '53100';
 
 /** Whether the failure is one of the connection or of the server's condition, rather than of what was asked. */
 export function isPassing(error: unknown): boolean {
@@ -23,5 +26,9 @@ function isConnectionLoss(error: unknown): boolean {
 /** The error to throw: LogUnavailableError for what may be repeated, anything else as it is. */
 export function asLogFailure(error: unknown, doing: string): unknown {
   if (error instanceof LogUnavailableError || !isPassing(error)) return error;
+  // An answer of the server: its transaction is over, and nothing of it stands.
+  if ((error as { code?: unknown }).code === DISK_FULL) {
+    return new LogFullError(`the log's disk is full (${doing}): nothing was stored`, { cause: error });
+  }
   return new LogUnavailableError(`the log's PostgreSQL is unavailable (${doing})`, { cause: error });
 }

@@ -38,12 +38,15 @@ export const LOG_CHANNEL = 'anamnesis_log';
 
 const COLUMNS = 'position, batch, stream_id, revision, id, type, metadata, data';
 
+/** Of the writer's row, the position of the last event: right after a restore the writer stands ahead of it, behind the gap that it left. */
+const LAST_POSITION = `(select coalesce((select r.head from log.restored r where r.base = w.head), w.head) from log.writer w)`;
+
 /**
  * The next events in order, cut where their bodies exceed the byte budget (the first one always comes). One statement is
  * one snapshot: `head` says whether the last row is the log's last one as well, so that its batch is known to be whole.
  */
 const NEXT_EVENTS = `
-  select ${COLUMNS}, (select head from log.writer) as head
+  select ${COLUMNS}, ${LAST_POSITION} as head
   from (
     select *, sum(octet_length(data)::bigint) over (order by position rows unbounded preceding) - octet_length(data) as before
     from (select ${COLUMNS} from log.event where position > $1 order by position limit $2) as next
@@ -226,7 +229,9 @@ export class PostgresLogReader implements EventLogReader {
 
   private async writerRow(): Promise<{ head: bigint; events: bigint }> {
     return this.attempt('reading the head', async () => {
-      const { rows } = await this.pool.query<{ head: bigint; events: bigint }>('select head, events from log.writer');
+      const { rows } = await this.pool.query<{ head: bigint; events: bigint }>(
+        `select ${LAST_POSITION} as head, events from log.writer`,
+      );
       const [row] = rows;
       if (row === undefined) throw new Error('this database holds no log');
       return row;
