@@ -81,13 +81,13 @@ export async function readManifest(folder: string): Promise<Manifest> {
   }
   const [json = '', check] = text.split('\n');
   if (hash('sha256', json, 'base64url') !== check) throw new BackupDamagedError(`the manifest in ${folder} is damaged`);
-  const manifest = JSON.parse(json) as Manifest;
+  const manifest = JSON.parse(json) as Omit<Manifest, 'backup'> & { readonly backup: number };
   if (manifest.backup !== BACKUP_VERSION) {
     throw new BackupDamagedError(
-      `${folder} is a backup of format ${String(manifest.backup)}, this hub knows ${BACKUP_VERSION}`,
+      `${folder} is a backup of format ${manifest.backup}, this hub knows ${BACKUP_VERSION}`,
     );
   }
-  return manifest;
+  return { ...manifest, backup: BACKUP_VERSION };
 }
 
 /** Every file of the backup. */

@@ -13,6 +13,7 @@ import { startTreeKeeper, witnessed } from '../log/evidence/start.js';
 import { openLogWriter } from '../log/open-log.js';
 import { DiskGuard } from '../log/disk-guard.js';
 import type { EventLogWriter } from '../log/event-log.js';
+import { LogMeter } from '../log/meter.js';
 import { serveMailbox } from '../log/writer-mailbox.js';
 import { LogWriter } from '../log/writer.js';
 import { projectionMailboxHandlers } from '../projecting/mailbox-handlers.js';
@@ -109,8 +110,11 @@ async function start(context: RoleContext, opened: Opened): Promise<RunningRole>
   opened.add(() => log.close());
   const keeper = await startTreeKeeper({ config, pool, masterKey, reader: log, logger });
   opened.add(() => keeper.close());
+  const meter = new LogMeter();
+  meter.start(relaxed);
+  opened.add(() => meter.close());
   const writer = await LogWriter.open({
-    log: witnessed(guarded(log, config), keeper),
+    log: witnessed(meter.metering(guarded(log, config)), keeper),
     pool,
     tenant: config.tenant,
     onTrouble: (error) => logger.warn({ err: error }, 'the log is in trouble; the writer goes on trying'),
@@ -148,7 +152,7 @@ async function start(context: RoleContext, opened: Opened): Promise<RunningRole>
     hashes: keys.hashes,
     keys,
     identity,
-    writer,
+    writer: meter.waiting(writer),
     register,
     blobs: {
       inlineBytes: config.blobs.inlineBytes,

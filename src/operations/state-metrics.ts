@@ -3,7 +3,18 @@ import { Gauge, Registry } from 'prom-client';
 import type { Pool } from 'pg';
 
 interface StateRow {
-  readonly metric: 'head' | 'mark' | 'lag' | 'rate' | 'letters' | 'building';
+  readonly metric:
+    | 'head'
+    | 'mark'
+    | 'lag'
+    | 'rate'
+    | 'letters'
+    | 'building'
+    | 'blobs'
+    | 'blobBytes'
+    | 'logBytes'
+    | 'erasures'
+    | 'unwrapped';
   readonly label: string;
   readonly value: number;
 }
@@ -20,6 +31,16 @@ const STATE = `
     from hub.projection p join hub.checkpoint c on c.projection = p.name and c.version = p.version where p.serving
   union all
   select 'building', name, count(*)::float8 from hub.projection where state = 'building' group by name
+  union all
+  select 'blobs', '', count(*)::float8 from hub.blob where position is not null
+  union all
+  select 'blobBytes', '', coalesce(sum(length), 0)::float8 from hub.blob where position is not null
+  union all
+  select 'logBytes', '', coalesce(sum(pg_total_relation_size(inhrelid)), 0)::float8 from pg_inherits where inhparent = 'log.event'::regclass
+  union all
+  select 'erasures', '', coalesce(max(epoch), 0)::float8 from sealing.erasure
+  union all
+  select 'unwrapped', '', coalesce(sum(total - rewrapped), 0)::float8 from sealing.rotation where finished_at is null
   union all
   select 'letters', status, count(*)::float8 from hub.dead_letter group by status`;
 
@@ -47,6 +68,19 @@ export async function stateMetrics(pool: Pool): Promise<string> {
       help: 'Rebuilds of a projection under way',
       registers,
     }),
+    blobs: plain(new Gauge({ name: 'anamnesis_blobs', help: 'Bodies that are too large for the log', registers })),
+    blobBytes: plain(new Gauge({ name: 'anamnesis_blob_bytes', help: 'Sealed bytes of those bodies', registers })),
+    logBytes: plain(
+      new Gauge({ name: 'anamnesis_log_disk_bytes', help: 'Size of the embedded log with its indexes', registers }),
+    ),
+    erasures: plain(new Gauge({ name: 'anamnesis_erasures', help: 'Erasures carried out', registers })),
+    unwrapped: plain(
+      new Gauge({
+        name: 'anamnesis_key_rotation_remaining',
+        help: 'Keys that a rotation of the master key under way has not wrapped again yet',
+        registers,
+      }),
+    ),
     letters: labelled('status', { name: 'anamnesis_dead_letters', help: 'Dead letters by status', registers }),
   };
   const { rows } = await pool.query<StateRow>(STATE);

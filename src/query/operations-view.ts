@@ -2,6 +2,7 @@
 import type pg from 'pg';
 import type { EventLogReader, Position } from '../log/event-log.js';
 import { listProjections } from '../projecting/status.js';
+import { logPartitions, logStatistics, type LogStatisticsView, type PartitionView } from './log-statistics.js';
 import type { Instant } from '../time/valid-time.js';
 import { masterTables } from '../../projections/master/tables.js';
 import type { ProjectionState } from './graph/types.js';
@@ -80,6 +81,14 @@ export class OperationsView {
       adapter: this.reader.adapter,
       id: this.reader.id,
     };
+  }
+
+  logStatistics(): Promise<LogStatisticsView> {
+    return logStatistics(this.pool, this.reader);
+  }
+
+  logPartitions(): Promise<PartitionView[]> {
+    return logPartitions(this.reader);
   }
 
   /** Where a message stands in the log, by its id; undefined for one that nobody sent. */

@@ -55,7 +55,7 @@ async function restore(manifest: Manifest, from = path.join(folder, 'backup')): 
 }
 
 const rowsOf = async (database: TestDatabase, query: string): Promise<unknown[]> =>
-  (await database.pool.query(query)).rows;
+  (await database.pool.query<Record<string, unknown>>(query)).rows;
 const CONTENT = [
   'select position, batch, stream_id, revision, id, type, metadata, data from log.event order by position',
   'select id, name, revision from log.stream order by id',

@@ -5,17 +5,37 @@ import { withHub, type HubOptions } from '../options.js';
 import { grouped, table } from '../output.js';
 
 const STATUS = `{
-  log { head clockMark events adapter id }
+  log { head clockMark events adapter id
+    statistics { bytes blobs blobBytes rate roundEvents appendMs waitMs longestWaitMs signedHead { position time } } }
   projections { name version state position lagEvents lagSeconds rate parked lastError rebuild { version progress rate etaSeconds } }
   sources { id kind enabled version }
   deadLetters(first: 1000) { nodes { status } pageInfo { hasNextPage } }
 }`;
 
 export interface StatusAnswer {
-  readonly log: { head: string; clockMark: string; events: string; adapter: string; id: string };
+  readonly log: {
+    head: string;
+    clockMark: string;
+    events: string;
+    adapter: string;
+    id: string;
+    statistics: LogFiguresAnswer;
+  };
   readonly projections: readonly ProjectionStatus[];
   readonly sources: readonly { id: string; kind: string; enabled: boolean; version: number }[];
   readonly deadLetters: { nodes: readonly { status: string }[]; pageInfo: { hasNextPage: boolean } };
+}
+
+interface LogFiguresAnswer {
+  readonly bytes: string | null;
+  readonly blobs: string;
+  readonly blobBytes: string;
+  readonly rate: number;
+  readonly roundEvents: number;
+  readonly appendMs: number;
+  readonly waitMs: number;
+  readonly longestWaitMs: number;
+  readonly signedHead: { readonly position: string; readonly time: string } | null;
 }
 
 export interface ProjectionStatus {
@@ -69,6 +89,7 @@ function describe(hub: HubClient, status: StatusAnswer & { health: Health }): st
   return [
     `hub      ${hub.url}${address}   ${health.status}${missing}`,
     `log      ${log.adapter}, ${grouped(log.events)} events, head ${log.head}, clock mark ${log.clockMark}`,
+    `         ${describeFigures(log.statistics)}`,
     `letters  ${grouped(waiting)}${more} parked`,
     '',
     table(
@@ -97,4 +118,19 @@ function describe(hub: HubClient, status: StatusAnswer & { health: Health }): st
 
 function percent(part: number): string {
   return `${Math.floor(part * 100)} %`;
+}
+
+function describeFigures(figures: LogFiguresAnswer): string {
+  const { bytes, blobs, blobBytes, rate, roundEvents, appendMs, waitMs, longestWaitMs, signedHead } = figures;
+  return [
+    ...(bytes === null ? [] : [`${megabytes(bytes)} on disk`]),
+    ...(blobs === '0' ? [] : [`${grouped(blobs)} blobs with ${megabytes(blobBytes)}`]),
+    `${grouped(Math.round(rate))} events/s, ${roundEvents.toFixed(1)} a round in ${appendMs.toFixed(1)} ms`,
+    `wait ${waitMs.toFixed(1)} ms, at most ${longestWaitMs.toFixed(1)} ms`,
+    signedHead === null ? 'nothing signed' : `signed up to ${signedHead.position} at ${signedHead.time}`,
+  ].join('; ');
+}
+
+function megabytes(bytes: string): string {
+  return `${(Number(bytes) / 1_048_576).toFixed(1)} MiB`;
 }

@@ -23,7 +23,7 @@ import { populationAt, type Dimension, type PopulationFilter } from '../answer/p
 import { searchAt, type SearchArguments, type SearchHitView } from '../answer/search.js';
 import { timelineOf, type TimelineDraft, type TimelineFilter } from '../answer/timeline.js';
 import { bodyOf, bodyProblemOf, ruleOf } from '../messages.js';
-import type { DeadLetterRow } from '../operations-view.js';
+import type { DeadLetterRow, LogView } from '../operations-view.js';
 import { PatientNode, type LinkedRecord, type Node, type Snapshot, type ThingNode } from '../snapshot.js';
 import type { Session } from '../session.js';
 import type { SourceView } from '../sources.js';
@@ -329,6 +329,10 @@ export const resolvers = {
     message: ({ draft, snapshot }: FactChangeView) => causeMessage(snapshot, rowOf(draft.cause).eventId),
   },
 
+  Log: {
+    statistics: (_log: LogView, _: unknown, { session }: GraphContext) => session.services.operations.logStatistics(),
+    partitions: (_log: LogView, _: unknown, { session }: GraphContext) => session.services.operations.logPartitions(),
+  },
   Message: {
     id: ({ row }: MessageView) => row.eventId,
     type: async ({ row }: MessageView) => row.type,
