@@ -36,7 +36,7 @@ const STATISTICS = `
     (select sum(pg_total_relation_size(inhrelid))::int8 from pg_inherits where inhparent = 'log.event'::regclass) as bytes,
     (select count(*) from hub.blob where position is not null) as blobs,
     (select coalesce(sum(length), 0)::int8 from hub.blob where position is not null) as blob_bytes,
-    (select head from evidence.head) as head`;
+    (select head from evidence.head order by size desc limit 1) as head`;
 
 export async function logStatistics(
   pool: pg.Pool,

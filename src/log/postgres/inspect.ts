@@ -38,6 +38,15 @@ interface StreamSum {
   events: bigint;
 }
 
+/** The first position behind another: behind a gap that a restore left lie more positions than can be counted through. */
+async function nextPosition(pool: pg.Pool, after: Position): Promise<Position | null> {
+  const { rows } = await pool.query<{ next: bigint | null }>(
+    'select min(position) as next from log.event where position > $1',
+    [after],
+  );
+  return rows[0]?.next ?? null;
+}
+
 export async function* inspectStorage(
   pool: pg.Pool,
   range: { readonly from?: Position | undefined; readonly to?: Position | undefined } = {},
@@ -52,8 +61,13 @@ export async function* inspectStorage(
   const to = range.to !== undefined && range.to < last ? range.to : last;
   const streams = new Map<number, StreamSum>();
   let events = 0n;
-  for (let start = from; start <= to && lowest !== null; start += CHUNK_POSITIONS) {
-    const end = start + CHUNK_POSITIONS - 1n < to ? start + CHUNK_POSITIONS - 1n : to;
+  let end = from - 1n;
+  for (
+    let start: Position | null = lowest === null ? null : from;
+    start !== null && start <= to;
+    start = await nextPosition(pool, end)
+  ) {
+    end = start + CHUNK_POSITIONS - 1n < to ? start + CHUNK_POSITIONS - 1n : to;
     // The event before the chunk says what its first one follows.
     const { rows: prior } = await pool.query<{ position: bigint }>(
       'select position from log.event where position < $1 order by position desc limit 1',
