@@ -42,9 +42,10 @@ export async function temporaryDataDir(): Promise<{ dataDir: string; remove: () 
 export async function startHubProcess(
   dataDir: string,
   env: Readonly<Record<string, string>> = {},
+  args: readonly string[] = [],
 ): Promise<HubProcess> {
   const before = await readRunFile(dataDir);
-  const child = spawn(process.execPath, [path.join(ROOT, 'bin/anamnesis.js'), 'serve', '--data', dataDir], {
+  const child = spawn(process.execPath, [path.join(ROOT, 'bin/anamnesis.js'), 'serve', '--data', dataDir, ...args], {
     cwd: path.dirname(dataDir),
     env: {
       ...process.env,

@@ -1,32 +1,42 @@
 /** What the connections of the hub share: room for bytes on their way into the log, and for bytes of frames that have not ended. */
 
-/** Bytes on their way into the log over all connections. Who waits is served in the order of asking; one frame may always be on its way, however large. */
+/**
+ * Frames and bytes on their way into the log over all connections. Who waits is served in the order of asking; one frame may always be on
+ * its way, however large. With a bound on frames a hub that is slower than its senders makes them wait in their sockets, not in a queue
+ * in which answers come too late.
+ */
 export class Budget {
   private used = 0;
+  private frames = 0;
   private readonly waiting = new Set<() => void>();
   private asked: (() => void) | undefined;
 
-  constructor(private readonly most: number) {}
+  constructor(
+    private readonly most: number,
+    private readonly mostFrames = Infinity,
+  ) {}
 
   /**
-   * False where they must wait: then `again` is called when it is its turn, and asks anew. The same function always stands for the same
+   * Room for one frame. False where it must wait: then `again` is called when it is its turn, and asks anew. The same function always stands for the same
    * connection, which keeps its place until it gets what it asked for.
    */
   take(bytes: number, again: () => void): boolean {
     this.asked = again;
     const [first] = this.waiting;
-    const fits = this.used === 0 || this.used + bytes <= this.most;
+    const fits = this.frames === 0 || (this.used + bytes <= this.most && this.frames < this.mostFrames);
     if (!fits || (first !== undefined && first !== again)) {
       this.waiting.add(again);
       return false;
     }
     this.waiting.delete(again);
     this.used += bytes;
+    this.frames += 1;
     return true;
   }
 
   giveBack(bytes: number): void {
     this.used -= bytes;
+    this.frames -= 1;
     this.serve();
   }
 

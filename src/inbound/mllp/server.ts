@@ -86,6 +86,8 @@ export interface MllpSharedLimits {
   readonly maxConnectionsPerAddress: number;
   /** Bytes on their way into the log over all connections; one frame may always be. */
   readonly maxBytesInFlight: number;
+  /** Frames on their way into the log over all connections. */
+  readonly maxFramesInFlight: number;
   /** Bytes of frames that have not ended, and of those that wait; beyond it large ones come in one at a time. */
   readonly maxBytesHeld: number;
   /** How long one that sends slowly may keep the others of those waiting. */
@@ -96,6 +98,7 @@ const SHARED_LIMITS: MllpSharedLimits = {
   maxConnections: 10_000,
   maxConnectionsPerAddress: 10_000,
   maxBytesInFlight: 64 * 1024 * 1024,
+  maxFramesInFlight: 4_096,
   maxBytesHeld: 64 * 1024 * 1024,
   turnMs: 2_000,
 };
@@ -105,7 +108,7 @@ export function sharedBounds(limits: Partial<MllpSharedLimits> = {}): MllpShared
   const most = { ...SHARED_LIMITS, ...limits };
   return {
     count: new ConnectionCount(most.maxConnections, most.maxConnectionsPerAddress),
-    budget: new Budget(most.maxBytesInFlight),
+    budget: new Budget(most.maxBytesInFlight, most.maxFramesInFlight),
     holdings: new Holdings(most.maxBytesHeld, most.turnMs),
   };
 }

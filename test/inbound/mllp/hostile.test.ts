@@ -208,6 +208,19 @@ describe('room that is shared', () => {
     expect(got).toEqual(['second']);
   });
 
+  test('is bounded in frames as well', () => {
+    const budget = new Budget(100, 2);
+    const got: string[] = [];
+    const third = (): void => {
+      if (budget.take(1, third)) got.push('third');
+    };
+    expect([budget.take(1, () => undefined), budget.take(1, () => undefined)]).toEqual([true, true]);
+    third();
+    expect(got).toEqual([]);
+    budget.giveBack(1);
+    expect(got).toEqual(['third']);
+  });
+
   test('one frame may always be on its way, however large', () => {
     const budget = new Budget(10);
     expect(budget.take(1_000, () => undefined)).toBe(true);
