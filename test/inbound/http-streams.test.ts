@@ -243,6 +243,28 @@ describe('a sender that is slow or sends no HTTP', () => {
   });
 });
 
+describe('/openapi.json', () => {
+  it('names every path that is taken in, and no other', async () => {
+    const document = (await (await fetch(`${server.url}/openapi.json`)).json()) as {
+      paths: Record<string, Record<string, { security: { bearer?: string[] }[] }>>;
+    };
+    for (const [where, methods] of Object.entries(document.paths)) {
+      for (const [method, { security }] of Object.entries(methods)) {
+        const inbound = security[0]?.bearer?.includes('source') === true && method !== 'get';
+        const path = where.replace('{type}', 'Patient').replace('{id}', 'x');
+        const answer = await fetch(server.url + path, {
+          method: method.toUpperCase(),
+          ...(method === 'get' ? {} : { body: ' ' }),
+        });
+        const text = await answer.text();
+        // What is not inbound goes to the query role, which is away here.
+        expect([where, text.includes('QUERY_UNAVAILABLE')]).toEqual([where, !inbound && where !== '/health/live']);
+        expect([where, text.includes('NOT_FOUND')]).toEqual([where, false]);
+      }
+    }
+  });
+});
+
 describe('without a login', () => {
   it('takes nothing from a page of another origin, nor by another name', async () => {
     const line = eventLine();

@@ -19,6 +19,7 @@ import { FhirController } from './fhir.controller.js';
 import { Hl7Controller } from './hl7.controller.js';
 import { MessagesController } from './messages.controller.js';
 import { BODY_TIMES, type BodyTimes } from './body.js';
+import { openApiDocument } from './openapi.js';
 import { problemDocument, problemOf, PROBLEMS, sendProblem, type Problem } from './problem.js';
 import { QueryProxy } from './proxy.js';
 import { HTTP_INBOUND, type HttpInbound } from './request-source.js';
@@ -134,6 +135,7 @@ export async function startInboundHttp(settings: InboundHttpSettings): Promise<I
   const turns = takeTurns(times.turnMs);
   app.use((request: Request, response: Response, next: NextFunction) => {
     if (request.method === 'GET' && request.path === '/health/live') response.status(200).json({ status: 'live' });
+    else if (request.method === 'GET' && request.path === '/openapi.json') response.status(200).json(openApiDocument());
     else if (isInbound(request) && hasMeaning(request.path)) turns(request, response, next);
     else if (ONLY_POSTED.test(request.path)) {
       response.setHeader('Allow', 'POST');
