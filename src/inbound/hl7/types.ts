@@ -2,6 +2,7 @@
  * Composite data types of HL7 v2 as plain objects (HL7 v2.9 chapter 2A). Everywhere: `undefined` where nothing was said,
  * `null` where `""` was. A type that has nothing in it at all is `undefined`; a list reads every repetition.
  */
+import { parseHl7Time, type ParsedTime, type TimeOptions } from '../../time/parse.js';
 import type { Hl7Segment } from './message.js';
 
 /** A component: text, null for `""`, undefined for nothing. */
@@ -162,6 +163,19 @@ export function readComponentHD(
 ): HD | undefined {
   const part = (subcomponent: number): Hl7Value => segment.value(field, repetition, component, subcomponent);
   return present({ namespaceId: part(1), universalId: part(2), universalIdType: part(3) });
+}
+
+/** DTM, and TS with the degree of precision that it had in its second component up to v2.7; undefined where it is no time. */
+export function readTS(
+  segment: Hl7Segment,
+  field: number,
+  repetition: number,
+  options: TimeOptions,
+): ParsedTime | null | undefined {
+  const time = segment.value(field, repetition, 1);
+  if (typeof time !== 'string') return time;
+  const degree = segment.text(field, repetition, 2);
+  return parseHl7Time(degree === '' ? time : `${time}^${degree}`, options);
 }
 
 export function readCX(segment: Hl7Segment, field: number, repetition = 1): CX | undefined {
