@@ -10,8 +10,11 @@ import { inTransaction, openPool } from '../src/database/database.js';
 import { clinicalStream, EVENT_TYPES, PARTITIONS } from '../src/log/envelope.js';
 import type { EventLogReader, EventLogWriter, NewEvent, RecordedEvent } from '../src/log/event-log.js';
 import { openPostgresLogReader, openPostgresLogWriter } from '../src/log/postgres/index.js';
+import { batchesOf, encodeEvent } from '../src/log/round.js';
 import { LogWriter, type PendingEvent } from '../src/log/writer.js';
 import { bodyHash } from '../src/sealing/body.js';
+import { treeCost } from './evidence.js';
+import { measureSealing } from './sealing.js';
 import { numberArgument, secondsOf, startBenchDatabase, type Figures } from './support.js';
 
 const ROUNDS = 5;
@@ -123,6 +126,7 @@ export async function run(args: readonly string[]): Promise<Figures> {
         ...(await againstCopy(parts, writer, count)),
         ...batches,
         ...(await liveLatency(parts, writer)),
+        ...(await costPerEvent()),
         ...(soak > 0 ? await memory(parts, writer, soak) : {}),
       };
     } finally {
@@ -251,6 +255,34 @@ async function liveLatency({ reader, log }: Parts, writer: LogWriter): Promise<F
     liveP50Ms: figure(seen, 0.5, 'ms from hand-over to a live reader'),
     liveP99Ms: figure(seen, 0.99, 'ms from hand-over to a live reader'),
   };
+}
+
+/** Processor time of an event's own steps, each alone: sealed, written down, and added to the Merkle tree. */
+async function costPerEvent(): Promise<Figures> {
+  const figures: Figures = {};
+  const sealing = measureSealing();
+  for (const [bytes] of SIZES) {
+    const events = pendingEvents(Math.min(5_000, Math.floor(ROUND_BYTES / bytes)), bytes);
+    const serialise = Array.from({ length: ROUNDS }, () => {
+      const before = process.cpuUsage();
+      batchesOf(events.map(encodeEvent), '2026-03-01T10:15:00.000000Z', new Map());
+      const { user, system } = process.cpuUsage(before);
+      return (user + system) / events.length;
+    });
+    const seal = sealing.filter((cost) => cost.bytes === bytes && cost.suite === 'xchacha20poly1305');
+    figures[`sealUs${bytes}`] = {
+      values: seal.map((cost) => cost.sealUs + cost.hashUs),
+      unit: 'µs to seal and hash',
+      goal: '',
+    };
+    figures[`serialiseUs${bytes}`] = { values: serialise, unit: 'µs of CPU to write down', goal: '' };
+    figures[`treeUs${bytes}`] = {
+      values: await treeCost(events.length, bytes, ROUNDS),
+      unit: 'µs of CPU in the Merkle tree',
+      goal: '',
+    };
+  }
+  return figures;
 }
 
 /** Resident memory of this process while it writes and reads many events: the last fifth against the second one. */

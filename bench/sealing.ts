@@ -2,9 +2,9 @@
  * What sealing costs an event, without database and network: data key at hand, body sealed and hashed, as in the intake, and opened again. By cipher
  * suite and size, and how much of it is compression. `node bench/run.mjs sealing`, and a part of the bench `log`.
  */
-import { createHash, randomBytes, randomUUID } from 'node:crypto';
+import { createHash, hash, randomBytes, randomUUID } from 'node:crypto';
 import { constants, zstdCompressSync } from 'node:zlib';
-import { bodyHash, openBody, sealBody } from '../src/sealing/body.js';
+import { openBody, sealBody } from '../src/sealing/body.js';
 import { CIPHER_SUITES } from '../src/sealing/cipher.js';
 import { numberArgument, type Figures } from './support.js';
 
@@ -48,7 +48,8 @@ function measureOne(suite: keyof typeof CIPHER_SUITES, bytes: number, millisecon
     suite,
     bytes,
     sealUs,
-    hashUs: timed(milliseconds, () => bodyHash(sealed)),
+    // As `bodyHash` makes it, which remembers what it has hashed.
+    hashUs: timed(milliseconds, () => hash('sha256', sealed, 'base64url')),
     openUs: timed(milliseconds, () => openBody(key, binding, sealed)),
     zstdShare: Math.min(1, zstdUs / sealUs),
     sizeRatio: sealed.length / content.length,

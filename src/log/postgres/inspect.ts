@@ -61,7 +61,7 @@ export async function* inspectStorage(
   const to = range.to !== undefined && range.to < last ? range.to : last;
   const streams = new Map<number, StreamSum>();
   let events = 0n;
-  let end = from - 1n;
+  let end: Position;
   for (
     let start: Position | null = lowest === null ? null : from;
     start !== null && start <= to;

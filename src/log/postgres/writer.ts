@@ -18,6 +18,7 @@ import {
   type StreamAppend,
 } from '../event-log.js';
 import { LruMap } from '../../sealing/lru.js';
+import { checkRound } from '../check-round.js';
 import { asLogFailure, isPassing } from './failures.js';
 import { makePartitions, PARTITION_EVENTS } from './partitions.js';
 import { LOG_CHANNEL, PostgresLogReader, type PostgresLogReaderOptions } from './reader.js';
@@ -334,13 +335,6 @@ export async function claim(client: pg.Client, options: PostgresLogWriterOptions
     if (Date.now() >= deadline) throw new WriterActiveError();
     await new Promise((resolve) => setTimeout(resolve, WAIT_STEP_MS));
   }
-}
-
-function checkRound(round: readonly StreamAppend[]): void {
-  const names = new Set(round.map((append) => append.stream));
-  if (names.size !== round.length) throw new RangeError('a stream stands twice in one round');
-  if (round.some((append) => append.events.length === 0)) throw new RangeError('a batch without events');
-  if (round.some((append) => append.stream === '')) throw new RangeError('a stream without a name');
 }
 
 function eventCount(appends: readonly StreamAppend[]): bigint {
