@@ -76,7 +76,7 @@ it('Every key and secret is wrapped by the new version, is the same key as befor
 });
 
 it('Processes that were started before go on: they make keys by the new version and open what was wrapped again', async () => {
-  const [writer, reader, operator] = [await open(), await open(), await open()];
+  const [writer, stale, reader, operator] = [await open(), await open(), await open(), await open()];
   const before = await writer.store.keysForOwners(owners(50));
   const rotation = new KeyRotation({ pool: operator.pool, kek: operator.kek });
   const { kekId } = await rotation.begin();
@@ -85,7 +85,10 @@ it('Processes that were started before go on: they make keys by the new version 
   await rotation.run(never);
   const { rows } = await database.pool.query('select distinct kek_id from sealing.data_key');
   expect(rows).toEqual([{ kek_id: kekId }]);
-  const all = new Map([...before, ...made]);
+  // One that made none meanwhile and still believes in the old version: nothing would wrap its keys again.
+  const late = await stale.store.keysForOwners(owners(50));
+  expect((await database.pool.query('select distinct kek_id from sealing.data_key')).rows).toEqual([{ kek_id: kekId }]);
+  const all = new Map([...before, ...made, ...late]);
   const ids = [...all.values()].map((key) => key.keyId);
   const found = await reader.store.keysById(ids);
   for (const key of all.values()) expect(found.get(key.keyId)).toEqual(key);
@@ -154,6 +157,7 @@ it('A key that is destroyed while its batch is wrapped again stays destroyed', a
   const [owner, other] = owners(2) as [string, string];
   await store.keysForOwners([owner, other]);
   const list = new ErasureList(folder);
+  let wraps = 0;
   const wrapping: KeyProvider = {
     ...kek,
     id: kek.id,
@@ -161,15 +165,17 @@ it('A key that is destroyed while its batch is wrapped again stays destroyed', a
     add: () => kek.add(),
     remove: (version) => kek.remove(version),
     unwrap: (version, wrapped) => kek.unwrap(version, wrapped),
-    // Between the reading of the batch and its writing.
+    // Between the reading of the batch of data keys and its writing; the pepper comes first.
     wrap: async (version, key) => {
-      await eraseOwners({ pool, list, leaseMs: 0, sleep: async () => undefined }, [owner]);
+      wraps += 1;
+      if (wraps === 2) await eraseOwners({ pool, list, leaseMs: 0, sleep: async () => undefined }, [owner]);
       return kek.wrap(version, key);
     },
   };
   const rotation = new KeyRotation({ pool, kek: wrapping });
   await rotation.begin();
   expect(await rotation.run(never)).toMatchObject({ problem: null });
+  expect(wraps).toBe(3);
   const { rows } = await pool.query(
     'select wrapped, destroyed_at is not null as destroyed from sealing.data_key where owner_id = $1',
     [owner],
