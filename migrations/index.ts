@@ -12,6 +12,7 @@ import { ApplicationAcks1763700010000 } from './010-application-acks.js';
 import { FhirResources1763700011000 } from './011-fhir-resources.js';
 import { LogAdvance1763700013000 } from './013-log-advance.js';
 import { LogCopy1763700014000 } from './014-log-copy.js';
+import { IdentityTenant1763700015000 } from './015-identity-tenant.js';
 
 /** Every migration, oldest first. Append only: a released migration never changes. */
 export const MIGRATIONS: (new () => MigrationInterface)[] = [
@@ -29,4 +30,5 @@ export const MIGRATIONS: (new () => MigrationInterface)[] = [
   FhirResources1763700011000,
   LogAdvance1763700013000,
   LogCopy1763700014000,
+  IdentityTenant1763700015000,
 ];

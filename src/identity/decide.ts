@@ -56,8 +56,8 @@ class MessageDecision {
     const { input, persons, prior } = this.message;
     const merge = input.merge;
     for (const keys of prior) {
-      const known = this.set.byKey.get(keys.record);
-      if (known !== undefined) this.related.add(known.patientId);
+      const patientId = this.set.byKey.get(keys.record)?.patientId ?? this.patientOfHubId(keys);
+      if (patientId !== undefined) this.related.add(patientId);
     }
     const changed = merge?.kind === 'change' ? this.changeIdentifier() : undefined;
     const decided = persons.map((keys, index) =>
@@ -104,10 +104,16 @@ class MessageDecision {
       return { keys, record: known, method: keys.basis === 'message' ? 'new' : keys.basis };
     }
     const found = this.rules.strict
-      ? (this.findByPersonKey(keys) ?? this.findByIdentifier(keys) ?? this.findBySenderId(keys))
-      : (this.findByIdentifier(keys) ?? this.findBySenderId(keys) ?? this.findByPersonKey(keys));
+      ? (this.findByPersonKey(keys) ??
+        this.findByIdentifier(keys) ??
+        this.findBySenderId(keys) ??
+        this.findByHubId(keys))
+      : (this.findByIdentifier(keys) ??
+        this.findBySenderId(keys) ??
+        this.findByHubId(keys) ??
+        this.findByPersonKey(keys));
     const patientId = found?.patientId ?? randomUUID();
-    const record = this.set.create(keys.record, patientId, 'first');
+    const record = this.set.create(this.message.input.tenant, keys.record, patientId, 'first');
     this.claim(record, keys, found?.held);
     return { keys, record, method: found?.method ?? 'new' };
   }
@@ -139,6 +145,21 @@ class MessageDecision {
       return undefined;
     }
     return { patientId: owner.patientId, method: 'sender-id' };
+  }
+
+  /**
+   * What the sender calls its patient is one of the hub's own ids, as the hub gave it out (`Location`, a receipt): that patient, or whom it was
+   * merged into. A message that states identifiers joins only where nothing contradicts.
+   */
+  private findByHubId(keys: PersonKeys): { patientId: string; method: IdentityMethod; held?: undefined } | undefined {
+    const patientId = this.patientOfHubId(keys);
+    if (patientId === undefined) return undefined;
+    if (keys.alias !== undefined && this.set.contradiction(patientId, keys.evidence) !== undefined) return undefined;
+    return { patientId, method: 'sender-id' };
+  }
+
+  private patientOfHubId({ hubId }: PersonKeys): string | undefined {
+    return hubId === undefined ? undefined : this.set.patientOfHubId(this.message.input.tenant, hubId);
   }
 
   private ownerOfIdentifier(key: KeyHash): SourceRecord | undefined {
@@ -223,12 +244,13 @@ class MessageDecision {
 
   /** A47 and its like: the first person's record is the prior one under another identifier (HL7 v2.5.1 §3.3.47). */
   private changeIdentifier(): Decided | undefined {
-    const [keys] = this.message.persons;
-    const [prior] = this.message.prior;
+    const { input, persons, prior: priors } = this.message;
+    const [keys] = persons;
+    const [prior] = priors;
     if (keys === undefined || prior === undefined) return undefined;
     const before = this.set.byKey.get(prior.record);
     if (before === undefined || this.set.byKey.has(keys.record)) return undefined;
-    const record = this.set.create(keys.record, before.patientId, 'change');
+    const record = this.set.create(input.tenant, keys.record, before.patientId, 'change');
     this.claim(record, keys);
     return { keys, record, method: 'identifier' };
   }
@@ -270,12 +292,12 @@ class MessageDecision {
     kind: 'merge' | 'move' | 'change',
     priorSurvives: boolean,
   ): Decided | undefined {
-    if (this.set.byKey.has(keys.record)) return undefined;
+    if (this.set.byKey.has(keys.record) || this.patientOfHubId(keys) !== undefined) return undefined;
     if (kind !== 'change') this.flags.add('MERGE_OF_UNKNOWN');
     if (priorSurvives || this.findByIdentifier(keys) !== undefined) return undefined;
-    const record = this.set.create(keys.record, first.record.patientId, kind === 'change' ? 'change' : 'merge');
-    if (kind !== 'change')
-      this.set.move(this.message.input.messageId, record, undefined, first.record.patientId, 'merge');
+    const { messageId, tenant } = this.message.input;
+    const record = this.set.create(tenant, keys.record, first.record.patientId, kind === 'change' ? 'change' : 'merge');
+    if (kind !== 'change') this.set.move(messageId, record, undefined, first.record.patientId, 'merge');
     this.claim(record, keys);
     return { keys, record, method: 'new' };
   }
@@ -356,12 +378,21 @@ class MessageDecision {
       keys[`record${suffix}`] = base64url(one.keys.record);
       if (one.keys.person !== undefined) keys[`person${suffix}`] = base64url(one.keys.person);
       if (suffix !== '') keys[`id${suffix}`] = base64url(one.record.id.replaceAll('-', ''));
+      const came = this.cameFrom(one.record);
+      if (came !== undefined) keys[`from${suffix}`] = base64url(came.replaceAll('-', ''));
       const claims = this.set.settled.has(one.keys) ? '' : packClaims(one.keys);
       if (claims !== '') keys[`claims${suffix}`] = claims;
     };
     decided.forEach((one, index) => write(index === 0 ? '' : `.${index}`, one));
     earlier.forEach((one, index) => write(`.prior${index}`, one));
     return keys;
+  }
+
+  /** Whose a new record was before this very message merged them away: its link says only whose it is now, and an unmerge brings it back. */
+  private cameFrom(record: SourceRecord): string | undefined {
+    const { merge, messageId } = this.message.input;
+    if (merge === undefined || !record.isNew) return undefined;
+    return this.set.newMoves.find((move) => move.messageId === messageId && move.record === record)?.from;
   }
 }
 

@@ -35,6 +35,8 @@ export interface PersonKeys {
   readonly identifiers: readonly KeyHash[];
   /** The sender's own id, where an identifier names the record: later messages may state nothing else (a FHIR reference to a Patient). */
   readonly alias?: KeyHash;
+  /** The sender's own id in lower case, where it could be one of the hub's ids of patients: a sender may refer to whom the hub named to it. */
+  readonly hubId?: string;
   /** Name + birth date. */
   readonly person?: KeyHash;
   /** Name + birth date + what tells apart (all of it; the SSN alone), most telling first: equal evidence finds its patient also where the plain key is contested. */
@@ -42,6 +44,8 @@ export interface PersonKeys {
   readonly evidence: readonly Evidence[];
 }
 
+/** As `randomUUID` makes them (RFC 9562 §5.4). */
+const HUB_ID = /^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/i;
 const NO_SCOPE: KeyHash = '0'.repeat(32);
 
 /**
@@ -97,8 +101,13 @@ export function personKeys(
   }
 
   const [first, ...others] = identifierKeys;
-  const shared = { variants, evidence, ...(personKey === undefined ? {} : { person: personKey }) };
   const senderId = person.senderPatientId?.trim() ?? '';
+  const shared = {
+    variants,
+    evidence,
+    ...(personKey === undefined ? {} : { person: personKey }),
+    ...(HUB_ID.test(senderId) ? { hubId: senderId.toLowerCase() } : {}),
+  };
   const sender = senderId === '' ? undefined : short('identity.sender-id', context.sourceId, senderId);
   if (first !== undefined) {
     const alias = sender === undefined ? {} : { alias: sender };

@@ -41,6 +41,8 @@ interface NamedPerson {
   readonly record: KeyHash;
   readonly person: KeyHash | undefined;
   readonly claims: string | undefined;
+  /** Whose it was when it was made, where the same message merged them away. */
+  readonly from: string | undefined;
 }
 
 function personsOf(event: IdentityEvent): NamedPerson[] {
@@ -60,6 +62,7 @@ function personsOf(event: IdentityEvent): NamedPerson[] {
         record: hexOf(record),
         person: person === undefined ? undefined : hexOf(person),
         claims: keys[`claims${suffix}`],
+        from: uuidOf(keys[`from${suffix}`]),
       },
     ];
   });
@@ -79,7 +82,7 @@ async function restorePage(client: pg.PoolClient, page: readonly IdentityEvent[]
       for (const key of variants) personKeys.add(key);
     }
   }
-  await find(client, set, { keys, personKeys, reviews: new Set() }, NOTHING_ANNOUNCED);
+  await find(client, set, { keys, personKeys, reviews: new Set(), hubPatients: new Map() }, NOTHING_ANNOUNCED);
   const linked = page.flatMap((event) => (event.envelope.links ?? []).map((link) => link.sourceRecordId));
   await loadRecords(client, set, linked, NOTHING_ANNOUNCED);
   for (const { event, persons } of events) {
@@ -93,12 +96,12 @@ async function restorePage(client: pg.PoolClient, page: readonly IdentityEvent[]
 /** As `decide` noted it: new records, then claims as they stood before anything moved, then the moves. */
 function restore(set: WorkingSet, event: IdentityEvent, persons: readonly NamedPerson[]): void {
   const links = new Map<string, RecordLink>((event.envelope.links ?? []).map((link) => [link.sourceRecordId, link]));
-  for (const { recordId, record } of persons) {
+  for (const { recordId, record, from } of persons) {
     if (set.byId.has(recordId)) continue;
     const link = links.get(recordId);
     if (link === undefined) continue;
-    const made = set.create(record, link.patientId, link.reason, recordId);
-    if (link.reason === 'merge') set.move(event.id, made, undefined, link.patientId, 'merge');
+    const made = set.create(event.envelope.tenant, record, from ?? link.patientId, link.reason, recordId);
+    if (link.reason === 'merge') set.move(event.id, made, from, link.patientId, 'merge');
   }
   const flags = event.envelope.identity?.flags ?? [];
   const contests = flags.includes('HELD') || flags.includes('KEY_OWNED_BY_ANOTHER');

@@ -8,7 +8,7 @@ import type { IdentityHashes, KeyHash, PersonKeys } from './person-keys.js';
 import { beginBatch, find, loadPatients, write } from './store.js';
 import type { WantedPatients } from './store.js';
 import type { IdentityDecision, IdentityInput, PersonEvidence } from './types.js';
-import { WorkingSet } from './working-set.js';
+import { hubPatientKey, WorkingSet } from './working-set.js';
 
 export interface IdentityOptions {
   readonly pool: pg.Pool;
@@ -200,6 +200,7 @@ export class IdentityResolver {
     const keys = new Set<KeyHash>();
     const named = new Set<KeyHash>();
     const reviews = new Set<string>();
+    const hubPatients = new Map<string, readonly [tenant: string, hubId: string]>();
     for (const { input, persons, prior } of keyed) {
       const [first] = persons;
       if (input.merge?.kind === 'change' && first !== undefined)
@@ -223,12 +224,15 @@ export class IdentityResolver {
         keys.add(person.record);
         for (const key of person.identifiers) keys.add(key);
         if (person.alias !== undefined) keys.add(person.alias);
+        if (person.hubId !== undefined)
+          hubPatients.set(hubPatientKey(input.tenant, person.hubId), [input.tenant, person.hubId]);
         if (person.person !== undefined) named.add(person.person);
         for (const key of person.variants) named.add(key);
       }
     }
     const announced = { links: this.pendingLinks, reviews: this.pendingReviews };
-    if (keys.size > 0 || reviews.size > 0) await find(client, set, { keys, personKeys: named, reviews }, announced);
+    if (keys.size > 0 || reviews.size > 0)
+      await find(client, set, { keys, personKeys: named, reviews, hubPatients }, announced);
     const wanted = patientsToLoad(set, keyed, this.options.strict === true);
     if (wanted.members.size > 0 || wanted.evidence.size > 0) await loadPatients(client, set, wanted, announced);
   }
@@ -359,6 +363,10 @@ function patientsNear(set: WorkingSet, keyed: readonly KeyedInput[], start: read
         if (record !== undefined) patientIds.add(record.patientId);
       }
       for (const other of byKey.get(key) ?? []) reached.add(other);
+    }
+    for (const { hubId } of [...message.persons, ...message.prior]) {
+      const patientId = hubId === undefined ? undefined : set.patientOfHubId(message.input.tenant, hubId);
+      if (patientId !== undefined) patientIds.add(patientId);
     }
   }
   return patientIds;

@@ -2,7 +2,7 @@
 import type { ClientBase } from 'pg';
 import type { ReviewOpened } from '../log/decisions.js';
 import type { EvidenceKind, KeyHash } from './person-keys.js';
-import { LINK_REASONS } from './working-set.js';
+import { hubPatientKey, LINK_REASONS } from './working-set.js';
 import type { SourceRecord, WorkingSet } from './working-set.js';
 
 /** Arbitrary, fixed: the advisory lock that one batch at a time runs under. */
@@ -29,7 +29,7 @@ export async function beginBatch(client: ClientBase, relaxedCommit: boolean): Pr
 }
 
 interface FoundRow {
-  found: 0 | 1 | 2 | 3;
+  found: 0 | 1 | 2 | 3 | 4;
   claim: string | null;
   key: string;
   id: string;
@@ -37,25 +37,36 @@ interface FoundRow {
   reason: number;
   announced: boolean;
   contested: boolean | null;
+  tenant: string | null;
   review: { id: string; reason: string; patients: string[]; message: string; announced: boolean } | null;
 }
 
 const FIND = {
   name: 'identity-find',
   text: `
-    select 0 as found, null::uuid as claim, r.key, r.id, r.patient_id, r.reason, r.announced, null::boolean as contested, null::jsonb as review
+    select 0 as found, null::uuid as claim, r.key, r.id, r.patient_id, r.reason, r.announced, null::boolean as contested, null::jsonb as review, null::text as tenant
       from identity.source_record r where r.key = any($1::uuid[])
     union all
-    select 1, k.key, r.key, r.id, r.patient_id, r.reason, r.announced, null, null
+    select 1, k.key, r.key, r.id, r.patient_id, r.reason, r.announced, null, null, null
       from identity.identifier_key k join identity.source_record r on r.id = k.record_id where k.key = any($1::uuid[])
     union all
-    select 2, k.key, r.key, r.id, r.patient_id, r.reason, r.announced, k.contested, null
+    select 2, k.key, r.key, r.id, r.patient_id, r.reason, r.announced, k.contested, null, null
       from identity.person_key k join identity.source_record r on r.id = k.record_id where k.key = any($2::uuid[])
     union all
     select 3, null, r.key, r.id, r.patient_id, r.reason, r.announced, null,
-           jsonb_build_object('id', v.id, 'reason', v.reason, 'patients', v.patient_ids, 'message', v.message_id, 'announced', v.announced)
+           jsonb_build_object('id', v.id, 'reason', v.reason, 'patients', v.patient_ids, 'message', v.message_id, 'announced', v.announced), null
       from (select * from identity.review where not announced union select * from identity.review where id = any($3::uuid[])) v
-      join identity.source_record r on r.id = v.record_id`,
+      join identity.source_record r on r.id = v.record_id
+    union all
+    select 4, a.patient_id, r.key, r.id, r.patient_id, r.reason, r.announced, null, null, a.tenant
+      from unnest($4::uuid[], $5::text[]) as a(patient_id, tenant)
+      cross join lateral (
+        (select s.*, 0 as place from identity.source_record s where s.patient_id = a.patient_id and s.tenant = a.tenant limit 1)
+        union all
+        (select s.*, 1 from identity.record_link l join identity.source_record s on s.id = l.record_id
+          where l.from_patient_id = a.patient_id and s.tenant = a.tenant order by l.number desc limit 1)
+        order by place limit 1
+      ) r`,
 };
 
 export interface Wanted {
@@ -64,6 +75,8 @@ export interface Wanted {
   readonly personKeys: ReadonlySet<KeyHash>;
   /** Ids of reviews. */
   readonly reviews: ReadonlySet<string>;
+  /** Tenant and id of what may be patients of the hub, by {@link hubPatientKey}. */
+  readonly hubPatients: ReadonlyMap<string, readonly [tenant: string, hubId: string]>;
 }
 
 /** What is known to be in the log although the tables do not say so yet. */
@@ -80,9 +93,16 @@ export async function find(
   wanted: Wanted,
   announced: Announcements,
 ): Promise<void> {
+  const hubPatients = [...wanted.hubPatients.values()];
   const { rows } = await client.query<FoundRow>({
     ...FIND,
-    values: [array([...wanted.keys]), array([...wanted.personKeys]), array([...wanted.reviews])],
+    values: [
+      array([...wanted.keys]),
+      array([...wanted.personKeys]),
+      array([...wanted.reviews]),
+      array(hubPatients.map(([, hubId]) => hubId)),
+      hubPatients.map(([tenant]) => tenant),
+    ],
   });
   for (const row of rows) {
     const record = recordOf(set, row, announced);
@@ -94,6 +114,7 @@ export async function find(
         isNew: false,
         changed: false,
       });
+    if (row.found === 4) set.hubPatients.set(hubPatientKey(row.tenant as string, row.claim as string), record);
     if (row.found === 3 && row.review !== null) {
       if (row.review.announced || announced.reviews.has(row.review.id)) {
         set.announcedReviews.add(row.review.id);
@@ -208,8 +229,8 @@ const WRITE = {
   name: 'identity-write',
   text: `
     with records as (
-      insert into identity.source_record (key, id, patient_id, reason, announced)
-      select k, i, p, r, false from unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::int2[]) as new(k, i, p, r)
+      insert into identity.source_record (key, id, patient_id, reason, announced, tenant)
+      select k, i, p, r, false, t from unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::int2[], $30::text[]) as new(k, i, p, r, t)
       on conflict do nothing returning 1
     ), identifiers as (
       insert into identity.identifier_key (key, record_id)
@@ -305,6 +326,7 @@ export async function write(
       resolverId,
       array(set.newEvidence.map(({ record }) => record.patientId)),
       array(moved.map((record) => record.loadedPatientId)),
+      set.newRecords.map((record) => record.tenant ?? ''),
     ],
   });
   const [written] = rows;

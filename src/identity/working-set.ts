@@ -16,6 +16,8 @@ export interface SourceRecord {
   reason: RecordLink['reason'];
   announced: boolean;
   readonly isNew: boolean;
+  /** Of a new record. */
+  readonly tenant?: string;
   /** Its patient changed in this batch. */
   moved: boolean;
 }
@@ -43,6 +45,11 @@ export interface OpenedReview extends ReviewOpened {
 
 const NOBODY: ReadonlySet<SourceRecord> = new Set();
 
+/** @param hubId id of a patient, in lower case */
+export function hubPatientKey(tenant: string, hubId: string): string {
+  return `${hubId} ${tenant}`;
+}
+
 export class WorkingSet {
   readonly byKey = new Map<KeyHash, SourceRecord>();
   readonly byId = new Map<string, SourceRecord>();
@@ -51,6 +58,8 @@ export class WorkingSet {
   /** Trusted identifiers beside the one that names a record. */
   readonly identifiers = new Map<KeyHash, SourceRecord>();
   readonly personKeys = new Map<KeyHash, PersonKeyClaim>();
+  /** For ids of patients that messages refer to: a record of that patient, or the last one that left it, by {@link hubPatientKey}. */
+  readonly hubPatients = new Map<string, SourceRecord>();
   /** Earlier moves first. */
   readonly moves: Move[] = [];
   /** Reviews whose event is not known to be in the log, and those opened in this batch, by id. */
@@ -74,8 +83,15 @@ export class WorkingSet {
     return record;
   }
 
-  create(key: KeyHash, patientId: string, reason: RecordLink['reason'], id: string = randomUUID()): SourceRecord {
+  create(
+    tenant: string,
+    key: KeyHash,
+    patientId: string,
+    reason: RecordLink['reason'],
+    id: string = randomUUID(),
+  ): SourceRecord {
     const record = this.add({
+      tenant,
       key,
       id,
       patientId,
@@ -92,6 +108,13 @@ export class WorkingSet {
   /** The records of a patient, as far as loaded: all of them for everybody whom a merge of the batch touches. */
   membersOf(patientId: string): ReadonlySet<SourceRecord> {
     return this.members.get(patientId) ?? NOBODY;
+  }
+
+  /** The patient that one of the hub's own ids means now: itself while it has records, else whom its last record went to. */
+  patientOfHubId(tenant: string, hubId: string): string | undefined {
+    const record = this.hubPatients.get(hubPatientKey(tenant, hubId));
+    if (record === undefined) return undefined;
+    return this.membersOf(hubId).size > 0 ? hubId : record.patientId;
   }
 
   /** @param from the patient it leaves; undefined for a record that this very merge made */

@@ -1024,11 +1024,12 @@ function recordsOf(
 
 /** What reading it anew would need and its bytes do not say. */
 function arrivalOf({ read, received }: Fresh): SealedHeader['arrival'] {
-  const { fhir, patientId, fault } = received;
+  const { fhir, fhirBase, patientId, fault } = received;
   if (read.problem === undefined && fhir === undefined && patientId === undefined) return undefined;
   return {
     ...(read.problem === undefined ? {} : { reader: read.kind }),
     ...(fhir === undefined ? {} : { fhir }),
+    ...(read.problem === undefined || fhirBase === undefined ? {} : { fhirBase }),
     ...(patientId === undefined ? {} : { patientId }),
     ...(fault === undefined ? {} : { fault: true as const }),
   };

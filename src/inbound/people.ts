@@ -10,7 +10,7 @@ import type {
 import type { FhirResource } from '../mapping/content.js';
 import type { Json } from '../mapping/fact.js';
 import type { ClinicalEvent } from './events/clinical-event.js';
-import { identifierType, type FhirSubject, type FhirSubjects } from './fhir/subjects.js';
+import { identifierType, localReference, type FhirSubject, type FhirSubjects } from './fhir/subjects.js';
 import type { Hl7Message, Hl7Segment } from './hl7/message.js';
 import type { SourceConfiguration } from './source.js';
 
@@ -298,7 +298,7 @@ function otherOf(
   if (reference !== undefined) {
     const inside = found.subjects.find((subject) => subject.references.includes(reference));
     if (inside !== undefined) return referenceOf(personOfFhir(inside, source));
-    return { identifiers: [], ...optional('senderPatientId', senderId(reference)) };
+    return { identifiers: [], ...optional('senderPatientId', senderId(localReference(reference, found.base))) };
   }
   const identifier = asObject(other?.['identifier']);
   const value = textOf(identifier?.['value']);

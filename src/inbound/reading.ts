@@ -231,7 +231,9 @@ function readFhir(received: ReceivedMessage): ReadMessage {
   const id = resource['id'];
   if (arrival.type !== undefined && arrival.type !== resource.resourceType) {
     // Sent to the wrong address; whom it is about it says itself.
-    const people = withoutMerges(peopleOfFhir(subjectsOf(resource, { interaction: 'batch' }), received.source));
+    const people = withoutMerges(
+      peopleOfFhir(subjectsOf(resource, { interaction: 'batch' }, received.fhirBase), received.source),
+    );
     return { ...refuse({ code: 'TYPE_MISMATCH', path: 'resourceType' }, 'AE'), people };
   }
   // FHIR R4 §3.1.0.4: the id in the body of an update, where there is one, is that of the URL.
@@ -244,7 +246,7 @@ function readFhir(received: ReceivedMessage): ReadMessage {
 
   const conditions = conditionsOf(resource, received.precondition);
   if ('problem' in conditions) return refuse({ code: conditions.problem }, 'AE');
-  const subjects = subjectsOf(resource, arrival);
+  const subjects = subjectsOf(resource, arrival, received.fhirBase);
   const split = resource.resourceType === 'Bundle' ? splitBundle(received.bytes, subjects) : undefined;
   const timestamp = resource['timestamp'];
   const recordedAt =

@@ -24,6 +24,8 @@ export interface ReceivedMessage {
   readonly patientId?: string;
   /** FHIR: how it came: the interaction and the type and id of the URL. */
   readonly fhir?: { readonly interaction: 'batch' | 'create' | 'update'; readonly type?: string; readonly id?: string };
+  /** FHIR: address of the hub's endpoint as the sender wrote it, without a slash at its end: references below it are the hub's own. */
+  readonly fhirBase?: string;
   /** FHIR: what must hold for it to be taken (FHIR R4 §3.1.0.5.1, §3.1.0.6, §3.1.0.8.1). */
   readonly precondition?: FhirPrecondition;
   /** A fault that the transport found already (an oversize or broken frame): kept and parked. */

@@ -56,6 +56,8 @@ export interface SealedHeader {
       readonly type?: string;
       readonly id?: string;
     };
+    /** Address of the hub's FHIR endpoint as the sender wrote it. */
+    readonly fhirBase?: string;
     readonly patientId?: string;
     /** The transport had found a fault: what was kept is not the whole message. */
     readonly fault?: true;

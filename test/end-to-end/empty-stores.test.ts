@@ -90,6 +90,19 @@ test(
       const answer = await send(kind, bytes);
       if (!firstOf.has(kind)) firstOf.set(kind, answer);
     }
+    // One that refers to its patient by the id that the hub gave it.
+    const named = JSON.parse(firstOf.get('event') ?? '{}') as { patientId: string };
+    const referring = {
+      resourceType: 'Observation',
+      status: 'final',
+      code: { text: 'Lactate' },
+      subject: { reference: `Patient/${named.patientId}` },
+      valueQuantity: { value: 2, unit: 'mmol/L' },
+    };
+    await send(
+      'fhir',
+      Buffer.from(JSON.stringify({ resourceType: 'Bundle', type: 'collection', entry: [{ resource: referring }] })),
+    );
     await untilCaughtUp(hub.run.http);
     const now = JSON.parse(await ask(CHARTS, { search: 'a' })) as {
       data: { at: { basis: { token: string }; patients: { nodes: { names: { family: string }[] }[] } } };
@@ -99,6 +112,13 @@ test(
     const before = await ask(CHARTS, { basis, search });
     const idsBefore = await ask(MESSAGE_IDS);
     expect(before).not.toContain('"errors"');
+    const charts = JSON.parse(before) as {
+      data: { at: { patients: { nodes: { id: string; observations: unknown }[] } } };
+    };
+    const ownersOfLactate = charts.data.at.patients.nodes.filter(({ observations }) =>
+      JSON.stringify(observations).includes('mmol/L'),
+    );
+    expect(ownersOfLactate.map(({ id }) => id)).toContain(named.patientId);
     expect(now.data.at.patients.nodes.length).toBeGreaterThan(5);
 
     expect(await hub.stop()).toBe(0);

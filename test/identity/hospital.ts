@@ -109,7 +109,7 @@ export function eventsOf(decision: IdentityDecision): IdentityEvent[] {
 /** Everything the identity tables hold, in an order of its own, without numbers. */
 export async function dump(pool: pg.Pool): Promise<Record<string, unknown[]>> {
   const tables = {
-    source_record: 'key, id, patient_id',
+    source_record: 'key, id, patient_id, tenant',
     identifier_key: 'key, record_id',
     person_key: 'key, record_id, contested',
     evidence: 'record_id, kind, scope, value',

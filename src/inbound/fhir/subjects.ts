@@ -18,6 +18,8 @@ export interface FhirSubjects {
   readonly subjects: readonly FhirSubject[];
   /** For each entry of a bundle the index of its subject; undefined where it is about nobody or about several. One element for a single resource. */
   readonly ofEntry: readonly (number | undefined)[];
+  /** As given: references below it are the hub's own. */
+  readonly base?: string;
 }
 
 /** How a resource came: it decides whether the id in it is the sender's (FHIR R4 §3.1.0.8: a create ignores the id in the body). */
@@ -74,9 +76,10 @@ interface Growing {
  * Finds the people of a single resource or of a bundle. References are resolved inside the bundle by fullUrl (absolute and `urn:uuid:`),
  * by `Type/id`, also where the fullUrl is absolute (FHIR R4 §2.36.4.1), and to contained resources (`#id`).
  * A reference to a Patient that is not inside makes a subject known by that reference alone.
+ * @param base address of the hub's own FHIR endpoint: what lies below it is as if it were relative (FHIR R4 §2.3.0.1)
  */
-export function subjectsOf(resource: FhirResource, arrival: FhirArrival): FhirSubjects {
-  const found = new Finder();
+export function subjectsOf(resource: FhirResource, arrival: FhirArrival, base?: string): FhirSubjects {
+  const found = new Finder(base);
   if (resource.resourceType !== 'Bundle') {
     const updated = arrival.interaction === 'update' && arrival.id !== undefined;
     found.add({
@@ -110,11 +113,18 @@ function entryOf(value: Json, index: number): Entry {
   };
 }
 
+/** A reference below the hub's own address is the relative one. */
+export function localReference(text: string, base: string | undefined): string {
+  return base !== undefined && text.startsWith(`${base}/`) ? text.slice(base.length + 1) : text;
+}
+
 class Finder {
   private readonly entries: Entry[] = [];
   private readonly entryByReference = new Map<string, Entry>();
   private readonly subjects: Growing[] = [];
   private readonly subjectByReference = new Map<string, Growing>();
+
+  constructor(private readonly base: string | undefined) {}
 
   add(entry: Entry): void {
     this.entries.push(entry);
@@ -141,6 +151,7 @@ class Finder {
         ...(subject.senderPatientId === undefined ? {} : { senderPatientId: subject.senderPatientId }),
       })),
       ofEntry,
+      ...(this.base === undefined ? {} : { base: this.base }),
     };
   }
 
@@ -159,15 +170,17 @@ class Finder {
 
   private patientEntry(entry: Entry, inBundle: boolean): Growing {
     const id = asText(entry.resource?.['id']);
+    const { fullUrl } = entry;
     const references = [
       ...(inBundle ? [`entry[${entry.index}]`] : []),
-      ...(entry.fullUrl === undefined ? [] : [entry.fullUrl]),
+      ...(fullUrl === undefined ? [] : [fullUrl, localReference(fullUrl, this.base)]),
       ...(id === undefined ? [] : [`Patient/${id}`]),
       ...(entry.senderReference === undefined ? [] : [entry.senderReference]),
     ];
     const subject = this.named(references.length === 0 ? ['Patient'] : references);
     if (entry.resource !== undefined) subject.patient ??= entry.resource;
-    if (entry.senderReference !== undefined) subject.senderPatientId ??= entry.senderReference;
+    if (entry.senderReference !== undefined)
+      subject.senderPatientId ??= localReference(entry.senderReference, this.base);
     return subject;
   }
 
@@ -201,8 +214,9 @@ class Finder {
     const type = asText(reference['type']);
     if (text === undefined) return this.logical(reference, type, surelyPatient);
     if (text.startsWith('#')) return this.contained(text, entry, inBundle);
-    const unversioned = text.replace(/\/_history\/[^/]+$/, '');
-    const inside = this.find(unversioned, entry);
+    const sent = text.replace(/\/_history\/[^/]+$/, '');
+    const unversioned = localReference(sent, this.base);
+    const inside = this.find(sent, entry) ?? (sent === unversioned ? undefined : this.find(unversioned, entry));
     if (inside !== undefined) {
       if (inside.resource?.resourceType !== 'Patient') return undefined;
       const subject = this.patientEntry(inside, inBundle);

@@ -7,7 +7,15 @@ import { readBody } from './body.js';
 import { fhirAnswer, problemOutcome } from './fhir-answer.js';
 import { FHIR_ID } from './packed-message.js';
 import { HttpProblem, prepareRefusal, PROBLEMS, problemOf } from './problem.js';
-import { header, HTTP_INBOUND, httpIntake, receivedFrom, sourceOf, type HttpInbound } from './request-source.js';
+import {
+  fhirBaseOf,
+  header,
+  HTTP_INBOUND,
+  httpIntake,
+  receivedFrom,
+  sourceOf,
+  type HttpInbound,
+} from './request-source.js';
 
 type Interaction = NonNullable<ReceivedMessage['fhir']>;
 
@@ -61,11 +69,7 @@ export class FhirController {
         fhir,
         ...(precondition === undefined ? {} : { precondition }),
       });
-      const answer = fhirAnswer(
-        outcome,
-        fhir.interaction,
-        `${request.protocol}://${request.headers.host ?? 'localhost'}/fhir`,
-      );
+      const answer = fhirAnswer(outcome, fhir.interaction, fhirBaseOf(request));
       response.status(answer.status).set(answer.headers).type(FHIR_CONTENT_TYPE).send(JSON.stringify(answer.body));
     } catch (error) {
       const problem = problemOf(error);

@@ -2,6 +2,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { CommandBus } from '@nestjs/cqrs';
 import type { Request } from 'express';
+import { FHIR_CONTENT_TYPE } from '../message-types.js';
 import { LogUnavailableError } from '../../log/event-log.js';
 import { intakeOver } from '../accept-message.js';
 import { principalOf } from '../../auth/principal.js';
@@ -131,10 +132,16 @@ export function receivedFrom(
     channel: request,
     contentType,
     bytes,
+    ...(contentType === FHIR_CONTENT_TYPE ? { fhirBase: fhirBaseOf(request) } : {}),
     ...(charset === undefined ? {} : { charset }),
     ...(correlationId === undefined ? {} : { correlationId }),
     ...(key === undefined ? {} : { idempotencyKey: line === undefined ? key : `${key}#${line}` }),
   };
+}
+
+/** Where the sender sees the hub's FHIR endpoint. */
+export function fhirBaseOf(request: Request): string {
+  return `${request.protocol}://${request.headers.host ?? 'localhost'}/fhir`;
 }
 
 /** draft-ietf-httpapi-idempotency-key-header-07 §2.1: a string in quotes; most senders leave the quotes out. */

@@ -382,6 +382,7 @@ export class LetterDesk {
       ...(reader === undefined ? {} : { reader }),
       ...(arrival?.patientId === undefined ? {} : { patientId: arrival.patientId }),
       ...(arrival?.fhir === undefined ? {} : { fhir: arrival.fhir }),
+      ...(arrival?.fhirBase === undefined ? {} : { fhirBase: arrival.fhirBase }),
     };
   }
 }

@@ -278,6 +278,55 @@ describe('a conditional update', () => {
   });
 });
 
+describe('a reference to a patient by the id that the hub gave', () => {
+  const stranger = '3b9d1f0e-6a52-4f7b-8c11-0a4d7e2b9c55';
+  const recordOf = async (): Promise<unknown> => (await messages()).at(-1)?.envelope.patientId;
+
+  it('is about that patient: relative, absolute, in a bundle, put there, and after a merge', async () => {
+    const made = await send('POST', '/Patient', {
+      resourceType: 'Patient',
+      identifier: [{ system: 'urn:mrn', value: 'H1' }],
+    });
+    const id = made.location.replace('Patient/', '');
+    const absolute = `${server.url}/fhir/${made.location}`;
+    for (const [n, reference] of [made.location, absolute, `${absolute}/_history/${made.version}`].entries()) {
+      await send('POST', '/Observation', observation(100 + n, { subject: { reference } }));
+      expect(await recordOf()).toBe(id);
+    }
+    await send('POST', '', {
+      resourceType: 'Bundle',
+      type: 'transaction',
+      entry: [made.location, absolute].map((reference, n) => ({
+        resource: observation(200 + n, { subject: { reference } }),
+        request: { method: 'POST', url: 'Observation' },
+      })),
+    });
+    const bundle = (await messages()).at(-1);
+    expect([bundle?.envelope.patientId, bundle?.envelope.parts]).toEqual([id, undefined]);
+    await send('PUT', `/${made.location}`, { resourceType: 'Patient', id, gender: 'female' });
+    expect(await recordOf()).toBe(id);
+    const survivor = await send('POST', '/Patient', {
+      resourceType: 'Patient',
+      identifier: [{ system: 'urn:mrn', value: 'H2' }],
+      link: [{ type: 'replaces', other: { reference: absolute } }],
+    });
+    await send('POST', '/Observation', observation(300, { subject: { reference: absolute } }));
+    expect(`Patient/${String(await recordOf())}`).toBe(survivor.location);
+  });
+
+  it('is the sender’s own where the hub never gave it', async () => {
+    await send('POST', '/Observation', observation(1, { subject: { reference: `Patient/${stranger}` } }));
+    const own = await recordOf();
+    expect(own).not.toBe(stranger);
+    await send(
+      'POST',
+      '/Observation',
+      observation(2, { subject: { reference: `https://other.test/Patient/${stranger}` } }),
+    );
+    expect(await recordOf()).not.toBe(own);
+  });
+});
+
 describe('a bundle', () => {
   const patient = { resourceType: 'Patient', id: 'b1', identifier: [{ system: 'urn:mrn', value: 'B1' }] };
   const about = (value: number, label: string): object => ({
