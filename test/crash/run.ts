@@ -11,6 +11,7 @@ import { frameBatchSender, pipeliningSender, type MllpSenderContext } from './ml
 import { answerCode, MllpClient } from '../support/mllp-client.js';
 import {
   graphql,
+  pidOfRole,
   startHubProcess,
   temporaryDataDir,
   until,
@@ -186,32 +187,13 @@ async function killSomething(hub: HubProcess, chance: number): Promise<string> {
     await hub.kill();
     return victim;
   }
-  const pid = await pidOf(hub, victim);
+  const pid = await pidOfRole(hub, victim);
   if (pid === undefined) {
     await hub.kill();
     return 'supervisor';
   }
   process.kill(pid, 'SIGKILL');
   return victim;
-}
-
-/** Looks a role's process up among the hub's children; undefined where it is not running just now. */
-async function pidOf(hub: HubProcess, victim: string): Promise<number | undefined> {
-  const { readFile, readdir } = await import('node:fs/promises');
-  if (victim === 'postgres') {
-    const text = await readFile(`${hub.dataDir}/postgres/postmaster.pid`, 'utf8').catch(() => '');
-    const pid = Number(text.split('\n')[0]);
-    return pid > 0 ? pid : undefined;
-  }
-  for (const entry of await readdir('/proc')) {
-    if (!/^\d+$/.test(entry)) continue;
-    const command = await readFile(`/proc/${entry}/cmdline`, 'utf8').catch(() => '');
-    const status = await readFile(`/proc/${entry}/stat`, 'utf8').catch(() => '');
-    const parent = Number(status.slice(status.lastIndexOf(')') + 2).split(' ')[1]);
-    // The processes of the roles show their name as their title.
-    if (parent === hub.run.pid && command.replaceAll('\0', ' ').trim() === `anamnesis ${victim}`) return Number(entry);
-  }
-  return undefined;
 }
 
 interface MessagePage {

@@ -1,7 +1,7 @@
 /** The built hub as a process of its own, seen from outside only: run.json, sockets, HTTP. */
 import { spawn, type ChildProcess } from 'node:child_process';
 import { existsSync } from 'node:fs';
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
 
@@ -94,6 +94,24 @@ export async function startHubProcess(
       await exited;
     },
   };
+}
+
+/** Process of a role (`ingest`, `project`, `query`, or `postgres`) among the hub's children; undefined where it is not running just now. */
+export async function pidOfRole(hub: HubProcess, role: string): Promise<number | undefined> {
+  if (role === 'postgres') {
+    const text = await readFile(`${hub.dataDir}/postgres/postmaster.pid`, 'utf8').catch(() => '');
+    const pid = Number(text.split('\n')[0]);
+    return pid > 0 ? pid : undefined;
+  }
+  for (const entry of await readdir('/proc')) {
+    if (!/^\d+$/.test(entry)) continue;
+    const command = await readFile(`/proc/${entry}/cmdline`, 'utf8').catch(() => '');
+    const status = await readFile(`/proc/${entry}/stat`, 'utf8').catch(() => '');
+    const parent = Number(status.slice(status.lastIndexOf(')') + 2).split(' ')[1]);
+    // The processes of the roles show their name as their title.
+    if (parent === hub.run.pid && command.replaceAll('\0', ' ').trim() === `anamnesis ${role}`) return Number(entry);
+  }
+  return undefined;
 }
 
 async function readRunFile(dataDir: string): Promise<RunFile | undefined> {

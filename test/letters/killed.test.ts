@@ -1,0 +1,215 @@
+/** A hub of its own processes is killed in the middle of `replay --all`, again and again. */
+import { afterAll, beforeAll, expect, test } from '@jest/globals';
+import { openClient } from '../../src/database/database.js';
+import type { MessageReplayed } from '../../src/log/decisions.js';
+import { EVENT_TYPES } from '../../src/log/envelope.js';
+import { openPostgresLogReader } from '../../src/log/postgres/index.js';
+import {
+  graphql,
+  pidOfRole,
+  startHubProcess,
+  temporaryDataDir,
+  until,
+  untilCaughtUp,
+  type HubProcess,
+} from '../support/hub-process.js';
+
+const FULL = process.env['ANAMNESIS_TEST_SCALE'] === 'full';
+const PATIENTS = FULL ? 60 : 8;
+/** Behind each letter. */
+const WAITING = FULL ? 40 : 25;
+const VICTIMS = ['ingest', 'supervisor', 'project'];
+const KILLS = FULL ? 21 : 3;
+
+let hub: HubProcess;
+let folder: { dataDir: string; remove: () => Promise<void> };
+
+beforeAll(async () => {
+  folder = await temporaryDataDir();
+  hub = await startHubProcess(folder.dataDir);
+}, 90_000);
+afterAll(async () => {
+  await hub.stop();
+  await folder.remove();
+}, 60_000);
+
+interface Posted {
+  readonly id: string;
+  readonly status: string;
+}
+
+/** A message is the n-th about its patient: sent, effective and to be known in this order. */
+function message(patient: number, n: number, ts = `2026-03-01T10:${String(n).padStart(2, '0')}:00Z`): string {
+  return JSON.stringify({
+    eventId: `${patient}-${n}`,
+    type: 'patient.attributes',
+    ts,
+    patient: { identifiers: [{ authority: 'MERCY', value: `K${patient}`, type: 'MR' }] },
+    data: { favoriteColor: `colour-${n}` },
+  });
+}
+
+async function post(body: string): Promise<Posted> {
+  const headers = { 'content-type': 'application/json' };
+  const response = await fetch(`${hub.run.http}/events`, { method: 'POST', headers, body });
+  const answer = (await response.json()) as Posted & { readonly receipt?: Posted };
+  return answer.receipt ?? answer;
+}
+
+/** What was ever learned of the patient's colour: [value, id of the message], in the order in which it became known. */
+async function learned(patient: number): Promise<(readonly [unknown, string])[]> {
+  const { at } = await graphql<Learned>(
+    hub.run.http,
+    `
+      query ($value: String!) {
+        at {
+          patientByIdentifier(authority: "MERCY", value: $value) {
+            isBehind
+            history(first: 500) {
+              nodes {
+                changes {
+                  path
+                  after
+                }
+                meta {
+                  position
+                  message {
+                    id
+                  }
+                }
+              }
+            }
+          }
+        }
+      }
+    `,
+    { value: `K${patient}` },
+  );
+  const found = at.patientByIdentifier;
+  if (found === null) throw new Error('no such patient');
+  expect(found.isBehind).toBe(false);
+  return found.history.nodes.flatMap(({ changes, meta }) =>
+    changes
+      .filter(({ after }) => typeof after === 'string' && after.startsWith('colour-'))
+      .map(({ after }) => [after, meta.message.id] as const),
+  );
+}
+
+interface Learned {
+  at: {
+    patientByIdentifier: {
+      isBehind: boolean;
+      history: {
+        nodes: {
+          changes: { path: string; after: unknown }[];
+          meta: { position: string; message: { id: string } };
+        }[];
+      };
+    } | null;
+  };
+}
+
+/** Rows of the hub's own database. */
+async function rows<Row extends object>(sql: string): Promise<Row[]> {
+  const client = await openClient(hub.run.postgres);
+  try {
+    return (await client.query<Row>(sql)).rows;
+  } finally {
+    await client.end();
+  }
+}
+
+/** Every replay in the log. */
+async function replays(): Promise<MessageReplayed[]> {
+  const reader = await openPostgresLogReader(hub.run.postgres);
+  try {
+    const events = await reader.readPage({ types: [EVENT_TYPES.replayed], limit: 100_000 });
+    return events.map((event) => JSON.parse(event.data.toString('utf8')) as MessageReplayed);
+  } finally {
+    await reader.close();
+  }
+}
+
+async function killed(victim: string): Promise<void> {
+  const pid = victim === 'supervisor' ? undefined : await pidOfRole(hub, victim);
+  if (pid !== undefined) {
+    process.kill(pid, 'SIGKILL');
+    return;
+  }
+  await hub.kill();
+  hub = await startHubProcess(folder.dataDir);
+}
+
+test('killed again and again while all letters are replayed: every one is settled once, and all that waited is applied once and in order', async () => {
+  const sent = new Map<number, Posted[]>();
+  await Promise.all(
+    Array.from({ length: PATIENTS }, async (_, patient) => {
+      const posted: Posted[] = [];
+      posted.push(await post(message(patient, 0)));
+      posted.push(await post(message(patient, 1, 'yesterday')));
+      for (let n = 2; n < 2 + WAITING; n += 1) posted.push(await post(message(patient, n)));
+      sent.set(patient, posted);
+    }),
+  );
+  await untilCaughtUp(hub.run.http);
+  const letters = [...sent.values()].map((posted) => (posted[1] as Posted).id);
+  for (const [patient, posted] of sent) {
+    await graphql(
+      hub.run.http,
+      'mutation ($id: ID!, $body: String!) { correctDeadLetter(id: $id, body: $body) { status } }',
+      {
+        id: (posted[1] as Posted).id,
+        body: message(patient, 1),
+      },
+    );
+  }
+  const held = await rows<{ n: bigint }>("select count(*) as n from hub.held where projection = 'master'");
+  expect(held[0]?.n).toBe(BigInt(PATIENTS * (WAITING + 1)));
+
+  const inTheMiddle: number[] = [];
+  for (let kill = 0; kill < KILLS; kill += 1) {
+    // Nobody waits for its answer: the hub is killed once that much more is replayed.
+    const { http } = hub.run;
+    const asked = graphql(http, 'mutation { replayDeadLetters(all: true) { id } }').catch(() => undefined);
+    const least = (PATIENTS * WAITING * (kill + Math.random())) / (KILLS + 1);
+    await until(replays, (found) => found.length > least);
+    await killed(VICTIMS[kill % VICTIMS.length] as string);
+    await asked;
+    inTheMiddle.push((await until(replays, () => true)).length);
+  }
+  expect(inTheMiddle[0]).toBeLessThan(PATIENTS * (WAITING + 1));
+  await until(
+    () => graphql<{ all: unknown[] }>(hub.run.http, 'mutation { all: replayDeadLetters(all: true) { id } }'),
+    ({ all }) => all.length === 0,
+  );
+  await until(
+    () => rows<{ n: bigint }>('select count(*) as n from hub.held'),
+    ([left]) => left?.n === 0n,
+  );
+  await untilCaughtUp(hub.run.http);
+
+  const settled = await rows<{ message_id: string; status: string }>('select message_id, status from hub.dead_letter');
+  expect(settled.map((letter) => letter.message_id).toSorted()).toEqual(letters.toSorted());
+  expect(new Set(settled.map((letter) => letter.status))).toEqual(new Set(['REPLAYED']));
+  // In the log each letter, and each message behind one, is replayed exactly once.
+  const causes = (await replays()).map(({ messageId }) => messageId);
+  expect(causes.toSorted()).toEqual(
+    [...sent.values()].flatMap((posted) => posted.slice(1).map(({ id }) => id)).toSorted(),
+  );
+  for (const [patient, posted] of sent) {
+    expect(await learned(patient)).toEqual(posted.map(({ id }, n) => [`colour-${n}`, id]));
+  }
+
+  await graphql(hub.run.http, 'mutation { rebuildProjection(name: "master", verify: true) { name } }');
+  const rebuilt = await until(
+    () =>
+      rows<{ state: string; verified: boolean | null; last_error: string | null }>(
+        "select state, verified, last_error from hub.projection where name = 'master' order by version desc limit 1",
+      ),
+    ([last]) => last?.state === 'live' || last?.state === 'failed',
+  );
+  expect(rebuilt).toMatchObject([{ state: 'live', verified: true, last_error: null }]);
+  for (const [patient, posted] of sent) {
+    expect(await learned(patient)).toEqual(posted.map(({ id }, n) => [`colour-${n}`, id]));
+  }
+}, 300_000);
