@@ -6,7 +6,7 @@ import { parseHl7Time } from '../time/parse.js';
 import { conformanceProblems, type ConformanceProblem } from './conformance/compile.js';
 import { KNOWN_EVENT_TYPES, parseJson, readClinicalEvent, treeProblem } from './events/validation.js';
 import { splitBundle, type SplitBundle } from './fhir/bundle.js';
-import { conditionsOf, type FhirConditions } from './fhir/conditions.js';
+import { conditionsOf, entryPath, type FhirConditions } from './fhir/conditions.js';
 import { asResource, subjectsOf, type FhirArrival, type FhirSubjects } from './fhir/subjects.js';
 import type { Hl7Message } from './hl7/message.js';
 import { readHl7, readHl7Options } from './hl7/reader.js';
@@ -247,6 +247,12 @@ function readFhir(received: ReceivedMessage): ReadMessage {
   const conditions = conditionsOf(resource, received.precondition);
   if ('problem' in conditions) return refuse({ code: conditions.problem }, 'AE');
   const subjects = subjectsOf(resource, arrival, received.fhirBase);
+  const [refused] = resource['type'] === 'transaction' ? conditions.refused : [];
+  if (refused !== undefined) {
+    // FHIR R4 §3.1.0.11: of a transaction all is done or nothing.
+    const people = withoutMerges(peopleOfFhir(subjects, received.source));
+    return { ...refuse({ code: refused.code, path: entryPath(refused) }, 'AE'), people };
+  }
   const split = resource.resourceType === 'Bundle' ? splitBundle(received.bytes, subjects) : undefined;
   const timestamp = resource['timestamp'];
   const recordedAt =

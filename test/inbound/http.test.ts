@@ -297,10 +297,10 @@ describe('POST /fhir', () => {
     birthDate: '1970-01-02',
   };
 
-  it('answers a transaction with a response bundle that has the hub’s ids', async () => {
+  it('answers a batch with a response bundle that has the hub’s ids', async () => {
     const bundle = {
       resourceType: 'Bundle',
-      type: 'transaction',
+      type: 'batch',
       entry: [
         { fullUrl: 'urn:uuid:1', resource: patient, request: { method: 'POST', url: 'Patient' } },
         {
@@ -313,7 +313,7 @@ describe('POST /fhir', () => {
     const answer = await post('/fhir', JSON.stringify(bundle), { 'content-type': 'application/fhir+json' });
     expect(answer).toMatchObject({ status: 200, type: expect.stringContaining('application/fhir+json') });
     const body = json(answer.text) as { type: string; entry: { response: { status: string; location?: string } }[] };
-    expect(body.type).toBe('transaction-response');
+    expect(body.type).toBe('batch-response');
     expect(body.entry.map(({ response }) => response.status)).toEqual(['201 Created', '200 OK', '501 Not Implemented']);
     const stored = (await hub.events()).at(-1);
     expect(body.entry[0]?.response.location).toBe(`Patient/${stored?.envelope.patientId}/_history/${stored?.position}`);

@@ -37,9 +37,18 @@ export interface FhirConditions {
 
 /** What is asked for cannot be done as things are (RFC 9110 §15.5.13): nothing of it is stored. */
 export class PreconditionFailedError extends Error {
-  constructor(readonly code: 'MULTIPLE_MATCHES' | 'VERSION_MISMATCH' | 'MATCH_HAS_AN_ID') {
+  /** @param path of the entry of a transaction that it is about */
+  constructor(
+    readonly code: 'MULTIPLE_MATCHES' | 'VERSION_MISMATCH' | 'MATCH_HAS_AN_ID',
+    readonly path?: string,
+  ) {
     super(code);
   }
+}
+
+/** Where a refused entry stands, as FHIRPath. */
+export function entryPath({ index, path }: Pick<RefusedEntry, 'index' | 'path'>): string {
+  return `Bundle.entry[${index}]${path === undefined ? '' : `.${path}`}`;
 }
 
 /** Identifiers of one resource that are looked at. */

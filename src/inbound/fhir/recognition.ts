@@ -7,7 +7,13 @@ import type { KeyedHashes } from '../../sealing/hashes.js';
 import type { FoundResource, StoredMessage } from '../duplicates.js';
 import type { ReadMessage } from '../reading.js';
 import type { ReceivedMessage } from '../received.js';
-import { PreconditionFailedError, resourceKey, type FhirCondition, type RefusedEntry } from './conditions.js';
+import {
+  entryPath,
+  PreconditionFailedError,
+  resourceKey,
+  type FhirCondition,
+  type RefusedEntry,
+} from './conditions.js';
 import type { MatchedEntry } from './outcome.js';
 
 export interface FhirKey {
@@ -129,7 +135,7 @@ function failed<T>(code: PreconditionFailedError['code']): FhirVerdict<T> {
 
 /**
  * What the conditions of a bundle's entries come to (FHIR R4 §3.1.0.11.2: in a transaction all is done or nothing).
- * @throws PreconditionFailedError
+ * @throws PreconditionFailedError of a transaction, with the entry
  */
 export function judgeEntries(
   hashes: Pick<KeyedHashes, 'uuid'>,
@@ -153,7 +159,7 @@ export function judgeEntries(
           ? 'MATCH_HAS_AN_ID'
           : undefined;
     if (code !== undefined) {
-      if (transaction) throw new PreconditionFailedError(code);
+      if (transaction) throw new PreconditionFailedError(code, entryPath({ index, path: 'request' }));
       state.refused.push({ index, code, path: 'request' });
     } else if (kind === 'create' && match !== undefined) state.matched.push({ index, location: match.location });
   }

@@ -1,4 +1,5 @@
 /** Answers to FHIR interactions: OperationOutcome (FHIR R4 §2.37) and response bundles (§3.1.0.11.2), in the hub's ids. */
+import { entryPath } from '../fhir/conditions.js';
 import type { FhirEntryOutcome, IntakeOutcome } from '../received.js';
 import type { Problem } from './problem.js';
 
@@ -20,6 +21,11 @@ export function fhirAnswer(
   const headers = { 'X-Anamnesis-Receipt': outcome.messageId, 'X-Anamnesis-Status': outcome.status };
   const { problem, fhir } = outcome;
   if (problem !== undefined && outcome.answer !== 'AA') {
+    const entry = problem.path?.startsWith('Bundle.entry[') === true ? (REFUSED[problem.code] ?? INVALID) : undefined;
+    if (entry !== undefined) {
+      const body = operationOutcome('error', entry.issue, problem.code, problem.path);
+      return { status: Number.parseInt(entry.status, 10), headers, body };
+    }
     const malformed = problem.code === 'MALFORMED_JSON' || problem.code === 'NOT_A_RESOURCE';
     const body = operationOutcome('error', malformed ? 'structure' : 'invalid', problem.code, problem.path);
     return { status: malformed ? 400 : 422, headers, body };
@@ -79,8 +85,7 @@ function entryResponse(entry: FhirEntryOutcome, outcome: IntakeOutcome, version:
 function refusal({ problem }: FhirEntryOutcome, index: number): object[] {
   if (problem === undefined) return [];
   const { issue } = REFUSED[problem.code] ?? INVALID;
-  const path = `Bundle.entry[${index}]${problem.path === undefined ? '' : `.${problem.path}`}`;
-  return operationOutcome('warning', issue, problem.code, path).issue;
+  return operationOutcome('warning', issue, problem.code, entryPath({ index, ...problem })).issue;
 }
 
 /** A failure of the transport or the log, as FHIR clients expect it (FHIR R4 value set issue-type). */
@@ -94,7 +99,7 @@ export function problemOutcome(problem: Problem): object {
     429: 'throttled',
     503: 'transient',
   };
-  return operationOutcome('error', types[problem.status] ?? 'processing', problem.code, undefined);
+  return operationOutcome('error', types[problem.status] ?? 'processing', problem.code, problem.path);
 }
 
 function operationOutcome(

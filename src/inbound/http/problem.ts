@@ -10,6 +10,8 @@ export interface Problem {
   readonly title: string;
   /** JSON pointer (RFC 6901) into the body. */
   readonly pointer?: string;
+  /** FHIRPath of what is refused. */
+  readonly path?: string;
   readonly byteOffset?: number;
   /** Seconds after which to come again (RFC 9110 §10.2.3). */
   readonly retryAfterSeconds?: number;
@@ -155,7 +157,10 @@ const PRECONDITIONS: Readonly<Record<PreconditionFailedError['code'], Problem>> 
 /** What a failure means to a client. */
 export function problemOf(error: unknown): Problem {
   if (error instanceof HttpProblem) return error.problem;
-  if (error instanceof PreconditionFailedError) return PRECONDITIONS[error.code];
+  if (error instanceof PreconditionFailedError) {
+    const { code, path } = error;
+    return { ...PRECONDITIONS[code], ...(path === undefined ? {} : { path }) };
+  }
   // Of Express, for a path whose escapes mean nothing.
   if (error instanceof URIError) return PROBLEMS.notFound;
   if (error instanceof LogFullError) return PROBLEMS.logFull;

@@ -426,4 +426,63 @@ describe('a bundle', () => {
     expect((await messages()).at(-1)?.header?.entries).toEqual([[1, there.location, null, null]]);
     expect((await send('POST', '', bundle)).body).toEqual(first.body);
   });
+
+  const make = (value: number, label: string, more: object = {}): object => ({
+    resource: about(value, label),
+    request: { method: 'POST', url: 'Observation', ...more },
+  });
+  const transaction = (...entry: object[]): object => ({ resourceType: 'Bundle', type: 'transaction', entry });
+  const issueOf = ({ body }: Answer): unknown => body.issue?.[0];
+  const refusedAt = (code: string, expression: string): unknown =>
+    expect.objectContaining({ details: { coding: [expect.objectContaining({ code })] }, expression: [expression] });
+
+  it('as a transaction is applied whole or not at all: the answer names the entry, and the bundle is parked', async () => {
+    const cases: [entry: object, status: number, code: string, path: string][] = [
+      [{ request: { method: 'DELETE', url: 'Patient/b1' } }, 501, 'METHOD_NOT_SUPPORTED', '.request.method'],
+      [
+        { resource: { resourceType: 'Zyxwvutsrq' }, request: { method: 'POST', url: 'Zyxwvutsrq' } },
+        404,
+        'UNKNOWN_RESOURCE_TYPE',
+        '.resource.resourceType',
+      ],
+      [
+        { resource: about(2, 't-2'), request: { method: 'PUT', url: 'Condition/c' } },
+        422,
+        'TYPE_MISMATCH',
+        '.request.url',
+      ],
+      [{ resource: 'Zyxwvutsrq', request: { method: 'POST', url: 'Basic' } }, 422, 'NOT_A_RESOURCE', '.resource'],
+      [{ resource: about(3, 't-3') }, 422, 'REQUIRED', '.request'],
+      [make(4, 't-4', { ifNoneExist: 'name=Zyxwvutsrq' }), 400, 'CONDITION_NOT_SUPPORTED', '.request'],
+    ];
+    for (const [entry, status, code, path] of cases) {
+      const before = (await messages()).length;
+      const bundle = transaction(put, make(status, `t-${code}`), entry);
+      const answer = await send('POST', '', bundle);
+      expect([answer.status, answer.state, answer.body.entry]).toEqual([status, 'parked', undefined]);
+      expect(issueOf(answer)).toEqual(refusedAt(code, `Bundle.entry[2]${path}`));
+      expect(JSON.stringify(answer.body)).not.toContain('Zyxwvutsrq');
+      const kept = (await messages()).slice(before);
+      expect(kept.map(({ type, envelope }) => [type, envelope.validation.state])).toEqual([['inbound.fhir', 'parked']]);
+      expect(String(kept[0]?.content)).toBe(JSON.stringify(bundle));
+      expect(kept[0]?.header?.resources).toBeUndefined();
+      expect((await send('POST', '', bundle)).body).toEqual(answer.body);
+      expect((await messages()).length).toBe(before + 1);
+      // What stood in it is not there for later conditions.
+      const single = await send('POST', '/Observation', about(9, `t-${code}`), {
+        'if-none-exist': `identifier=urn:lab|t-${code}`,
+      });
+      expect(single).toMatchObject({ status: 201, state: 'accepted' });
+    }
+  });
+
+  it('as a transaction whose condition fits several is not stored, and can be sent again', async () => {
+    await send('PUT', '/Observation/t-5a', { ...about(1, 't-5'), id: 't-5a' });
+    await send('PUT', '/Observation/t-5b', { ...about(2, 't-5'), id: 't-5b' });
+    const before = (await messages()).length;
+    const answer = await send('POST', '', transaction(put, make(1, 't-5', { ifNoneExist: 'identifier=urn:lab|t-5' })));
+    expect([answer.status, answer.body.entry]).toEqual([412, undefined]);
+    expect(issueOf(answer)).toEqual(refusedAt('MULTIPLE_MATCHES', 'Bundle.entry[1].request'));
+    expect((await messages()).length).toBe(before);
+  });
 });
