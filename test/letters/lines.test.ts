@@ -148,15 +148,13 @@ class History {
   release(most: number): boolean {
     const rows = this.live.flatMap((run) =>
       [...new Set([...run.places()].map((place) => place.sourceRecordId))].flatMap((record) =>
-        run
-          .line(record)
-          .map((place) => ({
-            ...place,
-            projection: run.name,
-            place: place.position,
-            correctionId: null,
-            correctedAt: null,
-          })),
+        run.line(record).map((place) => ({
+          ...place,
+          projection: run.name,
+          place: place.position,
+          correctionId: null,
+          correctedAt: null,
+        })),
       ),
     );
     rows.sort((a, b) =>

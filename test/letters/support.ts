@@ -108,9 +108,12 @@ export class LetterHub {
     return new LetterHub(hub, definitions, projections, letters, mailbox, ask);
   }
 
-  /** Everything that runs ends at once and is opened again over the same database. */
-  async restart(): Promise<LetterHub> {
+  /** Everything that runs ends at once and is opened again over the same database. @param meanwhile while nothing runs */
+  async restart(
+    meanwhile: (database: TestHub['database']) => Promise<void> = async () => undefined,
+  ): Promise<LetterHub> {
     await this.end();
+    await meanwhile(this.hub.database);
     return LetterHub.over(await this.hub.restart(), this.definitions);
   }
 
