@@ -5,6 +5,7 @@
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { createHash } from 'node:crypto';
 import path from 'node:path';
+import { openBlobStore } from '../../src/blobs/open.js';
 import { openPool } from '../../src/database/database.js';
 import { splitMessages } from '../../src/inbound/hl7/batch.js';
 import { readHl7 } from '../../src/inbound/hl7/reader.js';
@@ -75,7 +76,8 @@ async function readLog(hub: HubProcess): Promise<DecodedEvent[]> {
   const reader = await openPostgresLogReader(hub.run.postgres);
   try {
     const keys = await KeyStore.open(pool, await fileKeyProvider(path.join(hub.dataDir, 'master.key')));
-    const decoder = new EventDecoder({ keys, reader, openBody, readHl7, mapMessage: () => NOTHING_MAPPED });
+    const blobs = openBlobStore(path.join(hub.dataDir, 'blobs'));
+    const decoder = new EventDecoder({ keys, reader, blobs, openBody, readHl7, mapMessage: () => NOTHING_MAPPED });
     const events: DecodedEvent[] = [];
     const end = await reader.head();
     for (let after = 0n; after < end;) {
