@@ -46,7 +46,7 @@ async function run(definitionsOf: (hub: TestHub) => readonly ProjectionDefinitio
     databaseUrl: url,
     pool,
     reader: hub.reader,
-    decoder: createEventDecoder({ keyStore: hub.keys, reader: hub.reader }),
+    decoder: createEventDecoder({ keyStore: hub.keys, reader: hub.reader, blobs: hub.blobs }),
     mailbox,
     definitions: definitionsOf(hub),
     log: quiet,
