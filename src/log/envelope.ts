@@ -95,6 +95,8 @@ export interface Envelope {
   readonly partOf?: string;
   /** Further source records that the message is about, beside `sourceRecordId`; of a container those of its parts. */
   readonly records?: readonly string[];
+  /** On `message.redacted`: the event whose content for one person this is, kept when the key of the whole was destroyed. */
+  readonly redacts?: { readonly eventId: string; readonly position: string };
   /** On `message.corrected` and `message.discarded`: the dead letter that the event is about. */
   readonly letter?: LetterMark;
 }
@@ -141,6 +143,9 @@ export const PARTITIONS = 64;
 export function clinicalStream(partition: number): string {
   return `clinical-${partition}`;
 }
+
+/** Of all `message.redacted` events: whoever meets an erased body looks here for what is left of it. */
+export const REDACTIONS_STREAM = 'redactions';
 
 /**
  * Partition of a source record or source, 0…63: FNV-1a over the key's UTF-8 bytes. Fixed for the life of a log.

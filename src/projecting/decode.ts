@@ -16,6 +16,7 @@ import { blobBinding } from '../blobs/claim-check.js';
 import { openBody, type BodyBinding } from '../sealing/body.js';
 import { KeysUnavailableError, type KeyStore, type LostKey } from '../sealing/key-store.js';
 import { isInbound } from './message-events.js';
+import { Redactions } from './redactions.js';
 import { NOTHING_MAPPED, type DecodedEvent, type EventBody, type SealedHeader } from './projection.js';
 
 /** What the decoder asks of the key store (src/sealing/key-store.ts). */
@@ -59,6 +60,13 @@ interface OutsideBody {
   readonly ref: { readonly hash: string; readonly length: number };
 }
 
+/** A `message.redacted` event that opens. */
+export interface Redacted {
+  readonly event: RecordedEvent;
+  readonly envelope: Envelope;
+  readonly body: Extract<EventBody, { state: 'open' }>;
+}
+
 /** An event as the caller keeps it; by default as it was decoded. */
 export type Keep = (event: DecodedEvent) => DecodedEvent;
 
@@ -89,7 +97,11 @@ export function createEventDecoder(options: {
 }
 
 export class EventDecoder {
-  constructor(private readonly parts: DecoderParts) {}
+  private readonly redactions: Redactions;
+
+  constructor(private readonly parts: DecoderParts) {
+    this.redactions = new Redactions(parts.reader);
+  }
 
   /**
    * Decodes events in order. A message that the mapping cannot take has `rejected` set and no facts. Rejects only for what may go away by
@@ -125,15 +137,63 @@ export class EventDecoder {
   ): Promise<{ id: string; type: string; envelope: Envelope; body: EventBody }[]> {
     const envelopes = events.map(envelopeOf);
     const bodies = await this.openAll(events, envelopes);
-    return events.map(({ id, type }, index) => {
-      const body = bodies[index] as EventBody | OutsideBody;
-      return {
-        id,
-        type,
-        envelope: envelopes[index] as Envelope,
-        body: body.state === 'outside' ? { state: 'open', header: body.header, content: NO_CONTENT } : body,
-      };
-    });
+    const found: { id: string; type: string; envelope: Envelope; body: EventBody }[] = [];
+    for (const [index, { id, type }] of events.entries()) {
+      let body = bodies[index] as EventBody | OutsideBody;
+      if (body.state === 'erased') body = await this.headerOfRest(id);
+      if (body.state === 'outside') body = { state: 'open', header: body.header, content: NO_CONTENT };
+      found.push({ id, type, envelope: envelopes[index] as Envelope, body });
+    }
+    return found;
+  }
+
+  /**
+   * What `message.redacted` events hold of a message up to now: of each person the last one that opens. Once the message is erased they stand
+   * for it: what they say is said at its position.
+   */
+  async redactedOf(eventId: string): Promise<Redacted[]> {
+    await this.redactions.refresh();
+    return this.restOf(eventId);
+  }
+
+  private async restOf(eventId: string): Promise<Redacted[]> {
+    const last = new Map<string, Redacted>();
+    for (const event of await this.redactions.of(eventId)) {
+      const envelope = envelopeOf(event);
+      const body = await this.openOne(event, envelope);
+      if (body.state === 'open') last.set(envelope.sourceRecordId ?? '', { event, envelope, body });
+    }
+    return [...last.values()];
+  }
+
+  /** The keyed hashes that identity was decided by, of the persons who were not erased. */
+  private async headerOfRest(eventId: string): Promise<EventBody> {
+    const rest = await this.restOf(eventId);
+    if (rest.length === 0) return { state: 'erased' };
+    const identityKeys = Object.assign({}, ...rest.map(({ body }) => body.header.identityKeys ?? {})) as NonNullable<
+      SealedHeader['identityKeys']
+    >;
+    return { state: 'open', header: { identityKeys }, content: NO_CONTENT };
+  }
+
+  /** What the original's message said of those who were not erased. */
+  private async mapRest(eventId: string, event: { type: string; id: string }, envelope: Envelope): Promise<Mapped> {
+    const mapped: Mapped[] = [];
+    for (const rest of await this.restOf(eventId)) {
+      const { header, content } = rest.body;
+      const { sourceRecordId: _first, ...unnamed } = envelope;
+      const record = rest.envelope.sourceRecordId;
+      // Without references the message was about one person; with them, its first PID may have been somebody else.
+      const named = header.records === undefined || header.records['PID[1]'] === record ? record : undefined;
+      const context = { ...unnamed, ...(named === undefined ? {} : { sourceRecordId: named }) };
+      mapped.push(this.parseAndMap(event.type, event.id, context, header, content).mapped);
+    }
+    if (mapped.length === 0) return NOTHING_MAPPED;
+    return {
+      facts: mapped.flatMap(({ facts }) => facts),
+      notes: mapped.flatMap(({ notes }) => notes),
+      unmapped: [...new Set(mapped.flatMap(({ unmapped }) => unmapped))],
+    };
   }
 
   private async decodeOne(
@@ -141,6 +201,7 @@ export class EventDecoder {
     envelope: Envelope,
     opened: EventBody,
     nearby: ReadonlyMap<string, Opened>,
+    storedId = event.id,
   ): Promise<DecodedEvent> {
     let body = opened;
     let damaged: Rejection | undefined;
@@ -166,6 +227,7 @@ export class EventDecoder {
     }
     if (damaged !== undefined) return { ...base, mapped: NOTHING_MAPPED, rejected: damaged };
     if (body.state === 'unreadable') return { ...base, mapped: NOTHING_MAPPED, rejected: { code: body.code } };
+    if (body.state === 'erased') return { ...base, mapped: await this.mapRest(storedId, event, envelope) };
     if (body.state !== 'open') return { ...base, mapped: NOTHING_MAPPED };
     return { ...base, ...this.parseAndMap(event.type, event.id, envelope, body.header, body.content) };
   }
@@ -211,7 +273,8 @@ export class EventDecoder {
       validation: { state: 'valid' as const },
       ...(letter?.recordedAt === undefined ? {} : { recordedAt: letter.recordedAt }),
     };
-    return this.decodeOne({ ...stored, id: messageId, type: letter?.type ?? stored.type }, original, opened, new Map());
+    const event = { ...stored, id: messageId, type: letter?.type ?? stored.type };
+    return this.decodeOne(event, original, opened, new Map(), stored.id);
   }
 
   private parseAndMap(
@@ -260,7 +323,7 @@ export class EventDecoder {
         if (!isObject(resource) || typeof resource['resourceType'] !== 'string') throw new MappingError('FHIR_INVALID');
         return {
           kind: 'fhir',
-          resource: withoutErasedEntries(resource as FhirResource),
+          resource: resource as FhirResource,
           records: { ...header.records },
           ...(header.arrival?.fhir === undefined ? {} : { interaction: header.arrival.fhir.interaction }),
           ...(header.entries === undefined ? {} : { ignored: header.entries.map(([index]) => index) }),
@@ -287,7 +350,9 @@ export class EventDecoder {
     for (const envelope of envelopes) if (envelope.keyId !== undefined) wanted.add(envelope.keyId);
     const keys: Awaited<ReturnType<BodyKeys['keysById']>> =
       wanted.size === 0 ? new Map() : await this.parts.keys.keysById([...wanted]);
-    return events.map((event, index) => this.open(event, envelopes[index] as Envelope, keys));
+    const bodies = events.map((event, index) => this.open(event, envelopes[index] as Envelope, keys));
+    if (bodies.some((body) => body.state === 'erased')) await this.redactions.refresh();
+    return bodies;
   }
 
   private async openOne(event: RecordedEvent, envelope: Envelope): Promise<EventBody> {
@@ -414,10 +479,4 @@ function parseJson(content: Buffer): unknown {
 
 function isObject(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
-}
-
-function withoutErasedEntries(resource: FhirResource): FhirResource {
-  const entries = resource['entry'];
-  if (!Array.isArray(entries) || !entries.includes(null)) return resource;
-  return { ...resource, entry: entries.filter((entry) => entry !== null) };
 }

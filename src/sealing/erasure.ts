@@ -2,6 +2,8 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type pg from 'pg';
 import { inTransaction } from '../database/database.js';
+import type { Envelope } from '../log/envelope.js';
+import type { EventLogReader } from '../log/event-log.js';
 import { now } from '../time/clock.js';
 import type { ErasureList, Erasure } from './erasure-list.js';
 import { ERASURE_CHANNEL, KEY_LEASE_MS } from './key-store.js';
@@ -16,6 +18,8 @@ export interface ErasureParts {
    * before the keys go, so no message is acknowledged that was never readable.
    */
   readonly quiesce?: <T>(work: () => Promise<T>) => Promise<T>;
+  /** The log, to find the messages that were sealed under the keys. Without it only those with keys of their own are marked as erased. */
+  readonly reader?: Pick<EventLogReader, 'readPage'>;
   readonly leaseMs?: number;
   readonly sleep?: (milliseconds: number) => Promise<unknown>;
 }
@@ -54,7 +58,7 @@ export async function eraseOwners(parts: ErasureParts, ownerIds: readonly string
       const stored = rows[0]?.epoch ?? 0n;
       const erasure: Erasure = { epoch: (listed > stored ? listed : stored) + 1n, at: now(), owners };
       await parts.list.append(erasure);
-      await carryOut(client, [erasure]);
+      await carryOut(client, [erasure], parts.reader);
       return erasure;
     }),
   );
@@ -68,14 +72,14 @@ export async function eraseOwners(parts: ErasureParts, ownerIds: readonly string
  * @returns how many erasures the database did not know
  * @throws ErasureListError
  */
-export async function replayErasures(parts: Pick<ErasureParts, 'pool' | 'list'>): Promise<number> {
+export async function replayErasures(parts: Pick<ErasureParts, 'pool' | 'list' | 'reader'>): Promise<number> {
   const listed = await parts.list.read();
   return inTransaction(parts.pool, async (client) => {
     await client.query('select pg_advisory_xact_lock($1)', [ERASURE_LOCK]);
     const { rows } = await client.query<{ epoch: bigint }>('select epoch from sealing.erasure');
     const known = new Set(rows.map(({ epoch }) => epoch));
     const missing = listed.filter(({ epoch }) => !known.has(epoch));
-    await carryOut(client, missing);
+    await carryOut(client, missing, parts.reader);
     return missing.length;
   });
 }
@@ -91,7 +95,11 @@ export async function completeList(parts: Pick<ErasureParts, 'pool' | 'list'>): 
   return rows.length;
 }
 
-async function carryOut(client: pg.PoolClient, erasures: readonly Erasure[]): Promise<void> {
+async function carryOut(
+  client: pg.PoolClient,
+  erasures: readonly Erasure[],
+  reader: ErasureParts['reader'],
+): Promise<void> {
   if (erasures.length === 0) return;
   await client.query('set local synchronous_commit = on');
   await client.query(DESTROY, [erasures.flatMap(({ owners }) => owners)]);
@@ -101,5 +109,50 @@ async function carryOut(client: pg.PoolClient, erasures: readonly Erasure[]): Pr
      from jsonb_to_recordset($1::jsonb) as e(epoch int8, at timestamptz, owners jsonb)`,
     [JSON.stringify(erasures.map(({ epoch, at, owners }) => ({ epoch: epoch.toString(), at, owners })))],
   );
+  await markErased(
+    client,
+    erasures.flatMap(({ owners }) => owners),
+    reader,
+  );
   await client.query(`notify ${ERASURE_CHANNEL}`);
+}
+
+/** Messages that may be sealed under a record's key: of every patient that the record was ever linked to. */
+const CANDIDATES = `
+  with patients as (
+    select patient_id from identity.source_record where id = any ($1::uuid[])
+    union select patient_id from identity.record_link where record_id = any ($1::uuid[])
+    union select from_patient_id from identity.record_link where record_id = any ($1::uuid[])
+  )
+  select event_id, position from inbound.message
+  where not erased and (patient_id in (select patient_id from patients where patient_id is not null) or event_id = any ($1::uuid[]))`;
+
+/**
+ * Notes which messages nobody can read any more: the same bytes sent again are new messages then (DESIGN §2, "Ids betray nothing"). It goes
+ * through the register once, which takes its time and happens seldom.
+ */
+async function markErased(
+  client: pg.PoolClient,
+  owners: readonly string[],
+  reader: ErasureParts['reader'],
+): Promise<void> {
+  const own = new Set(owners);
+  const candidates = await client.query<{ event_id: string; position: bigint }>(CANDIDATES, [owners]);
+  const keys = await client.query<{ key_id: string }>(
+    'select key_id from sealing.data_key where owner_id = any ($1::uuid[])',
+    [owners],
+  );
+  const destroyed = new Set(keys.rows.map(({ key_id }) => key_id));
+  const erased: string[] = [];
+  for (const { event_id, position } of candidates.rows) {
+    if (own.has(event_id)) {
+      erased.push(event_id);
+      continue;
+    }
+    const [event] = (await reader?.readPage({ after: position - 1n, limit: 1 })) ?? [];
+    if (event?.id !== event_id) continue;
+    const { keyId } = JSON.parse(event.metadata.toString('utf8')) as Envelope;
+    if (keyId !== undefined && destroyed.has(keyId)) erased.push(event_id);
+  }
+  await client.query('update inbound.message set erased = true where event_id = any ($1::uuid[])', [erased]);
 }

@@ -1,0 +1,251 @@
+/** One of several persons in a message is erased: the others' facts stay, at their place and by their cause, and nothing of who was erased. */
+import { afterEach, beforeEach, expect, it } from '@jest/globals';
+import { mkdtemp, rm } from 'node:fs/promises';
+import os from 'node:os';
+import path from 'node:path';
+import { redactAndErase, redactMessage, type Erased, type RedactionParts } from '../../src/inbound/redaction.js';
+import type { ReceivedMessage } from '../../src/inbound/received.js';
+import type { Mapped } from '../../src/mapping/fact.js';
+import { createEventDecoder, envelopeOf, type EventDecoder } from '../../src/projecting/decode.js';
+import type { DecodedEvent } from '../../src/projecting/projection.js';
+import { ErasureList } from '../../src/sealing/erasure-list.js';
+import { openBody } from '../../src/sealing/body.js';
+import { restoreIdentity } from '../../src/identity/restore.js';
+import { fhir, hl7, openTestHub, type TestHub } from './support.js';
+
+let hub: TestHub;
+let folder: string;
+beforeEach(async () => {
+  hub = await openTestHub();
+  folder = await mkdtemp(path.join(os.tmpdir(), 'anamnesis-heads-'));
+});
+afterEach(async () => {
+  await hub.close();
+  await rm(folder, { recursive: true });
+});
+
+const decoder = (): EventDecoder => createEventDecoder({ keyStore: hub.keys, reader: hub.reader, blobs: hub.blobs });
+
+function parts(): RedactionParts & Parameters<typeof redactAndErase>[0] {
+  return {
+    reader: hub.reader,
+    decoder: decoder(),
+    writer: hub.writer,
+    keys: hub.keys,
+    hashes: hub.keys.hashes,
+    pool: hub.database.pool,
+    list: new ErasureList(folder),
+    stores: [hub.keys],
+    quiesce: (work) => hub.intake.quiesced(work),
+    leaseMs: 0,
+    sleep: async () => undefined,
+  };
+}
+
+async function decoded(): Promise<DecodedEvent[]> {
+  return decoder().decode((await hub.reader.readPage({ limit: 1_000 })).filter(({ type }) => type !== 'log.fence'));
+}
+
+/** The message that was received last, as a projection sees it. */
+async function message(): Promise<DecodedEvent> {
+  const found = (await decoded()).filter(({ type }) => type === 'inbound.hl7v2' || type === 'inbound.fhir');
+  return found.at(-1) as DecodedEvent;
+}
+
+function recordsIn({ facts }: Mapped): string[] {
+  return [...new Set(facts.map(({ sourceRecordId }) => sourceRecordId))];
+}
+
+/** What can still be opened says nothing of it. */
+async function stands(text: string): Promise<boolean> {
+  for (const event of await hub.reader.readPage({ limit: 1_000 })) {
+    const { keyId, sourceRecordId } = envelopeOf(event);
+    if (event.metadata.includes(text) || event.data.includes(text)) return true;
+    if (keyId === undefined) continue;
+    const key = (await hub.keys.keysById([keyId])).get(keyId);
+    if (key === undefined || 'state' in key) continue;
+    for (const ownerId of [sourceRecordId, event.id]) {
+      if (ownerId === undefined) continue;
+      try {
+        const { header, content } = openBody(key, { eventId: event.id, ownerId, type: event.type }, event.data);
+        if (content.includes(text) || JSON.stringify(header).includes(text)) return true;
+      } catch {
+        // Under the other owner.
+      }
+    }
+  }
+  return false;
+}
+
+const A24 = hl7(
+  'MSH|^~\\&|A|H|||20260101||ADT^A24|L1|P|2.5\nEVN|A24|20260101\nPID|1||M1^^^M^MR||FIRSTLY^ANN||19800101|F\nPV1|1|I|W1\n' +
+    'PID|2||M2^^^M^MR||SECOND^BOB||19900101|M\nPV1|1|I|W2',
+);
+const ORU = hl7(
+  'MSH|^~\\&|A|H|||20260101||ORU^R01|R1|P|2.5\nPID|1||M1^^^M^MR||FIRSTLY^ANN||19800101|F\nOBR|1||F1|GLU^Glucose|||20260101\n' +
+    'OBX|1|NM|GLU^Glucose||101|mg/dL|||||F\nPID|2||M2^^^M^MR||SECOND^BOB||19900101|M\nOBR|1||F2|GLU^Glucose|||20260101\n' +
+    'OBX|1|NM|GLU^Glucose||202|mg/dL|||||F',
+);
+const BUNDLE = fhir({
+  resourceType: 'Bundle',
+  type: 'collection',
+  entry: [
+    {
+      fullUrl: 'urn:uuid:11111111-1111-4111-8111-111111111111',
+      resource: {
+        resourceType: 'Patient',
+        id: 'a',
+        identifier: [{ system: 'urn:m', value: 'M1' }],
+        name: [{ family: 'FIRSTLY' }],
+        birthDate: '1980-01-01',
+      },
+    },
+    { resource: { resourceType: 'Organization', name: 'House' } },
+    {
+      fullUrl: 'urn:uuid:22222222-2222-4222-8222-222222222222',
+      resource: {
+        resourceType: 'Patient',
+        id: 'b',
+        identifier: [{ system: 'urn:m', value: 'M2' }],
+        name: [{ family: 'SECOND' }],
+        birthDate: '1990-01-01',
+      },
+    },
+    {
+      resource: {
+        resourceType: 'Observation',
+        status: 'final',
+        code: { text: 'GLU' },
+        subject: { reference: 'urn:uuid:22222222-2222-4222-8222-222222222222' },
+        valueQuantity: { value: 202 },
+      },
+    },
+    {
+      resource: {
+        resourceType: 'Observation',
+        status: 'final',
+        code: { text: 'GLU' },
+        subject: { reference: 'urn:uuid:11111111-1111-4111-8111-111111111111' },
+        valueQuantity: { value: 101 },
+      },
+    },
+  ],
+});
+
+it.each<[string, ReceivedMessage, number]>([
+  ['a link of two PIDs, the first erased', A24, 0],
+  ['a link of two PIDs, the second erased', A24, 1],
+  ['results of two persons, the first erased', ORU, 0],
+  ['results of two persons, the second erased', ORU, 1],
+  ['a bundle about two, the first erased', BUNDLE, 0],
+  ['a bundle about two, the second erased', BUNDLE, 1],
+])('Of %s, the other keeps exactly the facts that there were', async (_, received, which) => {
+  await hub.intake.receive(received);
+  const before = await message();
+  const records = recordsIn(before.mapped);
+  expect(records).toHaveLength(2);
+  const gone = records[which] as string;
+  const { redactions } = await redactAndErase(parts(), { records: new Set([gone]) }, [before.position]);
+  expect(redactions).toMatchObject([{ state: 'redacted', records: [records[1 - which]] }]);
+  const after = await message();
+  expect(after.body.state).toBe('erased');
+  expect(after).toMatchObject({ id: before.id, position: before.position });
+  expect(after.mapped.facts).toEqual(before.mapped.facts.filter(({ sourceRecordId }) => sourceRecordId !== gone));
+  expect(after.mapped.notes).toEqual(before.mapped.notes.filter(({ sourceRecordId }) => sourceRecordId !== gone));
+  expect(await stands(which === 0 ? 'FIRSTLY' : 'SECOND')).toBe(false);
+  expect(await stands(which === 0 ? 'SECOND' : 'FIRSTLY')).toBe(true);
+  // The other one, erased later, takes the rest along.
+  await redactAndErase(parts(), { records: new Set([records[1 - which] as string]) }, [before.position]);
+  expect((await message()).mapped.facts).toEqual([]);
+});
+
+const NEWBORN = hl7(
+  'MSH|^~\\&|A|H|||20260101||ADT^A01|N1|P|2.5\nEVN|A01|20260101\nPID|1||B1^^^M^MR||LITTLE^ONE||20260101|F|||||||||||||M7^^^M^MR\n' +
+    'NK1|1|MOTHER^MAY|MTH||||||||||||||||||||||||||||||M7^^^M^MR\nNK1|2|FATHER^FOX|FTH\nPV1|1|I|W1',
+);
+
+it('A mother with a record number of her own goes out of the newborn’s message, and all else of it stays', async () => {
+  await hub.intake.receive(NEWBORN);
+  const before = await message();
+  const erased: Erased = { records: new Set(['00000000-0000-4000-8000-000000000000']), numbers: new Set(['M7']) };
+  await redactAndErase(parts(), erased, [before.position]);
+  const after = await message();
+  const contact = ({ mapped }: DecodedEvent): unknown[] =>
+    mapped.facts.flatMap(({ assert }) => (assert?.['contact'] ?? []) as unknown[]);
+  expect(contact(before)).toHaveLength(2);
+  expect(contact(after)).toEqual(contact(before).slice(1));
+  expect(after.mapped.facts.map(({ key, kind }) => [key, kind])).toEqual(
+    before.mapped.facts.map(({ key, kind }) => [key, kind]),
+  );
+  expect([await stands('MOTHER'), await stands('M7'), await stands('FATHER')]).toEqual([false, false, true]);
+});
+
+it('Of a merge, the survivor keeps its facts when the prior record goes, and the prior record is still known when the survivor goes', async () => {
+  const first = hl7('MSH|^~\\&|A|H|||20260101||ADT^A01|P1|P|2.5\nPID|1||M9^^^M^MR||PRIOR^PAT||19700101|M');
+  const merge = hl7(
+    'MSH|^~\\&|A|H|||20260102||ADT^A40|P2|P|2.5\nEVN|A40|20260102\nPID|1||M8^^^M^MR||STAYS^SAM||19700101|M\nMRG|M9^^^M^MR',
+  );
+  await hub.intake.receive(first);
+  const priorRecord = (await message()).envelope.sourceRecordId as string;
+  await hub.intake.receive(merge);
+  const before = await message();
+  const { redactions } = await redactAndErase(parts(), { records: new Set([priorRecord]), numbers: new Set(['M9']) }, [
+    before.position,
+  ]);
+  expect(redactions).toMatchObject([{ state: 'redacted', records: [before.envelope.sourceRecordId] }]);
+  const after = await message();
+  expect(after.mapped.facts).toEqual(before.mapped.facts);
+  expect(await stands('M9')).toBe(false);
+});
+
+it('What a kill cut short is done once more without doubling, and nothing is lost in between', async () => {
+  await hub.intake.receive(ORU);
+  const before = await message();
+  const [gone] = recordsIn(before.mapped) as [string];
+  const redact = () => redactMessage(parts(), before.position, { records: new Set([gone]) });
+  await redact();
+  expect((await message()).mapped).toEqual(before.mapped);
+  hub = await hub.restart();
+  await redact();
+  await redactAndErase(parts(), { records: new Set([gone]) }, [before.position]);
+  expect((await decoded()).filter(({ type }) => type === 'message.redacted')).toHaveLength(1);
+  expect((await message()).mapped.facts).toHaveLength(
+    before.mapped.facts.filter((fact) => fact.sourceRecordId !== gone).length,
+  );
+});
+
+it('A rebuild of identity after the erasure knows the others again, and the same bytes are a new message', async () => {
+  await hub.intake.receive(ORU);
+  const before = await message();
+  const [gone, stays] = recordsIn(before.mapped) as [string, string];
+  await redactAndErase(parts(), { records: new Set([gone]) }, [before.position]);
+  await hub.database.pool.query(
+    'truncate identity.source_record, identity.identifier_key, identity.person_key, identity.evidence, identity.record_link, identity.review',
+  );
+  await restoreIdentity({ pool: hub.database.pool, reader: hub.reader, decoder: decoder() });
+  const { rows } = await hub.database.pool.query<{ id: string }>('select id from identity.source_record');
+  expect(rows.map(({ id }) => id)).toEqual([stays]);
+  hub = await hub.restart();
+  const again = await hub.intake.receive(ORU);
+  expect(again).toMatchObject({ status: 'accepted' });
+  expect(again.messageId).not.toBe(before.id);
+});
+
+it('A form that does not tell whose is what is not cut, and nothing of it is kept', async () => {
+  await hub.intake.receive(
+    fhir({
+      resourceType: 'Appointment',
+      status: 'booked',
+      participant: ['M1', 'M2'].map((value) => ({
+        status: 'accepted',
+        actor: { type: 'Patient', identifier: { system: 'urn:m', value } },
+      })),
+    }),
+  );
+  const before = await message();
+  const people = before.body.state === 'open' ? [...new Set(Object.values(before.body.header.records ?? {}))] : [];
+  expect(people).toHaveLength(2);
+  const { redactions } = await redactAndErase(parts(), { records: new Set([people[0] as string]) }, [before.position]);
+  expect(redactions).toMatchObject([{ state: 'not-cut', code: 'NOT_CUT' }]);
+  expect(await stands('M1')).toBe(false);
+});
