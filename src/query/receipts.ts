@@ -4,6 +4,7 @@ import express from 'express';
 import type pg from 'pg';
 import { CONTROL_ID_PURPOSE } from '../../projections/master/index.js';
 import { masterTables } from '../../projections/master/tables.js';
+import { mayAct, principalOf, type AuthRole, type Principal } from '../auth/principal.js';
 import { duplicateKey } from '../inbound/duplicates.js';
 import { PROBLEMS, sendProblem, type Problem } from '../inbound/http/problem.js';
 import type { Position } from '../log/event-log.js';
@@ -27,6 +28,9 @@ interface StoredReceipt {
 const DEFAULT_TIMEOUT_MS = 10_000;
 const LONGEST_TIMEOUT_MS = 60_000;
 const SOURCE_HEADER = 'x-anamnesis-source';
+
+/** May read messages of every source. */
+const READERS: readonly AuthRole[] = ['auditor', 'clinician', 'engineer'];
 
 const BAD_WAIT: Problem = {
   status: 400,
@@ -60,7 +64,11 @@ async function answer(options: ReceiptsOptions, request: Request<{ id: string }>
   const awaited = wait === '' ? [] : wait.split(',');
   const known = await projectionNames(options.pool);
   if (timeoutMs === undefined || awaited.some((name) => !known.includes(name))) return sendProblem(response, BAD_WAIT);
-  const receipt = await find(options, request.params.id, request.get(SOURCE_HEADER) ?? 'http');
+  const bound = boundTo(principalOf(request));
+  const named = request.get(SOURCE_HEADER);
+  if (named !== undefined && bound?.includes(named) === false) return sendProblem(response, PROBLEMS.sourceNotYours);
+  const sources = named === undefined ? (bound ?? ['http']) : [named];
+  const receipt = await find(options, request.params.id, sources, bound);
   if (receipt === undefined) return sendProblem(response, PROBLEMS.notFound);
   const reached = await Promise.all(
     known.map(async (name) => {
@@ -83,6 +91,11 @@ async function answer(options: ReceiptsOptions, request: Request<{ id: string }>
     });
 }
 
+/** Sources whose messages somebody may ask for by the ids that senders give; undefined for whoever may read all messages anyway. */
+function boundTo(principal: Principal | undefined): readonly string[] | undefined {
+  return principal === undefined || mayAct(principal, READERS) ? undefined : principal.sources;
+}
+
 function textOf(value: unknown): string {
   return typeof value === 'string' ? value : '';
 }
@@ -92,8 +105,16 @@ async function projectionNames(pool: pg.Pool): Promise<string[]> {
   return rows.map(({ name }) => name);
 }
 
-/** By the hub's id; else by the sender's id of an event of that source; else by the control id of any message. */
-async function find(options: ReceiptsOptions, id: string, sourceId: string): Promise<StoredReceipt | undefined> {
+/**
+ * By the hub's id, which nobody can guess; else by the sender's id of an event of those sources; else by the control id of any message that
+ * who asks may know of.
+ */
+async function find(
+  options: ReceiptsOptions,
+  id: string,
+  sources: readonly string[],
+  bound: readonly string[] | undefined,
+): Promise<StoredReceipt | undefined> {
   const { pool, hashes } = options;
   const columns = 'event_id as id, status, position, patient_id as "patientId"';
   const uuid = readUuid(id);
@@ -104,15 +125,20 @@ async function find(options: ReceiptsOptions, id: string, sourceId: string): Pro
     );
     if (rows[0] !== undefined) return rows[0];
   }
-  const key = duplicateKey(hashes, { sourceId, kind: 'event', controlId: id });
+  const keys = sources.map((sourceId) => duplicateKey(hashes, { sourceId, kind: 'event', controlId: id }));
   const { rows } = await pool.query<StoredReceipt>(
-    `select ${columns} from inbound.message where duplicate_key = $1 and status <> 'part' order by position limit 1`,
-    [key],
+    `select ${columns} from inbound.message where duplicate_key = any ($1::uuid[]) and status <> 'part' order by position limit 1`,
+    [keys],
   );
-  return rows[0] ?? (await findByControlId(pool, hashes.hash(CONTROL_ID_PURPOSE, id), columns));
+  return rows[0] ?? (await findByControlId(pool, hashes.hash(CONTROL_ID_PURPOSE, id), columns, bound));
 }
 
-async function findByControlId(pool: pg.Pool, hash: Buffer, columns: string): Promise<StoredReceipt | undefined> {
+async function findByControlId(
+  pool: pg.Pool,
+  hash: Buffer,
+  columns: string,
+  bound: readonly string[] | undefined,
+): Promise<StoredReceipt | undefined> {
   const { rows: serving } = await pool.query<{ version: number }>(
     "select version from hub.projection where name = 'master' and serving",
   );
@@ -120,8 +146,9 @@ async function findByControlId(pool: pg.Pool, hash: Buffer, columns: string): Pr
   if (build === undefined) return undefined;
   const { rows } = await pool.query<StoredReceipt>(
     `select ${columns} from inbound.message where event_id in
-       (select event_id from ${masterTables(build.version).message} where control_hash = $1) order by position limit 1`,
-    [hash],
+       (select event_id from ${masterTables(build.version).message} where control_hash = $1 and ($2::text[] is null or source = any ($2)))
+       order by position limit 1`,
+    [hash, bound ?? null],
   );
   return rows[0];
 }

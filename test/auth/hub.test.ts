@@ -173,6 +173,33 @@ describe('a hub with a login', () => {
     }
   });
 
+  it('gives a token that is bound to a source no receipt of another by the ids that senders give', async () => {
+    const hl7 = (id: string): string =>
+      `MSH|^~\\&|A|B|C|D|20260301101500||ADT^A01|${id}|P|2.5.1\rEVN|A01|20260301101500\rPID|1||9^^^M^MR\rPV1|1|I\r`;
+    const sentEvent = JSON.parse((await send(await tokenOf('source'))).text) as { eventId: string };
+    const type = 'x-application/hl7-v2+er7';
+    await ask(`${hub.run.http}/hl7`, {
+      method: 'POST',
+      ca,
+      body: hl7('mine-1'),
+      headers: { 'content-type': type },
+      token: await tokenOf('source'),
+    });
+    const bound = await issuer.token({ roles: ['source'], sources: 'file' });
+    const both = await issuer.token({ roles: ['source'], sources: ['file', 'http'] });
+    const statusOf = async (id: string, token: string, headers: Record<string, string> = {}): Promise<number> =>
+      (await ask(`${hub.run.http}/receipts/${id}?wait=master`, { ca, token, headers })).status;
+    for (const id of [sentEvent.eventId, 'mine-1']) {
+      await until(
+        () => statusOf(id, both),
+        (status) => status === 200,
+      );
+      expect(await statusOf(id, bound)).toBe(404);
+      expect(await statusOf(id, bound, { 'x-anamnesis-source': 'http' })).toBe(403);
+      expect(await statusOf(id, await issuer.token({ roles: ['engineer'], sources: 'file' }))).toBe(200);
+    }
+  });
+
   it('writes down which user changed something, by id', async () => {
     const token = await tokenOf('engineer');
     const answer = await askGraph(
