@@ -217,7 +217,7 @@ function describeOne(letter: ShownLetter): string {
     `id         ${letter.id}`,
     `status     ${letter.status}, ${letter.attempts} attempt(s), version ${letter.version}, ${letter.waiting} waiting behind it`,
     `reason     ${letter.code}${place === '' ? '' : ` at ${place}`}`,
-    `message    ${message.type} (${message.contentType}) of ${message.source.id}, position ${message.position}, ${message.recordedAt}`,
+    `message    ${message.type === '' ? '' : `${message.type} `}(${message.contentType}) of ${message.source.id}, position ${message.position}, ${message.recordedAt}`,
     '',
     message.body === null
       ? 'its body was erased, or cannot be opened'
