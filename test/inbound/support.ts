@@ -47,7 +47,7 @@ export interface TestHub {
   close(): Promise<void>;
 }
 
-interface Shared {
+export interface Shared {
   readonly database: TestDatabase;
   readonly kek: KeyProvider;
   readonly blobFolder: string;
@@ -59,6 +59,14 @@ const INLINE_BYTES = 8 * 1024;
 export async function openTestHub(change: (parts: IntakeParts) => IntakeParts = (parts) => parts): Promise<TestHub> {
   const blobFolder = await mkdtemp(path.join(os.tmpdir(), 'anamnesis-blobs-'));
   return open({ database: await createTestDatabase(), kek: localKeyProvider(randomBytes(32)), blobFolder }, change);
+}
+
+/** Over what there is already: a database, its master key and its blobs. */
+export function openHubOver(
+  shared: Shared,
+  change: (parts: IntakeParts) => IntakeParts = (parts) => parts,
+): Promise<TestHub> {
+  return open(shared, change);
 }
 
 async function open(shared: Shared, change: (parts: IntakeParts) => IntakeParts): Promise<TestHub> {
