@@ -36,7 +36,16 @@ import {
 } from './duplicates.js';
 import { PreconditionFailedError } from './fhir/conditions.js';
 import { fhirOutcome, resourceRows, type FhirContext, type ResourceRow } from './fhir/outcome.js';
-import { conditionKeys, fhirKeyOf, judgeEntries, judgeFhir, type FhirState, type Known } from './fhir/recognition.js';
+import {
+  broughtNames,
+  conditionKeys,
+  conditionNames,
+  fhirKeyOf,
+  judgeEntries,
+  judgeFhir,
+  type FhirState,
+  type Known,
+} from './fhir/recognition.js';
 import { identifiedOf, identityInputs, lastLinks, nobody, partId, reviewsOf, type Identified } from './identified.js';
 import { Lanes } from './lanes/lanes.js';
 import { Room } from './lanes/room.js';
@@ -123,6 +132,12 @@ export interface Readmitted {
 /** A message between its reading and its row in the register; another with the same key must know of it. */
 interface InFlight {
   readonly eventId: string;
+  readonly duplicateKey: string;
+  /** What it brings that the conditions of others could ask for. */
+  readonly brings: readonly string[];
+  /** Resolves when it is not on its way any more. */
+  readonly gone: Promise<void>;
+  readonly leave: () => void;
   readonly outcome: Promise<IntakeOutcome>;
 }
 
@@ -158,6 +173,8 @@ export class IntakePipeline implements Intake {
   private readonly appending = new Stage();
   private readonly remembering = new Stage();
   private readonly inFlight = new Map<string, InFlight[]>();
+  /** Of those on their way, by what they bring. */
+  private readonly brought = new Map<string, Set<InFlight>>();
   private idle: (() => void)[] = [];
 
   constructor(private readonly parts: IntakeParts) {
@@ -224,7 +241,7 @@ export class IntakePipeline implements Intake {
       eventId,
       duplicateKey: eventId,
       stored: [],
-      inFlight: { eventId, outcome },
+      inFlight: { ...wayOf(eventId, eventId, []), outcome },
       letter: { ...letter, type: read.eventType },
     };
     let leave = await this.identifying.enter();
@@ -312,24 +329,31 @@ export class IntakePipeline implements Intake {
     // Messages that arrive in the same turn of the event loop go together.
     await Promise.resolve();
     for (let batch = this.lanes.take(); batch.length > 0; batch = this.lanes.take()) {
-      const fresh = await this.recognise(batch);
-      // The first stage is free for the next batch only once the second has taken this one: what waits is bounded.
-      if (fresh.length > 0) void this.advance(fresh, await this.identifying.enter());
+      for (let rest: readonly Pending[] = batch; rest.length > 0;) {
+        const { fresh, behind } = await this.recognise(rest);
+        // The first stage is free for the next batch only once the second has taken this one: what waits is bounded.
+        if (fresh.length > 0) void this.advance(fresh, await this.identifying.enter());
+        rest = behind;
+      }
     }
     this.pumping = false;
   }
 
   /* ------------------------------------------------ stage 1: read, recognise */
 
-  /** Answers what was sent before; gives what is new, in order. */
-  private async recognise(batch: readonly Pending[]): Promise<Fresh[]> {
+  /** Answers what was sent before; gives what is new, in order, and those that hang on what stands before them and is not through yet. */
+  private async recognise(
+    batch: readonly Pending[],
+  ): Promise<{ readonly fresh: readonly Fresh[]; readonly behind: readonly Pending[] }> {
     const fresh: Fresh[] = [];
     if (!this.breaker.admits()) {
       fail(batch, new LogUnavailableError(UNAVAILABLE));
-      return [];
+      return { fresh: [], behind: [] };
     }
     try {
-      const readings = batch.map((pending) => this.readPending(pending));
+      const all = batch.map((pending) => this.readPending(pending));
+      const readings = all.slice(0, independent(all));
+      await this.awaitConditions(readings);
       await this.recover();
       // What is under way now may be through before the lookup answers, without the lookup having seen it.
       const underWay = new Map(readings.map(({ duplicateKey: key }) => [key, this.inFlight.get(key) ?? []]));
@@ -352,14 +376,22 @@ export class IntakePipeline implements Intake {
       }
       // One that is new has its hardest part before it.
       if (fresh.length === 0) this.breaker.succeeded();
-      return fresh;
+      return { fresh, behind: batch.slice(readings.length) };
     } catch (error) {
       this.breaker.failedOnce();
       for (const message of fresh) this.forget(message);
       fail(fresh, error);
       fail(batch, error);
-      return [];
+      return { fresh: [], behind: [] };
     }
+  }
+
+  /** What a condition asks for may be on its way and not in the register yet: two that ask for the same must not both bring it. */
+  private async awaitConditions(readings: readonly Reading[]): Promise<void> {
+    const awaited = readings.flatMap(({ asks, duplicateKey: key }) =>
+      asks.flatMap((name) => [...(this.brought.get(name) ?? [])].filter((other) => other.duplicateKey !== key)),
+    );
+    await Promise.all(awaited.map(({ gone }) => gone));
   }
 
   private readPending(pending: Pending): Reading {
@@ -388,7 +420,15 @@ export class IntakePipeline implements Intake {
           }));
     const eventId = this.eventIdOf(received, read, 0);
     const parts = read.fhir?.split?.parts.map((part) => partId(hashes, eventId, part.ranges)) ?? [];
-    return { ...pending, read, eventId, duplicateKey: key, lookupKeys: [key, ...parts] };
+    return {
+      ...pending,
+      read,
+      eventId,
+      duplicateKey: key,
+      lookupKeys: [key, ...parts],
+      asks: conditionNames(received, read),
+      brings: broughtNames(received, read),
+    };
   }
 
   /** Keyed hash over source, control id, bytes, and how many earlier events of the same three were erased (DESIGN §2). */
@@ -492,7 +532,12 @@ export class IntakePipeline implements Intake {
     let settle: Pick<Pending, 'resolve' | 'reject'> = reading;
     const outcome = new Promise<IntakeOutcome>((resolve, reject) => (settle = { resolve, reject }));
     outcome.then(reading.resolve, reading.reject);
-    const inFlight: InFlight = { eventId: found.eventId, outcome };
+    const inFlight: InFlight = { ...wayOf(found.eventId, reading.duplicateKey, reading.brings), outcome };
+    for (const name of inFlight.brings) {
+      const others = this.brought.get(name);
+      if (others === undefined) this.brought.set(name, new Set([inFlight]));
+      else others.add(inFlight);
+    }
     this.inFlight.set(reading.duplicateKey, [...inFlightNow, inFlight]);
     return {
       received: reading.received,
@@ -531,6 +576,12 @@ export class IntakePipeline implements Intake {
   }
 
   private forget(message: Fresh): void {
+    for (const name of message.inFlight.brings) {
+      const bringing = this.brought.get(name);
+      bringing?.delete(message.inFlight);
+      if (bringing?.size === 0) this.brought.delete(name);
+    }
+    message.inFlight.leave();
     const others = (this.inFlight.get(message.duplicateKey) ?? []).filter((one) => one !== message.inFlight);
     if (others.length === 0) this.inFlight.delete(message.duplicateKey);
     else this.inFlight.set(message.duplicateKey, others);
@@ -982,6 +1033,23 @@ interface Reading extends Pending {
   readonly duplicateKey: string;
   /** The duplicate key, then the ids of the parts. */
   readonly lookupKeys: readonly string[];
+  readonly asks: readonly string[];
+  readonly brings: readonly string[];
+}
+
+function wayOf(eventId: string, duplicateKey: string, brings: readonly string[]): Omit<InFlight, 'outcome'> {
+  const { promise: gone, resolve: leave } = Promise.withResolvers<undefined>();
+  return { eventId, duplicateKey, brings, gone, leave: () => leave(undefined) };
+}
+
+/** How many of the first hang on none among them: conditions are judged by what is in the register. */
+function independent(readings: readonly Reading[]): number {
+  const brought = new Map<string, string>();
+  for (const [index, { asks, brings, duplicateKey: key }] of readings.entries()) {
+    if (asks.some((name) => brought.has(name) && brought.get(name) !== key)) return index;
+    for (const name of brings) if (!brought.has(name)) brought.set(name, key);
+  }
+  return readings.length;
 }
 
 /** A review stands in the decisions of every message until it is known to be in the log: of one submission the first says it for all. */

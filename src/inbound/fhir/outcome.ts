@@ -63,7 +63,7 @@ export function fhirOutcome(fhir: ReadFhir, context: FhirContext): FhirOutcome {
 }
 
 /** Resources by place, undefined where an entry holds none. */
-function resourcesOf({ resource }: ReadFhir): (ReturnType<typeof asResource> | undefined)[] {
+export function resourcesOf({ resource }: ReadFhir): (ReturnType<typeof asResource> | undefined)[] {
   if (resource.resourceType !== 'Bundle') return [resource];
   const entries = Array.isArray(resource['entry']) ? resource['entry'] : [];
   return entries.map((entry) => asResource(member(entry, 'resource')));

@@ -9,12 +9,14 @@ import type { ReadMessage } from '../reading.js';
 import type { ReceivedMessage } from '../received.js';
 import {
   entryPath,
+  identifiersOf,
   PreconditionFailedError,
   resourceKey,
   type FhirCondition,
+  type FhirIdentifier,
   type RefusedEntry,
 } from './conditions.js';
-import type { MatchedEntry } from './outcome.js';
+import { resourcesOf, type MatchedEntry } from './outcome.js';
 
 export interface FhirKey {
   readonly key: string;
@@ -54,6 +56,27 @@ export function conditionKeys(
 
 function keyOfCondition(hashes: Pick<KeyedHashes, 'uuid'>, sourceId: string, condition: FhirCondition): string {
   return resourceKey(hashes, sourceId, condition.type, condition.identifier);
+}
+
+/** In memory only: what the conditions of a message ask for. */
+export function conditionNames(received: ReceivedMessage, read: ReadMessage): string[] {
+  return (read.fhir?.conditions.conditions ?? []).map(({ type, identifier }) =>
+    nameOf(received.source.id, type, identifier),
+  );
+}
+
+/** As {@link conditionNames}: what a message brings that others could ask for. */
+export function broughtNames(received: ReceivedMessage, read: ReadMessage): string[] {
+  if (read.fhir === undefined || read.problem !== undefined) return [];
+  return resourcesOf(read.fhir).flatMap((resource) =>
+    resource === undefined
+      ? []
+      : identifiersOf(resource).map((identifier) => nameOf(received.source.id, resource.resourceType, identifier)),
+  );
+}
+
+function nameOf(sourceId: string, type: string, { system, value }: FhirIdentifier): string {
+  return JSON.stringify([sourceId, type, system, value]);
 }
 
 export interface Known<T extends { readonly eventId: string }> {

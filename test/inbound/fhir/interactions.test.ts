@@ -476,6 +476,29 @@ describe('a bundle', () => {
     }
   });
 
+  it('creates once of several at once with the same condition, bundles, conditional and plain creates', async () => {
+    for (let round = 0; round < 5; round += 1) {
+      const label = `r-${round}`;
+      const condition = `identifier=urn:lab|${label}`;
+      const answers = await Promise.all([
+        ...Array.from({ length: 10 }, (_, n) =>
+          send('POST', '', transaction(put, make(1000 + n, label, { ifNoneExist: condition }))),
+        ),
+        ...Array.from({ length: 5 }, (_, n) =>
+          send('POST', '/Observation', about(2000 + n, label), { 'if-none-exist': condition }),
+        ),
+      ]);
+      const places = answers.map(
+        ({ body, location }) => body.entry?.[1]?.response.location?.split('/_history')[0] ?? location,
+      );
+      expect(new Set(places).size).toBe(1);
+      const made = answers.filter(
+        ({ state, body }) => state === 'accepted' && body.entry?.[1]?.response.status.startsWith('200') !== true,
+      );
+      expect(made).toHaveLength(1);
+    }
+  });
+
   it('as a transaction whose condition fits several is not stored, and can be sent again', async () => {
     await send('PUT', '/Observation/t-5a', { ...about(1, 't-5'), id: 't-5a' });
     await send('PUT', '/Observation/t-5b', { ...about(2, 't-5'), id: 't-5b' });
