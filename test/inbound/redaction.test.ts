@@ -180,7 +180,7 @@ it('A mother with a record number of her own goes out of the newborn’s message
   expect([await stands('MOTHER'), await stands('M7'), await stands('FATHER')]).toEqual([false, false, true]);
 });
 
-it('Of a merge, the survivor keeps its facts when the prior record goes, and the prior record is still known when the survivor goes', async () => {
+it('Of a merge, the survivor keeps its facts when the prior record goes, and its number goes with it', async () => {
   const first = hl7('MSH|^~\\&|A|H|||20260101||ADT^A01|P1|P|2.5\nPID|1||M9^^^M^MR||PRIOR^PAT||19700101|M');
   const merge = hl7(
     'MSH|^~\\&|A|H|||20260102||ADT^A40|P2|P|2.5\nEVN|A40|20260102\nPID|1||M8^^^M^MR||STAYS^SAM||19700101|M\nMRG|M9^^^M^MR',

@@ -10,10 +10,10 @@ test('What waits for a lost blob is applied, in order, by a replay once the blob
   try {
     const { hub } = letters;
     // Lost as soon as it is acknowledged: the writer keeps it elsewhere until it is appended, and nobody has read it yet.
-    const { put } = hub.blobs;
+    const put = hub.blobs.put.bind(hub.blobs);
     let lost: { readonly from: string; readonly to: string } | undefined;
     hub.blobs.put = async (ref, bytes) => {
-      await put.call(hub.blobs, ref, bytes);
+      await put(ref, bytes);
       const names = await readdir(hub.blobFolder, { recursive: true });
       const name = names.find((one) => /[0-9a-f]{64}$/.test(one)) as string;
       lost = { from: path.join(hub.blobFolder, name), to: `${hub.blobFolder}-lost` };
