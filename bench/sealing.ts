@@ -4,7 +4,7 @@
  */
 import { createHash, hash, randomBytes, randomUUID } from 'node:crypto';
 import { constants, zstdCompressSync } from 'node:zlib';
-import { COMPRESS_FROM_BYTES, openBody, sealBody } from '../src/sealing/body.js';
+import { openBody, sealBody } from '../src/sealing/body.js';
 import { CIPHER_SUITES } from '../src/sealing/cipher.js';
 import { numberArgument, type Figures } from './support.js';
 
