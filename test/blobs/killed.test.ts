@@ -46,7 +46,9 @@ it(`Killed ${KILLS} times between blob and append or anywhere near: every blob t
   expect(acknowledged.length).toBeGreaterThan(0);
   // Each kill in between left one behind.
   expect(before.files.length - before.named.size).toBeGreaterThanOrEqual(KILLS / 2);
-  expect(await hub.keeper.collect(0)).toMatchObject({ removed: before.files.length - before.named.size });
+  // And a reservation without a file, where the kill came before the blob was written.
+  const { removed } = await hub.keeper.collect(0);
+  expect(removed).toBeGreaterThanOrEqual(before.files.length - before.named.size);
   const after = await check();
   expect(new Set(after.files)).toEqual(after.named);
   await hub.close();

@@ -160,14 +160,14 @@ it.each<[string, ReceivedMessage, number]>([
 });
 
 const NEWBORN = hl7(
-  'MSH|^~\\&|A|H|||20260101||ADT^A01|N1|P|2.5\nEVN|A01|20260101\nPID|1||B1^^^M^MR||LITTLE^ONE||20260101|F|||||||||||||M7^^^M^MR\n' +
-    'NK1|1|MOTHER^MAY|MTH||||||||||||||||||||||||||||||M7^^^M^MR\nNK1|2|FATHER^FOX|FTH\nPV1|1|I|W1',
+  'MSH|^~\\&|A|H|||20260101||ADT^A01|N1|P|2.5\nEVN|A01|20260101\nPID|1||B1^^^M^MR||LITTLE^ONE||20260101|F|||||||||||||MUM77007^^^M^MR\n' +
+    'NK1|1|MOTHER^MAY|MTH||||||||||||||||||||||||||||||MUM77007^^^M^MR\nNK1|2|FATHER^FOX|FTH\nPV1|1|I|W1',
 );
 
 it('A mother with a record number of her own goes out of the newborn’s message, and all else of it stays', async () => {
   await hub.intake.receive(NEWBORN);
   const before = await message();
-  const erased: Erased = { records: new Set(['00000000-0000-4000-8000-000000000000']), numbers: new Set(['M7']) };
+  const erased: Erased = { records: new Set(['00000000-0000-4000-8000-000000000000']), numbers: new Set(['MUM77007']) };
   await redactAndErase(parts(), erased, [before.position]);
   const after = await message();
   const contact = ({ mapped }: DecodedEvent): unknown[] =>
@@ -177,7 +177,7 @@ it('A mother with a record number of her own goes out of the newborn’s message
   expect(after.mapped.facts.map(({ key, kind }) => [key, kind])).toEqual(
     before.mapped.facts.map(({ key, kind }) => [key, kind]),
   );
-  expect([await stands('MOTHER'), await stands('M7'), await stands('FATHER')]).toEqual([false, false, true]);
+  expect([await stands('MOTHER'), await stands('MUM77007'), await stands('FATHER')]).toEqual([false, false, true]);
 });
 
 it('Of a merge, the survivor keeps its facts when the prior record goes, and its number goes with it', async () => {
