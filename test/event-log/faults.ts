@@ -29,7 +29,11 @@ const CALLERS = 8;
 const STREAMS = 5;
 const ANSWER_MS = 250;
 
-export function eventLogUnderFaults(name: string, create: () => Promise<LogBehindProxy>, rounds = 3): void {
+export function eventLogUnderFaults(
+  name: string,
+  create: () => Promise<LogBehindProxy>,
+  rounds = process.env['ANAMNESIS_TEST_SCALE'] === 'full' ? 5 : 1,
+): void {
   describe(`the event log behind a bad network: ${name}`, () => {
     let log: LogBehindProxy;
     let proxy: FaultProxy;

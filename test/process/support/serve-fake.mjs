@@ -13,5 +13,6 @@ const hub = await startHub({
   logger: createLogger('supervisor', 'warn'),
   childModule: new URL('./fake-role.mjs', import.meta.url).pathname,
 });
-console.log(JSON.stringify(hub.run));
 process.on('SIGTERM', () => void hub.stop().then(() => process.exit(0)));
+// Whoever reads this may send a signal at once.
+console.log(JSON.stringify(hub.run));
