@@ -17,6 +17,7 @@ import { openLogReader, openLogWriter, type LogPlace } from '../../src/log/open-
 import { LogWriter } from '../../src/log/writer.js';
 import { Random } from '../../src/simulator/random.js';
 import { startEmbeddedPostgres, type RunningPostgres } from '../../src/supervisor/embedded-postgres.js';
+import { ROOT } from '../support/hub-process.js';
 import { startEventStoreDouble, type RunningDouble } from '../support/eventstore-double/double.js';
 import type { LogProcessMessage, RoundMessage } from './log-process.js';
 import type { CrashOptions, CrashResult } from './run.js';
@@ -373,7 +374,7 @@ class WriterProcess {
 
   constructor(place: LogPlace, takeOver: boolean, hear: (message: LogProcessMessage) => void) {
     this.child = fork(
-      path.join(import.meta.dirname, 'log-process.js'),
+      path.join(ROOT, 'dist/test/crash/log-process.js'),
       [place.eventLog, place.databaseUrl, takeOver ? 'take-over' : 'wait'],
       {
         stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
@@ -385,7 +386,14 @@ class WriterProcess {
       for (const listener of this.listeners) listener(message);
     });
     this.child.on('error', () => undefined);
-    this.opened = this.next((message) => message.is === 'open');
+    const ended = new Promise<never>((_, reject) => {
+      // One that is killed ends by a signal; one that ends by itself has failed.
+      this.child.once('exit', (code) => {
+        if (code !== null) reject(new Error(`the writing process ended with ${code}`));
+      });
+    });
+    this.opened = Promise.race([this.next((message) => message.is === 'open'), ended]);
+    this.opened.catch(() => undefined);
   }
 
   send(message: RoundMessage): void {
