@@ -2,12 +2,11 @@
  * Bench `evidence`: what the log's Merkle tree costs. Processor time per event of leaf and nodes, of tiles and heads written, and its share of the whole
  * append, on the real writer. `treeCost` gives the row that the bench `log` shows.
  */
-import { createPublicKey, generateKeyPairSync, randomBytes, randomUUID } from 'node:crypto';
+import { createPublicKey, generateKeyPairSync } from 'node:crypto';
 import { mkdtemp, rm } from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
 import { openPool } from '../src/database/database.js';
-import { clinicalStream, EVENT_TYPES, PARTITIONS } from '../src/log/envelope.js';
 import type { RecordedEvent } from '../src/log/event-log.js';
 import { FolderHeadStore } from '../src/log/evidence/head-store.js';
 import { addLeaves, TreeKeeper, witnessed } from '../src/log/evidence/keeper.js';
@@ -15,9 +14,15 @@ import { TileTree } from '../src/log/evidence/tiles.js';
 import { verifyLog } from '../src/log/evidence/verify.js';
 import { openPostgresLogReader, openPostgresLogWriter } from '../src/log/postgres/index.js';
 import { LogWriter, type PendingEvent } from '../src/log/writer.js';
-import { bodyHash } from '../src/sealing/body.js';
 
-import { numberArgument, secondsOf, startBenchDatabase, type Figures, type Measured } from './support.js';
+import {
+  numberArgument,
+  pendingEvents,
+  secondsOf,
+  startBenchDatabase,
+  type Figures,
+  type Measured,
+} from './support.js';
 
 const ROUNDS = 5;
 const WARM_UP_ROUNDS = 3;
@@ -29,36 +34,6 @@ const SIZES = [
   [1_000, '1kb'],
   [20_000, '20kb'],
 ] as const;
-
-function pendingEvents(count: number, bytes: number): PendingEvent[] {
-  return Array.from({ length: count }, (_, index) => {
-    const data = randomBytes(bytes);
-    return {
-      stream: clinicalStream(index % PARTITIONS),
-      id: randomUUID(),
-      type: EVENT_TYPES.hl7,
-      envelope: {
-        schema: 1,
-        tenant: 'main',
-        source: 'mllp',
-        sourceVersion: 1,
-        transport: 'mllp',
-        contentType: 'x-application/hl7-v2+er7',
-        messageType: 'ADT^A01',
-        messageVersion: '2.5.1',
-        sourceRecordedAt: '2026-03-01T10:15:00+00:00',
-        patientId: randomUUID(),
-        sourceRecordId: randomUUID(),
-        identity: { method: 'identifier' },
-        validation: { state: 'valid' },
-        decoder: 1,
-        keyId: randomUUID(),
-        bodyHash: bodyHash(data),
-      },
-      data,
-    };
-  });
-}
 
 function recordedEvents(count: number, bytes: number): RecordedEvent[] {
   return pendingEvents(count, bytes).map(({ stream, id, type, envelope, data }, index) => {

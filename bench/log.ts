@@ -3,19 +3,17 @@
  * same columns and indexes, one transaction), round by round in turn in one run; batches of fixed sizes one after another;
  * reading; how long an event takes to a live reader; and memory over many events.
  */
-import { randomBytes, randomUUID } from 'node:crypto';
+import { randomUUID } from 'node:crypto';
 import type { ClientBase, Pool } from 'pg';
 import { copyRows } from '../src/database/binary-copy.js';
 import { inTransaction, openPool } from '../src/database/database.js';
-import { clinicalStream, EVENT_TYPES, PARTITIONS } from '../src/log/envelope.js';
 import type { EventLogReader, EventLogWriter, NewEvent, RecordedEvent } from '../src/log/event-log.js';
 import { openPostgresLogReader, openPostgresLogWriter } from '../src/log/postgres/index.js';
 import { batchesOf, encodeEvent } from '../src/log/round.js';
 import { LogWriter, type PendingEvent } from '../src/log/writer.js';
-import { bodyHash } from '../src/sealing/body.js';
 import { treeCost } from './evidence.js';
 import { measureSealing } from './sealing.js';
-import { numberArgument, secondsOf, startBenchDatabase, type Figures } from './support.js';
+import { numberArgument, pendingEvents, secondsOf, startBenchDatabase, type Figures } from './support.js';
 
 const ROUNDS = 5;
 /** As the intake hands them over: a call per message, many at a time. */
@@ -23,36 +21,6 @@ const CALLS_AT_ONCE = 4_000;
 
 const COLUMNS = ['position', 'batch', 'stream_id', 'revision', 'id', 'type', 'metadata', 'data'];
 const TYPES = ['int8', 'int8', 'int4', 'int8', 'uuid', 'text', 'bytea', 'bytea'] as const;
-
-function pendingEvents(count: number, bytes: number): PendingEvent[] {
-  return Array.from({ length: count }, (_, index) => {
-    const data = randomBytes(bytes);
-    return {
-      stream: clinicalStream(index % PARTITIONS),
-      id: randomUUID(),
-      type: EVENT_TYPES.hl7,
-      envelope: {
-        schema: 1,
-        tenant: 'main',
-        source: 'mllp',
-        sourceVersion: 1,
-        transport: 'mllp',
-        contentType: 'x-application/hl7-v2+er7',
-        messageType: 'ADT^A01',
-        messageVersion: '2.5.1',
-        sourceRecordedAt: '2026-03-01T10:15:00+00:00',
-        patientId: randomUUID(),
-        sourceRecordId: randomUUID(),
-        identity: { method: 'identifier' },
-        validation: { state: 'valid' },
-        decoder: 1,
-        keyId: randomUUID(),
-        bodyHash: bodyHash(data),
-      },
-      data,
-    };
-  });
-}
 
 async function submitAll(writer: LogWriter, events: readonly PendingEvent[]): Promise<void> {
   for (let from = 0; from < events.length; from += CALLS_AT_ONCE) {

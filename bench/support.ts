@@ -1,8 +1,12 @@
 /** What benches share. A bench is a module `bench/<name>.ts` with `run(args)`, started by `npm run bench -- <name> [args]`. */
+import { randomBytes, randomUUID } from 'node:crypto';
 import { mkdtemp, rm } from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
 import { migrate } from '../src/database/migrate.js';
+import { clinicalStream, EVENT_TYPES, PARTITIONS } from '../src/log/envelope.js';
+import type { PendingEvent } from '../src/log/writer.js';
+import { bodyHash } from '../src/sealing/body.js';
 import { startEmbeddedPostgres } from '../src/supervisor/embedded-postgres.js';
 
 /** One figure of a bench. */
@@ -52,4 +56,35 @@ export function numberArgument(args: readonly string[], name: string, otherwise:
   const value = Number(args[at + 1]);
   if (!Number.isFinite(value)) throw new Error(`--${name} wants a number`);
   return value;
+}
+
+/** Events as the intake hands them to the writer, with random bodies, spread over all partitions. */
+export function pendingEvents(count: number, bytes: number): PendingEvent[] {
+  return Array.from({ length: count }, (_, index) => {
+    const data = randomBytes(bytes);
+    return {
+      stream: clinicalStream(index % PARTITIONS),
+      id: randomUUID(),
+      type: EVENT_TYPES.hl7,
+      envelope: {
+        schema: 1,
+        tenant: 'main',
+        source: 'mllp',
+        sourceVersion: 1,
+        transport: 'mllp',
+        contentType: 'x-application/hl7-v2+er7',
+        messageType: 'ADT^A01',
+        messageVersion: '2.5.1',
+        sourceRecordedAt: '2026-03-01T10:15:00+00:00',
+        patientId: randomUUID(),
+        sourceRecordId: randomUUID(),
+        identity: { method: 'identifier' },
+        validation: { state: 'valid' },
+        decoder: 1,
+        keyId: randomUUID(),
+        bodyHash: bodyHash(data),
+      },
+      data,
+    };
+  });
 }

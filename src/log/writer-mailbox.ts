@@ -8,7 +8,8 @@ import { setTimeout as delay } from 'node:timers/promises';
 import type pg from 'pg';
 import { openPool, SHORT_STATEMENTS_SILENCE_MS } from '../database/database.js';
 import type { Json } from '../mapping/fact.js';
-import { Listener, type Waiter } from './postgres/listener.js';
+import { Listener } from './postgres/listener.js';
+import type { Waiter } from './waiters.js';
 
 const REQUEST_CHANNEL = 'anamnesis_writer_request';
 const ANSWER_CHANNEL = 'anamnesis_writer_answer';

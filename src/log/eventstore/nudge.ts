@@ -5,21 +5,14 @@
  */
 import { END, type EventStoreDBClient } from '@eventstore/db-client';
 import { setTimeout as delay } from 'node:timers/promises';
+import { Waiters, type Waiter } from '../waiters.js';
 import { CONTROL_STREAM } from './control.js';
 
 const RETRY_MIN_MS = 50;
 const RETRY_MAX_MS = 2_000;
 
-export interface Waiter {
-  /** Forgets nudges up to now; call it before looking, so that one that comes while looking is not lost. */
-  reset(): void;
-  /** Resolves at the next nudge (or one since `reset`), after `mostMs`, or when the signal aborts. */
-  next(mostMs: number): Promise<void>;
-  done(): void;
-}
-
 export class Nudge {
-  private readonly waiting = new Set<() => void>();
+  private readonly waiters = new Waiters();
   private readonly closing = new AbortController();
   private running: Promise<void> | undefined;
   private stop: (() => void) | undefined;
@@ -34,35 +27,7 @@ export class Nudge {
 
   wait(signal: AbortSignal): Waiter {
     this.running ??= this.run();
-    let nudged = false;
-    let wake: (() => void) | undefined;
-    const nudge = (): void => {
-      nudged = true;
-      wake?.();
-    };
-    const aborted = (): void => wake?.();
-    this.waiting.add(nudge);
-    signal.addEventListener('abort', aborted);
-    return {
-      reset: () => {
-        nudged = false;
-      },
-      next: async (mostMs) => {
-        if (nudged || signal.aborted) return;
-        await new Promise<void>((resolve) => {
-          const timer = setTimeout(resolve, mostMs);
-          wake = () => {
-            clearTimeout(timer);
-            resolve();
-          };
-        });
-        wake = undefined;
-      },
-      done: () => {
-        this.waiting.delete(nudge);
-        signal.removeEventListener('abort', aborted);
-      },
-    };
+    return this.waiters.add(signal);
   }
 
   async close(): Promise<void> {
@@ -88,9 +53,9 @@ export class Nudge {
       // One may have been missed while there was none.
       subscription.on('confirmation', () => {
         working();
-        this.all();
+        this.waiters.notice();
       });
-      subscription.on('data', () => this.all());
+      subscription.on('data', () => this.waiters.notice());
       subscription.on('error', () => resolve());
       subscription.on('end', () => resolve());
       subscription.on('close', () => resolve());
@@ -99,9 +64,5 @@ export class Nudge {
     });
     this.stop = undefined;
     void subscription.unsubscribe().catch(() => undefined);
-  }
-
-  private all(): void {
-    for (const nudge of this.waiting) nudge();
   }
 }

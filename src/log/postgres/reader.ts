@@ -14,7 +14,8 @@ import {
 } from '../event-log.js';
 import { asLogFailure, isPassing } from './failures.js';
 import { inspectStorage } from './inspect.js';
-import { Listener, type Waiter } from './listener.js';
+import { Listener } from './listener.js';
+import type { Waiter } from '../waiters.js';
 
 interface EventRow {
   position: bigint;

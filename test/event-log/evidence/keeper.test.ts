@@ -10,8 +10,8 @@ import { parseHead } from '../../../src/log/evidence/tree-head.js';
 import { LogUnavailableError, type EventLogWriter, type StreamAppend } from '../../../src/log/event-log.js';
 import { openPostgresLogWriter } from '../../../src/log/postgres/index.js';
 import { LogWriter, type PendingEvent } from '../../../src/log/writer.js';
-import { bodyHash } from '../../../src/sealing/body.js';
 import { createTestDatabase, type TestDatabase } from '../../support/database.js';
+import { pendingEvent } from './signed-log.js';
 
 const { privateKey: key } = generateKeyPairSync('ed25519');
 
@@ -46,24 +46,7 @@ const open = async (options: Partial<TreeKeeperOptions> = {}): Promise<TreeKeepe
     ...options,
   });
 
-function pending(stream = 'clinical-3', bytes = 40): PendingEvent {
-  const data = randomBytes(bytes);
-  return {
-    stream,
-    id: randomUUID(),
-    type: 'inbound.event',
-    envelope: {
-      schema: 1,
-      tenant: 'main',
-      source: 'http',
-      sourceVersion: 1,
-      validation: { state: 'valid' },
-      decoder: 1,
-      bodyHash: bodyHash(data),
-    },
-    data,
-  };
-}
+const pending = (stream = 'clinical-3', bytes = 40): PendingEvent => pendingEvent({ stream, data: randomBytes(bytes) });
 
 const heads = async (): Promise<StoredHead[]> => {
   const found: StoredHead[] = [];
