@@ -53,12 +53,19 @@ const TYPES: Readonly<Record<FactKind, string>> = {
   COVERAGE: 'Coverage',
   RELATED_PERSON: 'RelatedPerson',
   OTHER: 'Basic',
+  MEDICATION_DISPENSE: 'MedicationDispense',
+  MEDICATION_STATEMENT: 'MedicationStatement',
+  SPECIMEN: 'Specimen',
+  ACCOUNT: 'Account',
+  CHARGE_ITEM: 'ChargeItem',
+  FAMILY_MEMBER_HISTORY: 'FamilyMemberHistory',
 };
 
 /** R4 names the person a resource is about `subject`, but for these. */
 const PERSON_ELEMENT: Readonly<Record<string, string>> = {
   AllergyIntolerance: 'patient',
   Coverage: 'beneficiary',
+  FamilyMemberHistory: 'patient',
   Immunization: 'patient',
   RelatedPerson: 'patient',
 };

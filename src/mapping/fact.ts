@@ -19,6 +19,12 @@ export const FACT_KINDS = [
   'COVERAGE',
   'RELATED_PERSON',
   'OTHER',
+  'MEDICATION_DISPENSE',
+  'MEDICATION_STATEMENT',
+  'SPECIMEN',
+  'ACCOUNT',
+  'CHARGE_ITEM',
+  'FAMILY_MEMBER_HISTORY',
 ] as const;
 export type FactKind = (typeof FACT_KINDS)[number];
 

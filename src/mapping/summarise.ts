@@ -107,18 +107,24 @@ function summariseEncounter(fields: Fields): Summary {
 }
 
 const LABELS: Readonly<Partial<Record<FactKind, string>>> = {
+  ACCOUNT: 'Account',
   ALLERGY_INTOLERANCE: 'Allergy',
   APPOINTMENT: 'Appointment',
+  CHARGE_ITEM: 'Charge',
   CONDITION: 'Condition',
   COVERAGE: 'Coverage',
   DIAGNOSTIC_REPORT: 'Report',
   DOCUMENT_REFERENCE: 'Document',
+  FAMILY_MEMBER_HISTORY: 'Family history',
   IMMUNIZATION: 'Immunization',
   MEDICATION_ADMINISTRATION: 'Medication given',
+  MEDICATION_DISPENSE: 'Medication dispensed',
   MEDICATION_REQUEST: 'Medication order',
+  MEDICATION_STATEMENT: 'Medication taken',
   PROCEDURE: 'Procedure',
   RELATED_PERSON: 'Related person',
   SERVICE_REQUEST: 'Order',
+  SPECIMEN: 'Specimen',
 };
 
 /** Elements that say what a resource is about, and when, in the order they are looked for. */

@@ -11,21 +11,27 @@ import { clinicalTime, statedTime } from './valid-time.js';
 
 /** R4 types with a kind of their own; any other that is about a person is OTHER, so that the timeline shows it. */
 const KINDS: Readonly<Record<string, FactKind>> = {
+  Account: 'ACCOUNT',
   AllergyIntolerance: 'ALLERGY_INTOLERANCE',
   Appointment: 'APPOINTMENT',
+  ChargeItem: 'CHARGE_ITEM',
   Condition: 'CONDITION',
   Coverage: 'COVERAGE',
   DiagnosticReport: 'DIAGNOSTIC_REPORT',
   DocumentReference: 'DOCUMENT_REFERENCE',
   Encounter: 'ENCOUNTER',
+  FamilyMemberHistory: 'FAMILY_MEMBER_HISTORY',
   Immunization: 'IMMUNIZATION',
   MedicationAdministration: 'MEDICATION_ADMINISTRATION',
+  MedicationDispense: 'MEDICATION_DISPENSE',
   MedicationRequest: 'MEDICATION_REQUEST',
+  MedicationStatement: 'MEDICATION_STATEMENT',
   Observation: 'OBSERVATION',
   Patient: 'PATIENT',
   Procedure: 'PROCEDURE',
   RelatedPerson: 'RELATED_PERSON',
   ServiceRequest: 'SERVICE_REQUEST',
+  Specimen: 'SPECIMEN',
 };
 
 /** System of the id that the sender gave a resource (API.md: "a PUT's id is the sender's … kept as an identifier"). */
