@@ -169,7 +169,7 @@ async function floorSeconds(url: string): Promise<number> {
   try {
     const { rows } = await client.query<{ schema: string; name: string; kind: string }>(`
       select n.nspname as schema, c.relname as name, c.relkind as kind from pg_class c join pg_namespace n on n.oid = c.relnamespace
-      where n.nspname in ('log', 'sealing', 'identity', 'inbound', 'master', 'search', 'anonymized_private')
+      where n.nspname in ('log', 'sealing', 'identity', 'inbound', 'master', 'search', 'volume', 'anonymized_private')
         and c.relkind in ('r', 'p') and not c.relispartition`);
     await client.query('create schema bench_floor');
     const { rows: settings } = await client.query<{ folder: string }>(

@@ -10,38 +10,22 @@ import {
   type ProjectionDefinition,
   type TableRows,
 } from '../../src/projecting/projection.js';
-import type { KeyedHashes } from '../../src/sealing/hashes.js';
-import type { TimeFlag } from '../../src/time/valid-time.js';
 import type { FactBody } from './fold.js';
 import { lookupsOf } from './lookup.js';
+import { CONTROL_ID_PURPOSE, flagBits, type MasterHashes } from './names.js';
 import { installMaster, masterTables, uninstallMaster } from './tables.js';
+import { verifyMaster } from './verify.js';
+
+export { CONTROL_ID_PURPOSE, flagsOfBits, type MasterHashes } from './names.js';
 
 export const MASTER = 'master';
 /** Raise with every change of the tables, of the rules here, or of what the mappings give. */
 export const MASTER_VERSION = 2;
 
-/** Bits of `valid_flags`. Append only. */
-const FLAG_BITS: Readonly<Record<TimeFlag, number>> = { FOLD: 1, GAP: 2, NO_OFFSET: 4, PARTIAL: 8, ARRIVAL: 16 };
-
-/** Time flags as the stores keep them: one bit each. */
-export function flagBits(flags: readonly TimeFlag[]): number {
-  let bits = 0;
-  for (const flag of flags) bits |= FLAG_BITS[flag];
-  return bits;
-}
-
-/** The flags of a stored bit set, in a fixed order. */
-export function flagsOfBits(bits: number): TimeFlag[] {
-  return (Object.keys(FLAG_BITS) as TimeFlag[]).filter((flag) => (bits & FLAG_BITS[flag]) !== 0);
-}
-
 /** Number of a kind in the stores. */
 export function kindNumber(kind: FactKind): number {
   return FACT_KINDS.indexOf(kind);
 }
-
-/** Purpose of the keyed hash by which a message is found by its control id. */
-export const CONTROL_ID_PURPOSE = 'master.control-id';
 
 const INBOUND: ReadonlySet<string> = new Set([
   EVENT_TYPES.hl7,
@@ -78,9 +62,6 @@ const FACT_TYPES = [
   'text',
   'jsonb',
 ] as const;
-
-/** What the definition needs of the hub's keyed hashes. */
-export type MasterHashes = Pick<KeyedHashes, 'thing' | 'hash'>;
 
 /** The message that caused an event's facts: itself, or for a replay the original. */
 export function causeOf(event: DecodedEvent): string {
@@ -414,5 +395,6 @@ export function createMasterProjection(options: { readonly hashes: MasterHashes 
         },
       ].filter((table) => table.rows.length > 0);
     },
+    verify: verifyMaster(hashes),
   };
 }

@@ -10,6 +10,7 @@ import { attemptOf, hold, parkingOf, type HeldView } from './holding.js';
 import type { Parking, Parkings } from './parkings.js';
 import {
   EventRejected,
+  takenBy,
   type Build,
   type DecodedEvent,
   type ProjectionDefinition,
@@ -245,8 +246,9 @@ export class BatchWriter {
   /** Rows of the events, in the open transaction. What needs no answer is returned, to travel with the commit. */
   private async apply(events: readonly DecodedEvent[]): Promise<{ rows: number; statements: string[] }> {
     const { definition, build, mode } = this.lane;
-    const loaded: unknown = await definition.load?.(events, this.client as unknown as pg.PoolClient, build);
-    const tables = definition.apply(events, { mode, loaded }, build);
+    const taken = takenBy(definition, events);
+    const loaded: unknown = await definition.load?.(taken, this.client as unknown as pg.PoolClient, build);
+    const tables = definition.apply(taken, { mode, loaded }, build);
     const statements: string[] = [];
     let rows = 0;
     for (const table of tables) {
@@ -258,7 +260,7 @@ export class BatchWriter {
         await this.stage(table, statements);
       }
     }
-    for (const statement of definition.after?.(events, build) ?? []) {
+    for (const statement of definition.after?.(taken, build) ?? []) {
       if (statement.values === undefined || statement.values.length === 0) {
         statements.push(statement.text);
         continue;

@@ -3,7 +3,9 @@ import type { Envelope } from '../log/envelope.js';
 import type { Position } from '../log/event-log.js';
 import type { Mapped } from '../mapping/fact.js';
 import type { MessageContent } from '../mapping/content.js';
-import type { PoolClient } from 'pg';
+import type { ClientBase, PoolClient } from 'pg';
+import type { DifferenceReading } from './verification/differences.js';
+import type { Findings } from './verification/findings.js';
 
 export type EventBody =
   | { readonly state: 'open'; readonly header: SealedHeader; readonly content: Buffer }
@@ -134,23 +136,60 @@ export interface ApplyContext<Loaded = unknown> {
   readonly loaded: Loaded;
 }
 
-/** How a build is held against the events themselves, source record by source record, by other code than `apply`. */
-export interface ProjectionVerification {
-  /** Digest of what the tables hold of each record from events at or below `upTo`; records without rows are left out. */
-  digests(
-    client: PoolClient,
-    version: Build,
-    records: readonly string[],
-    upTo: Position,
-  ): Promise<ReadonlyMap<string, string>>;
-  /** The same digests, from the events alone (those of these records, in order of position). */
-  expected(events: readonly DecodedEvent[], records: readonly string[], upTo: Position): ReadonlyMap<string, string>;
+/** What a verification works with. */
+export interface VerificationContext {
+  /** One snapshot of the database, in which the build stands at `upTo`; what is made in it (temporary tables) is rolled back. */
+  readonly client: ClientBase;
+  readonly build: Build;
+  readonly upTo: Position;
+  readonly findings: Findings;
+  /** The build that serves and how far it has come, where its answers are to be compared with the new one's. */
+  readonly serving?: { readonly build: Build; readonly upTo: Position };
+  /** How a difference between the two is to be read. */
+  readonly explain: DifferenceReading;
+}
+
+/** What an independent fold found beside single rows. */
+export interface FoldReport {
+  readonly patients: number;
+  /** Answers as of several points on both axes, each by the rows of the build and by the fold of the log. */
+  readonly answers: number;
+  readonly different: number;
+  /** Sums of the patients' digests: equal exactly when every patient's answers are (but for chance). */
+  readonly expectedDigest: string;
+  readonly storedDigest: string;
+  /** Of a sample of patients: answers of the serving build against those of the new one. */
+  readonly sampled?: { readonly patients: number; readonly answers: number };
+}
+
+/** A verification under way: gets the log page by page, as a projection may see it. */
+export interface VerificationRun {
+  page(events: readonly DecodedEvent[], last: Position): Promise<void>;
+  /** After the last page. */
+  finish(): Promise<FoldReport | undefined>;
+}
+
+/**
+ * How a build is held against the log, by other code than `apply`: what the tables should hold, made from decoded events once more in another
+ * way. Memory must not grow with the log: compare page by page, or keep what is needed in temporary tables.
+ */
+export type ProjectionVerification = (context: VerificationContext) => VerificationRun;
+
+/** What a new version of the rules is meant to change. */
+export interface DeclaredChange {
+  /** The definition version that brought it. */
+  readonly version: number;
+  /** `<KIND>.<field>` as in the facts, `<KIND>.*`, or `*`. */
+  readonly fields: readonly string[];
+  readonly reason: string;
 }
 
 export interface ProjectionDefinition<Loaded = unknown> {
   readonly name: string;
   /** Version of the tables and rules. A change of either needs a new one. */
   readonly version: number;
+  /** Event types that `apply` is given; without it all of them. */
+  readonly eventTypes?: readonly string[];
   /** SQL that makes the tables of a build; runs once, in a transaction. Physical names carry the build's number. */
   install(version: Build): readonly string[];
   /** SQL that drops them. */
@@ -171,8 +210,21 @@ export interface ProjectionDefinition<Loaded = unknown> {
    * of a sample of records and looks for their rows in these; in a small one it replays all events and compares all tables.
    */
   rowTables?(version: Build): readonly string[];
-  /** Optional: an independent fold. Without it a rebuild is verified by the build that serves and by replaying events. */
+  /** The independent fold. Without it a build is held against the one that serves and against a replay by `apply` itself only. */
   readonly verify?: ProjectionVerification;
+  /**
+   * What each version was meant to change, so that a rebuild can tell a difference that was meant from a defect. A version without an entry
+   * may have changed everything: then the fold alone decides.
+   */
+  readonly changes?: readonly DeclaredChange[];
+}
+
+/** The events that a definition is given. */
+export function takenBy(
+  { eventTypes }: Pick<ProjectionDefinition, 'eventTypes'>,
+  events: readonly DecodedEvent[],
+): readonly DecodedEvent[] {
+  return eventTypes === undefined ? events : events.filter((event) => eventTypes.includes(event.type));
 }
 
 /** Thrown by `apply` for an event it cannot take: the runtime parks that event's source record and applies the rest. */

@@ -150,19 +150,24 @@ export class Rebuild {
   private async verify(): Promise<void> {
     const { definition, row, serving } = this;
     const { databaseUrl, reader, decoder, parkings, runner, pool } = this.options;
-    const comparable =
-      serving?.definition_version === row.definition_version && runner.isRunning(definition.name, serving.version)
-        ? serving.version
-        : undefined;
+    const beside = serving !== undefined && runner.isRunning(definition.name, serving.version) ? serving : row;
     const lane = (build: number) => ({ definition, build, lane: 0, mode: 'live' as const });
     const report: VerifyReport | undefined = await verifyBuild(
       { databaseUrl, reader, decoder, parkings, signal: this.abort.signal },
       {
         definition,
         build: row.version,
-        serving: comparable,
+        ...(serving === undefined || serving.version === row.version
+          ? {}
+          : {
+              serving: {
+                build: serving.version,
+                definitionVersion: serving.definition_version,
+                aligned: beside === serving,
+              },
+            }),
         aligned: async (work) => {
-          const done = await runner.aligned(lane(row.version), lane(comparable ?? row.version), async (position) => {
+          const done = await runner.aligned(lane(row.version), lane(beside.version), async (position) => {
             await work(position);
             return true;
           });

@@ -1,7 +1,8 @@
 /**
- * Holds a new build against the build that serves and against the log itself. Two builds of one definition must hold the same rows at the same
- * position, whatever the batches were; and the log, decoded anew and applied in other batches for a sample of source records, must give rows
- * that the build has.
+ * Holds a build against the log and, where there is one, against the build that serves. The log, decoded anew, goes through the projection's
+ * independent fold, which names what is missing, too much or different. Two builds of one definition must hold the same rows at the same position,
+ * whatever the batches were; and the log applied in other batches, for a sample of source records where it is large, must give rows that the build
+ * has. Builds of different definitions are compared by what they answer, and every difference is explained by a declared change or named.
  */
 import type pg from 'pg';
 import type { Json } from '../mapping/fact.js';
@@ -15,8 +16,10 @@ import { mappedOnly } from './feed.js';
 import { hold } from './holding.js';
 import { isInbound } from './message-events.js';
 import type { Parkings } from './parkings.js';
-import type { Build, DecodedEvent, ProjectionDefinition } from './projection.js';
+import { takenBy, type Build, type DecodedEvent, type FoldReport, type ProjectionDefinition } from './projection.js';
 import { Queues } from './queues.js';
+import { DifferenceReading, type Explained } from './verification/differences.js';
+import { Findings, type Finding } from './verification/findings.js';
 
 export interface TableReport {
   readonly table: string;
@@ -42,19 +45,41 @@ export interface ReplayReport {
   }[];
 }
 
-export interface RecordReport {
-  readonly records: number;
-  /** Positions at which the records' digests were compared with a fold of the events alone. */
-  readonly positions: readonly string[];
-  readonly different: number;
+/** What the independent fold said. */
+export interface LogReport {
+  readonly events: number;
+  readonly seconds: number;
+  /** Table by table, without the build's number. */
+  readonly tables: readonly {
+    readonly table: string;
+    readonly expected: string;
+    readonly rows: string;
+    readonly missing: number;
+    readonly extra: number;
+    readonly changed: number;
+  }[];
+  readonly answers?: FoldReport;
 }
 
 export interface VerifyReport {
   readonly position: string;
+  readonly build: Build;
+  readonly definitionVersion: number;
+  /** Nothing was found that no declared change explains. */
   readonly equal: boolean;
   readonly tables: readonly TableReport[];
-  readonly replay?: ReplayReport;
-  readonly folds?: RecordReport;
+  readonly replay: ReplayReport;
+  /** Absent for a definition without an independent fold. */
+  readonly log?: LogReport;
+  /** Against the build that serves, where there is one. */
+  readonly serving?: {
+    readonly build: Build;
+    readonly definitionVersion: number;
+    readonly explained: readonly Explained[];
+  };
+  /** How many defects there are, and the first of them by position, record and patient. */
+  readonly defects: number;
+  readonly findings: readonly Finding[];
 }
 
 export interface VerifyParts {
@@ -68,8 +93,15 @@ export interface VerifyParts {
 export interface VerifyWanted {
   readonly definition: ProjectionDefinition;
   readonly build: Build;
-  /** The build that serves, if it has the same definition version. */
-  readonly serving: Build | undefined;
+  /** The build that serves, if it is another one. */
+  readonly serving?: {
+    readonly build: Build;
+    readonly definitionVersion: number;
+    /** It stands at the same position: rows can be compared, not answers alone. */
+    readonly aligned: boolean;
+  };
+  /** Shares of the log that were looked at, 0…1. */
+  readonly progress?: (share: number) => void;
   /** Calls back when both builds stand at one position, and holds them there until it returns. */
   readonly aligned: (work: (position: Position) => Promise<void>) => Promise<boolean>;
 }
@@ -80,6 +112,7 @@ const REPLAY_ALL_EVENTS = 5_000n;
 const REPLAY_BATCH_EVENTS = 37;
 const SAMPLE_RECORDS = 64;
 const READ_EVENTS = 1_000;
+const READ_BYTES = 4 * 1024 * 1024;
 /** Number of the scratch tables, which exist only inside a transaction that is rolled back. */
 const SCRATCH_BUILD = 2_000_000_000;
 
@@ -98,16 +131,42 @@ export async function verifyBuild(parts: VerifyParts, wanted: VerifyWanted): Pro
       await client.query('select 1 from hub.checkpoint limit 1');
     });
     if (!opened) return undefined;
+    const findings = new Findings();
+    const { definition, build, serving } = wanted;
+    const explain = new DifferenceReading(
+      definition,
+      serving?.definitionVersion ?? definition.version,
+      definition.version,
+    );
     const tables = await compareTables(client, wanted);
+    const log = await foldLog(client, parts, wanted, { position, findings, explain });
     const sample = await sampleOf(parts, position);
     const events = await eventsOf(parts, sample, position);
-    const folds = await compareFolds(client, wanted, sample.records, events, position);
     const replay = await replayAndCompare(client, parts, wanted, sample, events);
     const equal =
+      findings.total === 0 &&
       tables.every((table) => table.equal !== false) &&
-      (folds === undefined || folds.different === 0) &&
       replay.tables.every((table) => table.missing === '0' && (table.extra ?? '0') === '0');
-    return { position: position.toString(), equal, tables, replay, ...(folds === undefined ? {} : { folds }) };
+    return {
+      position: position.toString(),
+      build,
+      definitionVersion: definition.version,
+      equal,
+      tables,
+      replay,
+      ...(log === undefined ? {} : { log }),
+      ...(serving === undefined
+        ? {}
+        : {
+            serving: {
+              build: serving.build,
+              definitionVersion: serving.definitionVersion,
+              explained: explain.report(),
+            },
+          }),
+      defects: findings.total,
+      findings: findings.named,
+    };
   } finally {
     await client.query('rollback').catch(() => undefined);
     await client.end();
@@ -124,7 +183,8 @@ async function digestOf(client: pg.Client, table: string): Promise<{ rows: bigin
 
 async function compareTables(client: pg.Client, wanted: VerifyWanted): Promise<TableReport[]> {
   const { definition, build, serving } = wanted;
-  const servingTables = serving === undefined ? [] : definition.tables(serving);
+  const same = serving?.aligned === true && serving.definitionVersion === definition.version;
+  const servingTables = same ? definition.tables(serving.build) : [];
   const reports: TableReport[] = [];
   for (const [index, table] of definition.tables(build).entries()) {
     const own = await digestOf(client, table);
@@ -198,28 +258,68 @@ function onlyOf(event: DecodedEvent, records: ReadonlySet<string>): DecodedEvent
   return { ...event, mapped };
 }
 
-async function compareFolds(
+interface FoldContext {
+  readonly position: Position;
+  readonly findings: Findings;
+  readonly explain: DifferenceReading;
+}
+
+/** How far the serving build is in this snapshot: one of an earlier definition may have been left where this release found it. */
+async function standOf(
   client: pg.Client,
-  wanted: VerifyWanted,
-  records: readonly string[],
-  events: readonly DecodedEvent[],
-  position: Position,
-): Promise<RecordReport | undefined> {
-  const { verify } = wanted.definition;
-  if (verify === undefined) return undefined;
-  // As of the end, and as of two places before it.
-  const positions = [...new Set([position / 3n, (position * 2n) / 3n, position])].filter((at) => at > 0n);
-  let different = 0;
-  for (const at of positions) {
-    const stored = await verify.digests(client as unknown as pg.PoolClient, wanted.build, records, at);
-    const expected = verify.expected(
-      events.filter((event) => event.position <= at),
-      records,
-      at,
-    );
-    for (const record of records) if (stored.get(record) !== expected.get(record)) different += 1;
+  { name }: ProjectionDefinition,
+  build: Build,
+): Promise<{ build: Build; upTo: Position }> {
+  const { rows } = await client.query<{ position: Position | null }>(
+    'select min(position) as position from hub.checkpoint where projection = $1 and version = $2',
+    [name, build],
+  );
+  return { build, upTo: rows[0]?.position ?? 0n };
+}
+
+/** The whole log, page by page, through the projection's own fold. */
+async function foldLog(
+  client: pg.Client,
+  parts: VerifyParts,
+  { definition, build, serving, progress }: VerifyWanted,
+  { position, findings, explain }: FoldContext,
+): Promise<LogReport | undefined> {
+  if (definition.verify === undefined) return undefined;
+  const started = performance.now();
+  const run = definition.verify({
+    client,
+    build,
+    upTo: position,
+    findings,
+    explain,
+    ...(serving === undefined ? {} : { serving: await standOf(client, definition, serving.build) }),
+  });
+  const queues = new Queues();
+  let events = 0;
+  for (let after = 0n; after < position;) {
+    parts.signal.throwIfAborted();
+    const read = await parts.reader.readPage({ after, limit: READ_EVENTS, maxBytes: READ_BYTES });
+    const page = read.filter((event) => event.position <= position);
+    const last = page.at(-1)?.position;
+    if (last === undefined) break;
+    const decoded = await parts.decoder.decode(page, mappedOnly);
+    const view = hold(decoded, { projection: definition.name, parkings: parts.parkings, queues }).events;
+    await run.page(takenBy(definition, view), last);
+    events += page.length;
+    after = last;
+    progress?.(Number((last * 1_000n) / position) / 1_000);
   }
-  return { records: records.length, positions: positions.map(String), different };
+  const answers = await run.finish();
+  return {
+    events,
+    seconds: Math.round(performance.now() - started) / 1_000,
+    tables: findings.tables().map(({ expected, stored, ...counts }) => ({
+      ...counts,
+      expected: expected.toString(),
+      rows: stored.toString(),
+    })),
+    ...(answers === undefined ? {} : { answers }),
+  };
 }
 
 /** Applies the events to scratch tables and looks for their rows in the build. The transaction is rolled back by the caller. */
@@ -282,9 +382,10 @@ async function applyParked(client: pg.Client, definition: ProjectionDefinition, 
 async function applyBatch(
   client: pg.Client,
   definition: ProjectionDefinition,
-  batch: readonly DecodedEvent[],
+  events: readonly DecodedEvent[],
 ): Promise<void> {
-  if (batch.length === 0) return;
+  if (events.length === 0) return;
+  const batch = takenBy(definition, events);
   const loaded: unknown = await definition.load?.(batch, client as unknown as pg.PoolClient, SCRATCH_BUILD);
   for (const table of definition.apply(batch, { mode: 'test', loaded }, SCRATCH_BUILD)) {
     if (table.rows.length === 0) continue;

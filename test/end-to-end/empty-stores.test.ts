@@ -69,7 +69,7 @@ async function throwAway(): Promise<void> {
     );
     for (const { table_name } of progress) await client.query(`truncate hub.${table_name} cascade`);
     const { rows: tables } = await client.query<{ name: string }>(
-      "select format('%I.%I', schemaname, tablename) as name from pg_tables where schemaname in ('master', 'search') or (schemaname = 'anonymized_private' and tablename ~ '_v[0-9]+$')",
+      "select format('%I.%I', schemaname, tablename) as name from pg_tables where schemaname in ('master', 'search', 'volume') or (schemaname = 'anonymized_private' and tablename ~ '_v[0-9]+$')",
     );
     for (const { name } of tables) await client.query(`drop table if exists ${name} cascade`);
     await client.query('update inbound.progress set position = 0').catch(() => undefined);

@@ -1,0 +1,116 @@
+/** What verification found: every defect counted, the first of them named by position, record and patient. No content of a message is in any. */
+import type { Position } from '../../log/event-log.js';
+
+/**
+ * `missing`: the log says it and the table does not; `extra`: the table has it and the log does not say it (a row doubled among them);
+ * `changed`: both have it, with other content; `answer`: the rows may be right, what is answered from them is not.
+ */
+export type DefectKind = 'missing' | 'extra' | 'changed' | 'answer';
+
+export interface Finding {
+  readonly defect: DefectKind;
+  /** Table without the build's number, or what was asked. */
+  readonly table: string;
+  /** Decimal. */
+  readonly position?: string;
+  readonly record?: string;
+  readonly patient?: string;
+  /** Names of columns or fields, never their values. */
+  readonly fields?: readonly string[];
+  /** Where two builds were compared: `serving` is the one that the log contradicts. */
+  readonly build?: 'serving' | 'new';
+}
+
+/** Counts of one table. */
+export interface TableCount {
+  readonly table: string;
+  /** Rows that the independent fold gives. */
+  expected: bigint;
+  /** Rows compared with them. */
+  stored: bigint;
+  missing: number;
+  extra: number;
+  changed: number;
+}
+
+/** Findings beyond so many are counted and not named. */
+export const NAMED_FINDINGS = 100;
+
+export class Findings {
+  readonly named: Finding[] = [];
+  private readonly counts = new Map<string, TableCount>();
+  total = 0;
+
+  /** The counts of a table, made with its first mention. */
+  count(table: string): TableCount {
+    let count = this.counts.get(table);
+    if (count === undefined) {
+      count = { table, expected: 0n, stored: 0n, missing: 0, extra: 0, changed: 0 };
+      this.counts.set(table, count);
+    }
+    return count;
+  }
+
+  add(finding: Finding): void {
+    this.total += 1;
+    if (finding.defect !== 'answer') this.count(finding.table)[finding.defect] += 1;
+    if (this.named.length < NAMED_FINDINGS) this.named.push(finding);
+  }
+
+  tables(): readonly TableCount[] {
+    return [...this.counts.values()];
+  }
+}
+
+/** One row as verification compares it: by key, then column by column. */
+export interface ComparedRow {
+  readonly position?: Position;
+  readonly record?: string;
+  readonly patient?: string;
+  readonly columns: Readonly<Record<string, unknown>>;
+}
+
+/**
+ * Holds the rows of a table against what the fold gives, key by key.
+ * @param expected by key; emptied of what was found
+ */
+export function compareRows(
+  findings: Findings,
+  table: string,
+  expected: Map<string, ComparedRow>,
+  stored: Iterable<readonly [key: string, row: ComparedRow]>,
+): void {
+  const count = findings.count(table);
+  count.expected += BigInt(expected.size);
+  for (const [key, row] of stored) {
+    count.stored += 1n;
+    const wanted = expected.get(key);
+    if (wanted === undefined) {
+      findings.add({ defect: 'extra', table, ...placeOf(row) });
+      continue;
+    }
+    expected.delete(key);
+    const fields = Object.keys(wanted.columns).filter(
+      (column) => canonical(wanted.columns[column]) !== canonical(row.columns[column]),
+    );
+    if (fields.length > 0) findings.add({ defect: 'changed', table, ...placeOf(wanted), fields });
+  }
+  for (const row of expected.values()) findings.add({ defect: 'missing', table, ...placeOf(row) });
+}
+
+function placeOf(row: ComparedRow): Pick<Finding, 'position' | 'record' | 'patient'> {
+  return {
+    ...(row.position === undefined ? {} : { position: row.position.toString() }),
+    ...(row.record === undefined ? {} : { record: row.record }),
+    ...(row.patient === undefined ? {} : { patient: row.patient }),
+  };
+}
+
+/** JSON with the names of every object in order, so that what jsonb gives back compares with what was written. */
+export function canonical(value: unknown): string {
+  return JSON.stringify(value ?? null, (_, item: unknown) => {
+    if (typeof item === 'bigint') return item.toString();
+    if (item === null || typeof item !== 'object' || Array.isArray(item)) return item;
+    return Object.fromEntries(Object.entries(item).sort(([left], [right]) => (left < right ? -1 : 1)));
+  });
+}

@@ -1,0 +1,173 @@
+import { afterAll, beforeAll, beforeEach, expect, test } from '@jest/globals';
+import { randomUUID } from 'node:crypto';
+import { createMasterProjection } from '../../projections/master/index.js';
+import type { Fact, Json } from '../../src/mapping/fact.js';
+import type { DecodedEvent, ProjectionDefinition } from '../../src/projecting/projection.js';
+import { createTestDatabase, type TestDatabase } from '../support/database.js';
+import { apply, decoded, verify, type GivenEvent } from '../support/projection-spec.js';
+
+const hashes = {
+  thing: (record: string, kind: string, key: string) =>
+    BigInt(`0x${record.slice(0, 8)}`) * 1_000n + BigInt(kind.length * 20 + key.length),
+  hash: (purpose: string, ...parts: (string | Uint8Array)[]) => Buffer.from(`${purpose} ${parts.join(' ')}`),
+};
+const master = createMasterProjection({ hashes });
+
+let database: TestDatabase;
+beforeAll(async () => {
+  database = await createTestDatabase();
+});
+afterAll(() => database.drop());
+
+const [ada, bob, adaAgain] = [randomUUID(), randomUUID(), randomUUID()];
+const [patient, other] = [randomUUID(), randomUUID()];
+const at = (hour: number): string => `2026-02-01T${String(hour).padStart(2, '0')}:00:00.000000Z`;
+
+function said(record: string, hour: number, assert: Record<string, Json>, more: Partial<Fact> = {}): Fact {
+  const valid = { instant: at(hour), text: at(hour), field: 'EVN-6' as const, flags: [] };
+  return { kind: 'PATIENT', sourceRecordId: record, key: '', valid, assert, ...more };
+}
+
+const link = (record: string, patientId: string, reason: 'first' | 'merge' = 'first') => ({
+  links: [{ sourceRecordId: record, patientId, reason }],
+});
+const says = (...facts: Fact[]): Pick<GivenEvent, 'mapped'> => ({
+  mapped: { facts, notes: [], unmapped: ['ZPI'] },
+});
+const visit = { kind: 'ENCOUNTER', key: 'V1' } as const;
+
+/** A late message, a correction at one valid time, a cancel, a merge, a note, tokens that come twice. */
+const history: readonly GivenEvent[] = [
+  {
+    ...link(ada, patient),
+    sourceRecordId: ada,
+    patientId: patient,
+    ...says(said(ada, 8, { name: [{ family: 'Okafor' }], gender: 'female' })),
+  },
+  { ...link(bob, other), sourceRecordId: bob, ...says(said(bob, 8, { name: [{ family: 'Stone' }] })) },
+  { sourceRecordId: ada, ...says(said(ada, 12, { location: [{ display: 'W3' }] }, visit)) },
+  { sourceRecordId: ada, ...says(said(ada, 10, { location: [{ display: 'W2' }] }, visit)) },
+  { sourceRecordId: ada, ...says(said(ada, 12, { location: [{ display: 'W4' }] }, visit)) },
+  {
+    sourceRecordId: bob,
+    ...says({ ...said(bob, 8, {}), retract: '*' }, said(bob, 9, { name: [{ family: 'Stone' }] })),
+  },
+  { ...link(adaAgain, other), sourceRecordId: adaAgain, ...says(said(adaAgain, 9, { gender: 'other' })) },
+  {
+    ...link(adaAgain, patient, 'merge'),
+    sourceRecordId: adaAgain,
+    mapped: {
+      facts: [],
+      notes: [{ sourceRecordId: adaAgain, valid: said(ada, 9, {}).valid, title: 'merged' }],
+      unmapped: [],
+    },
+  },
+];
+const events = decoded(history);
+
+let build: number;
+beforeEach(async () => {
+  build = await apply(database, master, [events.slice(0, 3), events.slice(3)]);
+});
+
+const found = (definition: ProjectionDefinition = master, all: readonly DecodedEvent[] = events) =>
+  verify(database, definition, build, all);
+
+test('a build that is right has no findings', async () => {
+  expect(await found()).toEqual([]);
+});
+
+test.each([
+  [
+    'a row whose content was changed',
+    (n: number) =>
+      `update master.fact_v${n} set body = '{"a": {"gender": "male"}}' where record = '${ada}' and pos = 1`,
+    [
+      { defect: 'changed', table: 'master.fact', position: '1', record: ada, fields: ['body'] },
+      { defect: 'answer', table: 'master', patient, position: '1', fields: ['PATIENT.name'] },
+    ],
+  ],
+  [
+    'a row that is missing',
+    (n: number) => `delete from master.fact_v${n} where record = '${ada}' and pos = 4`,
+    [{ defect: 'missing', table: 'master.fact', position: '4', record: ada }],
+  ],
+  [
+    'a row that stands twice',
+    (n: number) =>
+      `insert into master.fact_v${n} select record, kind, entity, valid_from + interval '1 hour', pos, recorded_at, event_id, valid_text,
+         valid_field, valid_flags, key, body from master.fact_v${n} where record = '${bob}' and pos = 2`,
+    [{ defect: 'extra', table: 'master.fact', position: '2', record: bob }],
+  ],
+  [
+    'a winner that should have lost: two corrections of one moment in the wrong order',
+    (n: number) =>
+      `update master.fact_v${n} f set body = o.body from master.fact_v${n} o
+       where f.record = '${ada}' and o.record = f.record and f.pos + o.pos = 8 and f.pos in (3, 5)`,
+    [
+      { defect: 'changed', table: 'master.fact', position: '3', record: ada, fields: ['body'] },
+      { defect: 'changed', table: 'master.fact', position: '5', record: ada, fields: ['body'] },
+      { defect: 'answer', table: 'master', patient, position: '5', fields: ['ENCOUNTER.location'] },
+    ],
+  ],
+  [
+    'a record that was linked to somebody else',
+    (n: number) => `update master.link_v${n} set patient = '${other}' where record = '${adaAgain}' and pos = 8`,
+    [{ defect: 'changed', table: 'master.link', position: '8', record: adaAgain, patient, fields: ['patient'] }],
+  ],
+  [
+    'a message that is not there',
+    (n: number) => `delete from master.message_v${n} where pos = 6`,
+    [{ defect: 'missing', table: 'master.message', position: '6', record: bob }],
+  ],
+  [
+    'a note that is not there',
+    (n: number) => `delete from master.note_v${n}`,
+    [{ defect: 'missing', table: 'master.note', position: '8', record: adaAgain }],
+  ],
+  [
+    'a token by which somebody is not found any more',
+    (n: number) => `delete from master.lookup_v${n} where record = '${bob}'`,
+    [{ defect: 'missing', table: 'master.lookup', position: '2', record: bob }],
+  ],
+  [
+    'a moment that leads to another position',
+    (n: number) => `update master.tx_clock_v${n} set recorded_at = recorded_at + interval '1 second' where pos = 3`,
+    [
+      { defect: 'extra', table: 'master.tx_clock', position: '3' },
+      { defect: 'missing', table: 'master.tx_clock', position: '3' },
+    ],
+  ],
+  [
+    'a row beyond the end of the log',
+    (n: number) => `update master.link_v${n} set pos = 99 where record = '${bob}'`,
+    [
+      { defect: 'missing', table: 'master.link', position: '2', record: bob, patient: other },
+      { defect: 'extra', table: 'master.link', position: '99' },
+    ],
+  ],
+])('%s is found, by position and record', async (_name, damage, wanted) => {
+  await database.pool.query(damage(build));
+  const findings = await found();
+  for (const finding of wanted) expect(findings).toContainEqual(expect.objectContaining(finding));
+  // Of each table only what was damaged.
+  const tables = new Set(wanted.map(({ table }) => table));
+  expect(findings.filter(({ table }) => !tables.has(table) && table !== 'master')).toEqual([]);
+});
+
+test('a defect of apply itself is found, which no comparison of two builds and no replay could see', async () => {
+  const forgetful: ProjectionDefinition = {
+    ...master,
+    apply: (batch, context, version) =>
+      master.apply(batch, context, version).map((table) => ({
+        ...table,
+        rows: table.table.includes('.fact_') ? table.rows.filter((row) => row[4] !== 6n) : table.rows,
+      })),
+  };
+  build = await apply(database, forgetful, [events]);
+  expect(await found(forgetful)).toEqual([
+    { defect: 'missing', table: 'master.fact', position: '6', record: bob },
+    { defect: 'missing', table: 'master.fact', position: '6', record: bob },
+    expect.objectContaining({ defect: 'answer', patient: other, fields: ['PATIENT.name'] }),
+  ]);
+});
