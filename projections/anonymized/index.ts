@@ -7,6 +7,7 @@ import type { DecodedEvent, ProjectionDefinition, TableRows } from '../../src/pr
 import { ANONYMIZED_FIELDS, type AnonymizedField } from './declaration.js';
 import { loadSubjects, type LoadedSubjects } from './subjects.js';
 import { anonymizedTables, ASSERTS, ENDS, installAnonymized, RETRACTS, uninstallAnonymized } from './tables.js';
+import { verifyAnonymized } from './verify.js';
 
 export const ANONYMIZED = 'anonymized';
 /** Raise with every change of the tables, of the declaration, or of the fields the mappings give it. */
@@ -100,4 +101,5 @@ export const anonymizedProjection: ProjectionDefinition<LoadedSubjects> = {
       },
     ];
   },
+  verify: verifyAnonymized,
 };

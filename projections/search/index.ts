@@ -4,23 +4,17 @@
  */
 import { hash } from 'node:crypto';
 import { FACT_KINDS } from '../../src/mapping/fact.js';
-import {
-  EventRejected,
-  type Build,
-  type ProjectionDefinition,
-  type TableRows,
-} from '../../src/projecting/projection.js';
+import { EventRejected, type ProjectionDefinition, type TableRows } from '../../src/projecting/projection.js';
 import type { KeyedHashes } from '../../src/sealing/hashes.js';
 import { documentOf, type SearchDocument } from './document.js';
+import { documentTable } from './tables.js';
+import { verifySearch } from './verify.js';
+
+export { documentTable } from './tables.js';
 
 export const SEARCH = 'search';
 /** Raise with every change of the tables, of the folding, or of what the mappings give. */
 export const SEARCH_VERSION = 1;
-
-/** Physical name of a build's table. */
-export function documentTable(build: Build): string {
-  return `search.document_v${build}`;
-}
 
 const COLUMNS = ['record', 'kind', 'entity', 'text_hash', 'pos', 'words', 'names', 'terms'] as const;
 const TYPES = ['uuid', 'int2', 'int8', 'int8', 'int8', 'tsvector', 'text[]', 'text[]'] as const;
@@ -72,6 +66,7 @@ export function createSearchProjection(options: { readonly hashes: Pick<KeyedHas
       }
       return [{ table: documentTable(build), columns: COLUMNS, types: TYPES, rows, onConflict: 'ignore' }];
     },
+    verify: verifySearch(hashes),
   };
 }
 

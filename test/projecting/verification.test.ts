@@ -1,0 +1,126 @@
+import { afterAll, beforeAll, expect, test } from '@jest/globals';
+import { randomUUID } from 'node:crypto';
+import { anonymizedProjection } from '../../projections/anonymized/index.js';
+import { createSearchProjection } from '../../projections/search/index.js';
+import type { RecordLink } from '../../src/log/envelope.js';
+import type { Fact, Json } from '../../src/mapping/fact.js';
+import { DifferenceReading, UNDECLARED } from '../../src/projecting/verification/differences.js';
+import { createTestDatabase, type TestDatabase } from '../support/database.js';
+import { apply, decoded, verify, type GivenEvent } from '../support/projection-spec.js';
+
+let database: TestDatabase;
+beforeAll(async () => {
+  database = await createTestDatabase();
+});
+afterAll(() => database.drop());
+
+const at = (hour: number): string => `2026-02-01T${String(hour).padStart(2, '0')}:00:00.000000Z`;
+function said(record: string, hour: number, assert: Record<string, Json>, more: Partial<Fact> = {}): Fact {
+  const valid = { instant: at(hour), text: at(hour), field: 'EVN-6' as const, flags: [] };
+  return { kind: 'PATIENT', sourceRecordId: record, key: '', valid, assert, ...more };
+}
+const says = (...facts: Fact[]): Pick<GivenEvent, 'mapped'> => ({ mapped: { facts, notes: [], unmapped: [] } });
+const link = (record: string, patientId: string, reason: RecordLink['reason'] = 'first'): RecordLink => ({
+  sourceRecordId: record,
+  patientId,
+  reason,
+});
+
+const [ada, bob, cora] = [randomUUID(), randomUUID(), randomUUID()];
+const [one, two, three] = [randomUUID(), randomUUID(), randomUUID()];
+
+test('the search projection: a text that is missing, too much or known from another position on is found', async () => {
+  const hashes = { thing: (record: string) => BigInt(`0x${record.slice(0, 8)}`) };
+  const search = createSearchProjection({ hashes });
+  const name = (family: string): Record<string, Json> => ({ name: [{ family }] });
+  const events = decoded([
+    says(said(ada, 8, name('Okafor')), said(bob, 8, name('Stone'))),
+    says(said(ada, 9, name('Okafor'))),
+    says(said(ada, 9, name('Okafor-Stone'))),
+  ]);
+  const build = await apply(database, search, [events.slice(0, 1), events.slice(1)]);
+  expect(await verify(database, search, build, events)).toEqual([]);
+  const table = `search.document_v${build}`;
+  await database.pool.query(`delete from ${table} where record = '${bob}'`);
+  await database.pool.query(`update ${table} set pos = 2 where record = '${ada}' and pos = 1`);
+  const found = await verify(database, search, build, events);
+  expect(found).toHaveLength(3);
+  expect(found).toEqual(
+    expect.arrayContaining([
+      { defect: 'missing', table: 'search.document', position: '1', record: bob },
+      { defect: 'missing', table: 'search.document', position: '1', record: ada },
+      { defect: 'extra', table: 'search.document', position: '2', record: ada },
+    ]),
+  );
+});
+
+test('the anonymized projection: statements, memberships, subjects and numbers that are off are found', async () => {
+  const events = decoded([
+    { links: [link(ada, one)], ...says(said(ada, 8, { gender: 'female', birthDate: '1984-02-29' })) },
+    { links: [link(bob, two)], ...says(said(bob, 8, { gender: 'male' })) },
+    { links: [link(cora, three)], ...says(said(cora, 8, { gender: 'other', name: [{ family: 'Nobody' }] })) },
+    { links: [link(bob, one, 'merge')] },
+    { ...says({ ...said(ada, 8, {}), retract: '*' }, said(ada, 9, { gender: 'female' })) },
+    { links: [link(bob, two, 'unmerge')], ...says(said(bob, 9, { birthDate: '1990' })) },
+  ]);
+  const build = await apply(database, anonymizedProjection, [events.slice(0, 3), events.slice(3)]);
+  const check = () => verify(database, anonymizedProjection, build, events);
+  expect(await check()).toEqual([]);
+  const { fact, link: links } = {
+    fact: `anonymized_private.fact_v${build}`,
+    link: `anonymized_private.link_v${build}`,
+  };
+  for (const [damage, ...wanted] of [
+    [
+      `update ${fact} set value = 'MALE' where record = '${ada}' and pos = 5 and value = 'FEMALE'`,
+      { defect: 'changed', table: 'anonymized.fact', position: '5', record: ada, fields: ['value'] },
+    ],
+    [
+      `delete from ${links} where record = '${ada}' and pos = 4`,
+      { defect: 'missing', table: 'anonymized.link', position: '4', record: ada, patient: one },
+    ],
+    // A merge that kept the subject of before: whoever follows subjects could follow the person through it.
+    [
+      `update ${links} l set subject = o.subject from ${links} o where l.record = '${ada}' and l.pos = 4 and o.record = '${ada}' and o.pos = 1`,
+      { defect: 'extra', table: 'anonymized.subject', position: '4', record: ada, patient: one },
+    ],
+    // One person under another's subject.
+    [
+      `update ${links} l set subject = o.subject from ${links} o where l.record = '${cora}' and o.record = '${ada}' and o.pos = 1`,
+      { defect: 'extra', table: 'anonymized.subject', position: '3', record: cora, patient: three },
+    ],
+    [
+      `update ${fact} set number = number + 1 where pos = 6`,
+      { defect: 'extra', table: 'anonymized.number', position: '6' },
+    ],
+  ] as const) {
+    await database.pool.query(
+      `create table saved_fact as select * from ${fact}; create table saved_link as select * from ${links}`,
+    );
+    await database.pool.query(damage);
+    expect(await check()).toEqual(
+      expect.arrayContaining(wanted.map((finding) => expect.objectContaining(finding) as unknown)),
+    );
+    await database.pool.query(
+      `truncate ${fact}, ${links}; insert into ${fact} select * from saved_fact; insert into ${links} select * from saved_link; drop table saved_fact, saved_link`,
+    );
+  }
+  expect(await check()).toEqual([]);
+});
+
+test('a difference between versions is explained by a declared change only, and by anything where a version declares nothing', () => {
+  const definition = {
+    changes: [{ version: 2, fields: ['PATIENT.pronouns', 'ENCOUNTER.*'], reason: 'pronouns are read' }],
+  };
+  const declared = new DifferenceReading(definition, 1, 2);
+  expect(declared.accountsFor('PATIENT', 'pronouns')).toBe(true);
+  expect(declared.accountsFor('ENCOUNTER', 'location')).toBe(true);
+  expect(declared.accountsFor('PATIENT', 'name')).toBe(false);
+  expect(declared.report()).toEqual([
+    { version: 2, reason: 'pronouns are read', fields: { 'ENCOUNTER.location': 1, 'PATIENT.pronouns': 1 } },
+  ]);
+  const undeclared = new DifferenceReading(definition, 1, 3);
+  expect(undeclared.accountsFor('PATIENT', 'name')).toBe(true);
+  expect(undeclared.report()).toEqual([{ version: 3, reason: UNDECLARED, fields: { 'PATIENT.name': 1 } }]);
+  expect(new DifferenceReading(definition, 2, 2).accountsFor('PATIENT', 'pronouns')).toBe(false);
+});
