@@ -18,6 +18,7 @@ export const ENDPOINT_RULES: readonly EndpointRule[] = [
   { path: /^\/metrics\/?$/, shown: '/metrics', roles: ['engineer'] },
   { path: /^\/(hl7|events|messages)(\/|$)/, shown: '/hl7, /events, /messages', roles: ['source'] },
   { method: ['POST', 'PUT'], path: /^\/fhir(\/(?!_)[^/]+){0,2}\/?$/, shown: 'POST and PUT /fhir…', roles: ['source'] },
+  { method: READ, path: /^\/fhir\/metadata\/?$/, shown: '/fhir/metadata', roles: 'open' },
   { path: /^\/fhir(\/|$)/, shown: 'other /fhir…', roles: ['auditor', 'clinician'] },
   { path: /^\/receipts\//, shown: '/receipts/<id>', roles: ['source', 'auditor', 'clinician', 'engineer'] },
   { path: /^\/graphql\/analytics\/?$/, shown: '/graphql/analytics', roles: ['analyst'] },

@@ -36,7 +36,7 @@ export function assembleResource(kind: FactKind, ids: ResourceIds, fields: Field
 }
 
 /** Name of the FHIR type of a kind; OTHER says it in its resource. */
-const TYPES: Readonly<Record<FactKind, string>> = {
+export const RESOURCE_TYPES: Readonly<Record<FactKind, string>> = {
   PATIENT: 'Patient',
   ENCOUNTER: 'Encounter',
   OBSERVATION: 'Observation',
@@ -81,7 +81,7 @@ function assembleWhole(kind: FactKind, ids: ResourceIds, fields: Fields): FhirRe
   const stored = fields['resource'];
   const content = isObject(stored) ? stored : {};
   const stated = textOf(content, 'resourceType');
-  const type = stated === '' ? TYPES[kind] : stated;
+  const type = stated === '' ? RESOURCE_TYPES[kind] : stated;
   const resource: JsonObject & { resourceType: string } = head(type, ids);
   for (const [name, value] of Object.entries(content)) {
     if (name === 'resourceType' || name === 'id') continue;

@@ -33,3 +33,21 @@ export function readThingId(id: string): ThingId | undefined {
     entity: bytes.readBigInt64BE(17),
   };
 }
+
+/** A global id in the characters that FHIR allows in a logical id (R4 §2.24.0.1, `id`). */
+export function fhirId(id: string): string {
+  return id.replaceAll('_', '.');
+}
+
+/** The global id that a FHIR logical id stands for. */
+export function ofFhirId(id: string): string {
+  return id.replaceAll('.', '_');
+}
+
+/** The UUID just below one, undefined below the first. */
+export function previousUuid(uuid: string): string | undefined {
+  const number = BigInt(`0x${uuid.replaceAll('-', '')}`);
+  if (number === 0n) return undefined;
+  const hex = (number - 1n).toString(16).padStart(32, '0');
+  return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-${hex.slice(12, 16)}-${hex.slice(16, 20)}-${hex.slice(20)}`;
+}

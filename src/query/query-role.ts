@@ -28,6 +28,7 @@ import { fileKeyProvider } from '../sealing/key-provider.js';
 import { KeyStore } from '../sealing/key-store.js';
 import type { RoleContext, RunningRole } from '../supervisor/role.js';
 import { BasisResolver } from './basis/basis.js';
+import { fhirRoutes } from './fhir/routes.js';
 import { GraphModule } from './graph/graph.module.js';
 import { MutationMemory } from './graph/mutations/once.js';
 import { KeyDesk } from './key-desk.js';
@@ -130,6 +131,12 @@ export async function startQueryRole(context: RoleContext): Promise<RunningRole>
   app.use(gate(authenticationOf(context), (reason) => logger.warn({ reason }, 'a request was not let in')));
   app.use(operationsRoutes({ pool, supervisor: context.supervisor }));
   app.use(receiptRoutes({ pool, watermarks, hashes: keys.hashes }));
+  app.use(
+    fhirRoutes({
+      services,
+      onFailure: (error) => logger.error({ err: error }, 'a FHIR request could not be answered'),
+    }),
+  );
   const analytics = await mountAnalytics(express, {
     analystDatabaseUrl: context.analystDatabaseUrl,
     hashes: keys.hashes,

@@ -54,7 +54,8 @@ function sinceOf(links: readonly LinkRow[]): LinkRow {
   return since;
 }
 
-function byRecord(links: readonly LinkRow[]): Map<string, LinkRow[]> {
+/** Links by record, in the order they came. */
+export function byRecord(links: readonly LinkRow[]): Map<string, LinkRow[]> {
   const grouped = new Map<string, LinkRow[]>();
   for (const link of links) {
     const list = grouped.get(link.record);
@@ -209,9 +210,19 @@ export class Snapshot {
     return nodes;
   }
 
+  /** Every link of a record up to the basis, in order of position. */
+  linksOf(record: string): Promise<readonly LinkRow[]> {
+    return this.recordLoader.load(record);
+  }
+
   /** Patient of a record at the basis. */
   async patientOf(record: string): Promise<string | undefined> {
-    return (await this.recordLoader.load(record)).at(-1)?.patient;
+    return (await this.linksOf(record)).at(-1)?.patient;
+  }
+
+  /** A thing by its global id, present at the basis or not. */
+  thing(id: string): Promise<Thing | undefined> {
+    return this.idLoader.load(id);
   }
 
   /** A merged id leads to the survivor; null where nobody of that id was known. */

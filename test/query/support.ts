@@ -29,6 +29,7 @@ import { Parkings } from '../../src/projecting/parkings.js';
 import type { SealedHeader } from '../../src/projecting/projection.js';
 import { Watermarks } from '../../src/projecting/watermark.js';
 import { BasisResolver } from '../../src/query/basis/basis.js';
+import { fhirRoutes } from '../../src/query/fhir/routes.js';
 import { GraphModule } from '../../src/query/graph/graph.module.js';
 import { MutationMemory } from '../../src/query/graph/mutations/once.js';
 import { OperationsView } from '../../src/query/operations-view.js';
@@ -53,7 +54,7 @@ export interface Sent {
 }
 
 export interface Message {
-  /** ER7 lines, without the carriage returns, or a clinical event. */
+  /** ER7 lines, without the carriage returns, a FHIR resource, or a clinical event. */
   readonly content: readonly string[] | Record<string, unknown>;
   readonly record?: string;
   readonly patient?: string;
@@ -69,6 +70,28 @@ export interface Answer {
   readonly errors?: readonly { readonly message: string; readonly extensions: Record<string, unknown> }[];
   readonly headers: Headers;
   readonly text: string;
+}
+
+/** What tests look at in resources and bundles. */
+export interface FhirBody {
+  readonly resourceType: string;
+  readonly id?: string;
+  readonly total?: number;
+  readonly meta?: { readonly versionId?: string; readonly lastUpdated?: string };
+  readonly link?: readonly { readonly relation: string; readonly url: string }[];
+  readonly entry?: readonly {
+    readonly fullUrl?: string;
+    readonly resource?: FhirBody;
+    readonly search?: { readonly mode: string };
+    readonly request?: { readonly method: string };
+  }[];
+  readonly [element: string]: unknown;
+}
+
+export interface FhirAnswer {
+  readonly status: number;
+  readonly headers: Headers;
+  readonly body: FhirBody;
 }
 
 interface TestLane {
@@ -87,7 +110,8 @@ export class TestHub {
     private readonly decoder: EventDecoder,
     readonly store: MasterStore,
     private readonly app: INestApplication,
-    private readonly url: string,
+    /** Where it listens. */
+    readonly url: string,
     private readonly lanes: readonly TestLane[],
     private readonly watermarks: Watermarks,
     readonly failures: unknown[],
@@ -178,6 +202,7 @@ export class TestHub {
       }),
       { logger: false, abortOnError: false },
     );
+    app.use(fhirRoutes({ services, onFailure: (error) => failures.push(error) }));
     await app.listen(0, '127.0.0.1');
     const { port } = (app.getHttpServer() as Server).address() as AddressInfo;
     return new TestHub(
@@ -189,7 +214,7 @@ export class TestHub {
       decoder,
       store,
       app,
-      `http://127.0.0.1:${port}/graphql`,
+      `http://127.0.0.1:${port}`,
       lanes,
       watermarks,
       failures,
@@ -207,7 +232,8 @@ export class TestHub {
         hl7 ? (message.content as readonly string[]).join('\r') : JSON.stringify(message.content),
       );
       const id = randomUUID();
-      const type = hl7 ? 'inbound.hl7v2' : 'inbound.event';
+      const fhir = !hl7 && 'resourceType' in message.content;
+      const type = hl7 ? 'inbound.hl7v2' : fhir ? 'inbound.fhir' : 'inbound.event';
       const owner = owners[index] as string;
       const key = keys.get(owner);
       if (key === undefined) throw new Error('no key');
@@ -222,10 +248,12 @@ export class TestHub {
         tenant: 'main',
         source: 'mllp',
         sourceVersion: 1,
-        contentType: hl7 ? 'x-application/hl7-v2+er7' : 'application/json',
+        contentType: hl7 ? 'x-application/hl7-v2+er7' : fhir ? 'application/fhir+json' : 'application/json',
         messageType: hl7
           ? ((message.content as readonly string[])[0] as string).split('|')[8]?.replace(/^([^^]*\^[^^]*).*/, '$1')
-          : (message.content as { type: string }).type,
+          : fhir
+            ? (message.content as { resourceType: string }).resourceType
+            : (message.content as { type: string }).type,
         ...(message.record === undefined ? {} : { sourceRecordId: message.record }),
         ...(message.patient === undefined ? {} : { patientId: message.patient }),
         ...(message.links === undefined
@@ -282,7 +310,7 @@ export class TestHub {
   }
 
   async ask(query: string, variables: Record<string, unknown> = {}): Promise<Answer> {
-    const response = await fetch(this.url, {
+    const response = await fetch(`${this.url}/graphql`, {
       method: 'POST',
       headers: { 'content-type': 'application/json' },
       body: JSON.stringify({ query, variables }),
@@ -297,6 +325,17 @@ export class TestHub {
     if (answer.errors !== undefined)
       throw new Error(`${JSON.stringify(answer.errors)} ${String(this.failures.at(-1))}`);
     return answer.data as Data;
+  }
+
+  /** A FHIR request; `path` behind `/fhir/`. */
+  async fhir(path: string, headers: Record<string, string> = {}, method = 'GET'): Promise<FhirAnswer> {
+    const response = await fetch(`${this.url}/fhir/${path}`, { method, headers });
+    const text = await response.text();
+    return {
+      status: response.status,
+      headers: response.headers,
+      body: (text === '' ? {} : JSON.parse(text)) as FhirBody,
+    };
   }
 
   async stop(): Promise<void> {

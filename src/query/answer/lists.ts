@@ -13,7 +13,7 @@ import {
   type PageArguments,
 } from '../connection.js';
 import { GraphError } from '../errors.js';
-import { readThingId } from '../ids.js';
+import { previousUuid, readThingId } from '../ids.js';
 import type { Node, PatientNode, Snapshot, ThingNode } from '../snapshot.js';
 import { summarise } from '../../mapping/summarise.js';
 import { codedView, encounterView } from '../view/clinical.js';
@@ -158,14 +158,6 @@ export async function encountersAt(
     after = found.last;
   } while (after !== undefined);
   return connectionOf(edges, false, passed !== undefined);
-}
-
-/** The UUID just below one, undefined below the first. */
-function previousUuid(uuid: string): string | undefined {
-  const number = BigInt(`0x${uuid.replaceAll('-', '')}`);
-  if (number === 0n) return undefined;
-  const hex = (number - 1n).toString(16).padStart(32, '0');
-  return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-${hex.slice(12, 16)}-${hex.slice(16, 20)}-${hex.slice(20)}`;
 }
 
 /** What a fact without a type of its own is called. */

@@ -108,6 +108,18 @@ export class BasisResolver {
     }
   }
 
+  /** Waits until the master has come to a position. @returns false after `timeoutMs` milliseconds without */
+  async reached(position: Position, timeoutMs: number): Promise<boolean> {
+    const deadline = performance.now() + timeoutMs;
+    for (;;) {
+      const { watermark } = await this.progress();
+      if (watermark >= position) return true;
+      const left = deadline - performance.now();
+      if (left <= 0) return false;
+      await this.options.moved(watermark, Math.min(left, LOOK_AGAIN_MS));
+    }
+  }
+
   /** @throws GraphError UNKNOWN_BASIS */
   readToken(token: string): TokenContent {
     const content = decodeToken(token);

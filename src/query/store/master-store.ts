@@ -209,6 +209,41 @@ export class MasterStore {
     );
   }
 
+  /** The append batch that lies `batches` before a time: its stamp and last position; undefined where the log begins within them. */
+  async batchBefore(
+    build: number,
+    before: Instant,
+    batches: number,
+  ): Promise<{ readonly recordedAt: Instant; readonly pos: Position } | undefined> {
+    const { clock } = this.tables(build);
+    const [row] = await this.query<{ recordedAt: Instant; pos: Position }>(
+      `batch-before-${build}`,
+      `select recorded_at as "recordedAt", pos from ${clock} where recorded_at < $1 order by recorded_at desc offset $2 limit 1`,
+      [before, batches],
+    );
+    return row;
+  }
+
+  /** Things with a row that takes effect, by its recording or by its valid time, after one moment and up to another. */
+  async thingsChanged(
+    build: number,
+    range: {
+      readonly after: { readonly pos: Position; readonly at: Instant };
+      readonly upTo: { readonly pos: Position; readonly at: Instant };
+      readonly kinds: readonly number[];
+    },
+  ): Promise<{ readonly record: string; readonly kind: number; readonly entity: bigint }[]> {
+    const { fact } = this.tables(build);
+    const { after, upTo, kinds } = range;
+    return this.query(
+      `things-changed-${build}`,
+      `select record, kind, entity from ${fact} where pos > $1 and pos <= $3 and valid_from <= $4 and kind = any($5::int2[])
+       union
+       select record, kind, entity from ${fact} where pos <= $1 and valid_from > $2 and valid_from <= $4 and kind = any($5::int2[])`,
+      [after.pos, after.at, upTo.pos, upTo.at, kinds],
+    );
+  }
+
   /** Links made or moved at positions in (after, upTo], in order of position. */
   async linksBetween(build: number, after: Position, upTo: Position, limit: number): Promise<LinkRow[]> {
     const { link } = this.tables(build);

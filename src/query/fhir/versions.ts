@@ -1,0 +1,347 @@
+/**
+ * Versions of a resource as a FHIR server shows them: one line, in the order in which the chart changed. At each moment T the chart is what
+ * was known at T about T, so a row counts from the later of its recording and its valid time. A version begins wherever another row decides
+ * a field than before: a message that says the same again makes one too, as an update does (FHIR R4 §3.1.0.4). Rows that something newer
+ * covers when they arrive change no chart and are in the graph's history alone.
+ */
+import { foldThing, mergeFolded, valuesOf, type Folded, type Point } from '../../../projections/master/fold.js';
+import type { FactKind } from '../../mapping/fact.js';
+import type { Instant } from '../../time/valid-time.js';
+import { fhirId, ofFhirId, readThingId, readUuid, thingId } from '../ids.js';
+import { byRecord, patientAt, PATIENT_KIND, type Snapshot, type ThingNode } from '../snapshot.js';
+import type { FactRow, LinkRow, Thing } from '../store/master-store.js';
+import { patientValues } from '../view/people.js';
+import { kindOf, resourceOf, type Values } from '../view/resource.js';
+import type { JsonObject } from '../view/json.js';
+
+/** One state of the chart. */
+interface State {
+  /** Equal for states that the same rows decide. */
+  readonly signature: string;
+  /** Undefined where there is no such resource. */
+  readonly resource: JsonObject | undefined;
+}
+
+/** When a row or a link counts from. */
+interface Moment {
+  readonly at: Instant;
+  readonly pos: bigint;
+}
+
+/** A moment at which the chart may have changed. */
+interface Change extends Moment {
+  /** What is known then: nothing recorded later, while what takes effect later is left out by its valid time. */
+  readonly known: bigint;
+  readonly versionId: string;
+}
+
+export interface ResourceVersion {
+  /** Position of the message that made it; one that makes several, of which some take effect later, has them numbered behind a dot. */
+  readonly versionId: string;
+  readonly lastUpdated: Instant;
+  /** Rendered, with `meta`; undefined where this version is that the resource is gone. */
+  readonly resource: JsonObject | undefined;
+  /** Nothing of it was there before. */
+  readonly first: boolean;
+}
+
+const NOTHING: State = { signature: '', resource: undefined };
+
+/** A resource through time, as known at the basis of its snapshot. */
+export abstract class Subject {
+  private changes: readonly Change[] | undefined;
+  private readonly states = new Map<number, State>();
+
+  constructor(
+    /** Logical id (FHIR R4 `id`). */
+    readonly id: string,
+    readonly kind: FactKind,
+    private readonly until: Point,
+  ) {}
+
+  protected abstract moments(): Moment[];
+  protected abstract stateAt(point: Point): State;
+
+  /** The version that stands at the basis; undefined where there never was one. */
+  current(): ResourceVersion | undefined {
+    for (const version of this.versions()) return version;
+    return undefined;
+  }
+
+  /** Newest first. */
+  *versions(): Generator<ResourceVersion> {
+    const { length } = this.ordered();
+    for (let index = length - 1; index >= 0; index -= 1) {
+      const version = this.versionAt(index);
+      if (version !== undefined) yield version;
+    }
+  }
+
+  /** @returns undefined where there is no version of that id */
+  version(versionId: string): ResourceVersion | undefined {
+    const index = this.ordered().findIndex((change) => change.versionId === versionId);
+    return index < 0 ? undefined : this.versionAt(index);
+  }
+
+  private ordered(): readonly Change[] {
+    return (this.changes ??= inOrder(
+      this.moments().filter(({ at, pos }) => at <= this.until.validAt && pos <= this.until.position),
+    ));
+  }
+
+  private versionAt(index: number): ResourceVersion | undefined {
+    const before = index === 0 ? NOTHING : this.state(index - 1);
+    const { signature, resource } = this.state(index);
+    if (signature === before.signature) return undefined;
+    const { at, versionId } = this.ordered()[index] as Change;
+    if (resource === undefined) {
+      return before.resource === undefined ? undefined : { versionId, lastUpdated: at, resource, first: false };
+    }
+    const stated = resource['meta'] as JsonObject | undefined;
+    const { resourceType, id, meta: _meta, ...content } = resource;
+    return {
+      versionId,
+      lastUpdated: at,
+      resource: {
+        resourceType: resourceType as string,
+        id: id as string,
+        meta: { ...stated, versionId, lastUpdated: at },
+        ...content,
+      },
+      first: before.resource === undefined,
+    };
+  }
+
+  private state(index: number): State {
+    let state = this.states.get(index);
+    if (state === undefined) {
+      const { at, known } = this.ordered()[index] as Change;
+      state = this.stateAt({ position: known, validAt: at });
+      this.states.set(index, state);
+    }
+    return state;
+  }
+}
+
+/** In the order in which the chart changed, each once. */
+function inOrder(moments: Moment[]): Change[] {
+  moments.sort((left, right) =>
+    left.at !== right.at ? (left.at < right.at ? -1 : 1) : left.pos < right.pos ? -1 : left.pos > right.pos ? 1 : 0,
+  );
+  const changes: Change[] = [];
+  const made = new Map<bigint, number>();
+  let known = 0n;
+  for (const { at, pos } of moments) {
+    const before = changes.at(-1);
+    if (before?.at === at && before.pos === pos) continue;
+    if (pos > known) known = pos;
+    const count = (made.get(pos) ?? 0) + 1;
+    made.set(pos, count);
+    changes.push({ at, pos, known, versionId: count === 1 ? pos.toString() : `${pos}.${count}` });
+  }
+  return changes;
+}
+
+function effectOf(row: FactRow): Moment {
+  return { at: row.recordedAt > row.validFrom ? row.recordedAt : row.validFrom, pos: row.pos };
+}
+
+/** Which rows decide which fields. */
+function signatureOf(folded: Folded<FactRow>): string {
+  const fields: string[] = [];
+  for (const [field, { row, value }] of folded)
+    fields.push(`${field}\0${row.pos}\0${row.validFrom}${value === undefined ? '\0' : ''}`);
+  return fields.sort().join('\n');
+}
+
+function isEmpty(values: Values): boolean {
+  for (const _ in values) return false;
+  return true;
+}
+
+/** A fact of somebody: everything but the person. */
+class ThingSubject extends Subject {
+  constructor(
+    private readonly thing: Thing,
+    private readonly links: readonly LinkRow[],
+    until: Point,
+  ) {
+    super(fhirId(thingId(thing)), kindOf(thing.kind), until);
+  }
+
+  protected moments(): Moment[] {
+    return this.thing.rows.map(effectOf);
+  }
+
+  protected stateAt(point: Point): State {
+    const folded = foldThing(this.thing.rows, point);
+    const values = valuesOf(folded);
+    if (isEmpty(values)) return { signature: signatureOf(folded), resource: undefined };
+    return {
+      signature: signatureOf(folded),
+      resource: resourceOf(this.kind, this.id, values, patientAt(this.links, point.position)),
+    };
+  }
+}
+
+/** A person: all records that were ever linked with the patient. */
+class PatientSubject extends Subject {
+  constructor(
+    private readonly patient: string,
+    private readonly links: ReadonlyMap<string, readonly LinkRow[]>,
+    /** Things about the person of each record. */
+    private readonly things: ReadonlyMap<string, readonly Thing[]>,
+    /** Whoever holds a record at all, of those that share one with this patient: record → links. */
+    private readonly others: ReadonlyMap<string, readonly LinkRow[]>,
+    until: Point,
+  ) {
+    super(patient, 'PATIENT', until);
+  }
+
+  protected moments(): Moment[] {
+    const changes: Moment[] = [];
+    for (const things of this.things.values())
+      for (const { rows } of things) for (const row of rows) changes.push(effectOf(row));
+    for (const links of this.links.values())
+      links.forEach((link, index) => {
+        const before = links[index - 1]?.patient;
+        if (before !== link.patient && (link.patient === this.patient || before === this.patient))
+          changes.push({ at: link.recordedAt, pos: link.pos });
+      });
+    return changes;
+  }
+
+  protected stateAt(point: Point): State {
+    const held: string[] = [];
+    let left: { readonly pos: bigint; readonly to: string } | undefined;
+    for (const [record, links] of this.links) {
+      const holder = patientAt(links, point.position);
+      if (holder === this.patient) held.push(record);
+      else if (holder !== undefined) left = laterOf(left, departure(links, this.patient, point.position));
+    }
+    if (held.length === 0) {
+      if (left === undefined) return NOTHING;
+      return { signature: `merged\0${left.pos}\0${left.to}`, resource: replaced(this.patient, left.to) };
+    }
+    held.sort();
+    const parts = held.map((record) =>
+      mergeFolded((this.things.get(record) ?? []).map((thing) => foldThing(thing.rows, point))),
+    );
+    const values = patientValues(parts);
+    const spoken = held.some((record) =>
+      (this.things.get(record) ?? []).some(({ rows }) => rows.some((row) => row.pos <= point.position)),
+    );
+    const replaces = this.replacedAt(point.position, held);
+    const signature = held
+      .map((record, index) => `${record}\n${signatureOf(parts[index] as Folded<FactRow>)}`)
+      .concat(replaces)
+      .join('\n\n');
+    if (isEmpty(values) && spoken) return { signature, resource: undefined };
+    return { signature, resource: withReplaced(resourceOf('PATIENT', this.id, values, undefined), replaces) };
+  }
+
+  /** Patients whose records are all this one's by now, some of them after having been another's. */
+  private replacedAt(position: bigint, held: readonly string[]): string[] {
+    const former = new Set<string>();
+    for (const record of held)
+      for (const { pos, patient } of this.links.get(record) ?? [])
+        if (pos <= position && patient !== this.patient) former.add(patient);
+    for (const links of this.others.values()) {
+      const holder = patientAt(links, position);
+      if (holder !== undefined) former.delete(holder);
+    }
+    return [...former].sort();
+  }
+}
+
+function laterOf<Left extends { readonly pos: bigint }>(
+  one: Left | undefined,
+  other: Left | undefined,
+): Left | undefined {
+  if (one === undefined || other === undefined) return one ?? other;
+  return one.pos < other.pos ? other : one;
+}
+
+/** When a record left a patient for the last time, and who holds it at the position. */
+function departure(
+  links: readonly LinkRow[],
+  patient: string,
+  position: bigint,
+): { readonly pos: bigint; readonly to: string } | undefined {
+  let found: { readonly pos: bigint; readonly to: string } | undefined;
+  links.forEach((link, index) => {
+    if (link.pos <= position && link.patient !== patient && links[index - 1]?.patient === patient)
+      found = { pos: link.pos, to: link.patient };
+  });
+  const holder = patientAt(links, position);
+  return found === undefined || holder === undefined ? undefined : { pos: found.pos, to: holder };
+}
+
+/** A patient whose records are all somebody else's (FHIR R4 Patient.link, `replaced-by`). */
+function replaced(patient: string, by: string): JsonObject {
+  return {
+    resourceType: 'Patient',
+    id: patient,
+    active: false,
+    link: [{ other: { reference: `Patient/${by}` }, type: 'replaced-by' }],
+  };
+}
+
+function withReplaced(resource: JsonObject, replaces: readonly string[]): JsonObject {
+  if (replaces.length === 0) return resource;
+  const stated = Array.isArray(resource['link']) ? resource['link'] : [];
+  return {
+    ...resource,
+    link: [...stated, ...replaces.map((id) => ({ other: { reference: `Patient/${id}` }, type: 'replaces' }))],
+  };
+}
+
+/** Patients by their ids, in that order; undefined for an id that the hub never gave out. Three statements for any number of them. */
+export async function patientSubjects(snapshot: Snapshot, ids: readonly string[]): Promise<(Subject | undefined)[]> {
+  const { build, position } = snapshot.basis;
+  const links = byRecord(await snapshot.store.linksOfPatients(build, ids, position));
+  const things = new Map<string, Thing[]>();
+  for (const thing of await snapshot.things([...links.keys()], [PATIENT_KIND])) {
+    const list = things.get(thing.record);
+    if (list === undefined) things.set(thing.record, [thing]);
+    else list.push(thing);
+  }
+  const asked = new Set(ids);
+  const former = new Set<string>();
+  for (const list of links.values()) for (const { patient } of list) if (!asked.has(patient)) former.add(patient);
+  const others =
+    former.size === 0 ? links : byRecord(await snapshot.store.linksOfPatients(build, [...former, ...ids], position));
+  return ids.map((id) => {
+    const own = new Map([...links].filter(([, list]) => list.some(({ patient }) => patient === id)));
+    return own.size === 0 ? undefined : new PatientSubject(id, own, things, others, snapshot.point);
+  });
+}
+
+/** Facts of any kind, in their order. One statement for the links of all their records. */
+export async function thingSubjects(snapshot: Snapshot, things: readonly Thing[]): Promise<Subject[]> {
+  return Promise.all(
+    things.map(async (thing) => new ThingSubject(thing, await snapshot.linksOf(thing.record), snapshot.point)),
+  );
+}
+
+/** The same of things that are present at the basis. */
+export function nodeSubjects(snapshot: Snapshot, nodes: readonly ThingNode[]): Promise<Subject[]> {
+  return thingSubjects(
+    snapshot,
+    nodes.map(({ thing }) => thing),
+  );
+}
+
+/**
+ * A resource by its logical id, whatever its type; undefined where the hub gave out no such id up to the basis.
+ * @param id of FHIR: a patient's UUID, or a global id with `.` for `_`
+ */
+export async function subjectById(snapshot: Snapshot, id: string): Promise<Subject | undefined> {
+  const uuid = readUuid(id);
+  if (uuid !== undefined) return (await patientSubjects(snapshot, [uuid]))[0];
+  const global = ofFhirId(id);
+  const wanted = readThingId(global);
+  if (wanted === undefined || wanted.kind === PATIENT_KIND) return undefined;
+  const thing = await snapshot.thing(global);
+  return thing === undefined ? undefined : (await thingSubjects(snapshot, [thing]))[0];
+}
