@@ -19,11 +19,13 @@ import { Watermarks } from '../src/projecting/watermark.js';
 import { bodyHash, sealBody } from '../src/sealing/body.js';
 import { localKeyProvider } from '../src/sealing/key-provider.js';
 import { KeyStore } from '../src/sealing/key-store.js';
+import { projectingStages } from './projecting-stages.js';
 import { numberArgument, secondsOf, startBenchDatabase, type Figures } from './support.js';
 
-const ROUNDS = 3;
 const SUBMIT_EVENTS = 1_000;
 const WAIT_MS = 600_000;
+/** Events that the stages are measured over. */
+const STAGE_EVENTS = 5_000;
 /** Number of the tables that the floor is measured with. */
 const FLOOR_BUILD = 1_000_000;
 const FAMILIES = [
@@ -147,9 +149,10 @@ async function floorSeconds(url: string, definitions: readonly ProjectionDefinit
   }
 }
 
-/** @param args `--events n`: messages in the log, 30,000 by default; about a minute */
+/** @param args `--events n`: messages in the log, 30,000 by default; `--rounds n`: rebuilds, 3 by default */
 export async function run(args: readonly string[]): Promise<Figures> {
   const count = numberArgument(args, 'events', 30_000);
+  const rounds = numberArgument(args, 'rounds', 3);
   const database = await startBenchDatabase();
   const pool = openPool(database.url, { max: 8 });
   const log = await openPostgresLogWriter(database.url);
@@ -183,7 +186,7 @@ export async function run(args: readonly string[]): Promise<Figures> {
           await Promise.all(definitions.map(({ name }) => reached(name)));
         })),
     );
-    for (let round = 0; round < ROUNDS; round += 1) {
+    for (let round = 0; round < rounds; round += 1) {
       const build = round + 2;
       const before = process.cpuUsage();
       const seconds = await secondsOf(async () => {
@@ -201,11 +204,14 @@ export async function run(args: readonly string[]): Promise<Figures> {
       rebuild.push(count / seconds);
       ratio.push(seconds / (await floorSeconds(database.url, definitions, build)));
     }
+    const sample = await reader.readPage({ after: 0n, types: [EVENT_TYPES.hl7], limit: STAGE_EVENTS });
+    const stages = await projectingStages(sample, keys, definitions);
     return {
       eventsPerSecond: { values: rebuild, unit: 'events/s', goal: '≥ 30000' },
       catchUpEventsPerSecond: { values: catchUp, unit: 'events/s', goal: '' },
       nodeCpuPerEvent: { values: cpu, unit: 'µs', goal: '' },
       ratioToCopy: { values: ratio, unit: '×', goal: '≤ 2' },
+      ...stages,
     };
   } finally {
     await projections.stop();

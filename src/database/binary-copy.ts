@@ -2,6 +2,7 @@
 import type { ClientBase } from 'pg';
 import { from as copyFrom } from 'pg-copy-streams';
 import { once } from 'node:events';
+import { daysFromCivil } from '../time/calendar.js';
 
 const SIGNATURE = Buffer.from('PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0', 'latin1');
 const CHUNK_BYTES = 256 * 1024;
@@ -27,61 +28,124 @@ export type CopyType =
 export function microsecondsOf(instant: string): bigint {
   const match = /^(\d{4,})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)(?:\.(\d+))?Z$/.exec(instant);
   if (match === null) throw new RangeError('not an instant in UTC');
-  const milliseconds = utcMilliseconds(
-    Number(match[1]),
-    Number(match[2]),
-    Number(match[3]),
-    Number(match[4]),
-    Number(match[5]),
-    Number(match[6]),
-  );
-  return BigInt(milliseconds) * 1000n + BigInt((match[7] ?? '').padEnd(6, '0').slice(0, 6));
+  const seconds =
+    daysFromCivil(Number(match[1]), Number(match[2]), Number(match[3])) * 86_400 +
+    Number(match[4]) * 3600 +
+    Number(match[5]) * 60 +
+    Number(match[6]);
+  return BigInt(seconds) * 1_000_000n + BigInt((match[7] ?? '').padEnd(6, '0').slice(0, 6));
 }
 
-function utcMilliseconds(
-  year: number,
-  month: number,
-  day: number,
-  hour: number,
-  minute: number,
-  second: number,
-): number {
-  const date = new Date(0);
-  date.setUTCFullYear(year, month - 1, day);
-  date.setUTCHours(hour, minute, second, 0);
-  return date.getTime();
+/** Length of an Instant: `YYYY-MM-DDTHH:MM:SS.ffffffZ`. */
+const INSTANT_LENGTH = 27;
+const TWO_32 = 0x1_0000_0000;
+const POSTGRES_EPOCH_SECONDS = 946_684_800;
+
+/** Two digits of a text; NaN-free: -1 where they are none. */
+function twoDigits(text: string, at: number): number {
+  const high = text.charCodeAt(at) - 48;
+  const low = text.charCodeAt(at + 1) - 48;
+  return high >= 0 && high <= 9 && low >= 0 && low <= 9 ? high * 10 + low : -1;
+}
+
+/** Seconds since 1970 of a text of an Instant's form; undefined where it has another. */
+function secondsOfInstant(text: string): number | undefined {
+  if (text.length !== INSTANT_LENGTH || text.charCodeAt(26) !== 0x5a || text.charCodeAt(19) !== 0x2e) return undefined;
+  const century = twoDigits(text, 0);
+  const years = twoDigits(text, 2);
+  const month = twoDigits(text, 5);
+  const day = twoDigits(text, 8);
+  const hour = twoDigits(text, 11);
+  const minute = twoDigits(text, 14);
+  const second = twoDigits(text, 17);
+  if ((century | years | month | day | hour | minute | second) < 0) return undefined;
+  if (text.charCodeAt(4) !== 0x2d || text.charCodeAt(7) !== 0x2d || text.charCodeAt(10) !== 0x54) return undefined;
+  if (text.charCodeAt(13) !== 0x3a || text.charCodeAt(16) !== 0x3a) return undefined;
+  return daysFromCivil(century * 100 + years, month, day) * 86_400 + hour * 3600 + minute * 60 + second;
+}
+
+function microsOf(text: string): number {
+  const high = twoDigits(text, 20);
+  const middle = twoDigits(text, 22);
+  const low = twoDigits(text, 24);
+  return (high | middle | low) < 0 ? -1 : high * 10_000 + middle * 100 + low;
+}
+
+/** 0…15 of a hexadecimal digit by its code, 255 of anything else. */
+const HEX_DIGITS = Uint8Array.from({ length: 128 }, (_, code) => {
+  const digit = '0123456789abcdef'.indexOf(String.fromCharCode(code).toLowerCase());
+  return digit < 0 ? 255 : digit;
+});
+/** Characters. */
+const SHORT_TEXT = 24;
+const MOST_EXACT_SECONDS = Math.floor(Number.MAX_SAFE_INTEGER / 1_000_000) - 1;
+
+function viewOf(buffer: Buffer): DataView {
+  return new DataView(buffer.buffer, buffer.byteOffset, buffer.byteLength);
 }
 
 /** Grows as needed; reused by one encoder for one COPY. */
 class RowBuffer {
-  private buffer = Buffer.allocUnsafe(CHUNK_BYTES * 2);
+  private buffer = Buffer.allocUnsafeSlow(CHUNK_BYTES * 2);
+  private view = viewOf(this.buffer);
   length = 0;
 
   ensure(bytes: number): void {
     if (this.length + bytes <= this.buffer.length) return;
-    const larger = Buffer.allocUnsafe(Math.max(this.buffer.length * 2, this.length + bytes));
+    const larger = Buffer.allocUnsafeSlow(Math.max(this.buffer.length * 2, this.length + bytes));
     this.buffer.copy(larger, 0, 0, this.length);
     this.buffer = larger;
+    this.view = viewOf(larger);
   }
 
   int16(value: number): void {
     this.ensure(2);
-    this.length = this.buffer.writeInt16BE(value, this.length);
+    if ((value << 16) >> 16 !== value) throw new RangeError('not an int2');
+    this.view.setInt16(this.length, value);
+    this.length += 2;
   }
 
   int32(value: number): void {
     this.ensure(4);
-    this.length = this.buffer.writeInt32BE(value, this.length);
+    if ((value | 0) !== value) throw new RangeError('not an int4');
+    this.view.setInt32(this.length, value);
+    this.length += 4;
   }
 
   int64(value: bigint): void {
     this.ensure(8);
-    this.length = this.buffer.writeBigInt64BE(value, this.length);
+    if (BigInt.asIntN(64, value) !== value) throw new RangeError('not an int8');
+    this.view.setBigInt64(this.length, value);
+    this.length += 8;
+  }
+
+  /** Microseconds since 2000 of an Instant, its length before it: of the usual form without a bigint. */
+  instant(text: string): void {
+    this.ensure(12);
+    this.int32(8);
+    const seconds = secondsOfInstant(text);
+    const micros = microsOf(text);
+    if (seconds === undefined || micros < 0) {
+      this.int64(microsecondsOf(text) - POSTGRES_EPOCH_US);
+      return;
+    }
+    const since = seconds - POSTGRES_EPOCH_SECONDS;
+    // Beyond 2^53 microseconds (some 285 years from 2000) a number is not exact.
+    if (since > MOST_EXACT_SECONDS || since < -MOST_EXACT_SECONDS) {
+      this.int64(BigInt(since) * 1_000_000n + BigInt(micros));
+      return;
+    }
+    const total = since * 1_000_000 + micros;
+    const high = Math.floor(total / TWO_32);
+    this.view.setInt32(this.length, high);
+    this.view.setUint32(this.length + 4, total - high * TWO_32);
+    this.length += 8;
   }
 
   float64(value: number): void {
     this.ensure(8);
-    this.length = this.buffer.writeDoubleBE(value, this.length);
+    this.view.setFloat64(this.length, value);
+    this.length += 8;
   }
 
   byte(value: number): void {
@@ -103,18 +167,36 @@ class RowBuffer {
     const at = this.length;
     this.length += 4;
     if (lead !== undefined) this.byte(lead);
-    this.length += this.buffer.write(value, this.length, 'utf8');
-    this.buffer.writeInt32BE(this.length - at - 4, at);
+    this.utf8(value);
+    this.view.setInt32(at, this.length - at - 4);
   }
 
   /** UTF-8 without a length. */
   rawText(value: string): void {
     this.ensure(value.length * 3);
-    this.length += this.buffer.write(value, this.length, 'utf8');
+    this.utf8(value);
+  }
+
+  /** Room is there. A short text of ASCII is written faster here than by a call out of JavaScript. */
+  private utf8(value: string): void {
+    const { buffer, length: start } = this;
+    if (value.length <= SHORT_TEXT) {
+      let index = 0;
+      for (; index < value.length; index += 1) {
+        const code = value.charCodeAt(index);
+        if (code >= 0x80) break;
+        buffer[start + index] = code;
+      }
+      if (index === value.length) {
+        this.length = start + index;
+        return;
+      }
+    }
+    this.length = start + buffer.write(value, start, 'utf8');
   }
 
   patchInt32(at: number, value: number): void {
-    this.buffer.writeInt32BE(value, at);
+    this.view.setInt32(at, value);
   }
 
   /** Whether it is of the size it was made with: a larger one is not worth keeping. */
@@ -122,14 +204,28 @@ class RowBuffer {
     return this.buffer.length === CHUNK_BYTES * 2;
   }
 
+  /** Hexadecimal digits, dashes between them left out. */
   uuid(value: string): void {
     this.ensure(16);
-    const hex =
-      value.length === 36
-        ? value.slice(0, 8) + value.slice(9, 13) + value.slice(14, 18) + value.slice(19, 23) + value.slice(24)
-        : value;
-    if (this.buffer.write(hex, this.length, 16, 'hex') !== 16) throw new RangeError('not a UUID');
-    this.length += 16;
+    const { buffer } = this;
+    let at = this.length;
+    let high = -1;
+    let odd = 0;
+    for (let index = 0; index < value.length; index += 1) {
+      const code = value.charCodeAt(index);
+      if (code === 0x2d) continue;
+      const digit = code < 128 ? (HEX_DIGITS[code] as number) : 255;
+      odd |= digit;
+      if (high < 0) {
+        high = digit;
+        continue;
+      }
+      buffer[at] = (high << 4) | digit;
+      at += 1;
+      high = -1;
+    }
+    if (at - this.length !== 16 || high >= 0 || odd > 15) throw new RangeError('not a UUID');
+    this.length = at;
   }
 
   take(): Buffer {
@@ -170,8 +266,7 @@ function writeValue(out: RowBuffer, type: CopyType, value: unknown): void {
       out.byte(value === true ? 1 : 0);
       return;
     case 'timestamptz':
-      out.int32(8);
-      out.int64(microsecondsOf(value as string) - POSTGRES_EPOCH_US);
+      out.instant(value as string);
       return;
     case 'date':
       out.int32(4);
