@@ -20,7 +20,7 @@ import { bodyHash, sealBody } from '../src/sealing/body.js';
 import { localKeyProvider } from '../src/sealing/key-provider.js';
 import { KeyStore } from '../src/sealing/key-store.js';
 import { projectingStages } from './projecting-stages.js';
-import { numberArgument, secondsOf, startBenchDatabase, type Figures } from './support.js';
+import { numberArgument, postgresCpuSeconds, secondsOf, startBenchDatabase, type Figures } from './support.js';
 
 const SUBMIT_EVENTS = 1_000;
 const WAIT_MS = 600_000;
@@ -175,6 +175,7 @@ export async function run(args: readonly string[]): Promise<Figures> {
   const rebuild: number[] = [];
   const ratio: number[] = [];
   const cpu: number[] = [];
+  const serverCpu: number[] = [];
   try {
     await fill(writer, keys, count);
     const head = await reader.head();
@@ -189,6 +190,7 @@ export async function run(args: readonly string[]): Promise<Figures> {
     for (let round = 0; round < rounds; round += 1) {
       const build = round + 2;
       const before = process.cpuUsage();
+      const serverBefore = await postgresCpuSeconds(pool);
       const seconds = await secondsOf(async () => {
         await Promise.all(definitions.map(({ name }) => projections.rebuild(name, { verify: false })));
         for (const { name } of definitions) {
@@ -201,6 +203,7 @@ export async function run(args: readonly string[]): Promise<Figures> {
       });
       const used = process.cpuUsage(before);
       cpu.push((used.user + used.system) / count);
+      serverCpu.push((((await postgresCpuSeconds(pool)) - serverBefore) * 1e6) / count);
       rebuild.push(count / seconds);
       ratio.push(seconds / (await floorSeconds(database.url, definitions, build)));
     }
@@ -210,6 +213,7 @@ export async function run(args: readonly string[]): Promise<Figures> {
       eventsPerSecond: { values: rebuild, unit: 'events/s', goal: '≥ 30000' },
       catchUpEventsPerSecond: { values: catchUp, unit: 'events/s', goal: '' },
       nodeCpuPerEvent: { values: cpu, unit: 'µs', goal: '' },
+      postgresCpuPerEvent: { values: serverCpu, unit: 'µs', goal: '' },
       ratioToCopy: { values: ratio, unit: '×', goal: '≤ 2' },
       ...stages,
     };

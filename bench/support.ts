@@ -1,13 +1,17 @@
 /** What benches share. A bench is a module `bench/<name>.ts` with `run(args)`, started by `npm run bench -- <name> [args]`. */
 import { randomBytes, randomUUID } from 'node:crypto';
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
+import type pg from 'pg';
 import { migrate } from '../src/database/migrate.js';
 import { clinicalStream, EVENT_TYPES, PARTITIONS } from '../src/log/envelope.js';
 import type { PendingEvent } from '../src/log/writer.js';
 import { bodyHash } from '../src/sealing/body.js';
 import { startEmbeddedPostgres } from '../src/supervisor/embedded-postgres.js';
+
+/** USER_HZ of Linux. */
+const CLOCK_TICKS_PER_SECOND = 100;
 
 /** One figure of a bench. */
 export interface Measured {
@@ -40,6 +44,28 @@ export async function startBenchDatabase(): Promise<BenchDatabase> {
       await rm(folder, { recursive: true, force: true });
     },
   };
+}
+
+/** CPU seconds that a PostgreSQL server on this machine has used so far: its living processes, and those that have ended. */
+export async function postgresCpuSeconds(client: Pick<pg.Pool, 'query'>): Promise<number> {
+  const { rows } = await client.query<{ folder: string }>("select current_setting('data_directory') as folder");
+  const folder = (rows[0] as { folder: string }).folder;
+  const postmaster = Number((await readFile(path.join(folder, 'postmaster.pid'), 'utf8')).split('\n', 1)[0]);
+  let ticks = 0;
+  for (const entry of await readdir('/proc')) {
+    if (!/^\d+$/.test(entry)) continue;
+    // A process may end while the list is read.
+    const stat = await readFile(`/proc/${entry}/stat`, 'utf8').catch(() => '');
+    // proc(5): behind the name in brackets come state, ppid, …; utime, stime, cutime and cstime are the 12th to 15th of these.
+    const fields = stat
+      .slice(stat.lastIndexOf(')') + 2)
+      .split(' ')
+      .map(Number);
+    if (Number(entry) === postmaster)
+      ticks += (fields[11] ?? 0) + (fields[12] ?? 0) + (fields[13] ?? 0) + (fields[14] ?? 0);
+    else if (fields[1] === postmaster) ticks += (fields[11] ?? 0) + (fields[12] ?? 0);
+  }
+  return ticks / CLOCK_TICKS_PER_SECOND;
 }
 
 /** Seconds that the work takes. */

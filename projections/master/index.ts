@@ -94,18 +94,23 @@ export function mergeFacts(facts: readonly Fact[]): Merged[] {
 }
 
 function bodyOf(fact: Fact): FactBody {
-  const body: { a?: Record<string, Json>; e?: string[]; w?: true; r?: '*' | string[] } = {};
-  if (fact.assert !== undefined) {
-    const fields = Object.entries(fact.assert);
-    if (fields.length > 0) body.a = Object.fromEntries(fields);
+  const body: { a?: Readonly<Record<string, Json>>; e?: string[]; w?: true; r?: '*' | string[] } = {};
+  const { assert } = fact;
+  const asserted = assert !== undefined && hasMembers(assert) ? assert : undefined;
+  if (asserted !== undefined) body.a = asserted;
+  if (fact.end !== undefined) {
+    const ended = fact.end.filter((field) => asserted === undefined || !Object.hasOwn(asserted, field));
+    if (ended.length > 0) body.e = [...new Set(ended)].sort();
   }
-  const asserted = body.a;
-  const ended = (fact.end ?? []).filter((field) => asserted === undefined || !Object.hasOwn(asserted, field));
-  if (ended.length > 0) body.e = [...new Set(ended)].sort();
   if (fact.whole === true) body.w = true;
   if (fact.retract === '*') body.r = '*';
   else if (fact.retract !== undefined && fact.retract.length > 0) body.r = [...new Set(fact.retract)].sort();
   return body;
+}
+
+function hasMembers(object: object): boolean {
+  for (const name in object) if (Object.hasOwn(object, name)) return true;
+  return false;
 }
 
 function overlay(earlier: FactBody, later: FactBody): FactBody {
@@ -164,7 +169,8 @@ function storable(value: Json): Json {
 
 function storableJson(body: FactBody): string {
   const text = JSON.stringify(body);
-  return UNSTORABLE.test(text) ? JSON.stringify(storable(body as unknown as Json)) : text;
+  // Looking for two characters is quicker than the expression, and hardly any text has them.
+  return text.includes('\\u') && UNSTORABLE.test(text) ? JSON.stringify(storable(body as unknown as Json)) : text;
 }
 
 interface Rows {
@@ -172,7 +178,9 @@ interface Rows {
   readonly link: unknown[][];
   readonly message: unknown[][];
   readonly note: unknown[][];
-  readonly lookup: Map<string, unknown[]>;
+  readonly lookup: unknown[][];
+  /** Record → the tokens that the batch has of it already. */
+  readonly tokens: Map<string, Set<string>>;
   readonly clock: Map<string, bigint>;
 }
 
@@ -222,11 +230,12 @@ function applyEvent(event: DecodedEvent, rows: Rows, hashes: MasterHashes): void
         storableJson(body),
       ]);
       if (body.a === undefined) continue;
-      for (const [field, value] of Object.entries(body.a)) {
-        for (const [kind, token] of lookupsOf(fact.kind, field, value)) {
+      for (const field of Object.keys(body.a)) {
+        for (const [kind, token] of lookupsOf(fact.kind, field, body.a[field] as Json)) {
           const stored = storableText(token);
-          const slot = `${kind}|${fact.sourceRecordId}|${stored}`;
-          if (!rows.lookup.has(slot)) rows.lookup.set(slot, [kind, stored, fact.sourceRecordId, position]);
+          if (isNew(rows.tokens, fact.sourceRecordId, `${kind}${stored}`)) {
+            rows.lookup.push([kind, stored, fact.sourceRecordId, position]);
+          }
         }
       }
     }
@@ -245,6 +254,17 @@ function applyEvent(event: DecodedEvent, rows: Rows, hashes: MasterHashes): void
       storableText(note.title),
     ]);
   });
+}
+
+function isNew(known: Map<string, Set<string>>, record: string, token: string): boolean {
+  const tokens = known.get(record);
+  if (tokens === undefined) {
+    known.set(record, new Set([token]));
+    return true;
+  }
+  if (tokens.has(token)) return false;
+  tokens.add(token);
+  return true;
 }
 
 function messageRow(event: DecodedEvent, hashes: MasterHashes): unknown[] {
@@ -290,7 +310,7 @@ export function createMasterProjection(options: { readonly hashes: MasterHashes 
     },
     apply(batch, _context, version): readonly TableRows[] {
       const tables = masterTables(version);
-      const rows: Rows = { fact: [], link: [], message: [], note: [], lookup: new Map(), clock: new Map() };
+      const rows: Rows = { fact: [], link: [], message: [], note: [], lookup: [], tokens: new Map(), clock: new Map() };
       for (const event of batch) {
         try {
           applyEvent(event, rows, hashes);
@@ -380,7 +400,7 @@ export function createMasterProjection(options: { readonly hashes: MasterHashes 
           table: tables.lookup,
           columns: ['kind', 'token', 'record', 'pos'],
           types: ['int2', 'text', 'uuid', 'int8'],
-          rows: [...rows.lookup.values()],
+          rows: rows.lookup,
           onConflict: 'ignore' as const,
         },
         {

@@ -33,10 +33,11 @@ export function locationLookup(text: string): string {
 }
 
 /** Every text in a value, however deep. */
-function* textsIn(value: Json | undefined): Iterable<string> {
-  if (typeof value === 'string') yield value;
-  else if (Array.isArray(value)) for (const item of value) yield* textsIn(item);
-  else if (value !== null && typeof value === 'object') for (const item of Object.values(value)) yield* textsIn(item);
+function textsIn(value: Json | undefined, found: string[] = []): string[] {
+  if (typeof value === 'string') found.push(value);
+  else if (Array.isArray(value)) for (const item of value) textsIn(item, found);
+  else if (value !== null && typeof value === 'object') for (const item of Object.values(value)) textsIn(item, found);
+  return found;
 }
 
 function listOf(value: Json | undefined): Json[] {
@@ -50,22 +51,26 @@ function member(value: Json | undefined, name: string): Json | undefined {
 }
 
 /** The parts of a FHIR HumanName by which people are found. */
-export function* nameParts(value: Json | undefined): Iterable<string> {
+export function nameParts(value: Json | undefined): string[] {
+  const found: string[] = [];
   for (const name of listOf(value)) {
-    if (typeof name === 'string') yield name;
-    yield* textsIn(member(name, 'text'));
-    yield* textsIn(member(name, 'family'));
-    yield* textsIn(member(name, 'given'));
-    yield* textsIn(member(name, 'suffix'));
+    if (typeof name === 'string') found.push(name);
+    textsIn(member(name, 'text'), found);
+    textsIn(member(name, 'family'), found);
+    textsIn(member(name, 'given'), found);
+    textsIn(member(name, 'suffix'), found);
   }
+  return found;
 }
 
 /** Texts of a FHIR Encounter's location: display, identifier and reference of each place, and their parts. */
-export function* locationParts(value: Json | undefined): Iterable<string> {
+export function locationParts(value: Json | undefined): string[] {
+  const found: string[] = [];
   for (const text of textsIn(value)) {
-    yield text;
-    for (const part of text.split(/[\^\s/|,;]+/u)) if (part !== '' && part !== text) yield part;
+    found.push(text);
+    for (const part of text.split(/[\^\s/|,;]+/u)) if (part !== '' && part !== text) found.push(part);
   }
+  return found;
 }
 
 export function isNameField(field: string): boolean {
@@ -76,24 +81,36 @@ export function isIdentifierField(field: string): boolean {
   return field === 'identifier' || field.startsWith('identifier.') || field.startsWith('identifier:');
 }
 
+const NOTHING: readonly (readonly [LookupKind, string])[] = [];
+
 /** Tokens of what one row asserts of a field, as `[kind, token]`. */
-export function* lookupsOf(kind: FactKind, field: string, value: Json): Iterable<readonly [LookupKind, string]> {
+export function lookupsOf(kind: FactKind, field: string, value: Json): readonly (readonly [LookupKind, string])[] {
   if (kind === 'PATIENT') {
     if (isNameField(field)) {
-      for (const part of nameParts(value)) for (const token of nameLookups(part)) yield [LOOKUP.name, token];
-    } else if (isIdentifierField(field)) {
+      const found: (readonly [LookupKind, string])[] = [];
+      for (const part of nameParts(value)) for (const token of nameLookups(part)) found.push([LOOKUP.name, token]);
+      return found;
+    }
+    if (isIdentifierField(field)) {
+      const found: (readonly [LookupKind, string])[] = [];
       for (const identifier of listOf(value)) {
         const number = member(identifier, 'value') ?? (typeof identifier === 'string' ? identifier : undefined);
-        if (typeof number === 'string' && number.trim() !== '') yield [LOOKUP.identifier, identifierLookup(number)];
+        if (typeof number === 'string' && number.trim() !== '')
+          found.push([LOOKUP.identifier, identifierLookup(number)]);
       }
-    } else if (field === 'birthDate') {
+      return found;
+    }
+    if (field === 'birthDate') {
       const date = timeText(value);
-      if (date !== undefined) yield [LOOKUP.birthDate, cut(date)];
+      if (date !== undefined) return [[LOOKUP.birthDate, cut(date)]];
     }
   } else if (kind === 'ENCOUNTER' && field === 'location') {
+    const found: (readonly [LookupKind, string])[] = [];
     for (const part of locationParts(value)) {
       const token = locationLookup(part);
-      if (token !== '') yield [LOOKUP.location, token];
+      if (token !== '') found.push([LOOKUP.location, token]);
     }
+    return found;
   }
+  return NOTHING;
 }
