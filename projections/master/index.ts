@@ -13,14 +13,14 @@ import {
 import type { FactBody } from './fold.js';
 import { lookupsOf } from './lookup.js';
 import { CONTROL_ID_PURPOSE, flagBits, type MasterHashes } from './names.js';
-import { installMaster, masterTables, uninstallMaster } from './tables.js';
+import { finishMaster, installMaster, masterTables, prepareMaster, uninstallMaster } from './tables.js';
 import { verifyMaster } from './verify.js';
 
 export { CONTROL_ID_PURPOSE, flagsOfBits, type MasterHashes } from './names.js';
 
 export const MASTER = 'master';
 /** Raise with every change of the tables, of the rules here, or of what the mappings give. */
-export const MASTER_VERSION = 2;
+export const MASTER_VERSION = 3;
 
 /** Number of a kind in the stores. */
 export function kindNumber(kind: FactKind): number {
@@ -233,7 +233,7 @@ function applyEvent(event: DecodedEvent, rows: Rows, hashes: MasterHashes): void
       for (const field of Object.keys(body.a)) {
         for (const [kind, token] of lookupsOf(fact.kind, field, body.a[field] as Json)) {
           const stored = storableText(token);
-          if (isNew(rows.tokens, fact.sourceRecordId, `${kind}${stored}`)) {
+          if (isNew(rows.tokens, fact.sourceRecordId, `${kind}|${stored}`)) {
             rows.lookup.push([kind, stored, fact.sourceRecordId, position]);
           }
         }
@@ -302,6 +302,7 @@ export function createMasterProjection(options: { readonly hashes: MasterHashes 
     name: MASTER,
     version: MASTER_VERSION,
     install: installMaster,
+    bulk: { prepare: prepareMaster, finish: finishMaster },
     uninstall: uninstallMaster,
     tables: (version) => Object.values(masterTables(version)) as string[],
     rowTables: (version) => {

@@ -30,6 +30,8 @@ export interface Lane {
   readonly build: Build;
   readonly lane: number;
   readonly mode: ProjectionMode;
+  /** The tables have no keys yet that rows could run into. */
+  readonly loading?: boolean;
 }
 
 export interface BatchResult {
@@ -254,7 +256,8 @@ export class BatchWriter {
     for (const table of tables) {
       if (table.rows.length === 0) continue;
       rows += table.rows.length;
-      if (table.onConflict === undefined || table.onConflict === 'insert') {
+      const added = this.lane.loading === true && table.onConflict === 'ignore';
+      if (added || table.onConflict === undefined || table.onConflict === 'insert') {
         await copyRows(this.client, table.table, table.columns, table.types as CopyType[], table.rows);
       } else {
         await this.stage(table, statements);

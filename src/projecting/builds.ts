@@ -38,6 +38,8 @@ export interface BuildRow {
   readonly verified: boolean | null;
   readonly report: unknown;
   readonly requested_by: string | null;
+  /** Its tables lack what `bulk.finish` makes. */
+  readonly loading: boolean;
 }
 
 /** Hash of everything `install` makes, whatever the build's number: it changes exactly when the tables do. */
@@ -101,10 +103,11 @@ export async function installBuildIn(
   if (wanted.serving && rows.some((row) => row.serving)) return undefined;
   if (wanted.state === 'building' && rows.some(isUnderWay)) return undefined;
   const build = (rows[0]?.version ?? 0) + 1;
-  for (const statement of definition.install(build)) await client.query(statement);
+  const bulk = wanted.state === 'building' ? definition.bulk : undefined;
+  for (const statement of bulk?.prepare(build) ?? definition.install(build)) await client.query(statement);
   await client.query(
     `insert into hub.projection (name, version, definition_version, definition_hash, log_id, state, serving, paused, verify_wanted,
-         switch_wanted, requested_by) values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)`,
+         switch_wanted, requested_by, loading) values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)`,
     [
       definition.name,
       build,
@@ -117,6 +120,7 @@ export async function installBuildIn(
       wanted.verify ?? true,
       wanted.switchWhenDone ?? true,
       wanted.requestedBy ?? null,
+      bulk !== undefined,
     ],
   );
   await client.query('insert into hub.checkpoint (projection, version, lane, position) values ($1, $2, $3, 0)', [
@@ -125,6 +129,47 @@ export async function installBuildIn(
     ONLY_LANE,
   ]);
   return build;
+}
+
+/** For sorting, of the one session that makes the indexes of a loaded build. */
+const FINISH_MEMORY = '256MB';
+
+/**
+ * Makes what the load of a build was spared, in one transaction; does nothing where that is done. A stop cancels it, and it is begun again later.
+ * @throws whatever the database throws; of a stop, that the statement was cancelled
+ */
+export async function finishLoad(
+  pool: Pool,
+  definition: ProjectionDefinition,
+  build: Build,
+  signal: AbortSignal,
+): Promise<void> {
+  await inTransaction(pool, async (client) => {
+    const { rows } = await client.query<{ pid: number }>(
+      `select pg_backend_pid() as pid from hub.projection where name = $1 and version = $2 and loading for update`,
+      [definition.name, build],
+    );
+    const [row] = rows;
+    if (row === undefined) return;
+    const cancel = (): void => {
+      // Where that fails the database is gone, and with it the statement.
+      pool.query('select pg_cancel_backend($1)', [row.pid]).catch(() => undefined);
+    };
+    signal.addEventListener('abort', cancel, { once: true });
+    try {
+      await client.query(`set local maintenance_work_mem = '${FINISH_MEMORY}'`);
+      for (const statement of definition.bulk?.finish(build) ?? []) {
+        signal.throwIfAborted();
+        await client.query(statement);
+      }
+      await client.query('update hub.projection set loading = false where name = $1 and version = $2', [
+        definition.name,
+        build,
+      ]);
+    } finally {
+      signal.removeEventListener('abort', cancel);
+    }
+  });
 }
 
 /** A rebuild that has neither been switched to nor ended otherwise. */

@@ -184,6 +184,12 @@ export interface DeclaredChange {
   readonly reason: string;
 }
 
+/** Both steps together make exactly what `install` makes. Each runs once, in a transaction. */
+export interface BulkLoad {
+  prepare(version: Build): readonly string[];
+  finish(version: Build): readonly string[];
+}
+
 export interface ProjectionDefinition<Loaded = unknown> {
   readonly name: string;
   /** Version of the tables and rules. A change of either needs a new one. */
@@ -192,6 +198,11 @@ export interface ProjectionDefinition<Loaded = unknown> {
   readonly eventTypes?: readonly string[];
   /** SQL that makes the tables of a build; runs once, in a transaction. Physical names carry the build's number. */
   install(version: Build): readonly string[];
+  /**
+   * The same tables made in two steps, for a rebuild: without what only readers need, and, once the log is loaded, that too. Meanwhile rows of
+   * tables with `onConflict: 'ignore'` are only added, so `finish` leaves the first of each key. Optional: a rebuild then uses `install`.
+   */
+  readonly bulk?: BulkLoad;
   /** SQL that drops them. */
   uninstall(version: number): readonly string[];
   /** Physical names of the tables, for checks at start and verification. */

@@ -2,7 +2,7 @@
 import type pg from 'pg';
 import { inTransaction } from '../database/database.js';
 import type { EventLogReader, Position } from '../log/event-log.js';
-import { serve, type BuildRow } from './builds.js';
+import { finishLoad, serve, type BuildRow } from './builds.js';
 import type { EventDecoder } from './decode.js';
 import { RuntimeClosedError, errorText, errorWord, failureKind } from './errors.js';
 import type { DecodedPage, EventFeed, FeedReader } from './feed.js';
@@ -68,6 +68,7 @@ export class Rebuild {
       if (row.state === 'building') {
         await this.catchUp();
         if (this.abort.signal.aborted) return;
+        await finishLoad(this.options.pool, definition, version, this.abort.signal);
         await this.setBuilt();
       }
       if (!this.options.runner.isRunning(definition.name, version)) {
@@ -100,7 +101,7 @@ export class Rebuild {
   private async catchUp(): Promise<void> {
     const { definition, row } = this;
     const { databaseUrl, feed, parkings, onBatch } = this.options;
-    const lane = { definition, build: row.version, lane: 0, mode: 'rebuild' as const };
+    const lane = { definition, build: row.version, lane: 0, mode: 'rebuild' as const, loading: row.loading };
     const worker = new ProjectionWorker({
       databaseUrl,
       lane,
