@@ -50,7 +50,7 @@ export async function projectingStages(
   );
   const decoded: DecodedEvent[][] = [];
   for (const page of pages) decoded.push(await whole.decode(page));
-  const pure = definitions.filter(({ load }) => load === undefined);
+  const pure = definitions.filter((definition) => definition.load === undefined);
   const applied = pure.map((definition) =>
     decoded.map((page) => definition.apply(page, { mode: 'rebuild', loaded: undefined }, BUILD)),
   );
