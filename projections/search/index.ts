@@ -7,7 +7,7 @@ import { FACT_KINDS } from '../../src/mapping/fact.js';
 import { EventRejected, type ProjectionDefinition, type TableRows } from '../../src/projecting/projection.js';
 import type { KeyedHashes } from '../../src/sealing/hashes.js';
 import { documentOf, type SearchDocument } from './document.js';
-import { documentTable } from './tables.js';
+import { documentTable, finishSearch, installSearch, prepareSearch } from './tables.js';
 import { verifySearch } from './verify.js';
 
 export { documentTable } from './tables.js';
@@ -19,43 +19,13 @@ export const SEARCH_VERSION = 2;
 const COLUMNS = ['record', 'kind', 'entity', 'text_hash', 'pos', 'words', 'names', 'terms'] as const;
 const TYPES = ['uuid', 'int2', 'int8', 'int8', 'int8', 'tsvector', 'text[]', 'text[]'] as const;
 
-function prepareSearch(build: Build): readonly string[] {
-  return [
-    'create schema if not exists search',
-    `create table ${documentTable(build)} (record uuid not null, kind int2 not null, entity int8 not null, text_hash int8 not null,
-       pos int8 not null, words tsvector not null, names text[] not null, terms text[] not null)`,
-  ];
-}
-
-/** Of each text of a thing the first row alone, then key and index. */
-function finishSearch(build: Build): readonly string[] {
-  const table = documentTable(build);
-  const loaded = `${table}_loaded`;
-  return [
-    `alter table ${table} rename to document_v${build}_loaded`,
-    `create table ${table} (like ${loaded} including all)`,
-    `insert into ${table} select distinct on (record, kind, entity, text_hash) * from ${loaded} order by record, kind, entity, text_hash, pos`,
-    `drop table ${loaded}`,
-    ...indexSearch(build),
-  ];
-}
-
-function indexSearch(build: Build): readonly string[] {
-  const table = documentTable(build);
-  return [
-    `alter table ${table} add primary key (record, kind, entity, text_hash)`,
-    // Words with prefixes, names one edit away, and whole identifiers: one index, so that conditions meet inside it.
-    `create index document_v${build}_gin on ${table} using gin (words, names, terms)`,
-  ];
-}
-
 /** @param options.hashes gives the ids of things, the same as in the master store */
 export function createSearchProjection(options: { readonly hashes: Pick<KeyedHashes, 'thing'> }): ProjectionDefinition {
   const { hashes } = options;
   return {
     name: SEARCH,
     version: SEARCH_VERSION,
-    install: (build) => [...prepareSearch(build), ...indexSearch(build)],
+    install: installSearch,
     bulk: { prepare: prepareSearch, finish: finishSearch },
     uninstall: (build) => [`drop table if exists ${documentTable(build)}`],
     tables: (build) => [documentTable(build)],
