@@ -8,7 +8,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { openPool } from '../src/database/database.js';
 import { IdentityResolver } from '../src/identity/resolver.js';
 import { MessageRegister } from '../src/inbound/duplicates.js';
-import { IntakePipeline } from '../src/inbound/intake.js';
+import { IntakePipeline } from '../src/inbound/intake/pipeline.js';
 import type { ReceivedMessage } from '../src/inbound/received.js';
 import { recoverRegister } from '../src/inbound/recovery.js';
 import { resolveSource } from '../src/inbound/source.js';
@@ -32,6 +32,7 @@ export async function run(args: readonly string[]): Promise<Figures> {
   const database = await startBenchDatabase();
   const pool = openPool(database.url, { max: 6 });
   const relaxed = openPool(database.url, { max: 3, relaxedCommit: true });
+  const pipelined = openPool(database.url, { max: 1, pipelined: true });
   const log = await openPostgresLogWriter(database.url);
   const reader = await openPostgresLogReader(database.url);
   const writer = await LogWriter.open({ log, pool });
@@ -41,7 +42,7 @@ export async function run(args: readonly string[]): Promise<Figures> {
     tenant: 'main',
     hashes: keys.hashes,
     keys,
-    identity: IdentityResolver.open({ pool, hashes: keys.hashes, relaxedCommit: true }),
+    identity: IdentityResolver.open({ pool: pipelined, hashes: keys.hashes, relaxedCommit: true }),
     writer,
     register,
     recover: () => recoverRegister({ reader, keys, register }),
@@ -88,6 +89,7 @@ export async function run(args: readonly string[]): Promise<Figures> {
   await reader.close();
   await pool.end();
   await relaxed.end();
+  await pipelined.end();
   await database.stop();
 
   const measured: Figures = { p99AloneMs: { values: alone, unit: 'ms', goal: '' } };

@@ -13,6 +13,7 @@ import { FhirResources1763700011000 } from './011-fhir-resources.js';
 import { LogAdvance1763700013000 } from './013-log-advance.js';
 import { LogCopy1763700014000 } from './014-log-copy.js';
 import { IdentityTenant1763700015000 } from './015-identity-tenant.js';
+import { IdentityClaims1763700017000 } from './017-identity-claims.js';
 import { ProjectingLoads1763700018000 } from './018-projecting-loads.js';
 
 /** Every migration, oldest first. Append only: a released migration never changes. */
@@ -32,5 +33,6 @@ export const MIGRATIONS: (new () => MigrationInterface)[] = [
   LogAdvance1763700013000,
   LogCopy1763700014000,
   IdentityTenant1763700015000,
+  IdentityClaims1763700017000,
   ProjectingLoads1763700018000,
 ];

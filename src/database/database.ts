@@ -36,6 +36,8 @@ export interface PoolSettings {
   readonly applicationName?: string;
   /** Run with `synchronous_commit = off`: only where the log can give everything again. */
   readonly relaxedCommit?: boolean;
+  /** Statements are sent without waiting for the answers to those before (PostgreSQL manual, 54.2.4); no COPY goes over such a connection. */
+  readonly pipelined?: boolean;
   /**
    * Cut a connection on which nothing came or went for so many milliseconds: what waits on it fails as on any lost one,
    * rather than for as long as a network may swallow what is sent. Only where no statement is silent for that long.
@@ -76,6 +78,7 @@ function connectionSettings(url: string, settings: PoolSettings): pg.ClientConfi
     options: options.join(' '),
     types,
     application_name: settings.applicationName ?? 'anamnesis',
+    ...(settings.pipelined === true ? { pipeline: true } : {}),
     keepAlive: true,
     keepAliveInitialDelayMillis: KEEP_ALIVE_MS,
     ...(settings.connectMs === undefined ? {} : { connectionTimeoutMillis: settings.connectMs }),

@@ -90,7 +90,7 @@ async function restorePage(client: pg.PoolClient, page: readonly IdentityEvent[]
     if (event.type === EVENT_TYPES.reviewOpened && event.body.state === 'decision')
       restoreReview(set, event.body.json as ReviewOpened);
   }
-  await write(client, set, NOTHING_ANNOUNCED, NO_RESOLVER);
+  await write(client, set, NOTHING_ANNOUNCED, NO_RESOLVER, true);
 }
 
 /** As `decide` noted it: new records, then claims as they stood before anything moved, then the moves. */

@@ -5,12 +5,13 @@ import { decide, reviewIdOf } from './decide.js';
 import type { KeyedInput } from './decide.js';
 import { personKeys } from './person-keys.js';
 import type { IdentityHashes, KeyHash, PersonKeys } from './person-keys.js';
-import { beginBatch, find, loadPatients, write } from './store.js';
-import type { WantedPatients } from './store.js';
+import { beginBatch, CLAIMS_LOST, find, loadPatients, write } from './store.js';
+import type { Announcements, Wanted, WantedPatients } from './store.js';
 import type { IdentityDecision, IdentityInput, PersonEvidence } from './types.js';
 import { hubPatientKey, WorkingSet } from './working-set.js';
 
 export interface IdentityOptions {
+  /** Pipelined, so that statements that need no answer in between go together; any other works too, one statement after another. */
   readonly pool: pg.Pool;
   readonly hashes: IdentityHashes;
   /** The user's rule to the letter: name + birth date decides alone, nothing is held. */
@@ -53,7 +54,7 @@ interface Memorable {
 }
 
 /**
- * Decides batches in order of arrival, each in one transaction of at most five round trips. Append the events of a batch in the order of
+ * Decides batches in order of arrival, each in one transaction of two round trips, and a third where a new record could join somebody. Append the events of a batch in the order of
  * its decisions, batches in the order of resolving, and call {@link announced} once they are in the log.
  *
  * Memory: what is remembered of a record (its patient) changes by a merge only, and only this object or another resolver makes one. Every
@@ -106,7 +107,7 @@ export class IdentityResolver {
 
   /** Writes outstanding announcements. */
   async flush(): Promise<void> {
-    const result = this.queue.then(() => this.transact((client) => this.writeBatch(client, new WorkingSet())));
+    const result = this.queue.then(() => this.connected((client) => this.decideBatch(client, [])));
     this.queue = result.catch(() => undefined);
     await result;
   }
@@ -124,9 +125,7 @@ export class IdentityResolver {
       await client.query('begin transaction isolation level repeatable read read only');
       const set = new WorkingSet();
       await this.load(client, set, keyed);
-      const decisions = keyed.map((message) =>
-        decide(set, message, { hashes: this.options.hashes, strict: this.options.strict === true }),
-      );
+      const decisions = this.decideAll(set, keyed);
       await client.query('rollback');
       return decisions;
     } catch (error) {
@@ -152,42 +151,34 @@ export class IdentityResolver {
     if (batch.length === 0) return [];
     const keyed = this.keyed(batch);
     for (let attempt = 0; attempt < MOST_ATTEMPTS; attempt += 1) {
-      const decisions = await this.transact((client) => this.decideBatch(client, keyed));
+      const decisions = await this.connected((client) => this.decideBatch(client, keyed));
       if (decisions !== undefined) return decisions;
     }
     throw new IdentityContentionError();
   }
 
-  /** Runs one batch; undefined from `work` rolls back. */
-  private async transact<T>(work: (client: pg.PoolClient) => Promise<T | undefined>): Promise<T | undefined> {
-    const client = await this.options.pool.connect();
-    let broken: Error | undefined;
-    try {
-      const last = await beginBatch(client, this.options.relaxedCommit === true);
-      if (last !== this.id) this.forget();
-      const result = await work(client);
-      await client.query(result === undefined ? 'rollback' : 'commit');
-      return result;
-    } catch (error) {
-      // The outcome of a failed commit is unknown, so the connection and the memory go.
-      broken = error as Error;
-      this.forget();
-      throw error;
-    } finally {
-      client.release(broken);
-    }
-  }
-
+  /** Undefined where it must be decided anew: another process claimed one of the keys first, or changed what was remembered. */
   private async decideBatch(
     client: pg.PoolClient,
     keyed: readonly KeyedInput[],
   ): Promise<IdentityDecision[] | undefined> {
     const set = new WorkingSet();
-    await this.load(client, set, keyed);
-    const decisions = keyed.map((message) =>
-      decide(set, message, { hashes: this.options.hashes, strict: this.options.strict === true }),
-    );
-    if (!(await this.writeBatch(client, set))) return undefined;
+    const wanted = this.wanted(set, keyed);
+    const begun = beginBatch(client, this.options.relaxedCommit === true);
+    if (wanted === undefined && this.pendingLinks.size === 0 && this.pendingReviews.size === 0) {
+      // All of them are remembered: that nobody else changed the tables is all there is to ask.
+      const [last] = await Promise.all([begun, client.query('commit')]);
+      if (this.isLast(last) || set.settled.size === 0) return this.decideAll(set, keyed);
+      return undefined;
+    }
+    const [last] = await Promise.all([begun, this.find(client, set, wanted)]);
+    if (!this.isLast(last) && set.settled.size > 0) {
+      await client.query('rollback');
+      return undefined;
+    }
+    await this.loadPatients(client, set, keyed);
+    const decisions = this.decideAll(set, keyed);
+    if (!(await this.writeAndCommit(client, set))) return undefined;
     if (set.newMoves.length > 0) {
       this.epoch += 1;
       for (const { record } of set.newMoves) this.remembered.delete(record.key);
@@ -196,7 +187,40 @@ export class IdentityResolver {
     return decisions;
   }
 
+  private decideAll(set: WorkingSet, keyed: readonly KeyedInput[]): IdentityDecision[] {
+    const rules = { hashes: this.options.hashes, strict: this.options.strict === true };
+    return keyed.map((message) => decide(set, message, rules));
+  }
+
+  /** What is remembered holds only as long as nobody else changed the tables. */
+  private isLast(changedBy: string): boolean {
+    if (changedBy === this.id) return true;
+    this.forget();
+    return false;
+  }
+
+  /** On a connection that is thrown away where anything failed: the outcome of a failed commit is unknown, so the memory goes too. */
+  private async connected<T>(work: (client: pg.PoolClient) => Promise<T>): Promise<T> {
+    const client = await this.options.pool.connect();
+    let broken: Error | undefined;
+    try {
+      return await work(client);
+    } catch (error) {
+      broken = error as Error;
+      this.forget();
+      throw error;
+    } finally {
+      client.release(broken);
+    }
+  }
+
   private async load(client: pg.PoolClient, set: WorkingSet, keyed: readonly KeyedInput[]): Promise<void> {
+    await this.find(client, set, this.wanted(set, keyed));
+    await this.loadPatients(client, set, keyed);
+  }
+
+  /** Takes what is remembered into the set. @returns what is to be asked for; undefined where that is all */
+  private wanted(set: WorkingSet, keyed: readonly KeyedInput[]): Wanted | undefined {
     const keys = new Set<KeyHash>();
     const named = new Set<KeyHash>();
     const reviews = new Set<string>();
@@ -230,22 +254,41 @@ export class IdentityResolver {
         for (const key of person.variants) named.add(key);
       }
     }
-    const announced = { links: this.pendingLinks, reviews: this.pendingReviews };
-    if (keys.size > 0 || reviews.size > 0)
-      await find(client, set, { keys, personKeys: named, reviews, hubPatients }, announced);
-    const wanted = patientsToLoad(set, keyed, this.options.strict === true);
-    if (wanted.members.size > 0 || wanted.evidence.size > 0) await loadPatients(client, set, wanted, announced);
+    const merging = keyed.some(({ input }) => input.merge !== undefined);
+    return keys.size > 0 || reviews.size > 0 || merging ? { keys, personKeys: named, reviews, hubPatients } : undefined;
   }
 
-  private async writeBatch(client: pg.PoolClient, set: WorkingSet): Promise<true | undefined> {
+  private async find(client: pg.PoolClient, set: WorkingSet, wanted: Wanted | undefined): Promise<void> {
+    if (wanted !== undefined) await find(client, set, wanted, this.outstanding);
+  }
+
+  private async loadPatients(client: pg.PoolClient, set: WorkingSet, keyed: readonly KeyedInput[]): Promise<void> {
+    const wanted = patientsToLoad(set, keyed, this.options.strict === true);
+    if (wanted.members.size > 0 || wanted.evidence.size > 0) await loadPatients(client, set, wanted, this.outstanding);
+  }
+
+  private get outstanding(): Announcements {
+    return { links: this.pendingLinks, reviews: this.pendingReviews };
+  }
+
+  /** The commit goes along with what is written: where that failed it rolls back. @returns false where claims were lost */
+  private async writeAndCommit(client: pg.PoolClient, set: WorkingSet): Promise<boolean> {
     const changes = set.newRecords.length + set.newEvidence.length + set.newIdentifiers.length + set.newMoves.length;
     const claims = [...set.personKeys.values()].some((claim) => claim.isNew || claim.changed);
     const reviews = [...set.reviews.values()].some((review) => review.isNew);
-    if (changes === 0 && !claims && !reviews && this.pendingLinks.size === 0 && this.pendingReviews.size === 0)
+    if (changes === 0 && !claims && !reviews && this.pendingLinks.size === 0 && this.pendingReviews.size === 0) {
+      await client.query('commit');
       return true;
-    const announcements = { links: this.pendingLinks, reviews: this.pendingReviews };
-    if (!(await write(client, set, announcements, this.id))) return undefined;
-    // Announcements that get lost with a commit that fails only lead to links being repeated.
+    }
+    const [written, committed] = await Promise.allSettled([
+      write(client, set, this.outstanding, this.id),
+      client.query('commit'),
+    ]);
+    if (committed.status === 'rejected') throw committed.reason;
+    if (written.status === 'rejected') {
+      if ((written.reason as { code?: unknown }).code === CLAIMS_LOST) return false;
+      throw written.reason;
+    }
     this.pendingLinks = new Map();
     this.pendingReviews = new Set();
     return true;

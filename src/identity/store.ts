@@ -268,25 +268,31 @@ const WRITE = {
     ), writer as (
       update identity.resolver set last_id = $27 where last_id <> $27
     )
-    select (select count(*) from records) as records, (select count(*) from identifiers) as identifiers, (select count(*) from persons) as persons`,
+    select identity.all_claimed($31::boolean or (select count(*) from records) = cardinality($1::uuid[])
+      and (select count(*) from identifiers) = cardinality($5::uuid[]) and (select count(*) from persons) = cardinality($7::uuid[]))`,
 };
+
+/** SQLSTATE of {@link write} where another process claimed one of the keys first (migration 017): read again, decide again. */
+export const CLAIMS_LOST = 'AN003';
 
 /**
  * Writes what a batch decided (one round trip).
- * @returns false where another process claimed one of the keys first: roll back, read again, decide again
+ * @param takenAlready whether what is claimed may be somebody's already
+ * @throws with SQLSTATE {@link CLAIMS_LOST}
  */
 export async function write(
   client: ClientBase,
   set: WorkingSet,
   announcements: Announcements,
   resolverId: string,
-): Promise<boolean> {
+  takenAlready = false,
+): Promise<void> {
   const persons = [...set.personKeys];
   const newPersons = persons.filter(([, claim]) => claim.isNew);
   const contested = persons.filter(([, claim]) => claim.changed && !claim.isNew);
   const moved = [...set.byId.values()].filter((record) => record.moved && !record.isNew);
   const reviews = [...set.reviews.values()].filter((review) => review.isNew);
-  const { rows } = await client.query<{ records: bigint; identifiers: bigint; persons: bigint }>({
+  await client.query({
     ...WRITE,
     values: [
       array(set.newRecords.map((record) => record.key)),
@@ -327,14 +333,9 @@ export async function write(
       array(set.newEvidence.map(({ record }) => record.patientId)),
       array(moved.map((record) => record.loadedPatientId)),
       set.newRecords.map((record) => record.tenant ?? ''),
+      takenAlready,
     ],
   });
-  const [written] = rows;
-  return (
-    written?.records === BigInt(set.newRecords.length) &&
-    written.identifiers === BigInt(set.newIdentifiers.length) &&
-    written.persons === BigInt(newPersons.length)
-  );
 }
 
 function recordOf(

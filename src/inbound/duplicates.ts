@@ -3,9 +3,9 @@
  * else: a row is written after the append, so a row is proof that the original is readable, and a crash between the two is made
  * good from the log's tail (src/inbound/recovery.ts).
  */
-import type pg from 'pg';
-import { copyRows, type CopyType } from '../database/binary-copy.js';
-import { inTransaction } from '../database/database.js';
+import pg from 'pg';
+import type { CopyType } from '../database/binary-copy.js';
+import { runScript } from '../database/copy-script.js';
 import type { Position } from '../log/event-log.js';
 import type { IgnoredEntry } from '../projecting/projection.js';
 import type { KeyedHashes } from '../sealing/hashes.js';
@@ -148,28 +148,29 @@ export class MessageRegister {
     return found;
   }
 
-  /** Adds messages that the log holds now, and moves the progress mark, in one transaction. */
+  /** Adds messages that the log holds now, and moves the progress mark, in one transaction and one round trip. */
   async record(
     messages: readonly StoredMessage[],
     progress: Position,
     resources: readonly StoredResource[] = [],
   ): Promise<void> {
-    await inTransaction(this.pool, async (client) => {
-      await copyRows(client, 'inbound.message', COLUMNS, TYPES, messages.map(rowOf));
-      if (resources.length > 0) {
-        await client.query(
-          `insert into inbound.fhir_resource (key, location, event_id, named)
-           select * from unnest ($1::uuid[], $2::text[], $3::uuid[], $4::boolean[]) on conflict do nothing`,
-          [
-            resources.map(({ key }) => key),
-            resources.map(({ location }) => location),
-            resources.map(({ eventId }) => eventId),
-            resources.map(({ named }) => named),
-          ],
-        );
-      }
-      await client.query('update inbound.progress set position = greatest(position, $1)', [progress]);
-    });
+    const client = await this.pool.connect();
+    let broken: Error | undefined;
+    try {
+      const rows = messages.map(rowOf);
+      await runScript(client, [
+        'begin',
+        { table: 'inbound.message', columns: COLUMNS, types: TYPES, rows },
+        ...(resources.length === 0 ? [] : [insertResources(resources)]),
+        `update inbound.progress set position = greatest(position, ${progress})`,
+        'commit',
+      ]);
+    } catch (error) {
+      broken = error as Error;
+      throw error;
+    } finally {
+      client.release(broken);
+    }
   }
 
   /** As {@link record}, for messages of which some may be there already. @returns how many were missing */
@@ -213,6 +214,13 @@ export class MessageRegister {
     const { rows } = await this.pool.query<{ position: bigint }>('select position from inbound.progress');
     return rows[0]?.position ?? 0n;
   }
+}
+
+function insertResources(resources: readonly StoredResource[]): string {
+  const rows = resources.map(({ key, location, named, eventId: event_id }) => ({ key, location, event_id, named }));
+  return `insert into inbound.fhir_resource (key, location, event_id, named)
+    select * from jsonb_to_recordset(${pg.escapeLiteral(JSON.stringify(rows))}) as r(key uuid, location text, event_id uuid, named boolean)
+    on conflict do nothing`;
 }
 
 function storedOf(row: Row): StoredMessage {

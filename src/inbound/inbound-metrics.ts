@@ -1,6 +1,6 @@
 /** What the ingest role measures. Labels come from closed sets: transports, statuses, stages. */
 import { counter, gauge, histogram } from '../operations/metrics.js';
-import type { IntakePipeline } from './intake.js';
+import type { IntakePipeline } from './intake/pipeline.js';
 import type { Intake } from './received.js';
 
 const ANSWER_BUCKETS_SECONDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30];

@@ -26,7 +26,7 @@ import { FolderWatch } from './files/watch.js';
 import { nextOf } from './http/request-source.js';
 import { startInboundHttp } from './http/server.js';
 import { measured } from './inbound-metrics.js';
-import { IntakePipeline } from './intake.js';
+import { IntakePipeline } from './intake/pipeline.js';
 import { startLetters } from './letters/index.js';
 import { MllpListeners } from './mllp/listeners.js';
 import { measureApplicationAcks, measureMllp } from './mllp/metrics.js';
@@ -103,7 +103,9 @@ async function start(context: RoleContext, opened: Opened): Promise<RunningRole>
       'a master key was made: keep a copy of the key file away from the data directory, without it nothing can be read',
     );
   }
-  const keys = await KeyStore.open(pool, masterKey, { listen: databaseUrl });
+  // Only where the log's own synchronous commit follows on the same server.
+  const withLog = config.eventLog === 'postgres';
+  const keys = await KeyStore.open(pool, masterKey, { listen: databaseUrl, ...(withLog ? { relaxed } : {}) });
   opened.add(() => keys.close());
 
   const log = await openLogWriter({ eventLog: config.eventLog, databaseUrl });
@@ -139,12 +141,18 @@ async function start(context: RoleContext, opened: Opened): Promise<RunningRole>
   const decoder = createEventDecoder({ keyStore: keys, reader: log, blobs: blobStore });
   const restored = await restoreIdentity({ pool, reader: log, decoder });
   if (restored) logger.warn('the identity tables were empty and were made again from the log');
+  const together = openPool(databaseUrl, {
+    max: 1,
+    applicationName: 'anamnesis ingest identity',
+    silenceMs: SHORT_STATEMENTS_SILENCE_MS,
+    pipelined: true,
+  });
+  opened.add(() => together.end());
   const identity = IdentityResolver.open({
-    pool,
+    pool: together,
     hashes: keys.hashes,
     strict: config.identity.strict,
-    // Only where the log's own synchronous commit follows on the same server.
-    relaxedCommit: config.eventLog === 'postgres',
+    relaxedCommit: withLog,
   });
   const register = new MessageRegister(relaxed);
   const pipeline = new IntakePipeline({
@@ -226,6 +234,7 @@ async function start(context: RoleContext, opened: Opened): Promise<RunningRole>
     listen: context.listen,
     intake,
     queryAddress: () => context.queryAddress,
+    remembered: () => pipeline.remembered(),
     authentication: authenticationOf(context),
     onRefusal: (reason) => logger.warn({ reason }, 'a request was not let in'),
     ...(context.proxySecret === undefined ? {} : { proxySecret: context.proxySecret }),
@@ -249,6 +258,7 @@ async function start(context: RoleContext, opened: Opened): Promise<RunningRole>
     databaseUrl,
     reader: log,
     decoder,
+    remembered: () => pipeline.remembered(),
     logger,
     ...hubTls,
   });

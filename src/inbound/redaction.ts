@@ -20,7 +20,7 @@ import { KeyDestroyedError, type DataKey } from '../sealing/key-store.js';
 import { DECODER_VERSION } from './decision-events.js';
 import type { Hl7Message, Hl7Segment } from './hl7/message.js';
 import { readHl7 } from './hl7/reader.js';
-import type { IntakeBlobs } from './intake.js';
+import type { IntakeBlobs } from './intake/pipeline.js';
 
 /** Who is being erased, as a message may name them. */
 export interface Erased {

@@ -74,6 +74,11 @@ const KEYS_OF_OWNERS = `select owner_id, key_id, wrapped, kek_id from sealing.da
 const KEYS_BY_ID = `select owner_id, key_id, wrapped, kek_id from sealing.data_key where key_id = any ($1::uuid[])`;
 
 export interface KeyStoreOptions {
+  /**
+   * Sessions that commit without waiting for the disk, for the keys that are made. Only where the log lives in the same PostgreSQL server and
+   * commits synchronously: the commit of the append that needs a key comes later in the same WAL, so it is durable with that one.
+   */
+  readonly relaxed?: pg.Pool;
   /** Address of the database, to be told of erasures at once; without it a cache lives on until its lease ends. */
   readonly listen?: string;
   readonly leaseMs?: number;
@@ -86,6 +91,7 @@ export class KeyStore {
   private readonly byOwner = new LruMap<string, DataKey>(CACHED_KEYS, (_, key) => this.owners.delete(key.keyId));
   /** Owner by key id, of exactly the keys in `byOwner`. */
   private readonly owners = new Map<string, string>();
+  private readonly making: pg.Pool;
   private readonly leaseMs: number;
   private readonly clock: () => number;
   /** Erasures that the cache knows of, and until when nobody need ask. */
@@ -104,6 +110,7 @@ export class KeyStore {
     readonly hashes: KeyedHashes,
     options: KeyStoreOptions,
   ) {
+    this.making = options.relaxed ?? pool;
     this.leaseMs = options.leaseMs ?? KEY_LEASE_MS;
     this.clock = options.clock ?? (() => performance.now());
     this.listener = options.listen === undefined ? undefined : new Listener(options.listen, [ERASURE_CHANNEL]);
@@ -127,7 +134,7 @@ export class KeyStore {
   }
 
   /**
-   * One key per owner, made where there is none, durable when this resolves. One round trip to the database for those
+   * One key per owner, made where there is none, durable when this resolves, or (`relaxed`) with the append that follows. One round trip to the database for those
    * that are not cached, a second one where another process made the same key at the same moment.
    * @param ownerIds UUIDs: source records, or messages with a key of their own
    * @throws KeyDestroyedError for owners that were erased or whose keys are damaged; nothing is given for the others
@@ -231,7 +238,7 @@ export class KeyStore {
         return { keyId: randomUUID(), key, wrapped: await this.kek.wrap(this.activeKekId, key) };
       }),
     );
-    const { rows } = await this.pool.query<KeyRow>(MAKE_KEYS, [
+    const { rows } = await this.making.query<KeyRow>(MAKE_KEYS, [
       ownerIds,
       made.map(({ keyId }) => keyId),
       made.map(({ wrapped }) => wrapped),

@@ -1,24 +1,31 @@
 /** A sender refers to a patient by the id that the hub gave it (docs/http.md). */
 import { afterAll, beforeAll, beforeEach, expect, test } from '@jest/globals';
 import { randomUUID } from 'node:crypto';
+import type pg from 'pg';
+import { openPool } from '../../src/database/database.js';
 import { rebuildIdentity } from '../../src/identity/rebuild.js';
 import type { IdentityInput, PersonEvidence } from '../../src/identity/types.js';
 import { createTestDatabase, type TestDatabase } from '../support/database.js';
 import { dump, Hospital, message, mrn, person } from './hospital.js';
 
 let database: TestDatabase;
+let pool: pg.Pool;
 let hospital: Hospital;
 
 beforeAll(async () => {
   database = await createTestDatabase();
+  pool = openPool(database.url, { max: 4, pipelined: true });
 });
 beforeEach(async () => {
   await database.pool.query(
     'truncate identity.source_record, identity.identifier_key, identity.person_key, identity.evidence, identity.record_link, identity.review',
   );
-  hospital = new Hospital(database.pool);
+  hospital = new Hospital(pool);
 });
-afterAll(() => database.drop());
+afterAll(async () => {
+  await pool.end();
+  await database.drop();
+});
 
 const ref = (value: string): PersonEvidence => ({ identifiers: [mrn(value)] });
 const called = (senderPatientId: string): PersonEvidence => ({ identifiers: [], senderPatientId });
@@ -97,7 +104,7 @@ test('a merge may name its patients by ids of the hub; the unmerge and the rebui
   const before = await dump(database.pool);
   await rebuildIdentity(database.pool, [hospital.log]);
   expect(await dump(database.pool)).toEqual(before);
-  hospital = new Hospital(database.pool);
+  hospital = new Hospital(pool);
   await hospital.one(message(ref('3'), { merge: { kind: 'unmerge', prior: [ref('2')] } }));
   expect(await patientOf(message(called(survivor)))).toBe(survivor);
   expect(await patientOf(message(called(survivor), { sourceId: 'lab' }))).toBe(survivor);

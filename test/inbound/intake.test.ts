@@ -1,6 +1,6 @@
 import { afterEach, describe, expect, it } from '@jest/globals';
 import { reassembleBundle } from '../../src/inbound/fhir/bundle.js';
-import type { IntakeBlobs, IntakeParts, IntakeStage } from '../../src/inbound/intake.js';
+import type { IntakeBlobs, IntakeParts, IntakeStage } from '../../src/inbound/intake/pipeline.js';
 import type { IntakeOutcome, ReceivedMessage } from '../../src/inbound/received.js';
 import { builtInSource } from '../../src/inbound/source.js';
 import { clinicalStream, partitionOf } from '../../src/log/envelope.js';
@@ -486,6 +486,36 @@ describe('a message sent again while its original is on its way', () => {
       'accepted',
     ]);
     expect((await events()).filter(({ type }) => type.startsWith('inbound.')).length).toBe(2);
+  });
+  it('is known while the register does not hold it yet: the same joins it, other bytes contradict it, and a stop waits for the register', async () => {
+    let note = (): void => undefined;
+    const noted = new Promise<void>((resolve) => (note = resolve));
+    const { intake, events, database } = await start((parts) => ({
+      ...parts,
+      register: {
+        lookupResources: async () => new Map(),
+        lookup: (keys) => parts.register.lookup(keys),
+        async record(rows, at) {
+          await noted;
+          return parts.register.record(rows, at);
+        },
+      },
+    }));
+    // Its answer waits for the log alone.
+    const first = await intake.receive(adt('M1', '1'));
+    expect(await intake.receive(adt('M1', '1'))).toMatchObject({ status: 'duplicate', messageId: first.messageId });
+    const other = intake.receive(adt('M1', '1', 'OTHER'));
+    let done = 0;
+    const waits = [intake.remembered(), intake.close()].map((one) => one.then(() => (done += 1)));
+    const rows = async () => (await database.pool.query('select from inbound.message')).rowCount;
+    expect(await rows()).toBe(0);
+    expect(done).toBe(0);
+    note();
+    await Promise.all(waits);
+    const contradiction = (await events()).find((one) => one.id !== first.messageId);
+    expect(contradiction?.envelope.duplicateOf).toBe(first.messageId);
+    expect((await other).status).toBe('conflict');
+    expect(await rows()).toBe(2);
   });
 });
 

@@ -10,7 +10,7 @@ import { BlobKeeper } from '../../src/blobs/keeper.js';
 import { openPool } from '../../src/database/database.js';
 import { IdentityResolver } from '../../src/identity/resolver.js';
 import { MessageRegister } from '../../src/inbound/duplicates.js';
-import { IntakePipeline, type IntakeParts } from '../../src/inbound/intake.js';
+import { IntakePipeline, type IntakeParts } from '../../src/inbound/intake/pipeline.js';
 import type { ReceivedMessage } from '../../src/inbound/received.js';
 import { recoverRegister } from '../../src/inbound/recovery.js';
 import { builtInSource, type SourceConfiguration } from '../../src/inbound/source.js';
@@ -77,7 +77,8 @@ async function open(shared: Shared, change: (parts: IntakeParts) => IntakeParts)
   const reader = await openPostgresLogReader(url);
   const writer = await LogWriter.open({ log, pool });
   const keys = await KeyStore.open(pool, shared.kek);
-  const identity = IdentityResolver.open({ pool, hashes: keys.hashes });
+  const pipelined = openPool(url, { max: 1, pipelined: true });
+  const identity = IdentityResolver.open({ pool: pipelined, hashes: keys.hashes });
   const register = new MessageRegister(relaxed);
   const blobs = new FolderBlobStore(shared.blobFolder);
   const keeper = new BlobKeeper({ pool, store: blobs, reader, fence: writer.fencedAt });
@@ -96,7 +97,7 @@ async function open(shared: Shared, change: (parts: IntakeParts) => IntakeParts)
   );
   const end = async (): Promise<void> => {
     await writer.close();
-    await endAll(log, reader, pool, relaxed);
+    await endAll(log, reader, pool, relaxed, pipelined);
   };
   return {
     database: shared.database,

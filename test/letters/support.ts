@@ -4,7 +4,7 @@ import { EventRejected, type DecodedEvent, type ProjectionDefinition } from '../
 import { startLetters, type Letters } from '../../src/inbound/letters/index.js';
 import { CORRECT_REQUEST, DISCARD_REQUEST, REPLAY_REQUEST } from '../../src/inbound/letters/letter-desk.js';
 import { sealParcel } from '../../src/inbound/letters/parcel.js';
-import type { IntakeParts } from '../../src/inbound/intake.js';
+import type { IntakeParts } from '../../src/inbound/intake/pipeline.js';
 import type { ReceivedMessage } from '../../src/inbound/received.js';
 import { builtInSource, resolveSource } from '../../src/inbound/source.js';
 import { serveMailbox, WriterMailbox } from '../../src/log/writer-mailbox.js';

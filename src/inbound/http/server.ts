@@ -30,6 +30,8 @@ export interface InboundHttpSettings extends Pick<HttpInbound, 'sources' | 'body
   readonly listen: Address;
   readonly intake: Intake;
   readonly queryAddress: () => Address | undefined;
+  /** Resolves once what was answered can be found by its receipt. Default: it can at once. */
+  readonly remembered?: () => Promise<void>;
   /** Default: nobody logs in, so only programs of this machine may send; requests by another name or from a page of another origin are refused. */
   readonly authentication?: Authentication;
   /** Told why somebody was not let in: a code. */
@@ -141,7 +143,9 @@ export async function startInboundHttp(settings: InboundHttpSettings): Promise<I
       response.setHeader('Allow', 'POST');
       sendProblem(response, PROBLEMS.methodNotAllowed);
     } else if (!hasMeaning(request.path)) sendProblem(response, PROBLEMS.notFound);
-    else proxy.handle(request, response);
+    else if (settings.remembered !== undefined && RECEIPTS.test(request.path)) {
+      void settings.remembered().then(() => proxy.handle(request, response));
+    } else proxy.handle(request, response);
   });
   await app.init();
   express.use((error: unknown, _request: Request, response: Response, _next: NextFunction) => {
@@ -290,6 +294,8 @@ function endWith(socket: Duplex, problem: Problem, challenge?: string): void {
   socket.end(`${head.join('\r\n')}\r\n\r\n${body}`);
 }
 
+/** A sender may ask for the receipt of what it was just answered. */
+const RECEIPTS = /^\/receipts\//;
 const ONLY_POSTED = /^\/(hl7|messages|messages\/batch|events|events\/batch)\/?$/;
 const POST_PATHS = /^\/(hl7|messages|messages\/batch|events|events\/batch|fhir|fhir\/[^/_][^/]*)\/?$/;
 const PUT_PATHS = /^\/fhir\/[^/]+(\/[^/]+)?\/?$/;

@@ -5,7 +5,7 @@ import type { PendingEvent, RecordedResult } from '../../log/writer.js';
 import type { Json } from '../../mapping/fact.js';
 import type { EventDecoder } from '../../projecting/decode.js';
 import type { KeyStore } from '../../sealing/key-store.js';
-import type { IntakePipeline } from '../intake.js';
+import type { IntakePipeline } from '../intake/pipeline.js';
 import type { SourceConfiguration } from '../source.js';
 import { LetterDesk } from './letter-desk.js';
 import { LineReleaser, type ReleaserLimits } from './releaser.js';

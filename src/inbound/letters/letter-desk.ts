@@ -15,7 +15,7 @@ import { bodyHash, sealBody } from '../../sealing/body.js';
 import { KeyDestroyedError, type DataKey } from '../../sealing/key-store.js';
 import type { KeyedHashes } from '../../sealing/hashes.js';
 import { decisionEvent, decisionId } from '../decision-events.js';
-import type { Readmission, Readmitted } from '../intake.js';
+import type { Readmission, Readmitted } from '../intake/pipeline.js';
 import type { ReceivedMessage } from '../received.js';
 import { readReceived } from '../reading.js';
 import type { SourceConfiguration } from '../source.js';

@@ -28,6 +28,8 @@ export interface ApplicationAcksOptions {
   readonly databaseUrl: string;
   readonly reader: Pick<EventLogReader, 'readPage'>;
   readonly decoder: Pick<EventDecoder, 'decode'>;
+  /** Resolves once what was answered stands in the register: an outcome is read from there. */
+  readonly remembered: () => Promise<void>;
   /** The hub's own TLS files. */
   readonly tls?: TlsServerFiles;
   readonly logger: MllpLogger;
@@ -91,7 +93,9 @@ export class ApplicationAcks {
       receive: async (message) => {
         const outcome = await intake.receive(message);
         const due = dueFor(message, outcome);
-        if (due !== undefined) await this.add(due);
+        if (due === undefined) return outcome;
+        await this.options.remembered();
+        await this.add(due);
         return outcome;
       },
     };

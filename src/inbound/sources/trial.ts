@@ -11,7 +11,7 @@ import type { KeyedHashes } from '../../sealing/hashes.js';
 import { now } from '../../time/clock.js';
 import { readClinicalEvent } from '../events/validation.js';
 import { kindOfFile, SNIFF_BYTES } from '../files/contents.js';
-import { identifiedOf, identityInputs } from '../identified.js';
+import { identifiedOf, identityInputs } from '../intake/identified.js';
 import { EVENT_CONTENT_TYPE, FHIR_CONTENT_TYPE, HL7_CONTENT_TYPE } from '../message-types.js';
 import { readReceived, type ReadMessage } from '../reading.js';
 import type { ReceivedMessage } from '../received.js';

@@ -147,6 +147,7 @@ async function open(options: Partial<ApplicationAcksOptions> = {}): Promise<Appl
     databaseUrl: hub.database.url,
     reader: hub.reader,
     decoder: createEventDecoder({ keyStore: hub.keys, reader: hub.reader }),
+    remembered: () => hub.intake.remembered(),
     logger: { warn: () => undefined },
     retryMs: { first: 5, last: 20 },
     ...options,

@@ -1,5 +1,5 @@
 /** Bounds of the intake: what waits in memory never grows beyond them; a sender beyond them waits. */
-import { LANE_LIMITS, type LaneLimits } from './lanes/lanes.js';
+import { LANE_LIMITS, type LaneLimits } from '../lanes/lanes.js';
 
 export interface IntakeLimits extends LaneLimits {
   /** Messages received and not yet answered. */

@@ -1,12 +1,12 @@
 /** A message and the decisions of identity about it: what goes into the envelope and the sealed header. */
-import type { IdentityDecision, IdentityInput } from '../identity/types.js';
-import type { ReviewOpened } from '../log/decisions.js';
-import type { IdentityMethod, RecordLink } from '../log/envelope.js';
-import type { KeyedHashes } from '../sealing/hashes.js';
-import type { PersonIds } from './duplicates.js';
-import { groupOfFhir, type PeopleGroup } from './people.js';
-import type { ReadMessage } from './reading.js';
-import type { SourceConfiguration } from './source.js';
+import type { IdentityDecision, IdentityInput } from '../../identity/types.js';
+import type { ReviewOpened } from '../../log/decisions.js';
+import type { IdentityMethod, RecordLink } from '../../log/envelope.js';
+import type { KeyedHashes } from '../../sealing/hashes.js';
+import type { PersonIds } from '../duplicates.js';
+import { groupOfFhir, type PeopleGroup } from '../people.js';
+import type { ReadMessage } from '../reading.js';
+import type { SourceConfiguration } from '../source.js';
 
 export interface InputContext {
   readonly tenant: string;

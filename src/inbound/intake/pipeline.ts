@@ -1,0 +1,402 @@
+/**
+ * The one way in (docs/architecture.md §1). Messages go through in batches, and the stages work at the same time on different batches:
+ *
+ *   read and recognise duplicates → identity, keys, seal → blobs → append → answer → note in the register
+ *
+ * A batch is formed from whatever waits as soon as the first stage is free, so an idle hub answers one message at once and a
+ * busy one takes hundreds together. Batches stay in order through all stages, so the order of arrival is the order of the log.
+ * An answer waits for the log alone: until a message stands in the register, those like it find it among those on their way.
+ */
+import type { OutsideBody } from '../../blobs/claim-check.js';
+import type { BlobRef } from '../../blobs/blob-store.js';
+import type { IdentityDecision, IdentityInput } from '../../identity/types.js';
+import { EVENT_TYPES, type LetterMark } from '../../log/envelope.js';
+import { LogUnavailableError } from '../../log/event-log.js';
+import type { PendingEvent, RecordedResult } from '../../log/writer.js';
+import type { KeyedHashes } from '../../sealing/hashes.js';
+import type { DataKey } from '../../sealing/key-store.js';
+import { CircuitBreaker } from '../breaker.js';
+import type { MessageRegister, StoredMessage } from '../duplicates.js';
+import { Lanes } from '../lanes/lanes.js';
+import { Room } from '../lanes/room.js';
+import { readReceived, type ReadMessage } from '../reading.js';
+import type { Intake, IntakeOutcome, ReceivedMessage } from '../received.js';
+import { onlyAllowed } from '../sources/allowed.js';
+import { Answers, partRow, storedOf } from './answers.js';
+import { INTAKE_LIMITS, type IntakeLimits } from './limits.js';
+import { fail, resultOf, UNAVAILABLE, type Fresh, type Pending, type Sealed } from './messages.js';
+import { OnTheWay, wayOf } from './on-its-way.js';
+import { Recogniser, type Recognised } from './recognition.js';
+import { Sealer } from './sealing.js';
+import { Stage } from './stage.js';
+
+/** What the pipeline stands on. */
+export interface IntakeParts {
+  readonly tenant: string;
+  readonly hashes: Pick<KeyedHashes, 'uuid' | 'thing'>;
+  readonly keys: { keysForOwners(ownerIds: readonly string[]): Promise<Map<string, DataKey>> };
+  readonly identity: {
+    resolve(batch: readonly IdentityInput[]): Promise<IdentityDecision[]>;
+    announced(decisions: readonly IdentityDecision[]): void;
+  };
+  readonly writer: { submit(events: readonly PendingEvent[]): Promise<RecordedResult[]> };
+  readonly register: Pick<MessageRegister, 'lookup' | 'lookupResources' | 'record'>;
+  /** Takes bodies that are too large for the log; without it they all go there. */
+  readonly blobs?: IntakeBlobs;
+  /** Makes the register complete again from the log's tail; asked before the next batch after an append or a record whose outcome is unknown. */
+  readonly recover: () => Promise<unknown>;
+  /** Told about a failure that senders only see as "not available"; it never holds content. */
+  readonly onFailure?: (stage: IntakeStage, error: unknown) => void;
+  readonly limits?: Partial<IntakeLimits>;
+  /** Before what may be away; by default one of its own. */
+  readonly breaker?: CircuitBreaker;
+}
+
+/** The writer's side of the blob store (src/blobs/keeper.ts). */
+export interface IntakeBlobs {
+  /** Largest sealed body that the log keeps itself, in bytes. */
+  readonly inlineBytes: number;
+  /** Durable when this resolves, but for the failures that are given by hash. */
+  put(bodies: readonly OutsideBody[]): Promise<ReadonlyMap<string, unknown>>;
+  named(blobs: readonly { readonly ref: BlobRef; readonly position: bigint }[]): Promise<void>;
+}
+
+export type IntakeStage = 'recover' | 'duplicates' | 'identity' | 'blobs' | 'append' | 'record';
+
+/** A message on its way. */
+/** A parked message that is to be taken in anew. */
+export interface Readmission {
+  readonly received: ReceivedMessage;
+  /** Of the `message.corrected`. */
+  readonly eventId: string;
+  readonly letter: Omit<LetterMark, 'type'>;
+}
+
+export interface Readmitted {
+  readonly position: bigint;
+  /** Of the last event that was appended with it. */
+  readonly last: bigint;
+  /** It still cannot be read. */
+  readonly problem?: ReadMessage['problem'];
+  readonly sourceRecordId?: string;
+  readonly patientId?: string;
+  /** Everybody whom it is about. */
+  readonly records: readonly string[];
+}
+
+const CLOSED = 'the hub is stopping: send the message again';
+const NOTHING: Recognised = { fresh: [], behind: [] };
+
+export class IntakePipeline implements Intake {
+  private readonly limits: IntakeLimits;
+  private readonly room: Room;
+  private readonly lanes: Lanes<Pending>;
+  private pumping = false;
+  private closed = false;
+  private recoveryNeeded = true;
+  /** Before all that may be away. */
+  readonly breaker: CircuitBreaker;
+  private readonly identifying = new Stage();
+  private readonly storing = new Stage();
+  private readonly appending = new Stage();
+  private readonly remembering = new Stage();
+  private readonly onTheWay = new OnTheWay();
+  private readonly answers: Answers;
+  private readonly recogniser: Recogniser;
+  private readonly sealer: Sealer;
+  private idle: (() => void)[] = [];
+
+  constructor(private readonly parts: IntakeParts) {
+    this.limits = { ...INTAKE_LIMITS, ...parts.limits };
+    this.breaker = parts.breaker ?? new CircuitBreaker();
+    const { pendingMessages: messages, pendingBytes: bytes, mostOfOneSource: mostOfOne } = this.limits;
+    this.room = new Room({ messages, bytes, mostOfOne });
+    this.lanes = new Lanes(this.limits);
+    this.answers = new Answers(parts.hashes);
+    const { register } = parts;
+    const told = {
+      lookup: (keys: readonly string[]) => this.staged('duplicates', () => register.lookup(keys)),
+      lookupResources: (keys: readonly string[]) => this.staged('duplicates', () => register.lookupResources(keys)),
+    };
+    this.recogniser = new Recogniser(parts.hashes, told, this.answers, this.onTheWay);
+    this.sealer = new Sealer(parts, this.answers);
+  }
+
+  /** @throws LogUnavailableError where it cannot be said that the message is durable */
+  async receive(received: ReceivedMessage): Promise<IntakeOutcome> {
+    if (this.closed) throw new LogUnavailableError(CLOSED);
+    const { source } = received;
+    const bytes = received.bytes.length;
+    const room = this.room.take(source.id, bytes, source.queueBound);
+    if (room !== undefined) await room;
+    return new Promise<IntakeOutcome>((resolve, reject) => {
+      // A log that is away answers late or never: the sender is told, the message stays on its way, and the same sent again joins it.
+      const timeoutMs = Math.min(source.messageTimeoutSeconds * 1000, this.limits.answerTimeoutMs);
+      const late = setTimeout(() => reject(new LogUnavailableError(UNAVAILABLE)), timeoutMs);
+      let left = false;
+      const leave = (): void => {
+        if (left) return;
+        left = true;
+        clearTimeout(late);
+        this.lanes.done(pending);
+        this.room.release(source.id, bytes);
+        if (this.room.size === 0) for (const done of this.idle.splice(0)) done();
+        // A source that had as many under way as it may goes on.
+        if (this.lanes.size > 0) void this.pump();
+      };
+      const pending: Pending = {
+        received,
+        resolve(outcome) {
+          leave();
+          resolve(outcome);
+        },
+        reject(error) {
+          leave();
+          reject(error);
+        },
+      };
+      this.lanes.push(pending);
+      void this.pump();
+    });
+  }
+
+  /**
+   * Takes a parked message in anew, as its correction says or as it was sent: its identity is resolved, and a `message.corrected` with the bytes
+   * is appended. Where it still cannot be read that event is followed by a parking of the same message.
+   * @throws LogUnavailableError where it cannot be said that it is durable
+   */
+  async readmit({ received, eventId, letter }: Readmission): Promise<Readmitted> {
+    if (this.closed) throw new LogUnavailableError(CLOSED);
+    const read = onlyAllowed(readReceived(received), received.source);
+    const outcome = new Promise<IntakeOutcome>(() => undefined);
+    let refusal: Error | undefined;
+    const fresh: Fresh = {
+      received,
+      resolve: () => undefined,
+      reject: (error) => (refusal = error),
+      read: { ...read, eventType: EVENT_TYPES.corrected },
+      eventId,
+      duplicateKey: eventId,
+      stored: [],
+      inFlight: { ...wayOf(eventId, eventId, []), outcome },
+      letter: { ...letter, type: read.eventType },
+    };
+    let leave = await this.identifying.enter();
+    try {
+      const prepared = await this.staged('identity', () => this.sealer.prepare([fresh]));
+      leave = await handOver(leave, this.storing);
+      const sealed = await this.sealer.storeOutside(prepared);
+      const [one] = sealed;
+      if (one === undefined) throw refusal ?? new LogUnavailableError(UNAVAILABLE);
+      leave = await handOver(leave, this.appending);
+      const results = await this.staged('append', () => this.append(sealed));
+      this.parts.identity.announced(one.decisions);
+      const { identified } = one;
+      return {
+        position: resultOf(results, eventId).position,
+        last: [...results.values()].reduce((most, { position }) => (position > most ? position : most), 0n),
+        ...(one.read.problem === undefined ? {} : { problem: one.read.problem }),
+        ...(identified.sourceRecordId === undefined ? {} : { sourceRecordId: identified.sourceRecordId }),
+        ...(identified.patientId === undefined ? {} : { patientId: identified.patientId }),
+        records: [...new Set(identified.persons.map(([sourceRecordId]) => sourceRecordId))],
+      };
+    } catch (error) {
+      throw error instanceof LogUnavailableError ? error : new LogUnavailableError(UNAVAILABLE, { cause: error });
+    } finally {
+      leave();
+    }
+  }
+
+  /** Runs work while no message is appended: whatever was on its way is in the log, whatever comes waits. */
+  async betweenAppends<T>(work: () => Promise<T>): Promise<T> {
+    const leave = await this.appending.enter();
+    try {
+      return await work();
+    } finally {
+      leave();
+    }
+  }
+
+  /** Completes the register, so that the first sender does not wait for it. Not needed: the first batch would do it. */
+  async recover(): Promise<void> {
+    if (!this.recoveryNeeded) return;
+    // Nothing else writes to the register meanwhile: a row is written once.
+    const leave = await this.remembering.enter();
+    try {
+      await this.staged('recover', () => this.parts.recover());
+      this.recoveryNeeded = false;
+    } finally {
+      leave();
+    }
+  }
+
+  /** Runs its work while no message is between being sealed and being answered; the next ones wait. */
+  async quiesced<T>(work: () => Promise<T>): Promise<T> {
+    const stages = [this.identifying, this.storing, this.appending, this.remembering];
+    const leaves: (() => void)[] = [];
+    try {
+      // In the order in which batches pass through them.
+      for (const stage of stages) leaves.push(await stage.enter());
+      return await work();
+    } finally {
+      for (const leave of leaves) leave();
+    }
+  }
+
+  /** Messages of a source received and not answered yet, and those that wait to be received. */
+  pendingOf(sourceId: string): number {
+    return this.room.held(sourceId);
+  }
+
+  /** Messages received and not answered yet. */
+  get pending(): number {
+    return this.room.size;
+  }
+
+  /** Resolves once everything that was answered before stands in the register, or is to be found again in the log. */
+  async remembered(): Promise<void> {
+    const leave = await this.remembering.enter();
+    leave();
+  }
+
+  /** Takes nothing new from outside; what waits for room still gets in. Resolves when everything is answered, and noted. */
+  async close(): Promise<void> {
+    this.closed = true;
+    if (this.room.size > 0) await new Promise<void>((resolve) => this.idle.push(resolve));
+    await this.remembered();
+  }
+
+  /** First stage: one batch at a time, formed of what waits now. Never rejects. */
+  private async pump(): Promise<void> {
+    if (this.pumping) return;
+    this.pumping = true;
+    // Messages that arrive in the same turn of the event loop go together.
+    await Promise.resolve();
+    for (let batch = this.lanes.take(); batch.length > 0; batch = this.lanes.take()) {
+      for (let rest: readonly Pending[] = batch; rest.length > 0;) {
+        const { fresh, behind } = await this.recognise(rest);
+        // The first stage is free for the next batch only once the second has taken this one: what waits is bounded.
+        if (fresh.length > 0) void this.advance(fresh, await this.identifying.enter());
+        rest = behind;
+      }
+    }
+    this.pumping = false;
+  }
+
+  private async recognise(batch: readonly Pending[]): Promise<Recognised> {
+    if (!this.breaker.admits()) {
+      fail(batch, new LogUnavailableError(UNAVAILABLE));
+      return NOTHING;
+    }
+    try {
+      const recognised = await this.recogniser.recognise(batch, () => this.recover());
+      // One that is new has its hardest part before it.
+      if (recognised.fresh.length === 0) this.breaker.succeeded();
+      return recognised;
+    } catch (error) {
+      this.breaker.failedOnce();
+      fail(batch, error);
+      return NOTHING;
+    }
+  }
+
+  private async advance(fresh: readonly Fresh[], leaveIdentifying: () => void): Promise<void> {
+    let leave = leaveIdentifying;
+    try {
+      const prepared = await this.staged('identity', () => this.sealer.prepare(fresh));
+      leave = await handOver(leave, this.storing);
+      const sealed = await this.sealer.storeOutside(prepared);
+      leave = await handOver(leave, this.appending);
+      const results = await this.staged('append', () => this.append(sealed));
+      this.breaker.succeeded();
+      this.parts.identity.announced(sealed.flatMap((message) => message.decisions));
+      for (const message of sealed) message.resolve(this.answers.outcomeOf(message, results));
+      leave = await handOver(leave, this.remembering);
+      await this.remember(sealed, results);
+    } catch (error) {
+      // Whether the append was stored is not known: the register learns it from the log before anything else is taken.
+      this.recoveryNeeded = true;
+      this.breaker.failedOnce();
+      fail(fresh, error);
+    } finally {
+      for (const message of fresh) this.onTheWay.remove(message.inFlight);
+      leave();
+    }
+  }
+
+  /** Parts first, for a container names their positions; then everything in the order of arrival, in one submission. */
+  private async append(sealed: readonly Sealed[]): Promise<Map<string, RecordedResult>> {
+    const results = new Map<string, RecordedResult>();
+    const submit = async (events: readonly PendingEvent[]): Promise<void> => {
+      for (const result of await this.parts.writer.submit(events)) results.set(result.id, result);
+    };
+    const parts = sealed.flatMap((message) => message.parts);
+    if (parts.length > 0) await submit(parts);
+    await submit(onceEach(sealed.flatMap((message) => message.events(results))));
+    return results;
+  }
+
+  /** What fails here is made good from the log before the next batch; the messages are durable and are answered so. */
+  private async remember(sealed: readonly Sealed[], results: ReadonlyMap<string, RecordedResult>): Promise<void> {
+    const rows: StoredMessage[] = [];
+    let progress = 0n;
+    for (const result of results.values()) if (result.position > progress) progress = result.position;
+    for (const message of sealed) {
+      rows.push(storedOf(message, resultOf(results, message.eventId)));
+      for (const part of message.parts) rows.push(partRow(part, resultOf(results, part.id)));
+    }
+    try {
+      // Behind a batch that is missing in the register the mark stands still, or its recovery would begin beyond that batch.
+      const mark = this.recoveryNeeded ? 0n : progress;
+      const resources = sealed.flatMap((message) =>
+        this.answers
+          .resourcesOf(message)
+          .map(([key, location, named]) => ({ key, location, named, eventId: message.eventId })),
+      );
+      await this.staged('record', () => this.parts.register.record(rows, mark, resources));
+    } catch {
+      this.recoveryNeeded = true;
+    }
+    await this.nameBlobs(sealed, results);
+  }
+
+  /** What is not noted here is found in the log when blobs are collected. */
+  private async nameBlobs(sealed: readonly Sealed[], results: ReadonlyMap<string, RecordedResult>): Promise<void> {
+    const named = sealed.flatMap((message) =>
+      message.outside.map(({ ref }) => ({ ref, position: resultOf(results, message.eventId).position })),
+    );
+    if (named.length === 0) return;
+    try {
+      await this.parts.blobs?.named(named);
+    } catch (error) {
+      this.parts.onFailure?.('blobs', error);
+    }
+  }
+
+  private async staged<T>(stage: IntakeStage, work: () => Promise<T>): Promise<T> {
+    try {
+      return await work();
+    } catch (error) {
+      this.parts.onFailure?.(stage, error);
+      throw error;
+    }
+  }
+}
+
+/** A review stands in the decisions of every message until it is known to be in the log: of one submission the first says it for all. */
+function onceEach(events: readonly PendingEvent[]): PendingEvent[] {
+  const said = new Set<string>();
+  return events.filter((event) => {
+    if (event.type !== EVENT_TYPES.reviewOpened) return true;
+    if (said.has(event.stream)) return false;
+    said.add(event.stream);
+    return true;
+  });
+}
+
+/** Enters the next stage before leaving the one before, so that batches neither overtake nor pile up. */
+async function handOver(leave: () => void, next: Stage): Promise<() => void> {
+  const leaveNext = await next.enter();
+  leave();
+  return leaveNext;
+}

@@ -1,0 +1,256 @@
+/** The first stage: reads messages, answers those that were sent before, and gives those that are new. */
+import type { KeyedHashes } from '../../sealing/hashes.js';
+import {
+  duplicateKey,
+  duplicateKeyOfBytes,
+  duplicateKeyOfDelivery,
+  type FoundResource,
+  type MessageRegister,
+  type StoredMessage,
+} from '../duplicates.js';
+import { PreconditionFailedError } from '../fhir/conditions.js';
+import {
+  broughtNames,
+  conditionKeys,
+  conditionNames,
+  fhirKeyOf,
+  judgeEntries,
+  judgeFhir,
+  type FhirState,
+  type Known,
+} from '../fhir/recognition.js';
+import { readReceived, type ReadMessage } from '../reading.js';
+import type { IntakeOutcome, ReceivedMessage } from '../received.js';
+import { onlyAllowed } from '../sources/allowed.js';
+import type { Answers } from './answers.js';
+import { partId } from './identified.js';
+import { fail, type Fresh, type Pending, type Reading } from './messages.js';
+import { wayOf, type InFlight, type OnTheWay } from './on-its-way.js';
+
+export interface Recognised {
+  /** New, in order of arrival. */
+  readonly fresh: readonly Fresh[];
+  /** Those that hang on what stands before them and is not through yet. */
+  readonly behind: readonly Pending[];
+}
+
+export class Recogniser {
+  constructor(
+    private readonly hashes: Pick<KeyedHashes, 'uuid' | 'thing'>,
+    private readonly register: Pick<MessageRegister, 'lookup' | 'lookupResources'>,
+    private readonly answers: Answers,
+    private readonly onTheWay: OnTheWay,
+  ) {}
+
+  /**
+   * @param current resolves once the register holds all that the log does, but for what is on its way
+   * @throws what the register does; nothing of the batch is on its way then
+   */
+  async recognise(batch: readonly Pending[], current: () => Promise<void>): Promise<Recognised> {
+    const fresh: Fresh[] = [];
+    try {
+      const all = batch.map((pending) => this.readPending(pending));
+      const readings = all.slice(0, independent(all));
+      await this.onTheWay.passed(readings);
+      await current();
+      // What is under way now may be through before the lookup answers, without the lookup having seen it.
+      const underWay = new Map(readings.map(({ duplicateKey: key }) => [key, this.onTheWay.under(key)]));
+      const asked = readings.flatMap(({ received, read }) => conditionKeys(this.hashes, received, read));
+      const [stored, resources] = await Promise.all([
+        this.register.lookup(this.wanted(readings, underWay)),
+        this.register.lookupResources(asked),
+      ]);
+      for (const reading of readings) {
+        const next = this.recogniseOne(reading, stored, underWay.get(reading.duplicateKey) ?? [], resources);
+        if (next !== undefined) fresh.push(next);
+      }
+      return { fresh, behind: batch.slice(readings.length) };
+    } catch (error) {
+      for (const message of fresh) this.onTheWay.remove(message.inFlight);
+      fail(fresh, error);
+      throw error;
+    }
+  }
+
+  /** Keys that say something: one that waits for the same message on its way needs no look. */
+  private wanted(readings: readonly Reading[], underWay: ReadonlyMap<string, readonly InFlight[]>): string[] {
+    const wanted = new Set<string>();
+    for (const { eventId, duplicateKey: key, versioned, lookupKeys } of readings) {
+      const twin = underWay.get(key)?.some((other) => other.eventId === eventId) === true;
+      if (twin && !versioned) continue;
+      for (const one of lookupKeys) wanted.add(one);
+    }
+    return [...wanted];
+  }
+
+  private readPending(pending: Pending): Reading {
+    const { received } = pending;
+    const read = onlyAllowed(readReceived(received), received.source);
+    const { hashes } = this;
+    const { controlId, sendingApplication, sendingFacility } = read.header;
+    const sourceId = received.source.id;
+    const named = fhirKeyOf(hashes, received, read)?.key;
+    const key =
+      named ??
+      (controlId === undefined || controlId === ''
+        ? received.idempotencyKey === undefined
+          ? duplicateKeyOfBytes(hashes, { sourceId, kind: read.kind, scope: read.scope, bytes: received.bytes })
+          : duplicateKeyOfDelivery(hashes, {
+              sourceId,
+              kind: read.kind,
+              scope: read.scope,
+              key: received.idempotencyKey,
+            })
+        : duplicateKey(hashes, {
+            sourceId,
+            kind: read.kind,
+            controlId,
+            ...(sendingApplication === undefined ? {} : { application: sendingApplication }),
+            ...(sendingFacility === undefined ? {} : { facility: sendingFacility }),
+          }));
+    const eventId = this.eventIdOf(received, read, 0);
+    const parts = read.fhir?.split?.parts.map((part) => partId(hashes, eventId, part.ranges)) ?? [];
+    return {
+      ...pending,
+      read,
+      eventId,
+      duplicateKey: key,
+      versioned: named !== undefined,
+      lookupKeys: [key, ...parts],
+      asks: conditionNames(received, read),
+      brings: broughtNames(received, read),
+    };
+  }
+
+  /** Keyed hash over source, control id, bytes, and how many earlier events of the same three were erased (DESIGN §2). */
+  private eventIdOf(
+    received: ReceivedMessage,
+    read: ReadMessage,
+    erasedBefore: number | `version ${number | 'delivery'}`,
+  ): string {
+    return this.hashes.uuid(
+      'event',
+      received.source.id,
+      `${read.kind}|${read.scope}${deliveryScope(received, read)}`,
+      read.header.controlId ?? '',
+      received.bytes,
+      String(erasedBefore),
+    );
+  }
+
+  /** Undefined where the message is answered, or will be with its original. */
+  private recogniseOne(
+    reading: Reading,
+    lookedUp: ReadonlyMap<string, StoredMessage[]>,
+    underWay: readonly InFlight[],
+    resources: ReadonlyMap<string, readonly FoundResource[]>,
+  ): Fresh | undefined {
+    const stored = lookedUp.get(reading.duplicateKey) ?? [];
+    const inFlightNow = this.onTheWay.under(reading.duplicateKey);
+    const waiting = [...underWay.filter((one) => !inFlightNow.includes(one)), ...inFlightNow];
+    if (reading.read.fhir !== undefined) {
+      const judged = this.recogniseFhir(reading, { stored, waiting, resources });
+      if (judged !== undefined) return judged === 'answered' ? undefined : this.takeOn(reading, lookedUp, judged);
+    }
+    let { eventId } = reading;
+    for (let erased = 1; stored.some((one) => one.eventId === eventId && one.erased === true); erased += 1) {
+      eventId = this.eventIdOf(reading.received, reading.read, erased);
+    }
+    const same = stored.find((one) => one.eventId === eventId);
+    if (same !== undefined) {
+      reading.resolve(this.answers.replayOf(same, reading.read, reading.received));
+      return undefined;
+    }
+    const twin = waiting.find((one) => one.eventId === eventId);
+    if (twin !== undefined) {
+      twin.outcome.then((outcome) => reading.resolve({ ...outcome, status: 'duplicate' }), reading.reject);
+      return undefined;
+    }
+    const duplicateOf = stored.find((one) => one.erased !== true)?.eventId ?? waiting[0]?.eventId;
+    let fhir: FhirState | undefined;
+    try {
+      fhir = judgeEntries(this.hashes, reading.received, reading.read, resources);
+    } catch (error) {
+      if (!(error instanceof PreconditionFailedError)) throw error;
+      reading.reject(error);
+      return undefined;
+    }
+    return this.takeOn(reading, lookedUp, {
+      eventId,
+      ...(duplicateOf === undefined ? {} : { duplicateOf }),
+      ...(fhir === undefined ? {} : { fhir }),
+    });
+  }
+
+  /** Undefined where a FHIR message is to be judged by its bytes. */
+  private recogniseFhir(
+    reading: Reading,
+    known: Known<InFlight>,
+  ): 'answered' | Pick<Fresh, 'eventId' | 'fhir'> | undefined {
+    const { received, read } = reading;
+    const verdict = judgeFhir(this.hashes, received, read, known, (version) =>
+      this.eventIdOf(received, read, `version ${version}`),
+    );
+    switch (verdict?.kind) {
+      case undefined:
+        return undefined;
+      case 'new':
+        return { eventId: verdict.eventId, fhir: verdict.state };
+      case 'stored':
+        reading.resolve({ ...this.answers.replayOf(verdict.message, read, received), created: verdict.created });
+        break;
+      case 'matched':
+        reading.resolve(this.answers.matchOf(verdict.resource, read, received));
+        break;
+      case 'under-way': {
+        const again = (outcome: IntakeOutcome): IntakeOutcome => ({ ...outcome, status: 'duplicate' });
+        verdict.message.outcome.then((outcome) => reading.resolve(again(outcome)), reading.reject);
+        break;
+      }
+      case 'failed':
+        reading.reject(verdict.error);
+    }
+    return 'answered';
+  }
+
+  /** Notes that a new message is on its way. */
+  private takeOn(
+    reading: Reading,
+    lookedUp: ReadonlyMap<string, StoredMessage[]>,
+    found: Pick<Fresh, 'eventId' | 'duplicateOf' | 'fhir'>,
+  ): Fresh {
+    let settle: Pick<Pending, 'resolve' | 'reject'> = reading;
+    const outcome = new Promise<IntakeOutcome>((resolve, reject) => (settle = { resolve, reject }));
+    const inFlight: InFlight = { ...wayOf(found.eventId, reading.duplicateKey, reading.brings), outcome };
+    outcome.then((known) => {
+      inFlight.answered = true;
+      reading.resolve(known);
+    }, reading.reject);
+    this.onTheWay.add(inFlight);
+    return {
+      received: reading.received,
+      ...settle,
+      read: reading.read,
+      ...found,
+      duplicateKey: reading.duplicateKey,
+      stored: reading.lookupKeys.slice(1).flatMap((key) => lookedUp.get(key) ?? []),
+      inFlight,
+    };
+  }
+}
+
+/** What the sender called the delivery makes two of the same bytes, where nothing in them names the message. */
+function deliveryScope({ idempotencyKey }: ReceivedMessage, { header }: ReadMessage): string {
+  const named = header.controlId !== undefined && header.controlId !== '';
+  return named || idempotencyKey === undefined ? '' : `|delivery|${idempotencyKey}`;
+}
+
+/** How many of the first hang on none among them: conditions are judged by what is in the register. */
+function independent(readings: readonly Reading[]): number {
+  const brought = new Map<string, string>();
+  for (const [index, { asks, brings, duplicateKey: key }] of readings.entries()) {
+    if (asks.some((name) => brought.has(name) && brought.get(name) !== key)) return index;
+    for (const name of brings) if (!brought.has(name)) brought.set(name, key);
+  }
+  return readings.length;
+}

@@ -1,0 +1,401 @@
+/** Whom new messages are about, and their bodies sealed under those people's keys: what is ready to be appended. */
+import { sealMessage, type OutsideBody, type SealedMessage } from '../../blobs/claim-check.js';
+import type { IdentityDecision } from '../../identity/types.js';
+import type { MessageParked } from '../../log/decisions.js';
+import {
+  clinicalStream,
+  EVENT_TYPES,
+  partitionOf,
+  type UnstampedEnvelope,
+  type Validation,
+} from '../../log/envelope.js';
+import { LogUnavailableError } from '../../log/event-log.js';
+import type { PendingEvent } from '../../log/writer.js';
+import type { SealedHeader } from '../../projecting/projection.js';
+import type { KeyedHashes } from '../../sealing/hashes.js';
+import { KeyDestroyedError, type DataKey } from '../../sealing/key-store.js';
+import { decisionEvent, decisionId, DECODER_VERSION } from '../decision-events.js';
+import type { PersonIds } from '../duplicates.js';
+import { answerOf, entriesOf, recordsOf, type Answers } from './answers.js';
+import { identifiedOf, identityInputs, lastLinks, nobody, partId, reviewsOf, type Identified } from './identified.js';
+import { UNAVAILABLE, type Fresh, type Sealed } from './messages.js';
+import type { IntakeParts } from './pipeline.js';
+
+export class Sealer {
+  private readonly hashes: Pick<KeyedHashes, 'uuid' | 'thing'>;
+
+  constructor(
+    private readonly parts: Pick<IntakeParts, 'tenant' | 'hashes' | 'keys' | 'identity' | 'blobs' | 'onFailure'>,
+    private readonly answers: Answers,
+  ) {
+    this.hashes = parts.hashes;
+  }
+
+  /** One message that the hub itself cannot handle costs itself only: it is kept and parked, and its neighbours go on. */
+  async prepare(fresh: readonly Fresh[]): Promise<Sealed[]> {
+    try {
+      return await this.identifyAndSeal(fresh);
+    } catch (error) {
+      if (!isPoison(error)) throw error;
+      this.parts.onFailure?.('identity', error);
+    }
+    const sealed: Sealed[] = [];
+    for (const message of fresh) {
+      try {
+        sealed.push(...(await this.identifyAndSeal([message])));
+      } catch (error) {
+        if (!isPoison(error)) throw error;
+        sealed.push(...(await this.identifyAndSeal([unhandled(message)])));
+      }
+    }
+    return sealed;
+  }
+
+  private async identifyAndSeal(fresh: readonly Fresh[]): Promise<Sealed[]> {
+    const { hashes } = this;
+    const { identity } = this.parts;
+    const asked = fresh.map((message) =>
+      identityInputs(hashes, message.read, {
+        tenant: message.received.source.tenant ?? this.parts.tenant,
+        source: message.received.source,
+        eventId: message.eventId,
+      }),
+    );
+    const inputs = asked.flatMap((one) => one.inputs);
+    const decisions = inputs.length === 0 ? [] : await identity.resolve(inputs);
+    if (decisions.length !== inputs.length) throw new Error('identity did not answer every question');
+    let at = 0;
+    const decided = asked.map((one) => decisions.slice(at, (at += one.inputs.length)));
+    const owners = new Set<string>();
+    fresh.forEach((message, index) => {
+      const own = decided[index] ?? [];
+      const { ofPart } = asked[index] ?? { ofPart: [] };
+      if (message.read.fhir?.split === undefined) owners.add(identifiedOf(message.eventId, own).ownerId);
+      else owners.add(message.eventId);
+      for (const part of ofPart) owners.add(own[part]?.ownerId ?? message.eventId);
+    });
+    const keys = await this.keysFor([...owners], fresh);
+    return fresh.map((message, index) => this.seal(message, decided[index] ?? [], asked[index]?.ofPart ?? [], keys));
+  }
+
+  /** Blobs first: what is named in the log must be there. A message whose blob cannot be stored is refused, its neighbours go on. */
+  async storeOutside(prepared: readonly Sealed[]): Promise<readonly Sealed[]> {
+    const { blobs } = this.parts;
+    const bodies = prepared.flatMap(({ outside }) => outside);
+    if (blobs === undefined || bodies.length === 0) return prepared;
+    const failures = await blobs.put(bodies);
+    if (failures.size === 0) return prepared;
+    return prepared.filter((message) => {
+      const failure = message.outside.map(({ ref }) => failures.get(ref.hash)).find((one) => one !== undefined);
+      if (failure === undefined) return true;
+      this.parts.onFailure?.('blobs', failure);
+      message.reject(new LogUnavailableError(UNAVAILABLE, { cause: failure }));
+      return false;
+    });
+  }
+
+  /** A body that belongs to somebody whose key was destroyed gets a key of its own, of the message: nothing new is tied to who was erased. */
+  private async keysFor(owners: readonly string[], fresh: readonly Fresh[]): Promise<Map<string, DataKey>> {
+    try {
+      return await this.parts.keys.keysForOwners(owners);
+    } catch (error) {
+      if (!(error instanceof KeyDestroyedError)) throw error;
+      const destroyed = new Set(error.ownerIds);
+      const own = fresh.map((message) => message.eventId);
+      return this.parts.keys.keysForOwners([...new Set([...owners.filter((owner) => !destroyed.has(owner)), ...own])]);
+    }
+  }
+
+  private seal(
+    message: Fresh,
+    decisions: readonly IdentityDecision[],
+    ofPart: readonly number[],
+    keys: ReadonlyMap<string, DataKey>,
+  ): Sealed {
+    if (message.read.fhir?.split !== undefined) return this.sealBundle(message, decisions, ofPart, keys);
+    const { read, eventId } = message;
+    const identified = identifiedOf(eventId, decisions);
+    const records = recordsOf(read, identified.persons);
+    const header: SealedHeader = {
+      ...this.headerOf(message),
+      ...(Object.keys(identified.identityKeys).length === 0 ? {} : { identityKeys: identified.identityKeys }),
+      ...(records === undefined ? {} : { records }),
+      ...this.fhirHeader(message, identified),
+      ...(read.kind === 'fhir' && identified.persons.length > 0 ? { people: identified.persons } : {}),
+    };
+    const sealed = this.sealUnder(keys, identified.ownerId, eventId, read.eventType, header, message.received.bytes);
+    return {
+      ...message,
+      identified,
+      parts: [],
+      partIds: [],
+      decisions,
+      outside: sealed.outside === undefined ? [] : [sealed.outside],
+      events: () => this.eventsOf(message, identified, sealed, {}),
+    };
+  }
+
+  /** One part per person under that person's key, then the container under its own (DESIGN §2, "One message, one event"). */
+  private sealBundle(
+    message: Fresh,
+    decisions: readonly IdentityDecision[],
+    ofPart: readonly number[],
+    keys: ReadonlyMap<string, DataKey>,
+  ): Sealed {
+    const { read, eventId, received } = message;
+    const { fhir } = read;
+    if (fhir?.split === undefined) throw new RangeError('not a split bundle');
+    const { split, subjects } = fhir;
+    const people: PersonIds[] = [];
+    const known = new Map(message.stored.map((one) => [one.eventId, one.position]));
+    const parts: PendingEvent[] = [];
+    const outside: OutsideBody[] = [];
+    const partIds = split.parts.map((part, index) => {
+      const decision = decisions[ofPart[index] ?? -1];
+      const person = decision?.persons[0];
+      if (decision === undefined || person === undefined) throw new RangeError('a part without a person');
+      people[part.subject] = [person.sourceRecordId, person.patientId];
+      const id = partId(this.hashes, eventId, part.ranges);
+      const position = known.get(id);
+      if (position !== undefined) return { eventId: id, position };
+      const header: SealedHeader = { identityKeys: decision.identityKeys, ranges: part.ranges };
+      const sealed = this.sealUnder(keys, decision.ownerId, id, EVENT_TYPES.fhirPart, header, part.content);
+      if (sealed.outside !== undefined) outside.push(sealed.outside);
+      parts.push({
+        stream: clinicalStream(partitionOf(person.sourceRecordId)),
+        id,
+        type: EVENT_TYPES.fhirPart,
+        envelope: {
+          ...this.envelopeOf(message, { state: 'valid' }),
+          partOf: eventId,
+          patientId: person.patientId,
+          sourceRecordId: person.sourceRecordId,
+          identity: { method: decision.method, ...(decision.flags.length === 0 ? {} : { flags: decision.flags }) },
+          ...sealed.fields,
+        },
+        data: sealed.data,
+      });
+      return { eventId: id };
+    });
+    const rest = decisions.filter((_, index) => !ofPart.includes(index));
+    const withoutPart = subjects.subjects.map((_, index) => index).filter((index) => people[index] === undefined);
+    withoutPart.forEach((subject, index) => {
+      const person = rest[index]?.persons[0];
+      if (person !== undefined) people[subject] = [person.sourceRecordId, person.patientId];
+    });
+    const others = identifiedOf(eventId, rest);
+    // The container is about several people: it hangs on none of them, and its links make all of them visible at its own position.
+    const identified: Identified = {
+      ...nobody(eventId),
+      flags: [...new Set(decisions.flatMap((decision) => decision.flags))],
+      links: lastLinks(decisions.flatMap((decision) => decision.links)),
+      reviews: reviewsOf(eventId, decisions),
+      persons: people,
+    };
+    const header: SealedHeader = {
+      ...this.headerOf(message),
+      ...(rest.length === 0 ? {} : { identityKeys: withIds(others) }),
+      ranges: split.ranges,
+      totalLength: split.totalLength,
+      records: recordsOf(read, people) ?? {},
+      people,
+      ...this.fhirHeader(message, identified),
+    };
+    const sealed = this.sealUnder(keys, eventId, eventId, EVENT_TYPES.fhir, header, split.content);
+    if (sealed.outside !== undefined) outside.push(sealed.outside);
+    return {
+      ...message,
+      received,
+      identified,
+      parts,
+      partIds,
+      decisions,
+      outside,
+      events: (positions) =>
+        this.eventsOf(message, identified, sealed, {
+          parts: partIds.map((part) => ({
+            eventId: part.eventId,
+            position: String(part.position ?? positions.get(part.eventId)?.position),
+          })),
+        }),
+    };
+  }
+
+  private sealUnder(
+    keys: ReadonlyMap<string, DataKey>,
+    wantedOwner: string,
+    eventId: string,
+    type: string,
+    header: SealedHeader,
+    content: Buffer,
+  ): SealedMessage {
+    const ownerId = keys.has(wantedOwner) ? wantedOwner : eventId;
+    const key = keys.get(ownerId);
+    if (key === undefined) throw new Error('a data key was not made');
+    return sealMessage(key, { eventId, ownerId, type }, header, content, this.parts.blobs?.inlineBytes);
+  }
+
+  /** What the register is completed from after a crash, and mapping passes over. */
+  private fhirHeader(message: Fresh, identified: Identified): Pick<SealedHeader, 'entries' | 'resources'> {
+    const resources = this.answers.resourcesOf({ ...message, identified });
+    return { ...entriesOf(message), ...(resources.length === 0 ? {} : { resources }) };
+  }
+
+  private headerOf(message: Fresh): SealedHeader {
+    const { read, received } = message;
+    const arrival = arrivalOf(message);
+    return {
+      ...read.header,
+      defaultAuthority: received.source.defaultAuthority,
+      ...(message.letter === undefined ? { duplicateKey: message.duplicateKey, answer: answerOf(message) } : {}),
+      ...(arrival === undefined ? {} : { arrival }),
+    };
+  }
+
+  private envelopeOf(message: Fresh, validation: Validation): Omit<UnstampedEnvelope, 'bodyHash'> {
+    const { read, received } = message;
+    return {
+      schema: 1,
+      tenant: received.source.tenant ?? this.parts.tenant,
+      ...(received.source.facility === undefined ? {} : { facility: received.source.facility }),
+      source: received.source.id,
+      sourceVersion: received.source.version,
+      transport: received.transport,
+      contentType: read.contentType,
+      ...(read.messageType === undefined ? {} : { messageType: read.messageType }),
+      ...(read.messageVersion === undefined ? {} : { messageVersion: read.messageVersion }),
+      ...(isOpaqueId(received.correlationId) ? { correlationId: received.correlationId } : {}),
+      ...(read.sourceRecordedAt === undefined ? {} : { sourceRecordedAt: read.sourceRecordedAt }),
+      validation,
+      decoder: DECODER_VERSION,
+    };
+  }
+
+  /** The message itself, what parks it, and the reviews that its identity opened. */
+  private eventsOf(
+    message: Fresh,
+    identified: Identified,
+    sealed: SealedMessage,
+    more: Pick<UnstampedEnvelope, 'parts'>,
+  ): PendingEvent[] {
+    const { read, eventId, received } = message;
+    const { hashes } = this;
+    const { sourceRecordId, patientId } = identified;
+    const stream = clinicalStream(partitionOf(sourceRecordId ?? `source:${received.source.id}`));
+    const validation: Validation =
+      read.problem === undefined
+        ? { state: 'valid', ...(read.warnings.length === 0 ? {} : { warnings: read.warnings }) }
+        : { state: 'parked', ...read.problem };
+    const events: PendingEvent[] = [
+      {
+        stream,
+        id: eventId,
+        type: read.eventType,
+        envelope: {
+          ...this.envelopeOf(message, validation),
+          ...(patientId === undefined ? {} : { patientId }),
+          ...(sourceRecordId === undefined ? {} : { sourceRecordId }),
+          ...furtherRecords(identified),
+          identity: {
+            method: identified.method,
+            ...(identified.flags.length === 0 ? {} : { flags: identified.flags }),
+          },
+          ...(identified.links.length === 0 ? {} : { links: identified.links }),
+          ...(message.duplicateOf === undefined ? {} : { duplicateOf: message.duplicateOf }),
+          ...(message.letter === undefined ? {} : { letter: message.letter, causationId: message.letter.messageId }),
+          ...more,
+          ...sealed.fields,
+        },
+        data: sealed.data,
+      },
+    ];
+    const context = {
+      tenant: received.source.tenant ?? this.parts.tenant,
+      source: received.source.id,
+      sourceVersion: received.source.version,
+      causationId: eventId,
+    };
+    if (read.problem !== undefined) {
+      const records = [...new Set(identified.persons.map(([record]) => record))];
+      const about = {
+        ...(sourceRecordId === undefined ? {} : { sourceRecordId }),
+        ...(records.length < 2 ? {} : { records }),
+        ...read.problem,
+      };
+      const { letter } = message;
+      const parked: MessageParked =
+        letter === undefined
+          ? { messageId: eventId, ...about, attempt: 1 }
+          : {
+              messageId: letter.messageId,
+              position: letter.position,
+              ...about,
+              attempt: letter.attempt + 1,
+              refused: true,
+            };
+      events.push(
+        decisionEvent(
+          decisionId(hashes, EVENT_TYPES.parked, parked.messageId, '', parked.attempt),
+          stream,
+          EVENT_TYPES.parked,
+          parked,
+          context,
+        ),
+      );
+    }
+    for (const review of identified.reviews) {
+      const id = hashes.uuid('decision', EVENT_TYPES.reviewOpened, review.reviewId, eventId);
+      events.push(decisionEvent(id, `review-${review.reviewId}`, EVENT_TYPES.reviewOpened, review, context));
+    }
+    return events;
+  }
+}
+
+/** What reading it anew would need and its bytes do not say. */
+function arrivalOf({ read, received }: Fresh): SealedHeader['arrival'] {
+  const { fhir, fhirBase, patientId, fault } = received;
+  if (read.problem === undefined && fhir === undefined && patientId === undefined) return undefined;
+  return {
+    ...(read.problem === undefined ? {} : { reader: read.kind }),
+    ...(fhir === undefined ? {} : { fhir }),
+    ...(read.problem === undefined || fhirBase === undefined ? {} : { fhirBase }),
+    ...(patientId === undefined ? {} : { patientId }),
+    ...(fault === undefined ? {} : { fault: true as const }),
+  };
+}
+
+/** Whom a message is about beside the one it hangs on: their later messages wait behind it, should it be parked. */
+function furtherRecords({ persons, sourceRecordId }: Identified): Pick<UnstampedEnvelope, 'records'> {
+  const records = new Set<string>();
+  for (const person of persons) if (person !== undefined && person[0] !== sourceRecordId) records.add(person[0]);
+  return records.size === 0 ? {} : { records: [...records] };
+}
+
+/** People without entries of their own: none of them stands in the container's envelope, so each says its record's id. */
+function withIds(identified: Identified): Record<string, string> {
+  const keys: Record<string, string> = { ...identified.identityKeys };
+  const [first] = identified.persons;
+  if (first !== undefined) keys['id'] = Buffer.from(first[0].replaceAll('-', ''), 'hex').toString('base64url');
+  return keys;
+}
+
+/** An error that the same message would bring about again: of the hub's own code, or data that PostgreSQL refuses (SQLSTATE class 22). */
+function isPoison(error: unknown): boolean {
+  if (error instanceof TypeError || error instanceof RangeError || error instanceof SyntaxError) return true;
+  return /^22[0-9A-Z]{3}$/.test(String((error as { code?: unknown } | undefined)?.code));
+}
+
+/** Kept as it is, about nobody, with its own key. */
+function unhandled(message: Fresh): Fresh {
+  const { fhir: _fhir, ...read } = message.read;
+  const problem = read.problem ?? { code: 'INTAKE_FAILED' };
+  return {
+    ...message,
+    read: { ...read, people: { groups: [], references: [] }, problem, refusal: read.refusal ?? 'AE' },
+  };
+}
+
+/** Only what a machine made up may stand in the envelope. */
+function isOpaqueId(text: string | undefined): text is string {
+  return text !== undefined && /^[0-9a-f]{8}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{12}$/i.test(text);
+}
