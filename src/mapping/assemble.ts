@@ -1,6 +1,7 @@
 /** Folded fields of a thing → its FHIR R4 resource. The inverse of how the mappings split a resource into slots. */
 import { codingsOf, conceptDisplay, isObject, objectsIn, textOf } from './concepts.js';
 import type { FhirResource } from './content.js';
+import { elementsOf } from './elements.js';
 import type { FactKind, Json } from './fact.js';
 import { putTimeValue, timeText, type JsonObject } from './fhir-time.js';
 import { locationParts } from './locations.js';
@@ -78,8 +79,7 @@ function head(resourceType: string, ids: ResourceIds): JsonObject & { resourceTy
 }
 
 function assembleWhole(kind: FactKind, ids: ResourceIds, fields: Fields): FhirResource {
-  const stored = fields['resource'];
-  const content = isObject(stored) ? stored : {};
+  const content = elementsOf(fields);
   const stated = textOf(content, 'resourceType');
   const type = stated === '' ? RESOURCE_TYPES[kind] : stated;
   const resource: JsonObject & { resourceType: string } = head(type, ids);
@@ -92,7 +92,13 @@ function assembleWhole(kind: FactKind, ids: ResourceIds, fields: Fields): FhirRe
   if (ids.patientId !== undefined) {
     const element =
       ['subject', 'patient', 'beneficiary'].find((name) => name in content) ?? PERSON_ELEMENT[type] ?? 'subject';
-    if (type !== 'Appointment' && type !== 'Basic') resource[element] = { reference: `Patient/${ids.patientId}` };
+    const person = { reference: `Patient/${ids.patientId}` };
+    // A FHIR Appointment names the person among its participants itself.
+    if (type === 'Appointment') {
+      if (fields['resource'] === undefined)
+        resource['participant'] = [{ actor: person, status: 'accepted' }, ...listOf(content['participant'])];
+    } else if (type === 'Account') resource[element] = [person];
+    else if (type !== 'Basic') resource[element] = person;
   }
   return resource;
 }

@@ -1,6 +1,7 @@
 /** Which rule wrote which path: tables of what the mapping does, for those who ask why a field is what it is. */
 import type { MessageContent } from './content.js';
 import type { Fact } from './fact.js';
+import { rulesOfSlot as slotRule } from './hl7v2/segment-maps.js';
 
 type Paths = Readonly<Record<string, string>>;
 
@@ -214,7 +215,8 @@ function rulesOfSlot(content: MessageContent, fact: Fact, slot: string): Paths {
     case 'hl7v2':
       if (fact.kind === 'PATIENT') return HL7_PATIENT[slot] ?? {};
       if (fact.kind === 'ENCOUNTER') return HL7_ENCOUNTER[slot] ?? {};
-      return slot === 'resource' ? (HL7_RESOURCE[fact.kind] ?? {}) : {};
+      if (slot === 'resource') return HL7_RESOURCE[fact.kind] ?? {};
+      return { [slot]: slotRule(fact.kind, slot) ?? 'the message' };
     case 'event':
       if (slot.startsWith('attribute:')) return { [slot]: `data.${slot.slice('attribute:'.length)}` };
       if (fact.kind === 'PATIENT') return { [slot]: EVENT_PATIENT[slot] ?? `data.${slot}` };

@@ -1,6 +1,7 @@
 /** What the graph, the timeline and search show of a thing, from its folded fields. */
 import { birthDateText, elementList, encounterFields, identifierAuthority, type Fields } from './assemble.js';
 import { codingsOf, conceptCode, conceptDisplay, isObject, objectsIn, textOf } from './concepts.js';
+import { elementsOf } from './elements.js';
 import type { FactKind, Json } from './fact.js';
 import { sentTime, timeText, type JsonObject } from './fhir-time.js';
 import { locationDisplay } from './locations.js';
@@ -151,8 +152,7 @@ const TIME_ELEMENTS = [
 const PERIOD_ELEMENTS = ['effectivePeriod', 'onsetPeriod', 'occurrencePeriod', 'performedPeriod', 'period'] as const;
 
 function summariseResource(kind: FactKind, fields: Fields): Summary {
-  const stored = fields['resource'];
-  const resource = isObject(stored) ? stored : {};
+  const resource = elementsOf(fields);
   const concept = CODE_ELEMENTS.map((element) => firstOf(resource[element])).find((value) => value !== undefined);
   const display = conceptDisplay(concept);
   const code = conceptCode(concept);

@@ -261,9 +261,9 @@ describe('what has no mapping', () => {
       `${PID}${'|'.repeat(27)}secret`,
       `${PV1()}|||secret`,
       'ZPI|secret',
-      'IN1|1|secret',
+      'ZIN|1|secret',
     );
-    expect(mapped.unmapped).toEqual(['PID-35', 'PV1-22', 'ZPI', 'IN1']);
+    expect(mapped.unmapped).toEqual(['PID-35', 'PV1-22', 'ZPI', 'ZIN']);
     expect(JSON.stringify(mapped.unmapped)).not.toContain('secret');
   });
 

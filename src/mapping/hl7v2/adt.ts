@@ -3,8 +3,7 @@ import type { Hl7Segment } from '../../inbound/hl7/message.js';
 import { validTime } from '../../time/parse.js';
 import type { ValidTime } from '../../time/valid-time.js';
 import { timeValue, type JsonObject } from '../fhir-time.js';
-import { readAl1 } from './al1.js';
-import { readDg1 } from './dg1.js';
+import { readOtherSegments } from './about.js';
 import { every, first, personGroups, type PersonGroup } from './groups.js';
 import { MERGE_TITLES, mergeNote } from './mrg.js';
 import { readNk1 } from './nk1.js';
@@ -57,10 +56,15 @@ const TRIGGERS: Readonly<Record<string, Trigger>> = {
   A14: { visit: 'plan' },
   A15: { visit: 'assert' },
   A16: { visit: 'assert' },
+  A17: { visit: 'assert', status: 'in-progress' },
   A21: { visit: 'assert', status: 'onleave' },
   A22: { visit: 'assert', status: 'in-progress' },
+  A23: { visit: 'cancel', time: 44 },
+  A25: { visit: 'cancel' },
+  A26: { visit: 'cancel' },
   A27: { visit: 'cancel', time: 'plan' },
   A28: { visit: 'assert', named: true },
+  A29: { visit: 'none' },
   A31: { visit: 'assert', named: true },
   A32: { visit: 'cancel' },
   A33: { visit: 'cancel' },
@@ -68,6 +72,10 @@ const TRIGGERS: Readonly<Record<string, Trigger>> = {
   A52: { visit: 'cancel' },
   A53: { visit: 'cancel' },
   A54: { visit: 'assert' },
+  A55: { visit: 'cancel' },
+  A60: { visit: 'none' },
+  A61: { visit: 'assert' },
+  A62: { visit: 'cancel' },
 };
 
 /** Whether {@link readAdt} knows the trigger event; others have no mapping yet. */
@@ -91,14 +99,15 @@ function readPerson(group: PersonGroup, trigger: string, rule: Trigger, reading:
   const pd1 = first(group, 'PD1');
   if (pd1 !== undefined) readPd1(pd1, patient, reading);
   readNk1(every(group, 'NK1'), patient, reading);
+  // A29 deletes what is known of a person; who they were stays in the record, which is in use no longer (HL7 v2.9 §3.3.29).
+  if (trigger === 'A29') patient.assert['active'] = false;
   reading.add({ kind: 'PATIENT', sourceRecordId, key: '', valid: event }, patient);
 
   if (pv1 !== undefined) readVisit(group, pv1, rule, event, sourceRecordId, reading);
   else if (rule.visit === 'cancel') reading.problem('PV1');
 
   const encounter = visitReference(pv1, reading.context.defaultAuthority);
-  for (const al1 of every(group, 'AL1')) readAl1(al1, sourceRecordId, event, reading);
-  for (const dg1 of every(group, 'DG1')) readDg1(dg1, sourceRecordId, event, encounter, reading);
+  readOtherSegments(group, sourceRecordId, event, encounter, reading);
   readObservations(group.segments, sourceRecordId, event, encounter, reading);
   if (Object.hasOwn(MERGE_TITLES, trigger)) mergeNote(trigger, first(group, 'MRG'), sourceRecordId, event, reading);
 }

@@ -29,19 +29,19 @@ export function personGroups(reading: Reading): PersonGroup[] {
   return groups;
 }
 
-/** The segments of each person, from the PID on. */
+/** The segments of each person, from the PID on: the group it stands in, and the groups without a PID that follow (orders behind PATIENT). */
 function personsIn(root: Hl7Group): (readonly Hl7Segment[])[] {
-  const found: (readonly Hl7Segment[])[] = [];
+  const found: Hl7Segment[][] = [];
   for (const part of root.content) {
-    if (!('content' in part)) continue;
-    const segments = part.segments();
+    const segments = 'content' in part ? part.segments() : [part];
     const pid = segments.findIndex((segment) => segment.name === 'PID');
     if (pid >= 0) found.push(...byPosition(pid === 0 ? segments : segments.slice(pid)));
+    else found.at(-1)?.push(...segments);
   }
   return found;
 }
 
-function byPosition(segments: readonly Hl7Segment[]): (readonly Hl7Segment[])[] {
+function byPosition(segments: readonly Hl7Segment[]): Hl7Segment[][] {
   const found: Hl7Segment[][] = [];
   for (const segment of segments) {
     if (segment.name === 'PID') found.push([segment]);

@@ -3,8 +3,13 @@ import type { Hl7Message } from '../../inbound/hl7/message.js';
 import type { MappingContext } from '../context.js';
 import type { Mapped } from '../fact.js';
 import { knowsAdt, readAdt } from './adt.js';
+import { readFinance } from './finance.js';
+import { readMdm } from './mdm.js';
+import { readOrderMessage } from './order-messages.js';
 import { readOru } from './oru.js';
+import { readPpr } from './ppr.js';
 import { Reading } from './reading.js';
+import { readSiu } from './siu.js';
 import { unmappedPaths } from './unmapped.js';
 import { readVxu } from './vxu.js';
 
@@ -23,13 +28,42 @@ export function triggerOf(message: Hl7Message): string {
   return stated.toUpperCase();
 }
 
+/** Message types that carry orders, by message code; their trigger events differ in what may stand in them, not in what it means. */
+const ORDER_MESSAGES = new Set([
+  'OMB',
+  'OMD',
+  'OMG',
+  'OMI',
+  'OML',
+  'OMN',
+  'OMP',
+  'OMS',
+  'ORM',
+  'RAS',
+  'RDE',
+  'RDS',
+  'REF',
+]);
+
 function readerOf(message: Hl7Message): ((reading: Reading) => void) | undefined {
   const trigger = triggerOf(message);
-  switch (message.messageCode.toUpperCase()) {
+  const code = message.messageCode.toUpperCase();
+  if (ORDER_MESSAGES.has(code)) return readOrderMessage;
+  switch (code) {
     case 'ADT':
       return knowsAdt(trigger) ? (reading) => readAdt(reading, trigger) : undefined;
+    case 'BAR':
+    case 'DFT':
+      return (reading) => readFinance(reading, trigger);
+    case 'MDM':
+      return (reading) => readMdm(reading, trigger);
     case 'ORU':
-      return trigger === 'R01' || trigger === '' ? readOru : undefined;
+    case 'OUL':
+      return readOru;
+    case 'PPR':
+      return readPpr;
+    case 'SIU':
+      return (reading) => readSiu(reading, trigger);
     case 'VXU':
       return trigger === 'V04' || trigger === '' ? readVxu : undefined;
     default:

@@ -1,10 +1,14 @@
 /** NK1 → Patient.contact (v2-to-FHIR map NK1[Patient]). All NK1 of a message are one list: without action codes it replaces the list before. */
 import type { Hl7Segment } from '../../inbound/hl7/message.js';
+import type { ValidTime } from '../../time/valid-time.js';
 import { fhirDate, type JsonObject } from '../fhir-time.js';
 import { codeableConcept, list, mappedCode, xad, xon, xpn, xtn } from './datatypes.js';
+import { socialSecurityNumber } from './pid.js';
+import { addresses, allByMap, code, concepts, contactPoints, date, identifiers, names, only, time } from './readers.js';
 import type { Reading } from './reading.js';
+import type { SegmentMap } from './segment-map.js';
 import type { Slots } from './slots.js';
-import { GENDER } from './tables.js';
+import { GENDER, RELATIONSHIP } from './tables.js';
 
 export const NK1_FIELDS: readonly number[] = [1, 2, 3, 4, 5, 6, 7, 8, 9, 13, 15, 40];
 
@@ -45,4 +49,56 @@ function contactOf(nk1: Hl7Segment, reading: Reading): JsonObject | undefined {
   if (start !== undefined || end !== undefined)
     contact['period'] = { ...(start && { start: fhirDate(start) }), ...(end && { end: fhirDate(end) }) };
   return contact;
+}
+
+export const NK1_RELATED: SegmentMap = {
+  map: 'NK1[RelatedPerson]',
+  segment: 'NK1',
+  kind: 'RELATED_PERSON',
+  rules: [
+    [2, 'name', names],
+    [3, 'relationship', allByMap(RELATIONSHIP, `${TABLE}0063`), 'Relationship'],
+    [4, 'address', addresses],
+    [5, 'telecom', contactPoints('home')],
+    [6, 'telecom:work', contactPoints('work')],
+    [7, 'relationship:role', concepts(`${TABLE}0131`), 'ContactRole'],
+    [8, 'period.start', time],
+    [9, 'period.end', time],
+    [12, 'identifier:employee', identifiers('EI')],
+    [15, 'gender', code(GENDER), 'AdministrativeSex'],
+    [16, 'birthDate', date],
+    [
+      20,
+      'communication',
+      only((segment, field) => wrapped(codeableConcept(segment, field, 1, `${TABLE}0296`))),
+      'PrimaryLanguage',
+    ],
+    [30, 'name:contact', names],
+    [31, 'telecom:contact', contactPoints()],
+    [32, 'address:contact', addresses],
+    [33, 'identifier', identifiers()],
+    [37, 'identifier:ssn', socialSecurityNumber],
+    [40, 'telecom:other', contactPoints()],
+    [41, 'telecom:contactOther', contactPoints()],
+  ],
+  also: { 1: 'set id' },
+};
+
+function wrapped(language: JsonObject | undefined): JsonObject | undefined {
+  return language && { language };
+}
+
+/**
+ * The same person as a thing of its own, keyed by NK1-33, else NK1-12, else by relationship and name: what they say of themselves stands when a
+ * message leaves them out.
+ */
+export function readRelatedPerson(nk1: Hl7Segment, sourceRecordId: string, event: ValidTime, reading: Reading): void {
+  reading.read.add(nk1);
+  const number = nk1.text(33, 1, 1) || nk1.text(12, 1, 1);
+  const name = nk1.rawField(2) === '' ? nk1.text(13) || nk1.text(30) : nk1.text(2, 1, 1, 1) + '^' + nk1.text(2, 1, 2);
+  if (number === '' && name === '') return;
+  const slots = reading.slots();
+  slots.fields(nk1, NK1_RELATED.rules);
+  const key = number === '' ? `${nk1.text(3)}|${name}` : `id|${number}`;
+  reading.add({ kind: 'RELATED_PERSON', sourceRecordId, key, valid: event }, slots);
 }

@@ -218,7 +218,10 @@ function valueOf(obx: Hl7Segment, repetition: number, type: string, reading: Rea
     if (value === undefined) return text === '' ? {} : { valueString: wholeText(obx, repetition) };
     return { valueQuantity: { value, ...(obx.text(5, repetition, 2, 1) && { unit: obx.text(5, repetition, 2, 1) }) } };
   }
-  if (type === 'ED' || type === 'RP') return attachment(obx, repetition, type, reading);
+  if (type === 'ED' || type === 'RP') {
+    const value = attachmentOf(obx, repetition, type, reading);
+    return value === undefined ? {} : { extension: [{ url: ATTACHMENT_URL, valueAttachment: value }] };
+  }
   if (type === 'XCN' || type === 'XPN' || type === 'XON') {
     const display = type === 'XON' ? obx.text(5, repetition, 1) : nameText(obx, repetition, type);
     return display === '' ? {} : { valueString: display };
@@ -354,11 +357,16 @@ function period(obx: Hl7Segment, repetition: number, reading: Reading): JsonObje
  * ED and RP. A document's bytes stand in the message, which is kept byte for byte: the attachment says where
  * (`urn:uuid:<message>#OBX[index]-5`), what and how long; short ones are carried along.
  */
-function attachment(obx: Hl7Segment, repetition: number, type: 'ED' | 'RP', reading: Reading): JsonObject {
+export function attachmentOf(
+  obx: Hl7Segment,
+  repetition: number,
+  type: 'ED' | 'RP',
+  reading: Reading,
+): JsonObject | undefined {
   const value: JsonObject = {};
   if (type === 'RP') {
     const pointer = obx.text(5, repetition, 1);
-    if (pointer === '') return {};
+    if (pointer === '') return undefined;
     value['url'] = pointer;
     const contentType = mediaType(obx.text(5, repetition, 3), obx.text(5, repetition, 4));
     if (contentType !== undefined) value['contentType'] = contentType;
@@ -374,9 +382,9 @@ function attachment(obx: Hl7Segment, repetition: number, type: 'ED' | 'RP', read
       value['url'] = `urn:uuid:${reading.context.messageId}#OBX[${obx.index}]-5`;
       value['size'] = size;
     }
-    if (Object.keys(value).length === 0) return {};
+    if (Object.keys(value).length === 0) return undefined;
   }
-  return { extension: [{ url: ATTACHMENT_URL, valueAttachment: value }] };
+  return value;
 }
 
 const TOP_LEVEL_TYPES: Readonly<Record<string, string>> = {

@@ -2,10 +2,12 @@
 import type { Hl7Segment } from '../../inbound/hl7/message.js';
 import type { ValidTime } from '../../time/valid-time.js';
 import type { JsonObject } from '../fhir-time.js';
+import { readOtherSegments } from './about.js';
 import { every, first, personGroups } from './groups.js';
 import { readNk1 } from './nk1.js';
 import { readObr } from './obr.js';
 import { readObx } from './obx.js';
+import { readOrders } from './orders.js';
 import { readPd1, readPid } from './pid.js';
 import { readVisitIdentity, visitKey, visitReference } from './pv1.js';
 import type { PersonGroup } from './groups.js';
@@ -17,7 +19,13 @@ export function readOru(reading: Reading): void {
     if (group.sourceRecordId === undefined) continue;
     readDemographics(group, group.sourceRecordId, sent, reading);
     const encounter = readVisitOf(group, group.sourceRecordId, reading);
+    readOtherSegments(group, group.sourceRecordId, sent, encounter, reading);
     readObservations(group.segments, group.sourceRecordId, sent, encounter, reading);
+    readOrders(
+      group.segments,
+      { sourceRecordId: group.sourceRecordId, event: sent, encounter, results: true, vaccinations: false },
+      reading,
+    );
   }
 }
 
@@ -52,8 +60,9 @@ export function readVisitOf(group: PersonGroup, sourceRecordId: string, reading:
 }
 
 /**
- * Walks ORC, OBR, OBX and their NTE in order. OBX before any OBR (as in ADT) belong to no order and take the event's time.
+ * Walks ORC, OBR, OBX and their NTE in order; OBX behind a specimen (SPM) describe it, under the same order (§7.3.1). OBX before any OBR (as in ADT) belong to no order and take the event's time.
  * @param event of OBX without a time of their own and without OBR-7
+ * @param ordersOnly in an order an OBR is a report only where it says how its results stand (OBR-25)
  */
 export function readObservations(
   segments: readonly Hl7Segment[],
@@ -61,6 +70,7 @@ export function readObservations(
   event: ValidTime,
   encounter: JsonObject | undefined,
   reading: Reading,
+  ordersOnly = false,
 ): void {
   const occurrences = new Map<string, number>();
   let orc: Hl7Segment | undefined;
@@ -76,7 +86,8 @@ export function readObservations(
       obr = segment;
       const observed = reading.firstTime({ segment: obr, field: 7 });
       otherwise = observed ?? event;
-      readObr({ sourceRecordId, orc, obr, valid: otherwise, encounter, notes: notesAfter(segments, index) }, reading);
+      if (!ordersOnly || obr.text(25) !== '')
+        readObr({ sourceRecordId, orc, obr, valid: otherwise, encounter, notes: notesAfter(segments, index) }, reading);
     } else if (segment.name === 'OBX') {
       if (obr === undefined && orc !== undefined) reading.read.add(orc);
       readObx(
@@ -85,9 +96,6 @@ export function readObservations(
         { sourceRecordId, orc, obr, otherwise, otherwiseClinical: otherwise !== event, encounter, occurrences },
         reading,
       );
-    } else if (segment.name === 'SPM') {
-      // OBX behind a specimen describe the specimen, under the same order (§7.3.1, SPECIMEN_OBSERVATION).
-      continue;
     }
   }
 }

@@ -129,7 +129,7 @@ function addresses(segment: Hl7Segment, field: number, reading: Reading): Json |
 }
 
 /** PID-19 (ST). The type is `SS`; whether it is the United States' is not said, so the system is only given to nine digits. */
-function socialSecurityNumber(segment: Hl7Segment, field: number): Json | undefined {
+export function socialSecurityNumber(segment: Hl7Segment, field: number): Json | undefined {
   const value = segment.text(field);
   if (value === '') return undefined;
   const result: JsonObject = { type: { coding: [{ system: IDENTIFIER_TYPE_SYSTEM, code: 'SS' }] } };

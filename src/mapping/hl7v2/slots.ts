@@ -6,8 +6,8 @@ import type { Reading } from './reading.js';
 /** Makes the value of a slot from a field; undefined where nothing of it can be used. */
 export type SlotReader = (segment: Hl7Segment, field: number, reading: Reading, slots: Slots) => Json | undefined;
 
-/** A field of a segment, the slot it speaks of, and how it is read. */
-export type SlotRule = readonly [field: number, slot: string, read: SlotReader];
+/** A field of a segment, the slot it speaks of, how it is read, and the guide's concept map where one is used. */
+export type SlotRule = readonly [field: number, slot: string, read: SlotReader, by?: string];
 
 export class Slots {
   readonly assert: Record<string, Json> = {};

@@ -267,3 +267,141 @@ export const OBSERVATION_CATEGORY: CodeTable = {
   VUS: 'imaging',
   XRC: 'imaging',
 };
+
+/** Concept map OrderControlCode[ServiceRequest.status] (HL70119 → request-status). CA is left `active` there; an order that is cancelled is `revoked` here (DESIGN: ORC CA cancels). */
+export const ORDER_CONTROL_STATUS: CodeTable = {
+  AF: 'active',
+  CA: 'revoked',
+  CR: 'revoked',
+  DC: 'revoked',
+  DF: 'revoked',
+  DR: 'revoked',
+  FU: 'completed',
+  HD: 'active',
+  HR: 'on-hold',
+  NW: 'active',
+  OC: 'revoked',
+  OD: 'revoked',
+  OH: 'on-hold',
+  OK: 'active',
+  PR: 'active',
+  PY: 'active',
+  RL: 'active',
+  RQ: 'active',
+};
+
+/** Concept map OrderStatus (HL70038 → request-status). A (some, not all results available) is left open there. */
+export const ORDER_STATUS: CodeTable = {
+  A: 'active',
+  CA: 'revoked',
+  CM: 'completed',
+  DC: 'revoked',
+  ER: 'entered-in-error',
+  HD: 'on-hold',
+  IP: 'active',
+  RP: 'revoked',
+  SC: 'active',
+};
+
+/** request-status → medicationrequest-status. */
+export const MEDICATION_STATUS: CodeTable = {
+  ACTIVE: 'active',
+  COMPLETED: 'completed',
+  'ENTERED-IN-ERROR': 'entered-in-error',
+  'ON-HOLD': 'on-hold',
+  REVOKED: 'cancelled',
+};
+
+/** Concept map ExtendedPriorityCodes (HL70485 → request-priority), with the codes of TQ.6 and OBR-5 (HL70027) before it. */
+export const REQUEST_PRIORITY: CodeTable = {
+  A: 'asap',
+  R: 'routine',
+  S: 'stat',
+  STAT: 'stat',
+  ASAP: 'asap',
+  ROUTINE: 'routine',
+};
+
+/** Concept map FillerStatusCodes[Appointment] (HL70278 → appointmentstatus). Left open there: Blocked, Discontinued, Overbook. */
+export const APPOINTMENT_STATUS: CodeTable = {
+  ARRIVED: 'arrived',
+  BOOKED: 'booked',
+  CANCELLED: 'cancelled',
+  COMPLETE: 'fulfilled',
+  DELETED: 'entered-in-error',
+  DISCONTINUED: 'cancelled',
+  NOSHOW: 'noshow',
+  OVERBOOK: 'booked',
+  PENDING: 'pending',
+  PROPOSED: 'proposed',
+  STARTED: 'checked-in',
+  WAITLIST: 'waitlist',
+};
+
+/** HL7 table 0271 (document completion status) → composition-status. */
+export const DOCUMENT_STATUS: CodeTable = {
+  AU: 'preliminary',
+  DI: 'preliminary',
+  DO: 'preliminary',
+  IN: 'preliminary',
+  IP: 'preliminary',
+  LA: 'final',
+  PA: 'preliminary',
+};
+
+/** HL7 table 0191 (type of referenced data), as a media type. */
+export const DOCUMENT_CONTENT_TYPE: CodeTable = { FT: 'text/plain', TX: 'text/plain', TEXT: 'text/plain' };
+
+const V3_ROLE = 'http://terminology.hl7.org/CodeSystem/v3-RoleCode';
+const V2_CONTACT_ROLE = 'http://terminology.hl7.org/CodeSystem/v2-0131';
+
+/** Concept map Relationship (HL70063 → v3-RoleCode, else v2-0131). Codes that stay what they are in HL70063 are not listed. */
+export const RELATIONSHIP: CodingTable = {
+  BRO: ['BRO', 'Brother', V3_ROLE],
+  CHD: ['CHILD', 'child', V3_ROLE],
+  DOM: ['SIGOTHR', 'significant other', V3_ROLE],
+  EMC: ['C', 'Emergency Contact', V2_CONTACT_ROLE],
+  EMR: ['E', 'Employer', V2_CONTACT_ROLE],
+  EXF: ['EXT', 'extended family member', V3_ROLE],
+  FCH: ['CHLDFOST', 'foster child', V3_ROLE],
+  FND: ['FRND', 'unrelated friend', V3_ROLE],
+  FTH: ['FTH', 'father', V3_ROLE],
+  GCH: ['GRNDCHILD', 'grandchild', V3_ROLE],
+  GRP: ['GRPRN', 'grandparent', V3_ROLE],
+  MTH: ['MTH', 'mother', V3_ROLE],
+  NCH: ['NCHILD', 'natural child', V3_ROLE],
+  OTH: ['O', 'Other', V2_CONTACT_ROLE],
+  PAR: ['PRN', 'parent', V3_ROLE],
+  SCH: ['STPCHLD', 'step child', V3_ROLE],
+  SEL: ['ONESELF', 'self', V3_ROLE],
+  SIB: ['SIB', 'sibling', V3_ROLE],
+  SIS: ['SIS', 'sister', V3_ROLE],
+  SPO: ['SPS', 'spouse', V3_ROLE],
+  UNK: ['U', 'Unknown', V2_CONTACT_ROLE],
+};
+
+/** Concept map Relationship, to the codes that Coverage.relationship has (subscriber-relationship). */
+export const SUBSCRIBER_RELATIONSHIP: CodeTable = {
+  CHD: 'child',
+  DOM: 'common',
+  FCH: 'child',
+  NCH: 'child',
+  OTH: 'other',
+  PAR: 'parent',
+  SCH: 'child',
+  SEL: 'self',
+  SPO: 'spouse',
+};
+
+/** Concept map EncounterPriority (HL70217 → v3-ActPriority). */
+export const ENCOUNTER_PRIORITY: CodingTable = {
+  1: ['EM', 'emergency', 'http://terminology.hl7.org/CodeSystem/v3-ActPriority'],
+  2: ['UR', 'urgent', 'http://terminology.hl7.org/CodeSystem/v3-ActPriority'],
+  3: ['EL', 'elective', 'http://terminology.hl7.org/CodeSystem/v3-ActPriority'],
+};
+
+/** Concept map YesNoIndicator[AvailabilityStatus] (HL70136 → specimen-status). */
+export const SPECIMEN_STATUS: CodeTable = { N: 'unavailable', Y: 'available' };
+
+/** HL7 table 0206 (segment action code) and 0323: what is taken back. */
+export const DELETES: ReadonlySet<string> = new Set(['D', 'DEL', 'DELETE']);

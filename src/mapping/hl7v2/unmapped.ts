@@ -2,36 +2,49 @@
 import type { Hl7Segment } from '../../inbound/hl7/message.js';
 import { AL1_FIELDS } from './al1.js';
 import { DG1_FIELDS } from './dg1.js';
+import { IAM_FIELDS } from './iam.js';
 import { MRG_FIELDS } from './mrg.js';
 import { NK1_FIELDS } from './nk1.js';
 import { OBR_FIELDS, ORC_FIELDS } from './obr.js';
 import { NTE_FIELDS, OBX_FIELDS } from './obx.js';
+import { PDA_FIELDS } from './pda.js';
 import { PD1_FIELDS, PID_FIELDS } from './pid.js';
 import { PV1_FIELDS, PV2_FIELDS } from './pv1.js';
 import type { Reading } from './reading.js';
 import { RXA_FIELDS, RXR_FIELDS } from './rxa.js';
+import { RGS_FIELDS } from './sch.js';
+import { fieldsOf, SEGMENT_MAPS } from './segment-maps.js';
 
 /** About the message, not about a person. */
 const ENVELOPE_SEGMENTS = new Set(['MSH', 'EVN', 'SFT', 'UAC', 'FHS', 'FTS', 'BHS', 'BTS', 'DSC', 'MSA', 'ERR', 'ADD']);
 
-const READ_FIELDS: ReadonlyMap<string, ReadonlySet<number>> = new Map(
-  Object.entries({
-    AL1: AL1_FIELDS,
-    DG1: DG1_FIELDS,
-    MRG: MRG_FIELDS,
-    NK1: NK1_FIELDS,
-    NTE: NTE_FIELDS,
-    OBR: OBR_FIELDS,
-    OBX: OBX_FIELDS,
-    ORC: ORC_FIELDS,
-    PD1: PD1_FIELDS,
-    PID: PID_FIELDS,
-    PV1: PV1_FIELDS,
-    PV2: PV2_FIELDS,
-    RXA: RXA_FIELDS,
-    RXR: RXR_FIELDS,
-  }).map(([segment, fields]) => [segment, new Set(fields)]),
-);
+/** Fields of segments that are read in code of their own. */
+const OWN_FIELDS: readonly (readonly [segment: string, fields: readonly number[]])[] = [
+  ['AL1', AL1_FIELDS],
+  ['DG1', DG1_FIELDS],
+  ['IAM', IAM_FIELDS],
+  ['MRG', MRG_FIELDS],
+  ['NK1', NK1_FIELDS],
+  ['NTE', NTE_FIELDS],
+  ['OBR', OBR_FIELDS],
+  ['OBX', OBX_FIELDS],
+  ['ORC', ORC_FIELDS],
+  ['PD1', PD1_FIELDS],
+  ['PDA', PDA_FIELDS],
+  ['PID', PID_FIELDS],
+  ['PV1', PV1_FIELDS],
+  ['PV2', PV2_FIELDS],
+  ['RGS', RGS_FIELDS],
+  ['RXA', RXA_FIELDS],
+  ['RXR', RXR_FIELDS],
+];
+
+const READ_FIELDS = new Map<string, Set<number>>();
+for (const [segment, fields] of [...OWN_FIELDS, ...SEGMENT_MAPS.map((map) => [map.segment, fieldsOf(map)] as const)]) {
+  const known = READ_FIELDS.get(segment) ?? new Set();
+  for (const field of fields) known.add(field);
+  READ_FIELDS.set(segment, known);
+}
 
 /** Segment names are three characters; anything else on a line is not one and is not repeated. */
 const SEGMENT_NAME = /^[A-Z][A-Z0-9]{2}$/;

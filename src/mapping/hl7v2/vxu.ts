@@ -1,6 +1,7 @@
 /** VXU^V04: vaccinations, each with its order, route and observations (HL7 v2.9 §4A.7, v2-to-FHIR message map VXU_V04). */
 import type { Hl7Segment } from '../../inbound/hl7/message.js';
 import type { JsonObject } from '../fhir-time.js';
+import { readOtherSegments } from './about.js';
 import { personGroups, type PersonGroup } from './groups.js';
 import { readObx } from './obx.js';
 import { notesAfter, readDemographics, readVisitOf } from './oru.js';
@@ -13,6 +14,7 @@ export function readVxu(reading: Reading): void {
     if (group.sourceRecordId === undefined) continue;
     readDemographics(group, group.sourceRecordId, sent, reading);
     const encounter = readVisitOf(group, group.sourceRecordId, reading);
+    readOtherSegments(group, group.sourceRecordId, sent, encounter, reading);
     readVaccinations(group, group.sourceRecordId, encounter, reading);
   }
 }

@@ -1,0 +1,79 @@
+/** What a message of any type says about a person beside its own matter: allergies, diagnoses, procedures, problems, cover, kin, death. */
+import type { Hl7Segment } from '../../inbound/hl7/message.js';
+import type { ValidTime } from '../../time/valid-time.js';
+import type { JsonObject } from '../fhir-time.js';
+import { readAccountOf } from './account.js';
+import { readAl1 } from './al1.js';
+import { readDg1 } from './dg1.js';
+import type { PersonGroup } from './groups.js';
+import { readIam } from './iam.js';
+import { readIn1 } from './in1.js';
+import { readRelatedPerson } from './nk1.js';
+import { readPda } from './pda.js';
+import { readPr1 } from './pr1.js';
+import { readPrb } from './prb.js';
+import type { Reading } from './reading.js';
+
+/** How the account of PID-18 stands after the message; nothing where the message is not about it. */
+export interface AccountState {
+  readonly status?: string;
+}
+
+/**
+ * One pass over the segments of a person. Each segment is a thing of its own (docs/mapping.md); the account of PID-18 gathers who covers and who
+ * vouches for it.
+ */
+export function readOtherSegments(
+  group: PersonGroup,
+  sourceRecordId: string,
+  event: ValidTime,
+  encounter: JsonObject | undefined,
+  reading: Reading,
+  account: AccountState = {},
+): void {
+  const coverages: JsonObject[] = [];
+  const guarantors: Hl7Segment[] = [];
+  const { segments } = group;
+  for (let index = 0; index < segments.length; index += 1) {
+    const segment = segments[index]!;
+    switch (segment.name) {
+      case 'AL1':
+        readAl1(segment, sourceRecordId, event, reading);
+        break;
+      case 'IAM':
+        readIam(segment, sourceRecordId, event, reading);
+        break;
+      case 'DG1':
+        readDg1(segment, sourceRecordId, event, encounter, reading);
+        break;
+      case 'PR1':
+        readPr1(segment, sourceRecordId, event, encounter, reading);
+        break;
+      case 'PRB':
+        readPrb(segment, sourceRecordId, event, encounter, reading);
+        break;
+      case 'NK1':
+        readRelatedPerson(segment, sourceRecordId, event, reading);
+        break;
+      case 'PDA':
+        readPda(segment, sourceRecordId, event, reading);
+        break;
+      case 'GT1':
+        guarantors.push(segment);
+        break;
+      case 'IN1': {
+        const next = segments[index + 1];
+        const coverage = readIn1(
+          { in1: segment, ...(next?.name === 'IN2' ? { in2: next } : {}) },
+          sourceRecordId,
+          event,
+          reading,
+        );
+        if (coverage !== undefined) coverages.push(coverage);
+        break;
+      }
+      default:
+    }
+  }
+  readAccountOf({ pid: group.pid, guarantors, coverages, ...account }, sourceRecordId, event, reading);
+}

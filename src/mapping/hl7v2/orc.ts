@@ -1,0 +1,197 @@
+/** ORC, OBR and TQ1 → ServiceRequest (v2-to-FHIR maps ORC[ServiceRequest], OBR[ServiceRequest], TQ1[ServiceRequest]). */
+import type { Hl7Segment } from '../../inbound/hl7/message.js';
+import { timeValue, type JsonObject } from '../fhir-time.js';
+import { codeableConcept, ei, mappedCode } from './datatypes.js';
+import {
+  code,
+  compositeQuantity,
+  concepts,
+  entityIds,
+  identifiers,
+  only,
+  people,
+  person,
+  place,
+  text,
+  time,
+  v2Table,
+} from './readers.js';
+import type { Reading } from './reading.js';
+import type { SegmentMap } from './segment-map.js';
+import type { SlotReader, SlotRule, Slots } from './slots.js';
+import { ORDER_CONTROL_STATUS, ORDER_STATUS, REQUEST_PRIORITY } from './tables.js';
+
+const STATUS_REASON_URL = 'http://hl7.org/fhir/StructureDefinition/request-statusReason';
+const SUPPORTING_URL = 'http://hl7.org/fhir/5.0/StructureDefinition/extension-ServiceRequest.supportingInfo';
+
+/** A number that names a group of orders. */
+const requisition: SlotReader = (segment, field) => ei(segment, field, 1, 'PGN') ?? undefined;
+
+/** Fields of ORC that mean the same in every kind of order. */
+const ORDER: readonly SlotRule[] = [
+  [2, 'identifier:placer', entityIds('PLAC')],
+  [3, 'identifier:filler', entityIds('FILL')],
+];
+
+export const ORC_SERVICE: SegmentMap = {
+  map: 'ORC[ServiceRequest]',
+  segment: 'ORC',
+  kind: 'SERVICE_REQUEST',
+  rules: [
+    ...ORDER,
+    [4, 'requisition', requisition],
+    [12, 'requester', person],
+    [13, 'locationReference', only(place)],
+    [16, 'extension:reason', only((segment, field) => reasonExtension(segment, field))],
+    [33, 'identifier:alternate', identifiers('PLAC')],
+  ],
+  also: {
+    1: 'status by OrderControlCode[ServiceRequest.status], where ORC-5 is empty',
+    5: 'status by OrderStatus',
+    7: 'occurrence[x], priority (TQ.4, TQ.6)',
+    8: 'basedOn (parent)',
+    9: 'authoredOn of a new order, valid time',
+    15: 'valid time of the order that a cancel takes back',
+    21: 'requester.display, where ORC-12 is empty',
+  },
+};
+
+export const OBR_SERVICE: SegmentMap = {
+  map: 'OBR[ServiceRequest]',
+  segment: 'OBR',
+  kind: 'SERVICE_REQUEST',
+  rules: [
+    ...ORDER,
+    [4, 'code', (segment, field) => codeableConcept(segment, field)],
+    [5, 'priority', code(REQUEST_PRIORITY), 'ExtendedPriorityCodes'],
+    [6, 'occurrenceDateTime', time],
+    [13, 'extension:supporting', only((segment, field) => supportingExtension(segment, field))],
+    [16, 'requester', person],
+    [28, 'extension:copies', copies],
+    [31, 'reasonCode', concepts()],
+    [44, 'orderDetail:procedure', concepts()],
+    [46, 'orderDetail:placer', concepts()],
+    [47, 'orderDetail:filler', concepts()],
+    [53, 'identifier:alternate', identifiers('PLAC')],
+  ],
+  also: {
+    11: 'intent: G is a reflex order',
+    27: 'priority (TQ.6), occurrenceDateTime (TQ.4)',
+    29: 'basedOn (parent)',
+  },
+};
+
+export const TQ1_SERVICE: SegmentMap = {
+  map: 'TQ1[ServiceRequest]',
+  segment: 'TQ1',
+  kind: 'SERVICE_REQUEST',
+  rules: [
+    [2, 'quantityQuantity', compositeQuantity],
+    [9, 'priority', code(REQUEST_PRIORITY), 'ExtendedPriorityCodes'],
+    [11, 'patientInstruction', text],
+  ],
+  also: { 1: 'set id', 3: 'occurrenceTiming.code', 7: 'occurrence[x].start', 8: 'occurrencePeriod.end' },
+};
+
+function reasonExtension(segment: Hl7Segment, field: number): JsonObject | undefined {
+  const reason = codeableConcept(segment, field);
+  return reason && { url: STATUS_REASON_URL, valueCodeableConcept: reason };
+}
+
+function supportingExtension(segment: Hl7Segment, field: number): JsonObject | undefined {
+  const words = codeableConcept(segment, field);
+  return words && { url: SUPPORTING_URL, valueCodeableConcept: words };
+}
+
+/** OBR-28, who gets the results too: the guide leaves it open, R4's ServiceRequest has no place. */
+function copies(...[segment, field, reading, slots]: Parameters<SlotReader>): JsonObject[] | undefined {
+  const found = people(segment, field, reading, slots) as JsonObject[] | undefined;
+  return found?.map((valueReference) => ({ url: 'urn:anamnesis:result-copies-to', valueReference }));
+}
+
+/** Status of an order: ORC-5, else ORC-1; undefined where neither says. */
+export function orderStatus(orc: Hl7Segment | undefined): string | undefined {
+  if (orc === undefined) return undefined;
+  if (isCancel(orc)) return 'revoked';
+  return mappedCode(ORDER_STATUS, orc.text(5)) ?? mappedCode(ORDER_CONTROL_STATUS, orc.text(1));
+}
+
+/** ORC-1: a cancel, asked for, confirmed or told. */
+export function isCancel(orc: Hl7Segment | undefined): boolean {
+  return orc !== undefined && ['CA', 'CR', 'OC'].includes(orc.text(1).toUpperCase());
+}
+
+/** ORC, OBR and TQ1 of one order, into its slots. */
+export function readService(
+  { orc, obr, tq1 }: { readonly orc?: Hl7Segment; readonly obr?: Hl7Segment; readonly tq1?: Hl7Segment },
+  slots: Slots,
+  reading: Reading,
+): void {
+  if (obr !== undefined) slots.fields(obr, OBR_SERVICE.rules);
+  if (orc !== undefined) slots.fields(orc, ORC_SERVICE.rules);
+  const status = orderStatus(orc);
+  if (status !== undefined) slots.assert['status'] = status;
+  slots.assert['intent'] = obr?.text(11).toUpperCase() === 'G' ? 'reflex-order' : 'order';
+  const control = orc?.text(1).toUpperCase() ?? '';
+  const acted = reading.time(orc, 9);
+  if (acted !== undefined && (control === 'NW' || control === '')) slots.assert['authoredOn'] = timeValue(acted);
+  if (slots.assert['requester'] === undefined && orc?.text(21)) slots.assert['requester'] = { display: orc.text(21) };
+  const parents = [...parentsOf(orc, 8), ...parentsOf(obr, 29)];
+  if (parents.length > 0) slots.assert['basedOn'] = parents;
+  readTiming(orc, obr, tq1, slots, reading);
+}
+
+/** EIP: numbers of the order this one belongs to. */
+function parentsOf(segment: Hl7Segment | undefined, field: number): JsonObject[] {
+  if (segment === undefined) return [];
+  const found: JsonObject[] = [];
+  for (const component of [1, 2]) {
+    const value = segment.text(field, 1, component, 1);
+    if (value !== '')
+      found.push({
+        type: 'ServiceRequest',
+        identifier: { type: { coding: [{ system: v2Table('0203'), code: component === 1 ? 'PLAC' : 'FILL' }] }, value },
+      });
+  }
+  return found;
+}
+
+/** TQ1, else the TQ of ORC-7 or OBR-27 (withdrawn): when and how urgently. */
+function readTiming(
+  orc: Hl7Segment | undefined,
+  obr: Hl7Segment | undefined,
+  tq1: Hl7Segment | undefined,
+  slots: Slots,
+  reading: Reading,
+): void {
+  if (tq1 !== undefined) {
+    slots.fields(tq1, TQ1_SERVICE.rules);
+    const pattern = codeableConcept(tq1, 3);
+    if (pattern !== undefined) slots.assert['occurrenceTiming.code'] = pattern;
+  }
+  for (const [segment, field] of [
+    [tq1, 0],
+    [orc, 7],
+    [obr, 27],
+  ] as const) {
+    if (segment === undefined) continue;
+    const start = field === 0 ? reading.time(segment, 7) : reading.time(segment, field, 1, 4);
+    const end = field === 0 ? reading.time(segment, 8) : reading.time(segment, field, 1, 5);
+    const urgent = field === 0 ? undefined : mappedCode(REQUEST_PRIORITY, segment.text(field, 1, 6));
+    if (urgent !== undefined && slots.assert['priority'] === undefined) slots.assert['priority'] = urgent;
+    if (
+      start === undefined ||
+      slots.assert['occurrenceDateTime'] !== undefined ||
+      slots.assert['occurrencePeriod.start'] !== undefined
+    )
+      continue;
+    if (slots.assert['occurrenceTiming.code'] !== undefined) {
+      slots.assert['occurrenceTiming.repeat.boundsPeriod.start'] = timeValue(start);
+      if (end !== undefined) slots.assert['occurrenceTiming.repeat.boundsPeriod.end'] = timeValue(end);
+    } else if (end === undefined) slots.assert['occurrenceDateTime'] = timeValue(start);
+    else {
+      slots.assert['occurrencePeriod.start'] = timeValue(start);
+      slots.assert['occurrencePeriod.end'] = timeValue(end);
+    }
+  }
+}

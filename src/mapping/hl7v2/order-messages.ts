@@ -1,0 +1,25 @@
+/**
+ * Messages that carry orders: ORM, OML, OMG, OMI, OMP, OMD, OMS, OMN, OMB (HL7 v2.9 chapters 4 and 4A), RDE, RDS, RAS (chapter 4A) and referrals
+ * (REF, chapter 11); v2-to-FHIR message maps ORM_O01, OML_O21.
+ */
+import { readOtherSegments } from './about.js';
+import { personGroups } from './groups.js';
+import { readOrders } from './orders.js';
+import { readDemographics, readObservations, readVisitOf } from './oru.js';
+import type { Reading } from './reading.js';
+import { readRf1 } from './rf1.js';
+
+export function readOrderMessage(reading: Reading): void {
+  const sent = reading.messageTime();
+  for (const group of personGroups(reading)) {
+    const { sourceRecordId, segments } = group;
+    if (sourceRecordId === undefined) continue;
+    readDemographics(group, sourceRecordId, sent, reading);
+    const encounter = readVisitOf(group, sourceRecordId, reading);
+    readOtherSegments(group, sourceRecordId, sent, encounter, reading);
+    readObservations(segments, sourceRecordId, sent, encounter, reading, true);
+    readOrders(segments, { sourceRecordId, event: sent, encounter, results: false, vaccinations: false }, reading);
+    const rf1 = reading.message.segment('RF1');
+    if (rf1 !== undefined) readRf1(rf1, sourceRecordId, sent, reading);
+  }
+}

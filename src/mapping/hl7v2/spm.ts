@@ -1,0 +1,163 @@
+/** SPM → Specimen (v2-to-FHIR map SPM[Specimen]); of messages before v2.5 OBR-15 (map OBR[Specimen]). */
+import type { Hl7Segment } from '../../inbound/hl7/message.js';
+import { validTime, type ParsedTime } from '../../time/parse.js';
+import type { ValidTime } from '../../time/valid-time.js';
+import { timeValue, type JsonObject } from '../fhir-time.js';
+import { coding, codingSystem } from './datatypes.js';
+import { orderKey } from './keys.js';
+import {
+  code,
+  compositeQuantity,
+  concept,
+  concepts,
+  entityIdPairs,
+  identifiers,
+  lines,
+  person,
+  time,
+  v2Table,
+} from './readers.js';
+import type { Reading } from './reading.js';
+import type { SegmentMap } from './segment-map.js';
+import type { SlotReader, Slots } from './slots.js';
+import { SPECIMEN_STATUS } from './tables.js';
+
+const note: SlotReader = (segment, field, reading, slots) => {
+  const words = lines(segment, field, reading, slots);
+  return words === undefined ? undefined : [{ text: words }];
+};
+
+const parents: SlotReader = (segment, field, reading, slots) => {
+  const ids = entityIdPairs(segment, field, reading, slots) as JsonObject[] | undefined;
+  return ids?.map((identifier) => ({ identifier }));
+};
+
+export const SPM: SegmentMap = {
+  map: 'SPM[Specimen]',
+  segment: 'SPM',
+  kind: 'SPECIMEN',
+  rules: [
+    [2, 'identifier', entityIdPairs],
+    [3, 'parent', parents],
+    [4, 'type', concept(v2Table('0487')), 'SpecimenType'],
+    [6, 'container[].additiveCodeableConcept', concept(v2Table('0371')), 'Additive/Preservative'],
+    [7, 'collection.method', concept(v2Table('0488')), 'SpecimenCollectionMethod'],
+    [8, 'collection.bodySite', concept(v2Table('0163')), 'SpecimenSourceSite'],
+    [12, 'collection.quantity', compositeQuantity],
+    [14, 'note', note],
+    [18, 'receivedTime', time],
+    [20, 'status', code(SPECIMEN_STATUS), 'YesNoIndicator[AvailabilityStatus]'],
+    [24, 'condition', concepts(v2Table('0493')), 'SpecimenCondition'],
+    [27, 'container[].type', concept(), 'ContainerType'],
+    [
+      30,
+      'accessionIdentifier',
+      (segment, field, reading, slots) =>
+        (identifiers('ACSN')(segment, field, reading, slots) as JsonObject[] | undefined)?.[0],
+    ],
+    [31, 'identifier:other', identifiers()],
+  ],
+  also: { 1: 'set id', 17: 'collection.collectedDateTime, collection.collectedPeriod, valid time' },
+};
+
+export const OBR_SPECIMEN: SegmentMap = {
+  map: 'OBR[Specimen]',
+  segment: 'OBR',
+  kind: 'SPECIMEN',
+  rules: [
+    [9, 'collection.quantity', compositeQuantity],
+    [10, 'collection.collector', person],
+    [14, 'receivedTime', time],
+    [
+      39,
+      'note:collector',
+      (segment, field) => {
+        const words = [];
+        for (let repetition = 1; repetition <= segment.repetitions(field); repetition += 1)
+          words.push(segment.text(field, repetition, 2) || segment.text(field, repetition, 1));
+        return words.map((one) => ({ text: one }));
+      },
+    ],
+  ],
+  also: {
+    7: 'collection.collectedDateTime',
+    8: 'collection.collectedPeriod.end',
+    15: 'type, collection.bodySite, collection.method',
+  },
+};
+
+export interface SpecimenGroup {
+  readonly sourceRecordId: string;
+  readonly spm?: Hl7Segment;
+  readonly obr?: Hl7Segment;
+  readonly orc?: Hl7Segment;
+  /** Counts the specimens of one order from 1. */
+  readonly ordinal: number;
+  readonly event: ValidTime;
+}
+
+/**
+ * Keyed by SPM-2 (the filler's number, else the placer's), else by accession number, else by its place under its order. Valid since it was
+ * taken (SPM-17, else OBR-7), else since the message.
+ */
+export function readSpecimen(group: SpecimenGroup, reading: Reading): void {
+  const { spm, obr } = group;
+  const slots = reading.slots();
+  if (spm !== undefined) {
+    reading.read.add(spm);
+    slots.fields(spm, SPM.rules);
+  }
+  if (obr !== undefined) {
+    slots.fields(obr, OBR_SPECIMEN.rules);
+    if (spm === undefined) readSource(obr, slots);
+  }
+  const own = spm === undefined ? undefined : reading.time(spm, 17, 1, 1);
+  const start = own ?? reading.time(obr, 7);
+  const end = own === undefined ? reading.time(obr, 8) : reading.time(spm, 17, 1, 2);
+  putCollected(slots, start, end);
+  const valid = start === undefined ? group.event : validTime(start, own === undefined ? 'OBR-7' : 'SPM-17');
+  reading.add({ kind: 'SPECIMEN', sourceRecordId: group.sourceRecordId, key: keyOf(group), valid }, slots);
+}
+
+function putCollected(slots: Slots, start: ParsedTime | undefined, end: ParsedTime | undefined): void {
+  if (start === undefined) return;
+  if (end === undefined || end.instant <= start.instant)
+    slots.assert['collection.collectedDateTime'] = timeValue(start);
+  else {
+    slots.assert['collection.collectedPeriod.start'] = timeValue(start);
+    slots.assert['collection.collectedPeriod.end'] = timeValue(end);
+  }
+}
+
+function keyOf({ spm, obr, orc, ordinal, event }: SpecimenGroup): string {
+  if (spm !== undefined) {
+    for (const half of [2, 1]) {
+      const number = spm.text(2, 1, half, 1);
+      if (number !== '')
+        return `${half === 2 ? 'filler' : 'placer'}|${spm.text(2, 1, half, 2) || spm.text(2, 1, half, 3)}|${number}`;
+    }
+    const accession = spm.text(30, 1, 1);
+    if (accession !== '') return `accession|${spm.text(30, 1, 4, 1)}|${accession}`;
+  }
+  return `${orderKey(obr, orc) ?? `at|${event.instant}`}|${ordinal}`;
+}
+
+/** OBR-15 (SPS): source, additives, collection method, body site. */
+function readSource(obr: Hl7Segment, slots: Slots): void {
+  const part = (component: number): JsonObject | undefined => {
+    const one = coding(
+      obr.text(15, 1, component, 1),
+      obr.text(15, 1, component, 2),
+      codingSystem(obr.text(15, 1, component, 3)) ?? (component === 1 ? v2Table('0070') : undefined),
+    );
+    return one && { coding: [one] };
+  };
+  const type = part(1);
+  if (type !== undefined) slots.assert['type'] = type;
+  const additive = part(2);
+  if (additive !== undefined) slots.assert['container[].additiveCodeableConcept'] = additive;
+  const words = obr.text(15, 1, 3);
+  if (words !== '') slots.assert['collection.method'] = { text: words };
+  const site = part(4);
+  if (site !== undefined) slots.assert['collection.bodySite'] = site;
+}
