@@ -3,6 +3,7 @@ import type { ClientBase } from 'pg';
 import { from as copyFrom } from 'pg-copy-streams';
 import { once } from 'node:events';
 import { daysFromCivil } from '../time/calendar.js';
+import type { PipelineStep } from './pipeline.js';
 
 const SIGNATURE = Buffer.from('PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0', 'latin1');
 const CHUNK_BYTES = 256 * 1024;
@@ -350,6 +351,16 @@ export function* copyChunks(types: readonly CopyType[], rows: Iterable<readonly 
 /** The statement that takes the chunks of {@link copyChunks}. */
 export function copyStatement(table: string, columns: readonly string[]): string {
   return `copy ${table} (${columns.join(', ')}) from stdin with (format binary)`;
+}
+
+/** A COPY of rows, in order, as a step of a pipeline; its bytes are made here. @throws RangeError as {@link copyChunks} */
+export function copyStep(
+  table: string,
+  columns: readonly string[],
+  types: readonly CopyType[],
+  rows: Iterable<readonly unknown[]>,
+): PipelineStep {
+  return { copy: copyStatement(table, columns), chunks: [...copyChunks(types, rows)] };
 }
 
 /**

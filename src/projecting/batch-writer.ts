@@ -1,6 +1,7 @@
 /** Writes one batch of one projection build: rows, parkings and checkpoint in one transaction, in a handful of round trips. */
 import type pg from 'pg';
-import { copyRows, type CopyType } from '../database/binary-copy.js';
+import { copyStep, type CopyType } from '../database/binary-copy.js';
+import { runPipeline, type PipelineStep } from '../database/pipeline.js';
 import type { Position } from '../log/event-log.js';
 import { CheckpointConflictError, NewPoisonError, SystematicFailureError, errorWord, failureKind } from './errors.js';
 import { MappingError } from '../mapping/fact.js';
@@ -56,10 +57,8 @@ export class BatchWriter {
   private readonly filled = new Set<string>();
 
   private readonly held: HeldLines;
-  /** As the open transaction found them. */
-  private queues = new Queues();
-  /** The same, as far as the search for poison has got. */
-  private trial = this.queues;
+  /** The lines, as far as the search for poison has got. */
+  private trial = new Queues();
 
   constructor(
     private readonly client: pg.Client,
@@ -108,17 +107,22 @@ export class BatchWriter {
     omitted: ReadonlySet<string>,
   ): Promise<BatchResult> {
     const { definition, build } = this.lane;
-    await this.begin(batch);
-    const queues = this.queues.fork();
+    this.filled.clear();
+    // What is read before the transaction holds in it: whoever changes it moves the checkpoint, and then this batch does not commit.
+    const queues = await this.held.load(batch.events);
     const view = this.view(batch.events, parkings, queues, omitted);
     const found = [...view.found, ...poison];
     this.refuseInRebuild(found);
-    const { rows, statements } = await this.apply(view.events);
-    await storeAttempts(this.client, found);
-    for (const parking of found) await storeLetter(this.client, parking);
-    await this.held.store(queues);
+    const { rows, steps } = await this.apply(view.events);
+    const opening = this.opening(batch);
+    if (found.length > 0 || queues.hasChanges) {
+      await this.open(opening.splice(0), batch);
+      await storeAttempts(this.client, found);
+      for (const parking of found) await storeLetter(this.client, parking);
+      await this.held.store(queues);
+    }
     const notice = `select pg_notify('${PROJECTED_CHANNEL}', '${definition.name} ${build} ${batch.target}')`;
-    await this.client.query([...statements, notice, 'commit'].join(';\n'));
+    await this.open([...opening, ...steps, { text: notice }, { text: 'commit' }], batch);
     this.held.committed(queues);
     return { parked: found, rows };
   }
@@ -139,8 +143,8 @@ export class BatchWriter {
    * and with its parkings, as it will in the real batch. `found` and `omitted` grow; omitted are events that fail without their facts too.
    */
   private async findPoison(batch: Batch, parkings: Parkings, found: Parking[], omitted: Set<string>): Promise<void> {
-    await this.begin(batch);
-    this.trial = this.queues;
+    await this.open(this.opening(batch), batch);
+    this.trial = await this.held.load(batch.events);
     const tried = new Set<string>();
     await this.probe(batch.events, parkings, found, omitted, tried);
     if (batch.events.length >= SYSTEMATIC_FROM_EVENTS && tried.size === batch.events.length) {
@@ -200,8 +204,8 @@ export class BatchWriter {
     await this.client.query('savepoint probe');
     const queues = this.trial.fork();
     try {
-      const { statements } = await this.apply(this.view(events, parkings, queues, omitted).events);
-      await this.client.query([...statements, 'release savepoint probe'].join(';\n'));
+      const { steps } = await this.apply(this.view(events, parkings, queues, omitted).events);
+      await runPipeline(this.client, [...steps, { text: 'release savepoint probe' }]);
       this.trial = queues;
       return undefined;
     } catch (error) {
@@ -221,80 +225,99 @@ export class BatchWriter {
 
   /**
    * The compare-and-set comes first: it locks the row, so that a second worker waits here and then finds the position moved, before it has
-   * written anything.
+   * written anything. What is sent behind it in the same round trip is skipped by the server then.
    */
-  private async begin(batch: Batch): Promise<void> {
-    this.filled.clear();
+  private opening(batch: Batch): PipelineStep[] {
     const { definition, build, lane } = this.lane;
     const last = batch.events.at(-1);
-    const results = (await this.client.query(
-      `begin;
-       update hub.checkpoint set position = ${batch.target}, events = events + ${batch.events.length},
-         recorded_at = ${last === undefined ? 'recorded_at' : literal(last.envelope.recordedAt)}, rate = ${batch.rate.toFixed(1)},
-         updated_at = clock_timestamp()
-       where projection = ${literal(definition.name)} and version = ${build} and lane = ${lane} and position = ${batch.expected}`,
-    )) as unknown as pg.QueryResult[];
-    if (results[1]?.rowCount !== 1) {
+    return [
+      { text: 'begin' },
+      {
+        text: 'select hub.move_checkpoint($1, $2, $3, $4, $5, $6, $7, $8)',
+        values: [
+          definition.name,
+          String(build),
+          String(lane),
+          String(batch.expected),
+          String(batch.target),
+          String(batch.events.length),
+          last?.envelope.recordedAt ?? null,
+          batch.rate.toFixed(1),
+        ],
+      },
+    ];
+  }
+
+  /** Carries out steps of which the first may be those of {@link opening}. */
+  private async open(steps: readonly PipelineStep[], batch: Batch): Promise<void> {
+    try {
+      await runPipeline(this.client, steps);
+    } catch (error) {
+      if (!isCheckpointMoved(error)) throw error;
       await this.client.query('rollback');
+      const { definition, build, lane } = this.lane;
       const { rows } = await this.client.query<{ position: bigint }>(
         'select position from hub.checkpoint where projection = $1 and version = $2 and lane = $3',
         [definition.name, build, lane],
       );
       throw new CheckpointConflictError(definition.name, build, lane, batch.expected, rows[0]?.position);
     }
-    this.queues = await this.held.load(batch.events);
   }
 
-  /** Rows of the events, in the open transaction. What needs no answer is returned, to travel with the commit. */
-  private async apply(events: readonly DecodedEvent[]): Promise<{ rows: number; statements: string[] }> {
+  /** Rows of the events, as steps for the transaction of the batch: together they cost one round trip. */
+  private async apply(events: readonly DecodedEvent[]): Promise<{ rows: number; steps: PipelineStep[] }> {
     const { definition, build, mode } = this.lane;
     const taken = takenBy(definition, events);
     const loaded: unknown = await definition.load?.(taken, this.client as unknown as pg.PoolClient, build);
     const tables = definition.apply(taken, { mode, loaded }, build);
-    const statements: string[] = [];
+    const steps: PipelineStep[] = [];
     let rows = 0;
     for (const table of tables) {
       if (table.rows.length === 0) continue;
       rows += table.rows.length;
       const added = this.lane.loading === true && table.onConflict === 'ignore';
       if (added || table.onConflict === undefined || table.onConflict === 'insert') {
-        await copyRows(this.client, table.table, table.columns, table.types as CopyType[], table.rows);
+        steps.push(copyStep(table.table, table.columns, table.types as CopyType[], table.rows));
       } else {
-        await this.stage(table, statements);
+        this.stage(table, steps);
       }
     }
-    for (const statement of definition.after?.(taken, build) ?? []) {
-      if (statement.values === undefined || statement.values.length === 0) {
-        statements.push(statement.text);
-        continue;
-      }
-      // Bound values need a statement of their own, and what was staged before it must be in.
-      if (statements.length > 0) await this.client.query(statements.splice(0).join(';\n'));
-      await this.client.query(statement.text, [...statement.values]);
+    for (const { text, values } of definition.after?.(taken, build) ?? []) {
+      steps.push({ text, values: (values ?? []).map(parameterText) });
     }
-    return { rows, statements };
+    return { rows, steps };
   }
 
-  /** COPY into a temporary table that lives as long as the session; the insert from it is added to the statements. */
-  private async stage(table: TableRows, statements: string[]): Promise<void> {
+  /** COPY into a temporary table that lives as long as the session, and the insert from it. */
+  private stage(table: TableRows, steps: PipelineStep[]): void {
     const columns = table.columns.join(', ');
     const stage = `stage_${table.table.replaceAll(/[^a-z0-9_]/gi, '_')}`;
     if (!this.staged.has(stage)) {
-      await this.client.query(
-        `create temp table if not exists ${stage} on commit delete rows as select ${columns} from ${table.table} with no data`,
-      );
+      steps.push({
+        text: `create temp table if not exists ${stage} on commit delete rows as select ${columns} from ${table.table} with no data`,
+      });
       this.staged.add(stage);
     }
-    if (this.filled.has(stage)) await this.client.query([...statements.splice(0), `truncate ${stage}`].join(';\n'));
+    if (this.filled.has(stage)) steps.push({ text: `truncate ${stage}` });
     this.filled.add(stage);
-    await copyRows(this.client, stage, table.columns, table.types as CopyType[], table.rows);
+    steps.push(copyStep(stage, table.columns, table.types as CopyType[], table.rows));
     const clause =
       table.onConflict === 'ignore' ? 'on conflict do nothing' : (table.onConflict as { update: string }).update;
-    statements.push(`insert into ${table.table} (${columns}) select ${columns} from ${stage} ${clause}`);
+    steps.push({ text: `insert into ${table.table} (${columns}) select ${columns} from ${stage} ${clause}` });
   }
 }
 
-/** An SQL literal of text that the hub itself made (names, instants). */
-function literal(text: string): string {
-  return `'${text.replaceAll("'", "''")}'`;
+/** SQLSTATE of `hub.move_checkpoint` for a checkpoint that is not where it should be (migrations/028-lanes.ts). */
+const CHECKPOINT_MOVED = 'AN001';
+
+function isCheckpointMoved(error: unknown): boolean {
+  return typeof error === 'object' && error !== null && 'code' in error && error.code === CHECKPOINT_MOVED;
+}
+
+/** A bound value as PostgreSQL reads it. */
+function parameterText(value: unknown): string | null {
+  if (value === null || value === undefined) return null;
+  if (typeof value === 'string') return value;
+  if (typeof value === 'bigint' || typeof value === 'number' || typeof value === 'boolean') return String(value);
+  return JSON.stringify(value);
 }

@@ -78,6 +78,11 @@ export class Queues {
     return this.occupied.size === 0 && this.lines.size === 0 && this.byMessage.size === 0;
   }
 
+  /** There is something to be stored. */
+  get hasChanges(): boolean {
+    return this.changed.size > 0;
+  }
+
   /** Nothing of the record is held back. */
   isFree(sourceRecordId: string): boolean {
     const line = this.lines.get(sourceRecordId);
