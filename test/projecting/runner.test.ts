@@ -1,6 +1,8 @@
-import { afterAll, beforeAll, expect, test } from '@jest/globals';
+import { afterAll, beforeAll, expect, jest, test } from '@jest/globals';
 import fc from 'fast-check';
 import { randomUUID } from 'node:crypto';
+import pg from 'pg';
+import { createProjections } from '../../projections/index.js';
 import { openClient } from '../../src/database/database.js';
 import { checkAtStart, installBuild, servingBuild } from '../../src/projecting/builds.js';
 import { BatchWriter } from '../../src/projecting/batch-writer.js';
@@ -13,8 +15,10 @@ import {
 } from '../../src/projecting/errors.js';
 import { EventFeed } from '../../src/projecting/feed.js';
 import { Parkings } from '../../src/projecting/parkings.js';
+import type { ProjectionDefinition } from '../../src/projecting/projection.js';
 import { Watermarks } from '../../src/projecting/watermark.js';
 import { ProjectionWorker } from '../../src/projecting/worker.js';
+import { KeyedHashes } from '../../src/sealing/hashes.js';
 import { createTestDatabase, type TestDatabase } from '../support/database.js';
 import { contentOf, MemoryLog, startRuntime, testDecoder, testProjection, type TestEvent } from './support.js';
 
@@ -368,4 +372,96 @@ test('a paused projection stands still while another goes on, and takes up where
   await runtime.runner.resume(one.name, 1);
   await projected(one.name, 2n);
   await runtime.close();
+});
+
+test('without the compare-and-set two workers on one lane would double what they write, with it the second throws', async () => {
+  const log = new MemoryLog();
+  // No key that a doubled row could run into.
+  const definition: ProjectionDefinition = {
+    name: 'plain',
+    version: 1,
+    install: (build) => ['create schema plain', `create table plain.row_v${build} (pos bigint not null)`],
+    uninstall: (build) => [`drop table plain.row_v${build}`],
+    tables: (build) => [`plain.row_v${build}`],
+    apply: (batch, _context, build) => [
+      {
+        table: `plain.row_v${build}`,
+        columns: ['pos'],
+        types: ['int8'],
+        rows: batch.map(({ position }) => [position]),
+      },
+    ],
+  };
+  for (let n = 0; n < 5; n += 1) log.append(message(recordOf(n), n));
+  await installBuild(database.pool, definition, log.id, { state: 'live', serving: true });
+  const lane = { definition, build: 1, lane: 0, mode: 'live' as const };
+  const events = await testDecoder(log).decode(log.events);
+  const clients = [await openClient(database.url), await openClient(database.url)] as const;
+  const [first, second] = clients.map((client) => new BatchWriter(client, lane)) as [BatchWriter, BatchWriter];
+  const batch = { events, expected: 0n, target: 5n, rate: 0 };
+  const count = async (): Promise<bigint | undefined> =>
+    (await database.pool.query<{ count: bigint }>('select count(*) from plain.row_v1')).rows[0]?.count;
+
+  await first.write(batch, new Parkings());
+  await expect(second.write(batch, new Parkings())).rejects.toBeInstanceOf(CheckpointConflictError);
+  expect(await count()).toBe(5n);
+
+  const { rows } = await database.pool.query<{ source: string }>(
+    `select pg_get_functiondef('hub.move_checkpoint'::regproc) as source`,
+  );
+  const careless = rows[0]?.source.replace('and position = expected', '');
+  expect(careless).not.toBe(rows[0]?.source);
+  await database.pool.query(careless ?? '');
+  try {
+    await second.write(batch, new Parkings());
+    expect(await count()).toBe(10n);
+  } finally {
+    await database.pool.query(rows[0]?.source ?? '');
+  }
+  for (const client of clients) await client.end();
+});
+
+test('a batch of whatever size costs a projection at most three round trips', async () => {
+  const log = new MemoryLog();
+  const definitions = createProjections({ hashes: new KeyedHashes(Buffer.alloc(32, 1)) });
+  for (let n = 0; n < 600; n += 1) {
+    const record = recordOf(n);
+    log.append({
+      ...message(record, n),
+      ...(n < 20
+        ? { envelope: { links: [{ sourceRecordId: record, patientId: randomUUID(), reason: 'first' }] } }
+        : {}),
+    });
+  }
+  const events = await testDecoder(log).decode(log.events);
+  const query = jest.spyOn(pg.Client.prototype, 'query');
+  try {
+    for (const definition of definitions) {
+      await installBuild(database.pool, definition, log.id, { state: 'live', serving: true });
+      const lane = { definition, build: 1, lane: 0, mode: 'live' as const };
+      const client = await openClient(database.url);
+      const writer = new BatchWriter(client, lane);
+      const trips: number[] = [];
+      for (const [from, to] of [
+        [0, 20],
+        [20, 80],
+        [80, 81],
+        [81, 600],
+      ] as const) {
+        query.mockClear();
+        const part = events.slice(from, to);
+        await writer.write({ events: part, expected: BigInt(from), target: BigInt(to), rate: 0 }, new Parkings());
+        trips.push(query.mock.calls.length);
+      }
+      // The first asks once what a build holds back.
+      expect({ name: definition.name, most: Math.max(...trips.slice(1)) <= 3, first: (trips[0] ?? 9) <= 4 }).toEqual({
+        name: definition.name,
+        most: true,
+        first: true,
+      });
+      await client.end();
+    }
+  } finally {
+    query.mockRestore();
+  }
 });
