@@ -15,6 +15,7 @@ import { LogCopy1763700014000 } from './014-log-copy.js';
 import { IdentityTenant1763700015000 } from './015-identity-tenant.js';
 import { IdentityClaims1763700017000 } from './017-identity-claims.js';
 import { ProjectingLoads1763700018000 } from './018-projecting-loads.js';
+import { Verification1763700019000 } from './019-verification.js';
 import { Lanes1763700028000 } from './028-lanes.js';
 
 /** Every migration, oldest first. Append only: a released migration never changes. */
@@ -36,5 +37,6 @@ export const MIGRATIONS: (new () => MigrationInterface)[] = [
   IdentityTenant1763700015000,
   IdentityClaims1763700017000,
   ProjectingLoads1763700018000,
+  Verification1763700019000,
   Lanes1763700028000,
 ];

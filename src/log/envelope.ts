@@ -35,6 +35,7 @@ export const EVENT_TYPES = {
   projectionSwitched: 'projection.switched',
   projectionPaused: 'projection.paused',
   projectionResumed: 'projection.resumed',
+  verificationRequested: 'projection.verification-requested',
 } as const;
 export type EventType = (typeof EVENT_TYPES)[keyof typeof EVENT_TYPES];
 

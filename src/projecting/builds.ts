@@ -198,7 +198,8 @@ export async function dropBuild(pool: Pool, definition: ProjectionDefinition, bu
  */
 export async function serve(client: ClientBase, name: string, build: Build): Promise<void> {
   await client.query(
-    `update hub.projection set serving = false, state = 'retired' where name = $1 and serving and version <> $2`,
+    `update hub.projection set serving = false, state = 'retired', finished_at = clock_timestamp()
+     where name = $1 and serving and version <> $2`,
     [name, build],
   );
   const { rowCount } = await client.query(

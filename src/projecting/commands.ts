@@ -71,6 +71,15 @@ export class RollbackProjection {
   ) {}
 }
 
+export class VerifyProjection {
+  /** @param version the build to verify; without it the one that serves */
+  constructor(
+    readonly name: string,
+    readonly version: number | undefined,
+    readonly options: CommandOptions,
+  ) {}
+}
+
 const REQUEST_TIMEOUT_MS = 10_000;
 /** The project role carries decisions out within milliseconds; while it is away the decision stands and the answer does not wait for it. */
 const CARRIED_OUT_TIMEOUT_MS = 5_000;
@@ -214,6 +223,22 @@ export class RollbackProjectionHandler implements ICommandHandler<RollbackProjec
   }
 }
 
+@CommandHandler(VerifyProjection)
+export class VerifyProjectionHandler implements ICommandHandler<VerifyProjection, ProjectionStatus> {
+  constructor(@Inject(ProjectionDesk) private readonly desk: ProjectionDesk) {}
+
+  execute({ name, version, options }: VerifyProjection): Promise<ProjectionStatus> {
+    return this.desk.decide(name, EVENT_TYPES.verificationRequested, options, {}, (builds, serving) => {
+      const row = version === undefined ? serving : builds.find((build) => build.version === version);
+      if (row === undefined) throw new ProjectionConflictError(`projection ${name} has no build ${version}`);
+      if (row.state !== 'live' && row.state !== 'built' && row.state !== 'retired') {
+        throw new ProjectionConflictError(`build ${row.version} of ${name} is ${row.state}`);
+      }
+      return { version: row.version };
+    });
+  }
+}
+
 /** Tables of another definition version need the code they were made for. */
 function refuseOtherDefinition(row: BuildRow, serving: BuildRow): void {
   if (row.definition_version === serving.definition_version) return;
@@ -230,4 +255,5 @@ export const PROJECTION_COMMAND_HANDLERS = [
   CancelRebuildHandler,
   SwitchProjectionHandler,
   RollbackProjectionHandler,
+  VerifyProjectionHandler,
 ];

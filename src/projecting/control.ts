@@ -46,6 +46,7 @@ export const PROJECTION_TYPES = [
   EVENT_TYPES.projectionSwitched,
   EVENT_TYPES.projectionPaused,
   EVENT_TYPES.projectionResumed,
+  EVENT_TYPES.verificationRequested,
 ] as const;
 export type ProjectionDecisionType = (typeof PROJECTION_TYPES)[number];
 

@@ -7,6 +7,7 @@ import { Announcer, type Mailbox } from './announcer.js';
 import {
   buildsOf,
   checkAtStart,
+  definitionHash,
   dropBuild,
   installBuild,
   installBuildIn,
@@ -24,6 +25,8 @@ import { Parkings, type Parking } from './parkings.js';
 import type { Build, DecodedEvent, ProjectionDefinition } from './projection.js';
 import { Rebuild } from './rebuild.js';
 import { LiveRunner, type RuntimeLog } from './runner.js';
+import { microsOfInstant, now } from '../time/clock.js';
+import { VerificationRuns } from './verification/runs.js';
 import { UnknownProjectionError } from './watermark.js';
 import { backOff, pause, type CommittedBatch, type WorkerCounters } from './worker.js';
 
@@ -40,12 +43,27 @@ export interface ProjectionsOptions {
   readonly onParked?: (parked: readonly Parking[]) => void;
   /** Most events of a live page. */
   readonly maxEvents?: number;
+  /** How long a build that was switched away from is kept current for a rollback, before its tables are dropped. */
+  readonly keepRetiredSeconds?: number;
 }
+
+const KEEP_RETIRED_SECONDS = 3_600;
 
 /** Smaller than live pages may grow: live work waits for no more than one of them to be decoded. */
 const REBUILD_PAGE_EVENTS = 1_000;
 const REBUILD_PAGE_BYTES = 4 * 1024 * 1024;
 const REBUILD_KEPT_PAGES = 3;
+
+/** Longer waits of a timer end at once. */
+const MOST_TIMER_MS = 2 ** 31 - 1;
+
+/**
+ * Whether this release carries a serving build on. One of an earlier definition version is carried on by the present rules where the tables are
+ * the same, so that readers stay up to date until the rebuild takes over; where the tables differ it stays as it is.
+ */
+function isCarried(row: BuildRow, definition: ProjectionDefinition, hash: string): boolean {
+  return row.definition_version === definition.version || row.definition_hash === hash;
+}
 
 export class Projections {
   readonly runner: LiveRunner;
@@ -54,6 +72,9 @@ export class Projections {
   private readonly parkings = new Parkings();
   private readonly control: Control;
   private readonly announcer: Announcer;
+  private readonly verifications: VerificationRuns;
+  /** Looks again when the first kept build is due to go. */
+  private dropTimer: NodeJS.Timeout | undefined;
   private readonly rebuilds = new Map<string, Rebuild>();
   private readonly abort = new AbortController();
   private reconciling: Promise<void> | undefined;
@@ -87,6 +108,13 @@ export class Projections {
       },
       ...(options.onBatch === undefined ? {} : { onBatch: options.onBatch }),
       ...(options.onRetry === undefined ? {} : { onRetry: options.onRetry }),
+    });
+    this.verifications = new VerificationRuns({
+      pool,
+      parts: { databaseUrl, reader, decoder, parkings: this.parkings, signal: this.abort.signal },
+      runner: this.runner,
+      definitions: options.definitions,
+      log,
     });
     this.control = new Control({
       pool,
@@ -135,12 +163,14 @@ export class Projections {
   /** Finishes the batches in hand; checkpoints are stored with them. */
   async stop(): Promise<void> {
     this.abort.abort();
+    clearTimeout(this.dropTimer);
     await this.reconciling;
     await Promise.all([
       this.runner.stopAll(),
       ...[...this.rebuilds.values()].map((rebuild) => rebuild.stop()),
       this.control.stop(),
       this.announcer.stop(),
+      this.verifications.settled(),
     ]);
     // A rebuild may have started its live worker while the others were stopped.
     await this.runner.stopAll();
@@ -181,6 +211,7 @@ export class Projections {
       try {
         for (const definition of this.options.definitions) await this.reconcileOne(definition);
         attempt = 1;
+        this.verifications.follow();
         if (!this.again) return;
       } catch (error) {
         if (error instanceof RuntimeClosedError) return;
@@ -201,9 +232,10 @@ export class Projections {
     const { runner } = this;
     const rows = await buildsOf(pool, definition.name);
     const serving = rows.find((row) => row.serving);
+    const hash = definitionHash(definition);
     for (const row of rows) {
       const { version } = row;
-      if (row.state === 'live' && row.serving && row.definition_version === definition.version) {
+      if (row.state === 'live' && row.serving && isCarried(row, definition, hash)) {
         if (row.last_error === null) await runner.clearFailed(definition.name, version);
         if (!runner.isRunning(definition.name, version)) {
           runner.start({ definition, build: version, lane: ONLY_LANE, mode: 'live' }, row.paused);
@@ -211,31 +243,65 @@ export class Projections {
       }
       if (row.paused) await runner.pause(definition.name, version);
       else await runner.resume(definition.name, version);
-      if (row.state === 'retired' || row.state === 'failed' || row.state === 'cancelled') {
+      if (row.state === 'retired' && this.isKept(row, definition)) {
+        if (!runner.isRunning(definition.name, version)) {
+          runner.start({ definition, build: version, lane: ONLY_LANE, mode: 'live' }, row.paused);
+        }
+      } else if (row.state === 'retired' || row.state === 'failed' || row.state === 'cancelled') {
         await this.endRebuild(definition.name, version);
         await runner.stop(definition.name, version);
       }
       if (row.state === 'cancelled') await dropBuild(pool, definition, version);
     }
-    for (const row of rows) {
+    // A build of another definition version is the matter of the release that has it.
+    for (const row of rows.filter((one) => one.definition_version === definition.version)) {
       if (isUnderWay(row) && !row.paused) this.startRebuild(definition, row, serving);
       else if (isUnderWay(row)) await this.endRebuild(definition.name, row.version);
     }
     await this.dropSuperseded(definition, rows);
   }
 
-  /** One retired build is kept for a rollback; a failed one until the next rebuild begins. */
+  /** The build that served last is kept for a rollback, for a while; a failed one until the next rebuild begins. */
   private async dropSuperseded(definition: ProjectionDefinition, rows: readonly BuildRow[]): Promise<void> {
-    const retired = rows.filter((row) => row.state === 'retired').slice(1);
+    const [last, ...earlier] = rows
+      .filter((row) => row.state === 'retired')
+      .sort((left, right) => ((left.finished_at ?? '') < (right.finished_at ?? '') ? 1 : -1));
     const newest = rows[0];
-    const failed = rows.filter((row) => row.state === 'failed' && row !== newest);
-    for (const row of [...retired, ...failed]) await dropBuild(this.options.pool, definition, row.version);
+    const superseded = [...earlier, ...rows.filter((row) => row.state === 'failed' && row !== newest)];
+    if (last !== undefined && this.secondsLeft(last) <= 0) superseded.push(last);
+    else if (last !== undefined) this.lookAgainIn(this.secondsLeft(last));
+    for (const row of superseded) {
+      await this.runner.stop(definition.name, row.version);
+      await dropBuild(this.options.pool, definition, row.version);
+    }
+  }
+
+  /** A retired build of this definition goes on as long as a rollback to it should need nothing but an update. */
+  private isKept(row: BuildRow, definition: ProjectionDefinition): boolean {
+    return row.definition_version === definition.version && this.secondsLeft(row) > 0;
+  }
+
+  private secondsLeft({ finished_at }: BuildRow): number {
+    const keep = this.options.keepRetiredSeconds ?? KEEP_RETIRED_SECONDS;
+    if (finished_at === null) return keep;
+    return keep - Number(microsOfInstant(now()) - microsOfInstant(finished_at)) / 1_000_000;
+  }
+
+  private lookAgainIn(seconds: number): void {
+    clearTimeout(this.dropTimer);
+    this.dropTimer = setTimeout(() => this.reconcile(), Math.min(seconds * 1_000 + 1, MOST_TIMER_MS));
+    this.dropTimer.unref();
   }
 
   private startRebuild(definition: ProjectionDefinition, row: BuildRow, serving: BuildRow | undefined): void {
     const key = `${definition.name}:${row.version}`;
     if (this.rebuilds.has(key) || this.abort.signal.aborted) return;
-    const shared = { runner: this.runner, parkings: this.parkings, feed: this.rebuildFeed };
+    const shared = {
+      runner: this.runner,
+      parkings: this.parkings,
+      feed: this.rebuildFeed,
+      verifications: this.verifications,
+    };
     const rebuild = new Rebuild({ ...this.options, ...shared }, definition, row, serving);
     this.rebuilds.set(key, rebuild);
     void rebuild.done.then(() => {
@@ -278,6 +344,14 @@ export class Projections {
         await client.query(
           `update hub.projection set state = 'cancelled' where name = $1 and state in ('building', 'built') and not serving`,
           [name],
+        );
+        return;
+      case EVENT_TYPES.verificationRequested:
+        await client.query(
+          `insert into hub.verification (id, projection, version, definition_version, reason, requested_by, state)
+           select $1, name, version, definition_version, 'asked', $4, 'wanted' from hub.projection
+            where name = $2 and version = $3 on conflict do nothing`,
+          [eventId, name, decision.version, decision.requestedBy],
         );
         return;
       case EVENT_TYPES.projectionSwitched:

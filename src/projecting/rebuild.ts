@@ -2,25 +2,24 @@
 import type pg from 'pg';
 import { inTransaction } from '../database/database.js';
 import type { EventLogReader, Position } from '../log/event-log.js';
-import { finishLoad, serve, type BuildRow } from './builds.js';
-import type { EventDecoder } from './decode.js';
+import { buildsOf, finishLoad, ONLY_LANE, serve, type BuildRow } from './builds.js';
 import { RuntimeClosedError, errorText, errorWord, failureKind } from './errors.js';
 import type { DecodedPage, EventFeed, FeedReader } from './feed.js';
 import type { Parkings } from './parkings.js';
 import type { ProjectionDefinition } from './projection.js';
 import type { LiveRunner, RuntimeLog } from './runner.js';
-import { reportJson, verifyBuild, type VerifyReport } from './verify.js';
+import type { VerificationRuns } from './verification/runs.js';
 import { ProjectionWorker, backOff, pause, type CommittedBatch } from './worker.js';
 
 export interface RebuildOptions {
   readonly databaseUrl: string;
   readonly pool: pg.Pool;
   readonly reader: EventLogReader;
-  readonly decoder: Pick<EventDecoder, 'decode'>;
   readonly parkings: Parkings;
   readonly runner: LiveRunner;
   /** Shared by the rebuilds that run side by side. */
   readonly feed: EventFeed;
+  readonly verifications: VerificationRuns;
   readonly onBatch?: (batch: CommittedBatch) => void;
   readonly log: RuntimeLog;
 }
@@ -33,6 +32,17 @@ export class VerificationFailedError extends Error {
     readonly build: number,
   ) {
     super(`build ${build} of ${projection} differs from the log or from the build that serves: see its report`);
+  }
+}
+
+/** The new build's worker stopped by itself before it could take over. */
+export class BuildNotRunningError extends Error {
+  readonly code = 'BUILD_NOT_RUNNING';
+  constructor(
+    readonly projection: string,
+    readonly build: number,
+  ) {
+    super(`build ${build} of ${projection} stopped before it could take over: see its last error`);
   }
 }
 
@@ -66,7 +76,8 @@ export class Rebuild {
     try {
       await this.note('running');
       if (row.state === 'building') {
-        await this.catchUp();
+        // A build that was kept current for a rollback is there already.
+        if (!this.options.runner.isRunning(definition.name, version)) await this.catchUp();
         if (this.abort.signal.aborted) return;
         await finishLoad(this.options.pool, definition, version, this.abort.signal);
         await this.setBuilt();
@@ -110,6 +121,7 @@ export class Rebuild {
     });
     this.abort.signal.addEventListener('abort', () => worker.giveUpRetrying(), { once: true });
     const place = feed.join(await worker.position());
+    const started = performance.now();
     try {
       let next = this.read(place, place.position);
       for (;;) {
@@ -126,6 +138,7 @@ export class Rebuild {
       }
     } finally {
       place.leave();
+      await this.noteSeconds((performance.now() - started) / 1_000);
       await worker.close();
     }
   }
@@ -150,32 +163,8 @@ export class Rebuild {
 
   private async verify(): Promise<void> {
     const { definition, row, serving } = this;
-    const { databaseUrl, reader, decoder, parkings, runner, pool } = this.options;
-    const beside = serving !== undefined && runner.isRunning(definition.name, serving.version) ? serving : row;
-    const lane = (build: number) => ({ definition, build, lane: 0, mode: 'live' as const });
-    const report: VerifyReport | undefined = await verifyBuild(
-      { databaseUrl, reader, decoder, parkings, signal: this.abort.signal },
-      {
-        definition,
-        build: row.version,
-        ...(serving === undefined || serving.version === row.version
-          ? {}
-          : {
-              serving: {
-                build: serving.version,
-                definitionVersion: serving.definition_version,
-                aligned: beside === serving,
-              },
-            }),
-        aligned: async (work) => {
-          const done = await runner.aligned(lane(row.version), lane(beside.version), async (position) => {
-            await work(position);
-            return true;
-          });
-          return done === true;
-        },
-      },
-    );
+    const { pool, verifications } = this.options;
+    const report = await verifications.ofRebuild({ definition, row, serving }, this.abort.signal);
     if (report === undefined) {
       if (this.abort.signal.aborted) return;
       throw new VerificationFailedError(definition.name, row.version);
@@ -184,22 +173,37 @@ export class Rebuild {
       definition.name,
       row.version,
       report.equal,
-      JSON.stringify(reportJson(report)),
+      JSON.stringify(report),
     ]);
     if (!report.equal) throw new VerificationFailedError(definition.name, row.version);
   }
 
-  /** One update: a reader that asks before gets the old build, one that asks after the new one. */
+  /**
+   * One update, while both builds stand at one position: a reader that asks before gets the old build, one that asks after the new one, and
+   * what it had read is there too. A serving build that does not run (it failed, or belongs to an earlier release) is left behind where it is.
+   */
   private async switch(): Promise<void> {
     const { definition, row } = this;
-    const { pool } = this.options;
-    await inTransaction(pool, async (client) => {
-      const { rows } = await client.query<{ state: string }>(
-        'select state from hub.projection where name = $1 and version = $2 for update',
-        [definition.name, row.version],
-      );
-      if (rows[0]?.state === 'built') await serve(client, definition.name, row.version);
+    const { pool, runner } = this.options;
+    const { name } = definition;
+    const serving = (await buildsOf(pool, name)).find((build) => build.serving);
+    const beside = serving !== undefined && runner.isRunning(name, serving.version) ? serving.version : row.version;
+    const lane = (build: number) => ({ definition, build, lane: ONLY_LANE, mode: 'live' as const });
+    const update = (): Promise<void> =>
+      inTransaction(pool, async (client) => {
+        const { rows } = await client.query<{ state: string }>(
+          'select state from hub.projection where name = $1 and version = $2 for update',
+          [name, row.version],
+        );
+        if (rows[0]?.state === 'built') await serve(client, name, row.version);
+      });
+    const aligned = await runner.aligned(lane(row.version), lane(beside), async () => {
+      await update();
+      return true;
     });
+    if (aligned === true) return;
+    if ((await runner.position(name, row.version)) === undefined) throw new BuildNotRunningError(name, row.version);
+    await update();
   }
 
   private async setBuilt(): Promise<void> {
@@ -209,6 +213,22 @@ export class Rebuild {
     );
   }
 
+  /** Time that catching up took, over all its runs; a database that is away takes nothing but the estimate with it. */
+  private async noteSeconds(seconds: number): Promise<void> {
+    const { definition, row } = this;
+    const { pool, log } = this.options;
+    await pool
+      .query(
+        `update hub.projection p set build_seconds = build_seconds + $3,
+           build_events = (select coalesce(sum(events), 0) from hub.checkpoint c where c.projection = p.name and c.version = p.version)
+         where name = $1 and version = $2`,
+        [definition.name, row.version, seconds],
+      )
+      .catch((error: unknown) => {
+        log.warn({ projection: definition.name, code: errorWord(error) }, 'duration of a rebuild not noted');
+      });
+  }
+
   private async fail(error: unknown): Promise<void> {
     await this.options.pool.query(
       `update hub.projection set state = 'failed', finished_at = clock_timestamp(), last_error = $3
@@ -216,7 +236,9 @@ export class Rebuild {
       [
         this.definition.name,
         this.row.version,
-        error instanceof VerificationFailedError ? error.message : errorText(error),
+        error instanceof VerificationFailedError || error instanceof BuildNotRunningError
+          ? error.message
+          : errorText(error),
       ],
     );
   }

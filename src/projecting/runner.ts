@@ -106,7 +106,22 @@ export class LiveRunner {
    * waits for about a page, so `work` should only open a snapshot.
    * @returns undefined where one of them does not run or has failed
    */
-  async aligned<T>(one: Lane, other: Lane, work: (position: Position) => Promise<T>): Promise<T | undefined> {
+  aligned<T>(one: Lane, other: Lane, work: (position: Position) => Promise<T>): Promise<T | undefined> {
+    // One after another: two of them would open each other's gates.
+    const done = this.aligning.then(() => this.alignedAlone(one, other, work));
+    this.aligning = done.then(
+      () => undefined,
+      () => undefined,
+    );
+    return done;
+  }
+  private aligning: Promise<void> = Promise.resolve();
+
+  private async alignedAlone<T>(
+    one: Lane,
+    other: Lane,
+    work: (position: Position) => Promise<T>,
+  ): Promise<T | undefined> {
     const pair = [one, other].map((lane) => this.running.get(keyOf(lane.definition.name, lane.build)));
     const [first, second] = pair;
     if (first === undefined || second === undefined) return undefined;

@@ -5,7 +5,6 @@
  * has. Builds of different definitions are compared by what they answer, and every difference is explained by a declared change or named.
  */
 import type pg from 'pg';
-import type { Json } from '../mapping/fact.js';
 import type { EventLogReader, Position, RecordedEvent } from '../log/event-log.js';
 import { copyRows, type CopyType } from '../database/binary-copy.js';
 import { openClient } from '../database/database.js';
@@ -406,9 +405,4 @@ async function applyBatch(
   for (const statement of definition.after?.(batch, SCRATCH_BUILD) ?? []) {
     await client.query(statement.text, [...(statement.values ?? [])]);
   }
-}
-
-/** The report as it is kept and shown. */
-export function reportJson(report: VerifyReport): Json {
-  return JSON.parse(JSON.stringify(report)) as Json;
 }
