@@ -58,6 +58,10 @@ export interface HubConfig {
     /** Largest sealed body that the log keeps itself, in bytes. */
     readonly inlineBytes: number;
   };
+  readonly projections: {
+    /** How long a build that was switched away from is kept current, so that a rollback is one update. */
+    readonly keepRetiredSeconds: number;
+  };
   readonly limits: HubLimits;
   /** Settings by source id that differ from the built-in ones. */
   readonly sources: Readonly<Record<string, SourceSettings>>;
@@ -109,6 +113,8 @@ const LEAST_INLINE_BYTES = 4096;
 const DEFAULT_INLINE_BYTES = 256 * 1024;
 /** EventStoreDB refuses an append over 1 MiB (its default before 25.1), metadata included. */
 const MOST_INLINE_BYTES = 900 * 1024;
+const DEFAULT_KEEP_RETIRED_SECONDS = 3_600;
+const MOST_KEEP_RETIRED_SECONDS = 30 * 86_400;
 const DEFAULT_LIMITS: HubLimits = {
   frameBytes: 50 * MIB,
   httpBodyBytes: 50 * MIB,
@@ -239,6 +245,7 @@ const FILE_KEYS = new Set<string>([
   ...Object.values(VARIABLES),
   'anonymized.rowRelease',
   'blobs.inlineBytes',
+  'projections.keepRetiredSeconds',
   'sources',
   ...Object.keys(DEFAULT_LIMITS).map((name) => `limits.${name}`),
 ]);
@@ -274,6 +281,10 @@ function build(values: ReadonlyMap<string, Value>, cwd: string): HubConfig {
     blobs: {
       store: read.storeLocation('blobs.store') ?? path.join(dataDir, 'blobs'),
       inlineBytes: read.integer('blobs.inlineBytes', LEAST_INLINE_BYTES, MOST_INLINE_BYTES) ?? DEFAULT_INLINE_BYTES,
+    },
+    projections: {
+      keepRetiredSeconds:
+        read.integer('projections.keepRetiredSeconds', 0, MOST_KEEP_RETIRED_SECONDS) ?? DEFAULT_KEEP_RETIRED_SECONDS,
     },
     limits: limitsOf(read),
     sources: sourcesOf(values.get('sources')),

@@ -42,6 +42,7 @@ export async function startProjectRole(context: RoleContext): Promise<RunningRol
       mailbox,
       definitions: createProjections({ hashes: keyStore.hashes }),
       log: logger,
+      keepRetiredSeconds: config.projections.keepRetiredSeconds,
       ...metrics(),
     });
     opened.push(() => projections.stop());

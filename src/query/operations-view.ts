@@ -27,6 +27,7 @@ export interface RebuildView {
 export interface ProjectionView {
   readonly name: string;
   readonly version: number;
+  readonly definitionVersion: number;
   readonly position: Position;
   readonly lagSeconds: number;
   readonly lagEvents: string;
@@ -35,6 +36,33 @@ export interface ProjectionView {
   readonly state: ProjectionState;
   readonly rebuild: RebuildView | null;
   readonly lastError: string | null;
+}
+
+export interface BuildView {
+  readonly version: number;
+  readonly definitionVersion: number;
+  readonly state: string;
+  readonly serving: boolean;
+  readonly position: Position;
+  readonly startedAt: Instant;
+  readonly finishedAt: Instant | null;
+  readonly rate: number | null;
+}
+
+export interface VerificationView {
+  readonly id: string;
+  readonly version: number;
+  readonly definitionVersion: number;
+  readonly state: string;
+  readonly progress: number;
+  readonly requestedBy: string;
+  readonly wantedAt: Instant;
+  readonly finishedAt: Instant | null;
+  readonly position: Position | null;
+  readonly equal: boolean | null;
+  readonly defects: number | null;
+  readonly error: string | null;
+  readonly report: unknown;
 }
 
 export interface DeadLetterRow {
@@ -110,6 +138,29 @@ export class OperationsView {
         rebuild,
         lastError: status.lastError ?? rebuild?.lastError ?? null,
       }));
+  }
+
+  /** Every build of a projection, newest first. */
+  async builds(name: string): Promise<BuildView[]> {
+    const { rows } = await this.pool.query<BuildView & pg.QueryResultRow>(
+      `select p.version, p.definition_version as "definitionVersion", upper(p.state) as state, p.serving,
+         coalesce((select min(position) from hub.checkpoint c where c.projection = p.name and c.version = p.version), 0) as position,
+         p.started_at as "startedAt", p.finished_at as "finishedAt", p.build_events / nullif(p.build_seconds, 0) as rate
+       from hub.projection p where p.name = $1 order by p.version desc`,
+      [name],
+    );
+    return rows;
+  }
+
+  /** The last verifications of a projection, newest first. */
+  async verifications(name: string, first: number): Promise<VerificationView[]> {
+    const { rows } = await this.pool.query<VerificationView & pg.QueryResultRow>(
+      `select id, version, definition_version as "definitionVersion", upper(state) as state, progress, requested_by as "requestedBy",
+         wanted_at as "wantedAt", finished_at as "finishedAt", position, equal, defects, error, report
+       from hub.verification where projection = $1 order by wanted_at desc limit $2`,
+      [name, first],
+    );
+    return rows;
   }
 
   /** Whether a message about one of these records that stands at or below a position was not applied there. */

@@ -323,7 +323,7 @@ export async function startProjections(
   database: { url: string; pool: pg.Pool },
   log: MemoryLog,
   definitions: readonly ProjectionDefinition[],
-  options: { mailbox?: MemoryMailbox; maxEvents?: number } = {},
+  options: { mailbox?: MemoryMailbox; maxEvents?: number; keepRetiredSeconds?: number } = {},
 ): Promise<{ projections: Projections; desk: ProjectionDesk; mailbox: MemoryMailbox }> {
   const mailbox = options.mailbox ?? new MemoryMailbox(log);
   const projections = new Projections({
@@ -335,6 +335,7 @@ export async function startProjections(
     definitions,
     log: quiet,
     ...(options.maxEvents === undefined ? {} : { maxEvents: options.maxEvents }),
+    ...(options.keepRetiredSeconds === undefined ? {} : { keepRetiredSeconds: options.keepRetiredSeconds }),
   });
   await projections.start();
   return { projections, desk: new ProjectionDesk(database.pool, log, mailbox, testHashes), mailbox };

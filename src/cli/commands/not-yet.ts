@@ -4,7 +4,7 @@ import { CliError } from '../cli-error.js';
 
 const NOT_YET: readonly (readonly [path: string, commands: readonly string[]])[] = [
   ['', ['anonymized', 'patients', 'erase']],
-  ['projections', ['plan', 'verify']],
+  ['projections', ['plan']],
 ];
 
 export function notYetCommands(program: Command): void {

@@ -5,12 +5,13 @@ import { CliError } from '../cli-error.js';
 import { findHub, type HubClient } from '../hub-client.js';
 import { wholeNumber, withHub, type HubOptions } from '../options.js';
 import { duration, grouped, table } from '../output.js';
+import { describeVerification, verifyProjection } from './projections-verify.js';
 
 const FIELDS = `name version position lagSeconds lagEvents rate parked state lastError
   rebuild { version progress rate etaSeconds verified report }`;
-const POLL_MS = 250;
+export const POLL_MS = 250;
 /** A request waits for the projection runtime, which may be starting. */
-const BEGIN_TIMEOUT_MS = 30_000;
+export const BEGIN_TIMEOUT_MS = 30_000;
 
 export interface Projection {
   readonly name: string;
@@ -54,6 +55,17 @@ export function projectionsCommand(program: Command): void {
       console.log(options.json === true ? JSON.stringify(done) : describeRebuilt(done));
     });
 
+  withHub(projections.command('verify <name>'))
+    .description('hold what serves against the log by an independent fold; exit code 1 where they differ')
+    .option('--build <n>', 'another build than the one that serves', wholeNumber('--build', 1))
+    .action(async (name: string, options: HubOptions & { build?: number }) => {
+      const hub = await findHub(options);
+      const quiet = options.json === true || !process.stderr.isTTY;
+      const done = await verifyProjection(hub, name, options.build, quiet ? undefined : progressBar(name, 'verify'));
+      console.log(options.json === true ? JSON.stringify(done) : describeVerification(name, done));
+      if (done.equal !== true) process.exitCode = 1;
+    });
+
   simple(projections, 'pause', 'pauseProjection', 'stop after the batch in hand; what serves keeps serving');
   simple(projections, 'resume', 'resumeProjection', 'go on from the checkpoint');
   simple(projections, 'rollback', 'rollbackProjection', 'back to the version that served before');
@@ -92,8 +104,8 @@ export async function listProjections(hub: HubClient): Promise<readonly Projecti
   return projections;
 }
 
-/** Takes the state of a rebuild under way; `undefined` ends it. */
-export type RebuildProgress = (rebuild: Rebuild | undefined) => void;
+/** Takes the state of what is under way; `undefined` ends it. */
+export type RebuildProgress = (under: Pick<Rebuild, 'progress' | 'rate' | 'etaSeconds'> | undefined) => void;
 
 /**
  * Rebuilds a projection and waits until the new version serves.
@@ -136,9 +148,9 @@ export async function rebuildProjection(
 }
 
 /** A bar with rate and remaining time on standard error. */
-export function progressBar(name: string): RebuildProgress {
+export function progressBar(name: string, what = 'rebuild'): RebuildProgress {
   const bar = new cliProgress.SingleBar({
-    format: `rebuild ${name} [{bar}] {percentage} %  {rate} events/s  {eta}`,
+    format: `${what} ${name} [{bar}] {percentage} %  {rate}  {eta}`,
     stream: process.stderr,
     hideCursor: true,
   });
@@ -149,7 +161,7 @@ export function progressBar(name: string): RebuildProgress {
       return;
     }
     const payload = {
-      rate: grouped(Math.round(rebuild.rate)),
+      rate: rebuild.rate > 0 ? `${grouped(Math.round(rebuild.rate))} events/s` : '',
       eta: rebuild.etaSeconds === null ? '' : `${duration(rebuild.etaSeconds)} left`,
     };
     if (!started) bar.start(100, 0, payload);

@@ -17,6 +17,7 @@ import { Session, type QueryServices } from '../session.js';
 import { ChangeSourceHandler, SourceDesk } from '../source-desk.js';
 import { checkLimits, type QueryLimits } from './limits.js';
 import { MUTATIONS, notYet } from './mutations/index.js';
+import { ProjectionFields } from './projections.js';
 import { QUERY_HANDLERS } from './queries.js';
 import { resolvers, type GraphContext } from './resolvers.js';
 import { QueryRoot } from './root.js';
@@ -62,6 +63,7 @@ export class GraphModule {
       ],
       providers: [
         QueryRoot,
+        ProjectionFields,
         ...MUTATIONS,
         { provide: ProjectionDesk, useValue: options.services.desk },
         { provide: SourceDesk, useValue: options.services.sourceDesk },

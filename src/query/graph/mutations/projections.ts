@@ -8,6 +8,7 @@ import {
   ResumeProjection,
   RollbackProjection,
   SwitchProjection,
+  VerifyProjection,
   type CommandOptions,
 } from '../../../projecting/commands.js';
 import { GraphError } from '../../errors.js';
@@ -20,7 +21,7 @@ import { refusing } from './refusal.js';
 interface ProjectionArguments extends MutationArguments {
   readonly name: string;
   readonly verify?: boolean | null;
-  readonly version?: number;
+  readonly version?: number | null;
 }
 
 @Resolver()
@@ -62,6 +63,13 @@ export class ProjectionMutations {
   @Mutation('rollbackProjection')
   rollback(@Args() asked: ProjectionArguments, @Context() context: GraphContext): Promise<ProjectionView> {
     return this.change('rollbackProjection', context, asked, (options) => new RollbackProjection(asked.name, options));
+  }
+
+  @Mutation('verifyProjection')
+  verify(@Args() asked: ProjectionArguments, @Context() context: GraphContext): Promise<ProjectionView> {
+    return this.change('verifyProjection', context, asked, (options) => {
+      return new VerifyProjection(asked.name, asked.version ?? undefined, options);
+    });
   }
 
   /** @throws GraphError BAD_USER_INPUT for a projection nobody knows, CONFLICT, WRITER_UNAVAILABLE */
