@@ -1,11 +1,16 @@
 /** Every projection of the hub. A new one is a folder beside these and a line here. */
 import type { ProjectionDefinition } from '../src/projecting/projection.js';
-import { anonymizedProjection } from './anonymized/index.js';
+import { createAnonymizedProjection } from './anonymized/index.js';
 import { createMasterProjection, type MasterHashes } from './master/index.js';
 import { createSearchProjection } from './search/index.js';
 import { volumeProjection } from './volume/index.js';
 
 /** @param options.hashes the hub's keyed hashes: ids of things are made from them */
 export function createProjections(options: { readonly hashes: MasterHashes }): readonly ProjectionDefinition[] {
-  return [createMasterProjection(options), anonymizedProjection, createSearchProjection(options), volumeProjection];
+  return [
+    createMasterProjection(options),
+    createAnonymizedProjection(options),
+    createSearchProjection(options),
+    volumeProjection,
+  ];
 }

@@ -1,9 +1,10 @@
 /**
- * The anonymized projection: of each person only what `declaration.ts` lists, as coarse as it says, under random subjects. The exact rows are
- * private; the views beside them show months and order in place of times and positions, and no id of the clinical side.
+ * The anonymized projection: of each person only what `declaration.ts` lists, as coarse as it says, under random subjects. The rows are
+ * private; analysts see snapshots of them (src/analytics/snapshots.ts).
  */
-import type { Fact } from '../../src/mapping/fact.js';
+import type { Fact, FactKind } from '../../src/mapping/fact.js';
 import type { DecodedEvent, ProjectionDefinition, TableRows } from '../../src/projecting/projection.js';
+import type { KeyedHashes } from '../../src/sealing/hashes.js';
 import { ANONYMIZED_FIELDS, type AnonymizedField } from './declaration.js';
 import { loadSubjects, type LoadedSubjects } from './subjects.js';
 import { anonymizedTables, ASSERTS, ENDS, installAnonymized, RETRACTS, uninstallAnonymized } from './tables.js';
@@ -11,16 +12,26 @@ import { verifyAnonymized } from './verify.js';
 
 export const ANONYMIZED = 'anonymized';
 /** Raise with every change of the tables, of the declaration, or of the fields the mappings give it. */
-export const ANONYMIZED_VERSION = 1;
+export const ANONYMIZED_VERSION = 2;
 
-const FACT_COLUMNS = ['record', 'field', 'valid_from', 'pos', 'recorded_at', 'number', 'op', 'value'] as const;
-const FACT_TYPES = ['uuid', 'int2', 'timestamptz', 'int8', 'timestamptz', 'int8', 'int2', 'text'] as const;
-const LINK_COLUMNS = ['record', 'pos', 'patient', 'subject', 'recorded_at', 'number'] as const;
-const LINK_TYPES = ['uuid', 'int8', 'uuid', 'uuid', 'timestamptz', 'int8'] as const;
+const FACT_COLUMNS = ['record', 'entity', 'field', 'valid_from', 'pos', 'recorded_at', 'op', 'value'] as const;
+const FACT_TYPES = ['uuid', 'int8', 'int2', 'timestamptz', 'int8', 'timestamptz', 'int2', 'text'] as const;
+const LINK_COLUMNS = ['record', 'pos', 'patient', 'subject', 'recorded_at'] as const;
+const LINK_TYPES = ['uuid', 'int8', 'uuid', 'uuid', 'timestamptz'] as const;
 
-/** What an event says of one field at one valid time. */
+const FIELDS_OF = new Map<FactKind, readonly AnonymizedField[]>(
+  ANONYMIZED_FIELDS.map(({ kind }) => [kind, ANONYMIZED_FIELDS.filter((field) => field.kind === kind)]),
+);
+
+type ThingIds = Pick<KeyedHashes, 'thing'>;
+
+/** The person itself among the things of a record. */
+const PERSON = 0n;
+
+/** What an event says of one field of one thing at one valid time. */
 interface Statement {
   readonly record: string;
+  readonly entity: bigint;
   readonly field: AnonymizedField;
   readonly validFrom: string;
   op: number;
@@ -41,17 +52,20 @@ function stated(fact: Fact, field: AnonymizedField): { op: number; value: string
 }
 
 /** Of several facts of one event about one field at one valid time the later word counts; a retraction takes back the earlier. */
-function statementsOf(event: DecodedEvent): Statement[] {
+function statementsOf(event: DecodedEvent, ids: ThingIds): Statement[] {
   const statements = new Map<string, Statement>();
   for (const fact of event.mapped.facts) {
-    for (const field of ANONYMIZED_FIELDS) {
-      if (field.kind !== fact.kind) continue;
+    const fields = FIELDS_OF.get(fact.kind);
+    if (fields === undefined) continue;
+    let entity: bigint | undefined;
+    for (const field of fields) {
       const said = stated(fact, field);
       if (said === undefined) continue;
-      const key = `${fact.sourceRecordId}|${field.number}|${fact.valid.instant}`;
+      const key = `${fact.sourceRecordId}|${field.number}|${fact.valid.instant}|${fact.key}`;
       const earlier = statements.get(key);
       if (earlier === undefined) {
-        statements.set(key, { record: fact.sourceRecordId, field, validFrom: fact.valid.instant, ...said });
+        entity ??= fact.kind === 'PATIENT' ? PERSON : ids.thing(fact.sourceRecordId, fact.kind, fact.key);
+        statements.set(key, { record: fact.sourceRecordId, entity, field, validFrom: fact.valid.instant, ...said });
       } else if ((said.op & (ASSERTS | ENDS)) !== 0) {
         earlier.op = said.op | (earlier.op & RETRACTS);
         earlier.value = said.value;
@@ -64,42 +78,45 @@ function statementsOf(event: DecodedEvent): Statement[] {
   return [...statements.values()];
 }
 
-export const anonymizedProjection: ProjectionDefinition<LoadedSubjects> = {
-  name: ANONYMIZED,
-  version: ANONYMIZED_VERSION,
-  install: installAnonymized,
-  uninstall: uninstallAnonymized,
-  tables: (version) => Object.values(anonymizedTables(version)),
-  load: loadSubjects,
-  apply(batch, { loaded }, version): readonly TableRows[] {
-    const tables = anonymizedTables(version);
-    const links: unknown[][] = [];
-    const facts: unknown[][] = [];
-    let number = loaded.number;
-    for (const event of batch) {
-      const { recordedAt } = event.envelope;
-      const begun = loaded.links.get(event.id) ?? [];
-      const statements = statementsOf(event);
-      if (begun.length === 0 && statements.length === 0) continue;
-      number += 1n;
-      for (const { record, patient, subject } of begun)
-        links.push([record, event.position, patient, subject, recordedAt, number]);
-      for (const { record, field, validFrom, op, value } of statements) {
-        facts.push([record, field.number, validFrom, event.position, recordedAt, number, op, value ?? null]);
+/** @param options.hashes the hub's keyed hashes: ids of things are made from them */
+export function createAnonymizedProjection(options: {
+  readonly hashes: ThingIds;
+}): ProjectionDefinition<LoadedSubjects> {
+  return {
+    name: ANONYMIZED,
+    version: ANONYMIZED_VERSION,
+    install: installAnonymized,
+    uninstall: uninstallAnonymized,
+    tables: (version) => Object.values(anonymizedTables(version)),
+    load: loadSubjects,
+    apply(batch, { loaded }, version): readonly TableRows[] {
+      const tables = anonymizedTables(version);
+      const links: unknown[][] = [];
+      const facts: unknown[][] = [];
+      let head: bigint | undefined;
+      for (const event of batch) {
+        const { recordedAt } = event.envelope;
+        const begun = loaded.links.get(event.id) ?? [];
+        const statements = statementsOf(event, options.hashes);
+        if (begun.length === 0 && statements.length === 0) continue;
+        head = event.position;
+        for (const { record, patient, subject } of begun) links.push([record, head, patient, subject, recordedAt]);
+        for (const { record, entity, field, validFrom, op, value } of statements)
+          facts.push([record, entity, field.number, validFrom, head, recordedAt, op, value ?? null]);
       }
-    }
-    if (number === loaded.number) return [];
-    return [
-      { table: tables.link, columns: LINK_COLUMNS, types: LINK_TYPES, rows: links },
-      { table: tables.fact, columns: FACT_COLUMNS, types: FACT_TYPES, rows: facts },
-      {
-        table: tables.state,
-        columns: ['single', 'number'],
-        types: ['bool', 'int8'],
-        rows: [[true, number]],
-        onConflict: { update: 'on conflict (single) do update set number = excluded.number' },
-      },
-    ];
-  },
-  verify: verifyAnonymized,
-};
+      if (head === undefined) return [];
+      return [
+        { table: tables.link, columns: LINK_COLUMNS, types: LINK_TYPES, rows: links },
+        { table: tables.fact, columns: FACT_COLUMNS, types: FACT_TYPES, rows: facts },
+        {
+          table: tables.state,
+          columns: ['single', 'head'],
+          types: ['bool', 'int8'],
+          rows: [[true, head]],
+          onConflict: { update: 'on conflict (single) do update set head = excluded.head' },
+        },
+      ];
+    },
+    verify: verifyAnonymized(options.hashes),
+  };
+}

@@ -17,8 +17,6 @@ export interface SubjectLink {
 export interface LoadedSubjects {
   /** By event id. */
   readonly links: ReadonlyMap<string, readonly SubjectLink[]>;
-  /** Number of the last event that this build has shown. */
-  readonly number: bigint;
 }
 
 /** Most days a subject's dates are shifted, either way. */
@@ -36,7 +34,7 @@ interface OpenLink {
   readonly epoch: Epoch;
 }
 
-/** Reads how the records of a batch are linked, follows the batch's own links, and reserves the subjects that begin. Two or three round trips. */
+/** Reads how the records of a batch are linked, follows the batch's own links, and reserves the subjects that begin. None, or two or three round trips. */
 export async function loadSubjects(
   batch: readonly DecodedEvent[],
   client: PoolClient,
@@ -45,7 +43,8 @@ export async function loadSubjects(
   const tables = anonymizedTables(version);
   const linking = batch.filter((event) => (event.envelope.links ?? []).length > 0);
   const links = linking.flatMap((event) => event.envelope.links ?? []);
-  const { rows } = await client.query<{ record: string | null; patient: string; subject: string; number: bigint }>(
+  if (linking.length === 0) return { links: new Map() };
+  const { rows } = await client.query<{ record: string; patient: string; subject: string }>(
     `with known as (
        select distinct on (record) record, patient from ${tables.link} where record = any($1::uuid[]) order by record, pos desc
      ), concerned as (
@@ -55,15 +54,14 @@ export async function loadSubjects(
      ), latest as (
        select distinct on (l.record) l.record, l.patient, l.subject from ${tables.link} l join records r on r.record = l.record order by l.record, l.pos desc
      )
-     select latest.record, latest.patient, latest.subject, s.number from ${tables.state} s left join latest on true`,
+     select record, patient, subject from latest`,
     [links.map((link) => link.sourceRecordId), links.map((link) => link.patientId)],
   );
   const membership = new Membership();
-  for (const row of rows) if (row.record !== null) membership.known(row.record, row.patient, row.subject);
+  for (const row of rows) membership.known(row.record, row.patient, row.subject);
   const opened = linking.map((event) => ({ event, links: membership.follow(event) }));
   await reserve(client, membership.begun);
   return {
-    number: rows[0]?.number ?? 0n,
     links: new Map(
       opened.map(({ event, links: open }) => [
         event.id,

@@ -1,11 +1,15 @@
 /** Tables and views of the anonymized projection. */
-import { ANONYMIZED_FIELDS } from './declaration.js';
-
 /** Owner-only. */
 export const PRIVATE_SCHEMA = 'anonymized_private';
-/** What the role of the anonymized graph may read, and all it may read. */
+/** What the role of the anonymized graph may read, and all it may read: snapshots, which src/analytics/snapshots.ts makes. */
 export const PUBLIC_SCHEMA = 'anonymized';
 export const ANALYST_ROLE = 'anamnesis_analyst';
+
+/** Which snapshots there are: made again when they are asked for, so neither kept in a backup nor by builds. */
+export const SNAPSHOTS = `${PRIVATE_SCHEMA}.snapshot`;
+
+/** Counts that bases have shown: what a later answer about another basis must not contradict by few. Kept: it cannot be made again. */
+export const RELEASES = `${PRIVATE_SCHEMA}.release`;
 
 /** Subject ids and date offsets: random, so not derivable from the log, so kept by all builds and backed up. */
 export const VAULT = `${PRIVATE_SCHEMA}.subject`;
@@ -22,15 +26,12 @@ export function anonymizedTables(version: number): {
   };
 }
 
-export function anonymizedViews(version: number): {
-  readonly fact: string;
-  readonly subject: string;
-  readonly head: string;
-} {
+/** The tables of one snapshot: rows as they may be shown, counts of what is true, and dated rows where they were asked for. */
+export function snapshotTables(id: number): { readonly rows: string; readonly cells: string; readonly dated: string } {
   return {
-    fact: `${PUBLIC_SCHEMA}.fact_v${version}`,
-    subject: `${PUBLIC_SCHEMA}.subject_v${version}`,
-    head: `${PUBLIC_SCHEMA}.head_v${version}`,
+    rows: `${PUBLIC_SCHEMA}.rows_${id}`,
+    cells: `${PUBLIC_SCHEMA}.cells_${id}`,
+    dated: `${PUBLIC_SCHEMA}.dated_${id}`,
   };
 }
 
@@ -38,11 +39,6 @@ export function anonymizedViews(version: number): {
 export const ASSERTS = 1;
 export const ENDS = 2;
 export const RETRACTS = 4;
-
-/** The first month that begins at or after a time: from then on, at the grain of months, what happened then had happened. */
-function monthAfter(time: string): string {
-  return `(date_trunc('month', (${time} at time zone 'UTC') - interval '1 microsecond') + interval '1 month')::date`;
-}
 
 /** The vault, which belongs to no build; also made before a backup is restored into it. */
 export function installVault(): readonly string[] {
@@ -55,18 +51,19 @@ export function installVault(): readonly string[] {
        offset_days int not null check (offset_days <> 0),
        unique (patient, begins)
      )`,
+    `create table if not exists ${RELEASES} (
+       knowledge text not null,
+       basis text not null,
+       dimensions text not null,
+       answer jsonb not null,
+       primary key (basis, dimensions)
+     )`,
+    `create index if not exists release_knowledge on ${RELEASES} (knowledge, dimensions)`,
   ];
 }
 
 export function installAnonymized(version: number): readonly string[] {
   const tables = anonymizedTables(version);
-  const views = anonymizedViews(version);
-  const names = ANONYMIZED_FIELDS.map((field) => `when ${field.number} then '${field.name}'`).join(' ');
-  // A record belongs to a subject until its next link.
-  const tenure = `(
-    select record, subject, number, ${monthAfter('recorded_at')} as known_month, lead(number) over records as ended_number,
-           ${monthAfter('lead(recorded_at) over records')} as ended_month
-      from ${tables.link} window records as (partition by record order by pos))`;
   return [
     `create schema if not exists ${PRIVATE_SCHEMA}`,
     `create schema if not exists ${PUBLIC_SCHEMA}`,
@@ -75,57 +72,55 @@ export function installAnonymized(version: number): readonly string[] {
        if not exists (select from pg_roles where rolname = '${ANALYST_ROLE}') then create role ${ANALYST_ROLE} nologin; end if;
      exception when duplicate_object or unique_violation then null; end $$`,
     ...installVault().slice(1),
+    `create table if not exists ${SNAPSHOTS} (
+       id serial primary key,
+       build int not null,
+       key text not null unique,
+       report jsonb not null,
+       dated boolean not null default false,
+       used_at timestamptz not null default clock_timestamp()
+     )`,
     `create table ${tables.link} (
        record uuid not null,
        pos bigint not null,
        patient uuid not null,
        subject uuid not null,
        recorded_at timestamptz not null,
-       number bigint not null,
        primary key (record, pos)
      )`,
     // Who is one patient with a record that moves.
     `create index on ${tables.link} (patient)`,
+    // `entity` is the visit, result or diagnosis within the record; 0 is the person.
     `create table ${tables.fact} (
        record uuid not null,
+       entity bigint not null,
        field int2 not null,
        valid_from timestamptz not null,
        pos bigint not null,
        recorded_at timestamptz not null,
-       number bigint not null,
        op int2 not null,
        value text,
-       primary key (record, field, valid_from, pos)
+       primary key (record, entity, field, valid_from, pos)
      )`,
-    `create table ${tables.state} (single boolean primary key default true check (single), number bigint not null)`,
-    `insert into ${tables.state} (number) values (0)`,
-    // security_barrier: no condition of the reader is tried on a row that the view does not show.
-    `create view ${views.fact} with (security_barrier) as
-       select t.subject, dense_rank() over (partition by t.subject order by f.record) as source,
-              case f.field ${names} end as field, f.op, f.value,
-              f.valid_from > f.recorded_at as planned, ${monthAfter('f.valid_from')} as valid_month,
-              dense_rank() over (partition by t.subject, f.field order by f.valid_from) as valid_order,
-              row_number() over (partition by t.subject, f.field order by f.valid_from, f.pos, f.record) as place,
-              greatest(f.number, t.number) as known_number,
-              greatest(${monthAfter('f.recorded_at')}, t.known_month) as known_month, t.ended_number, t.ended_month
-         from ${tables.fact} f join ${tenure} t on t.record = f.record`,
-    `create view ${views.subject} with (security_barrier) as
-       select subject, number as known_number, known_month, ended_number, ended_month from ${tenure} t`,
-    `create view ${views.head} with (security_barrier) as select number from ${tables.state}`,
-    `create or replace view ${PUBLIC_SCHEMA}.serving with (security_barrier) as
-       select version from hub.projection where name = 'anonymized' and serving`,
+    `create table ${tables.state} (single boolean primary key default true check (single), head bigint not null)`,
+    `insert into ${tables.state} (head) values (0)`,
     `revoke all on schema ${PRIVATE_SCHEMA} from public`,
     `revoke all on schema ${PUBLIC_SCHEMA} from public`,
     `grant usage on schema ${PUBLIC_SCHEMA} to ${ANALYST_ROLE}`,
-    `grant select on ${views.fact}, ${views.subject}, ${views.head}, ${PUBLIC_SCHEMA}.serving to ${ANALYST_ROLE}`,
   ];
 }
 
 export function uninstallAnonymized(version: number): readonly string[] {
   const tables = anonymizedTables(version);
-  const views = anonymizedViews(version);
   return [
-    `drop view if exists ${views.fact}, ${views.subject}, ${views.head}`,
+    `do $$ declare one record; begin
+       for one in select id from ${SNAPSHOTS} where build = ${version} loop
+         execute format('drop table if exists ${PUBLIC_SCHEMA}.rows_%s, ${PUBLIC_SCHEMA}.cells_%s, ${PUBLIC_SCHEMA}.dated_%s', one.id, one.id, one.id);
+       end loop;
+       delete from ${SNAPSHOTS} where build = ${version};
+     end $$`,
+    // Views of earlier builds stand on their tables.
+    `drop view if exists ${PUBLIC_SCHEMA}.fact_v${version}, ${PUBLIC_SCHEMA}.subject_v${version}, ${PUBLIC_SCHEMA}.head_v${version}`,
     `drop table if exists ${tables.fact}, ${tables.link}, ${tables.state}`,
   ];
 }

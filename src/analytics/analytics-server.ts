@@ -15,33 +15,43 @@ import {
 } from 'graphql';
 import { openPool } from '../database/database.js';
 import type { KeyedHashes } from '../sealing/hashes.js';
+import type pg from 'pg';
+import type { Instant } from '../time/valid-time.js';
 import {
   AnalyticsInputError,
   AnonymizedAnswers,
   type AnonymizedState,
   type AskedBasis,
-  type ListedSubject,
   type ShownBasis,
 } from './answers.js';
 import { UnknownBasisError } from './basis.js';
-import type { ShownSubject, SubjectFilter } from './disclosure.js';
-import { NotProjectedError, SnapshotReader } from './snapshot.js';
+import type { ReleaseEvery, RowRelease } from './release-times.js';
+import { Releases } from './releases.js';
+import type { DatedRow, ShownSubject, SubjectFilter } from './rows.js';
+import { NotProjectedError, Snapshots, type DatedKind } from './snapshots.js';
 import { TooManyCellsError } from './suppression.js';
 
 export const ANALYTICS_PATH = '/graphql/analytics';
 
 const DEFAULT_FIRST = 50;
 const MOST_FIRST = 1_000;
-/** Reads of a population or a list in one question: each may hold every subject. */
+/** Dated rows of one subject on one page. */
+const DEFAULT_DATED = 20;
+const MOST_DATED = 100;
+/** Reads of a population or a list in one question: each may go through every subject. */
 const MOST_READS = 20;
 const MOST_BODY_BYTES = 256 * 1024;
 
 export interface AnalyticsOptions {
   /** The database as the role `anamnesis_analyst`. */
   readonly analystDatabaseUrl: string;
+  /** Connections of the hub, which make the snapshots that analysts read; nothing that is answered comes through them. */
+  readonly hub: pg.Pool;
   readonly hashes: Pick<KeyedHashes, 'hash'>;
-  /** Today in UTC, `YYYY-MM-DD`; for tests. */
-  readonly today?: () => string;
+  readonly releaseEvery?: ReleaseEvery;
+  readonly rowRelease?: RowRelease;
+  /** This moment; for tests. */
+  readonly now?: () => Instant;
 }
 
 export interface AnalyticsServer {
@@ -54,9 +64,10 @@ export interface AnalyticsServer {
 export async function createAnalyticsServer(options: AnalyticsOptions): Promise<AnalyticsServer> {
   const pool = openPool(options.analystDatabaseUrl, { max: 2, applicationName: 'anamnesis analytics' });
   const answers = new AnonymizedAnswers({
-    reader: new SnapshotReader(pool),
-    hashes: options.hashes,
-    ...(options.today === undefined ? {} : { today: options.today }),
+    ...options,
+    analyst: pool,
+    snapshots: new Snapshots(options.hub),
+    releases: new Releases(options.hub),
   });
   const apollo = new ApolloServer({
     typeDefs: readFileSync(path.resolve(import.meta.dirname, '../../schema/analytics.graphql'), 'utf8'),
@@ -97,15 +108,25 @@ export async function mountAnalytics(
   return { close: () => server.close() };
 }
 
-interface Connection {
-  readonly edges: readonly { readonly node: ShownSubject; readonly cursor: string }[];
-  readonly nodes: readonly ShownSubject[];
+interface Connection<Node> {
+  readonly edges: readonly { readonly node: Node; readonly cursor: string }[];
+  readonly nodes: readonly Node[];
   readonly pageInfo: {
     readonly hasNextPage: boolean;
     readonly hasPreviousPage: boolean;
     readonly startCursor: string | null;
     readonly endCursor: string | null;
   };
+}
+
+interface PageArguments {
+  readonly first?: number | null;
+  readonly after?: string | null;
+}
+
+/** A row with the state it is of: what hangs on it stands on the same. */
+interface ResolvedSubject extends ShownSubject {
+  readonly state: AnonymizedState;
 }
 
 interface ResolvedSnapshot {
@@ -122,12 +143,25 @@ function resolversOf(answers: AnonymizedAnswers): Record<string, GraphQLScalarTy
         return { basis, state: snapshot };
       },
     },
+    Subject: SUBJECT,
     AnonymizedSnapshot: {
-      subject: ({ state }: ResolvedSnapshot, { id }: { id: string }) => state.subject(id),
+      subject: async ({ state }: ResolvedSnapshot, { id }: { id: string }): Promise<ResolvedSubject | null> => {
+        const row = await state.subject(id);
+        return row === null ? null : { ...row, state };
+      },
       subjects: async (
         { state }: ResolvedSnapshot,
-        { filter, first, after }: { filter?: SubjectFilter | null; first?: number | null; after?: string | null },
-      ) => pageOf(await state.subjects(filter), first, after),
+        { filter, first, after }: PageArguments & { filter?: SubjectFilter | null },
+      ): Promise<Connection<ResolvedSubject>> => {
+        const size = sizeOf(first, DEFAULT_FIRST, MOST_FIRST);
+        const behind = typeof after === 'string' ? idOf(after) : undefined;
+        const found = await state.subjects(filter, behind, size + 1);
+        return connection(
+          found.map((row) => ({ node: { ...row, state }, cursor: cursorOf(row.id) })),
+          size,
+          behind !== undefined,
+        );
+      },
       population: async (
         { state }: ResolvedSnapshot,
         { by, filter }: { by: string[]; filter?: SubjectFilter | null },
@@ -146,33 +180,81 @@ function resolversOf(answers: AnonymizedAnswers): Record<string, GraphQLScalarTy
   };
 }
 
-/** One page of a list that is sorted by what its cursors hold. */
-function pageOf(
-  subjects: readonly ListedSubject[],
-  first: number | null | undefined,
-  after: string | null | undefined,
-): Connection {
-  const size = first ?? DEFAULT_FIRST;
-  if (size < 0 || size > MOST_FIRST) throw new AnalyticsInputError('BAD_USER_INPUT', `first is at most ${MOST_FIRST}`);
-  let start = 0;
-  if (typeof after === 'string') {
-    if (!/^[A-Za-z0-9_-]{16}$/.test(after))
-      throw new AnalyticsInputError('BAD_USER_INPUT', 'not a cursor of this list');
-    const next = subjects.findIndex(({ order }) => order > after);
-    start = next < 0 ? subjects.length : next;
-  }
-  const page = subjects.slice(start, start + size);
+function sizeOf(first: number | null | undefined, otherwise: number, most: number): number {
+  const size = first ?? otherwise;
+  if (size < 0 || size > most) throw new AnalyticsInputError('BAD_USER_INPUT', `first is at most ${most}`);
+  return size;
+}
+
+/** A page of what was read, of which one more than asked for says that there is more. */
+function connection<Node>(
+  read: readonly { readonly node: Node; readonly cursor: string }[],
+  size: number,
+  hasPreviousPage: boolean,
+): Connection<Node> {
+  const edges = read.slice(0, size);
   return {
-    edges: page.map(({ order, row }) => ({ node: row, cursor: order })),
-    nodes: page.map(({ row }) => row),
+    edges,
+    nodes: edges.map(({ node }) => node),
     pageInfo: {
-      hasNextPage: start + page.length < subjects.length,
-      hasPreviousPage: start > 0,
-      startCursor: page[0]?.order ?? null,
-      endCursor: page.at(-1)?.order ?? null,
+      hasNextPage: read.length > size,
+      hasPreviousPage,
+      startCursor: edges[0]?.cursor ?? null,
+      endCursor: edges.at(-1)?.cursor ?? null,
     },
   };
 }
+
+function cursorOf(id: string): string {
+  return Buffer.from(id.replaceAll('-', ''), 'hex').toString('base64url');
+}
+
+/** @throws AnalyticsInputError */
+function idOf(cursor: string): string {
+  const hex = Buffer.from(cursor, 'base64url').toString('hex');
+  if (!/^[0-9a-f]{32}$/.test(hex)) throw new AnalyticsInputError('BAD_USER_INPUT', 'not a cursor of this list');
+  return hex.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, '$1-$2-$3-$4-$5');
+}
+
+/** Dated rows of a subject, each kind as the schema has it; a cursor is a place in the subject's own list. */
+function datedField<Node>(kind: DatedKind, shape: (row: DatedRow) => Node) {
+  return async (subject: ResolvedSubject, { first, after }: PageArguments): Promise<Connection<Node>> => {
+    const size = sizeOf(first, DEFAULT_DATED, MOST_DATED);
+    const offset = typeof after === 'string' ? placeOf(after) : 0;
+    const found = await subject.state.dated(subject.id, kind, offset, size + 1);
+    return connection(
+      found.map((row, index) => ({ node: shape(row), cursor: String(offset + index + 1) })),
+      size,
+      offset > 0,
+    );
+  };
+}
+
+function placeOf(cursor: string): number {
+  if (!/^\d{1,9}$/.test(cursor)) throw new AnalyticsInputError('BAD_USER_INPUT', 'not a cursor of this list');
+  return Number(cursor);
+}
+
+const SUBJECT = {
+  encounters: datedField('encounter', ({ at, days, system, code }) => ({
+    class: system,
+    departmentType: code,
+    start: at,
+    lengthOfStayDays: days,
+  })),
+  observations: datedField('observation', ({ at, system, code, value, unit, abnormal, valueSystem, valueCode }) => ({
+    date: at,
+    system,
+    code,
+    value,
+    unit,
+    valueSystem,
+    valueCode,
+    abnormal,
+  })),
+  conditions: datedField('condition', ({ at, system, code, grouped }) => ({ date: at, system, code, group: grouped })),
+  immunizations: datedField('immunization', ({ at, system, code }) => ({ date: at, system, code })),
+};
 
 function dateOf(value: unknown): string {
   const match = typeof value === 'string' ? /^(\d{4})-(\d\d)-(\d\d)$/.exec(value) : null;
@@ -201,7 +283,7 @@ function fewReads(context: ValidationContext): ASTVisitor {
   let reads = 0;
   return {
     Field(node) {
-      if (!['at', 'subjects', 'population'].includes(node.name.value)) return;
+      if (!['at', 'subject', 'subjects', 'population', ...Object.keys(SUBJECT)].includes(node.name.value)) return;
       reads += 1;
       if (reads === MOST_READS + 1) {
         context.reportError(

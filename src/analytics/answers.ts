@@ -1,38 +1,35 @@
 /** What the anonymized graph answers, apart from GraphQL: bases, rows, counts. */
+import DataLoader from 'dataloader';
+import type pg from 'pg';
 import { now } from '../time/clock.js';
+import type { Instant } from '../time/valid-time.js';
 import type { KeyedHashes } from '../sealing/hashes.js';
 import { BasisTokens, monthOf, yearOf, type AnalyticsState } from './basis.js';
+import { countShown, countTrue, NO, type CountedTable } from './counts.js';
+import { MANY_DIMENSIONS, SINGLE_DIMENSIONS } from './packing.js';
+import { releasedAt, type ReleaseEvery, type RowRelease } from './release-times.js';
+import { Releases, tableName, type AnsweredTable } from './releases.js';
 import {
-  filtered,
   isFiltering,
-  OLDEST_AGE,
-  shownSubjects,
+  matching,
+  rowFilter,
+  SnapshotRows,
+  type DatedRow,
+  type RowFilter,
   type ShownSubject,
   type SubjectFilter,
-  type SubjectState,
-} from './disclosure.js';
-import type { SnapshotPoint, SnapshotReader } from './snapshot.js';
-import { Suppression, type CountedPopulation, type Key } from './suppression.js';
+} from './rows.js';
+import { FEWEST, type DatedKind, type SnapshotPoint, type Snapshots } from './snapshots.js';
+import { compareKeys, Suppression, type Earlier, type Key } from './suppression.js';
 
 /** A client's mistake, with a stable code. The message quotes nothing. */
 export class AnalyticsInputError extends Error {
   constructor(
-    readonly code: 'BAD_USER_INPUT' | 'BEYOND_WATERMARK',
+    readonly code: 'BAD_USER_INPUT' | 'BEYOND_WATERMARK' | 'QUERY_TOO_COMPLEX',
     message: string,
   ) {
     super(message);
   }
-}
-
-export const DIMENSIONS = ['AGE_BAND', 'SEX', 'ZIP3', 'RACE', 'FAVORITE_COLOR'] as const;
-export type CountedDimension = (typeof DIMENSIONS)[number];
-/** Dimensions that nothing is declared for yet: they have no values, so no cells. */
-const UNDECLARED = ['ENCOUNTER_CLASS', 'CONDITION_GROUP'];
-
-/** A row with what it is sorted by: a keyed hash of its id, so that the order tells nothing of who came when. */
-export interface ListedSubject {
-  readonly order: string;
-  readonly row: ShownSubject;
 }
 
 export interface AskedBasis {
@@ -53,29 +50,32 @@ export interface AnsweredPopulation {
   readonly total: number | null;
 }
 
-/** Everybody at one basis and one grain, read once. */
-interface View {
-  readonly listed: readonly ListedSubject[];
-  readonly byId: ReadonlyMap<string, ShownSubject>;
-  readonly suppression: Suppression;
-}
-
 export interface AnswersOptions {
-  readonly reader: Pick<SnapshotReader, 'head' | 'subjects'>;
+  /** Connections under the role `anamnesis_analyst`: everything that is shown comes through them. */
+  readonly analyst: pg.Pool;
+  /** Makes the snapshots; connections of the hub. */
+  readonly snapshots: Snapshots;
+  readonly releases: Releases;
   readonly hashes: Pick<KeyedHashes, 'hash'>;
-  /** Today in UTC, `YYYY-MM-DD`. */
-  readonly today?: () => string;
+  readonly releaseEvery?: ReleaseEvery;
+  readonly rowRelease?: RowRelease;
+  /** This moment, for tests. */
+  readonly now?: () => Instant;
 }
 
-/** Views kept in memory. Each holds every subject of a basis. */
-const KEPT_VIEWS = 4;
+/** Two dimensions of which people may have several values: more pairs than that say little and cost much. */
+const MOST_MANY = 2;
+/** Answers to whole populations kept in memory: the same basis gives the same. */
+const KEPT_ANSWERS = 200;
 
 export class AnonymizedAnswers {
+  readonly rows: SnapshotRows;
   private readonly tokens: BasisTokens;
-  private readonly views = new Map<string, Promise<View>>();
+  private readonly populations = new Map<string, Promise<AnsweredPopulation>>();
 
-  constructor(private readonly options: AnswersOptions) {
+  constructor(readonly options: AnswersOptions) {
     this.tokens = new BasisTokens(options.hashes);
+    this.rows = new SnapshotRows(options.analyst);
   }
 
   /**
@@ -84,14 +84,12 @@ export class AnonymizedAnswers {
    */
   async at(asked: AskedBasis): Promise<{ readonly snapshot: AnonymizedState; readonly basis: ShownBasis }> {
     const state = await this.stateOf(asked);
-    const token = this.tokens.seal(state);
-    const known = 'month' in state.known ? state.known.month : state.known.on;
-    const valid = 'now' in state.valid ? state.valid.now : monthOf(state.valid.on);
-    return { snapshot: new AnonymizedState(this, state), basis: { token, knownAt: known, validAt: valid } };
+    return { snapshot: new AnonymizedState(this, state), basis: { token: this.tokens.seal(state), ...daysOf(state) } };
   }
 
   private async stateOf({ knownAt, validAt, basis }: AskedBasis): Promise<AnalyticsState> {
-    const today = this.options.today?.() ?? now().slice(0, 10);
+    const moment = this.options.now?.() ?? now();
+    const today = moment.slice(0, 10);
     if (isText(basis)) {
       if (isText(knownAt) || isText(validAt)) throw new AnalyticsInputError('BAD_USER_INPUT', 'a basis stands alone');
       return this.tokens.open(basis);
@@ -99,123 +97,225 @@ export class AnonymizedAnswers {
     if (isText(knownAt)) {
       if (knownAt > today) throw new AnalyticsInputError('BEYOND_WATERMARK', `known until ${today}`);
       const month = monthOf(knownAt);
-      return { known: { month }, valid: { on: isText(validAt) ? validAt : month } };
+      return { known: { at: startOf(month) }, valid: { on: isText(validAt) ? validAt : month } };
     }
-    const known = { number: await this.options.reader.head(), on: today };
+    const every = this.options.releaseEvery ?? 'change';
+    if (every !== 'change') {
+      const at = releasedAt(moment, every);
+      return { known: { at }, valid: isText(validAt) ? { on: validAt } : { now: at.slice(0, 10) } };
+    }
+    const known = { position: await this.options.snapshots.head(), on: today };
     return { known, valid: isText(validAt) ? { on: validAt } : { now: today } };
   }
 
   /** @internal */
-  view(state: AnalyticsState, grain: 'month' | 'year'): Promise<View> {
-    const [point, year] = pointOf(state, grain);
-    const key = JSON.stringify([point, year]);
-    const known = this.views.get(key);
-    if (known !== undefined) {
-      this.views.delete(key);
-      this.views.set(key, known);
-      return known;
-    }
-    const view = this.read(point, year);
-    this.views.set(key, view);
-    view.catch(() => this.views.delete(key));
-    const oldest = this.views.keys().next();
-    if (this.views.size > KEPT_VIEWS && oldest.done !== true) this.views.delete(oldest.value);
-    return view;
+  point({ known, valid }: AnalyticsState, grain: 'month' | 'year'): SnapshotPoint {
+    const at = startOf('now' in valid ? monthOf(valid.now) : grain === 'month' ? monthOf(valid.on) : yearOf(valid.on));
+    const knownAt = 'at' in known ? known.at : dayAfter(known.on);
+    const validAt = 'now' in valid ? dayAfter(valid.now) : at;
+    const both = knownAt < validAt ? knownAt : validAt;
+    const released = this.options.rowRelease === 'immediate' ? both : startOf(yearOf(both));
+    const point = 'at' in known ? { at: known.at } : { position: known.position };
+    return { known: point, valid: { at, now: 'now' in valid }, released };
   }
 
-  private async read(point: SnapshotPoint, year: number): Promise<View> {
-    const states = await this.options.reader.subjects(point, year);
-    const listed = shownSubjects(states)
-      .map((row): ListedSubject => ({
-        order: this.options.hashes.hash('analytics.order', row.id).toString('base64url', 0, 12),
-        row,
-      }))
-      .sort((a, b) => (a.order < b.order ? -1 : a.order > b.order ? 1 : 0));
-    return {
-      listed,
-      byId: new Map(listed.map(({ row }) => [row.id, row])),
-      suppression: new Suppression(states.map(keyOf)),
-    };
+  /** @internal */
+  remembered(key: string, answer: () => Promise<AnsweredPopulation>): Promise<AnsweredPopulation> {
+    const known = this.populations.get(key);
+    if (known !== undefined) return known;
+    const made = answer();
+    this.populations.set(key, made);
+    made.catch(() => this.populations.delete(key));
+    const oldest = this.populations.keys().next();
+    if (this.populations.size > KEPT_ANSWERS && oldest.done !== true) this.populations.delete(oldest.value);
+    return made;
   }
 }
 
+/** A snapshot is dropped while somebody reads it: it is made again. */
+const ATTEMPTS = 3;
+
 /** Questions to one basis. */
 export class AnonymizedState {
+  private readonly loaders = new Map<string, DataLoader<string, readonly DatedRow[]>>();
+
   constructor(
     private readonly answers: AnonymizedAnswers,
     private readonly state: AnalyticsState,
   ) {}
 
-  async subject(id: string): Promise<ShownSubject | null> {
-    return (await this.answers.view(this.state, 'year')).byId.get(id) ?? null;
+  subject(id: string): Promise<ShownSubject | null> {
+    return this.reading(this.answers.point(this.state, 'year'), false, (snapshot) => this.answers.rows.one(snapshot, id));
   }
 
-  /** All rows that match, in their order. */
-  async subjects(filter: SubjectFilter | null | undefined): Promise<readonly ListedSubject[]> {
-    const { listed } = await this.answers.view(this.state, 'year');
-    if (!isFiltering(filter)) return listed;
-    const found = new Set(
-      filtered(
-        listed.map(({ row }) => row),
-        filter,
-      ),
+  /** Rows that match, behind the one whose id is `after`. */
+  subjects(
+    filter: SubjectFilter | null | undefined,
+    after: string | undefined,
+    most: number,
+  ): Promise<readonly ShownSubject[]> {
+    const point = this.answers.point(this.state, 'year');
+    return this.reading(point, rowFilter(filter, 0).dated, (snapshot) =>
+      this.answers.rows.page(snapshot, rowFilter(filter, snapshot), after, most),
     );
-    return listed.filter(({ row }) => found.has(row));
+  }
+
+  /** Dated rows of a subject; asked for many subjects at once, they are read at once. */
+  dated(subject: string, kind: DatedKind, offset: number, most: number): Promise<readonly DatedRow[]> {
+    const name = `${kind}|${offset}|${most}`;
+    let loader = this.loaders.get(name);
+    if (loader === undefined) {
+      const point = this.answers.point(this.state, 'year');
+      loader = new DataLoader((subjects) =>
+        this.reading(point, true, async (snapshot) => {
+          const found = await this.answers.rows.dated(snapshot, kind, subjects, offset, most);
+          return subjects.map((one) => found.get(one) ?? []);
+        }),
+      );
+      this.loaders.set(name, loader);
+    }
+    return loader.load(subject);
   }
 
   /**
-   * Counts by dimensions. With a filter they are counts of what the matching rows show, which anybody could make from the rows: so the true
-   * counts cannot be narrowed down by filtering.
+   * Counts by dimensions. With a filter they are counts of what the matching rows show, and only where what the filter leaves out is nobody, or
+   * enough: so no two filters of which one asks for less give a smaller group.
    * @throws AnalyticsInputError, TooManyCellsError
    */
   async population(by: readonly string[], filter: SubjectFilter | null | undefined): Promise<AnsweredPopulation> {
     if (new Set(by).size !== by.length)
       throw new AnalyticsInputError('BAD_USER_INPUT', 'a dimension stands there twice');
-    if (by.some((dimension) => UNDECLARED.includes(dimension))) return { cells: [], suppressedCells: 0, total: null };
-    const dimensions = by.map((dimension) => DIMENSIONS.indexOf(dimension as CountedDimension));
-    const view = await this.answers.view(this.state, 'month');
-    const counted: CountedPopulation = isFiltering(filter)
-      ? new Suppression(
-          filtered(
-            view.listed.map(({ row }) => row),
-            filter,
-          ).map(shownKeyOf),
-        ).count(dimensions)
-      : view.suppression.count(dimensions);
-    return counted;
+    const singles = Object.keys(SINGLE_DIMENSIONS).filter((name) => by.includes(name));
+    const manies = Object.keys(MANY_DIMENSIONS).filter((name) => by.includes(name));
+    if (manies.length > MOST_MANY) throw new AnalyticsInputError('QUERY_TOO_COMPLEX', 'ask by fewer dimensions');
+    const place = [...singles, ...manies];
+    const counted = isFiltering(filter)
+      ? await this.filtered(singles, manies, filter)
+      : await this.answers.remembered(JSON.stringify([this.answers.point(this.state, 'month'), place]), () =>
+          this.whole(this.state, singles, manies),
+        );
+    const order = by.map((name) => place.indexOf(name));
+    const cells = counted.cells
+      .map(({ key, count }) => ({ key: order.map((at) => key[at]), count }))
+      .sort((x, y) => compareKeys(x.key, y.key));
+    return { ...counted, cells };
+  }
+
+  private async whole(state: AnalyticsState, singles: readonly string[], manies: readonly string[]): Promise<AnsweredPopulation> {
+    const tables = await this.counted(state, singles, manies);
+    const names = [...new Set(tables.flatMap((table) => tableNames(namesOf(table, singles))))];
+    const basis = JSON.stringify(this.answers.point(state, 'month'));
+    const { known, valid } = state;
+    if ('position' in known && 'now' in valid) return together(tables, singles).value;
+    const present =
+      'position' in known
+        ? together(await this.counted({ known, valid: { now: known.on } }, singles, manies), singles).answered.map(
+            (table) => ({ ...table, basis: 'now' }),
+          )
+        : [];
+    const knowledge = 'position' in known ? known.position : 'released';
+    return this.answers.options.releases.decide({ knowledge, basis, names, present }, (earlier) =>
+      together(tables, singles, earlier),
+    );
+  }
+
+  private counted(state: AnalyticsState, singles: readonly string[], manies: readonly string[]): Promise<CountedTable[]> {
+    return this.reading(this.answers.point(state, 'month'), false, (snapshot) =>
+      countTrue(this.answers.options.analyst, snapshot, singles, manies),
+    );
+  }
+
+  private async filtered(
+    singles: readonly string[],
+    manies: readonly string[],
+    filter: SubjectFilter,
+  ): Promise<AnsweredPopulation> {
+    const point = this.answers.point(this.state, 'month');
+    const dated = rowFilter(filter, 0).dated || manies.length > 0;
+    return this.reading(point, dated, async (snapshot) => {
+      const asked = rowFilter(filter, snapshot);
+      if (!(await this.leavesEnough(snapshot, asked))) return { cells: [], suppressedCells: 0, total: null };
+      return together(await countShown(this.answers.options.analyst, snapshot, singles, manies, asked), singles).value;
+    });
+  }
+
+  /** Whether enough match, and of those who match all but some of what is asked, nobody or enough are left out. */
+  private async leavesEnough(snapshot: number, { conditions, values }: RowFilter): Promise<boolean> {
+    const subsets = Array.from({ length: 2 ** conditions.length }, (_, chosen) =>
+      conditions.filter((_condition, place) => (chosen >> place) & 1),
+    );
+    const { rows } = await this.answers.options.analyst.query<{ counts: bigint[] }>(
+      `select array[${subsets.map((chosen) => `count(*) filter (where ${['true', ...chosen].join(' and ')})`).join(', ')}] as counts
+         from ${matching(snapshot, [])}`,
+      [...values],
+    );
+    const counts = (rows[0]?.counts ?? []).map(Number);
+    const match = counts.at(-1) ?? 0;
+    return match >= FEWEST && counts.every((count) => count === match || count - match >= FEWEST);
+  }
+
+  private async reading<T>(point: SnapshotPoint, dated: boolean, work: (snapshot: number) => Promise<T>): Promise<T> {
+    const { snapshots } = this.answers.options;
+    for (let attempt = 1; ; attempt += 1) {
+      const { id } = await (dated ? snapshots.prepareDated(point) : snapshots.prepare(point));
+      try {
+        return await work(id);
+      } catch (error) {
+        if ((error as { code?: string }).code !== '42P01' || attempt === ATTEMPTS) throw error;
+      }
+    }
   }
 }
 
-function pointOf({ known, valid }: AnalyticsState, grain: 'month' | 'year'): [SnapshotPoint, number] {
-  const knownPoint = 'month' in known ? { month: known.month } : { number: known.number };
-  if ('now' in valid)
-    return [{ known: knownPoint, valid: { month: monthOf(valid.now), now: true } }, Number(valid.now.slice(0, 4))];
-  const month = grain === 'month' ? monthOf(valid.on) : yearOf(valid.on);
-  return [{ known: knownPoint, valid: { month, now: false } }, Number(month.slice(0, 4))];
+function namesOf({ has }: CountedTable, singles: readonly string[]): string[] {
+  return [...singles, ...has.map(({ dimension, value }) => `${dimension}=${value}`)];
 }
 
-const BAND_YEARS = 10;
-
-function bandOf(age: number): string {
-  if (age >= OLDEST_AGE) return `${OLDEST_AGE}+`;
-  const from = Math.floor(age / BAND_YEARS) * BAND_YEARS;
-  return `${from}-${from + BAND_YEARS - 1}`;
+/** Names of a table and of all its margins. */
+function tableNames(names: readonly string[]): string[] {
+  return Array.from({ length: 2 ** names.length }, (_, chosen) =>
+    tableName(names.filter((_name, place) => (chosen >> place) & 1)),
+  );
 }
 
-/** In the order of {@link DIMENSIONS}. */
-function keyOf({ age, sex, zip3, race, favoriteColor }: SubjectState): Key {
-  return [age === undefined ? undefined : bandOf(age), sex, zip3, race, favoriteColor];
+/** One answer of all tables: of those by whether people have a value, the cells of the people who have it. */
+function together(
+  tables: readonly CountedTable[],
+  singles: readonly string[],
+  earlier?: Earlier,
+): { value: AnsweredPopulation; answered: Omit<AnsweredTable, 'basis'>[] } {
+  const cells: { key: Key; count: number | null }[] = [];
+  const answered = new Map<string, Omit<AnsweredTable, 'basis'>>();
+  let suppressedCells = 0;
+  let total: number | null = null;
+  for (const table of tables) {
+    const suppression = new Suppression(namesOf(table, singles), table.groups, earlier);
+    const counted = suppression.count();
+    total = counted.total;
+    const values = table.has.map(({ value }) => value);
+    const holders = counted.cells.filter(({ key }) => !key.slice(singles.length).includes(NO));
+    for (const { key, count } of holders) cells.push({ key: [...key.slice(0, singles.length), ...values], count });
+    suppressedCells +=
+      counted.cells.length === 0 ? counted.suppressedCells : holders.filter(({ count }) => count === null).length;
+    for (const [dimensions, answer] of suppression.answered())
+      answered.set(tableName(dimensions), { dimensions: tableName(dimensions), answer });
+  }
+  return { value: { cells, suppressedCells, total }, answered: [...answered.values()] };
 }
 
-function shownKeyOf(row: ShownSubject): Key {
-  return keyOf({
-    id: row.id,
-    age: row.age90Plus ? OLDEST_AGE : (row.ageYears ?? undefined),
-    sex: row.sex ?? undefined,
-    zip3: row.zip3 ?? undefined,
-    race: row.race ?? undefined,
-    favoriteColor: row.favoriteColor ?? undefined,
-  });
+function daysOf({ known, valid }: AnalyticsState): { readonly knownAt: string; readonly validAt: string } {
+  return {
+    knownAt: 'at' in known ? known.at.slice(0, 10) : known.on,
+    validAt: 'now' in valid ? valid.now : monthOf(valid.on),
+  };
+}
+
+function startOf(date: string): Instant {
+  return `${date}T00:00:00.000000Z`;
+}
+
+function dayAfter(date: string): Instant {
+  return startOf(new Date(Date.parse(`${date}T00:00:00Z`) + 86_400_000).toISOString().slice(0, 10));
 }
 
 function isText(value: string | null | undefined): value is string {

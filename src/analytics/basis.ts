@@ -1,13 +1,14 @@
 /** The state an anonymized answer stands on, and its opaque form: encrypted, so that it tells neither positions nor when anybody came. */
 import sodium from 'sodium-native';
+import type { Instant } from '../time/valid-time.js';
 import type { KeyedHashes } from '../sealing/hashes.js';
 
 /** `YYYY-MM-01`. */
 export type Month = string;
 
 export interface AnalyticsState {
-  /** What was known: up to an event's number, or when a month began. `on` is the day to show. */
-  readonly known: { readonly number: string; readonly on: string } | { readonly month: Month };
+  /** What was known: up to a position, on a day to show; or at a moment of release (the first of a month, or of \`anonymized.releaseEvery\`). */
+  readonly known: { readonly position: string; readonly on: string } | { readonly at: Instant };
   /** When it was true: at the moment of asking (a day to show), or on a day that is floored to the grain of the question. */
   readonly valid: { readonly now: string } | { readonly on: string };
 }
@@ -20,7 +21,7 @@ export class UnknownBasisError extends Error {
   }
 }
 
-const ASSOCIATED = Buffer.from('anamnesis analytics basis 1');
+const ASSOCIATED = Buffer.from('anamnesis analytics basis 2');
 
 /** Turns states into tokens and back, under keys derived from the pepper. The same state gives the same token. */
 export class BasisTokens {

@@ -2,7 +2,7 @@
  * Counts of which none under 11 can be had, neither directly nor by subtraction. A table by several dimensions is answered together with all
  * its margins, as if each had been asked for: what hides in one must not follow from the others.
  */
-import { FEWEST } from './disclosure.js';
+import { FEWEST } from './snapshots.js';
 
 /** One value per dimension; undefined is "not known", a value of its own. */
 export type Key = readonly (string | undefined)[];
@@ -14,7 +14,7 @@ export interface Cell {
 }
 
 export interface CountedPopulation {
-  /** In order of the keys; only combinations that occur. None at all where even which of them occur would give small counts away. */
+  /** In order of the keys; only combinations that occur. None at all where even which of them occur would give a secret away. */
   readonly cells: readonly Cell[];
   readonly suppressedCells: number;
   /** null below {@link FEWEST}. */
@@ -25,9 +25,28 @@ interface OpenCell {
   readonly key: Key;
   readonly count: number;
   suppressed: boolean;
+  /** Must not follow: too few, or too near to what another basis has shown. */
+  readonly secret: boolean;
   /** May be hidden: it has people, or is a zero that no sum of zero gives away. */
   usable: boolean;
 }
+
+/** What was shown of a table: by the keys' ids. */
+export interface ShownTable {
+  readonly withheld: boolean;
+  readonly hidden: readonly string[];
+  readonly shown: Readonly<Record<string, number>>;
+}
+
+/** What other answers have shown, so that this one fits them. */
+export interface Earlier {
+  /** The same table of the same basis, as it was answered before. */
+  recall(dimensions: readonly string[]): ShownTable | undefined;
+  /** Whether a count differs by 1 to {@link FEWEST} − 1 people from one that another basis has shown. */
+  narrows(dimensions: readonly string[], id: string, count: number): boolean;
+}
+
+const NOTHING_EARLIER: Earlier = { recall: () => undefined, narrows: () => false };
 
 interface Table {
   readonly cells: ReadonlyMap<string, OpenCell>;
@@ -46,70 +65,92 @@ export class TooManyCellsError extends Error {
   }
 }
 
-/** Tables of a population already protected, by dimensions; one per basis, so that all answers of a basis go together. */
+/** People who share all values. */
+export interface Group {
+  readonly key: Key;
+  readonly count: number;
+}
+
+/** Tables of a population, each protected together with all its margins. */
 export class Suppression {
   private readonly tables = new Map<string, Table>();
 
-  /** Each combination of values that occurs, with how many people have it. */
-  private readonly groups = new Map<string, { readonly key: Key; count: number }>();
-
-  /** @param people one array of values per person, the same dimensions throughout */
-  constructor(private readonly people: readonly Key[]) {
-    for (const key of people) {
-      const id = idOf(key);
-      const group = this.groups.get(id);
-      if (group === undefined) this.groups.set(id, { key, count: 1 });
-      else group.count += 1;
-    }
-  }
+  /**
+   * @param names of the dimensions, in the order of the keys
+   * @param groups each combination of values that occurs, once
+   */
+  constructor(
+    private readonly names: readonly string[],
+    private readonly groups: readonly Group[],
+    private readonly earlier: Earlier = NOTHING_EARLIER,
+  ) {}
 
   /**
-   * Counts by some of the dimensions.
-   * @param dimensions places in the people's arrays, in the order wanted, without repeats
+   * Counts by all dimensions.
    * @throws TooManyCellsError
    */
-  count(dimensions: readonly number[]): CountedPopulation {
-    const sorted = [...dimensions].sort((a, b) => a - b);
-    const order = dimensions.map((dimension) => sorted.indexOf(dimension));
-    const table = this.table(sorted);
-    const total = this.people.length < FEWEST ? null : this.people.length;
+  count(): CountedPopulation {
+    const table = this.table(this.names.map((_, place) => place));
+    const [everybody] = this.table([]).cells.values();
+    const total = everybody === undefined || everybody.suppressed ? null : everybody.count;
     const all = [...table.cells.values()];
     if (table.withheld) return { cells: [], suppressedCells: all.filter(({ count }) => count > 0).length, total };
     const cells = all
       .filter(({ count, suppressed }) => count > 0 || suppressed)
-      .map(({ key, count, suppressed }) => ({
-        key: order.map((place) => key[place]),
-        count: suppressed ? null : count,
-      }))
+      .map(({ key, count, suppressed }) => ({ key, count: suppressed ? null : count }))
       .sort((x, y) => compareKeys(x.key, y.key));
     return { cells, suppressedCells: cells.filter((cell) => cell.count === null).length, total };
   }
 
-  private table(dimensions: readonly number[]): Table {
-    const name = dimensions.join();
+  /** What was shown of every table that was protected for the counts, margins too, by the names of its dimensions. */
+  *answered(): Generator<readonly [dimensions: readonly string[], shown: ShownTable]> {
+    for (const [places, { cells, withheld }] of this.tables) {
+      const hidden: string[] = [];
+      const shown: Record<string, number> = {};
+      for (const [id, cell] of cells) {
+        if (cell.suppressed) hidden.push(id);
+        else if (cell.count > 0) shown[id] = cell.count;
+      }
+      yield [this.namesOf(places === '' ? [] : places.split(',').map(Number)), { withheld, hidden, shown }];
+    }
+  }
+
+  private namesOf(places: readonly number[]): string[] {
+    return places.map((place) => this.names[place] as string);
+  }
+
+  private table(places: readonly number[]): Table {
+    const name = places.join();
     const known = this.tables.get(name);
     if (known !== undefined) return known;
-    const cells = this.tally(dimensions);
+    const dimensions = this.namesOf(places);
+    const cells = this.tally(places, dimensions);
     // Every proper subset, each protected already: also against the others of its own.
-    const margins = placesBelow(dimensions.length).map(
-      (places) => new Margin(places, this.table(places.map((place) => dimensions[place] as number)).cells, cells),
+    const margins = placesBelow(places.length).map(
+      (inside) => new Margin(inside, this.table(inside.map((place) => places[place] as number)).cells, cells),
     );
-    const table: Table = { cells, withheld: !protect([...cells.values()], margins) };
-    if (table.withheld) for (const cell of cells.values()) cell.suppressed = true;
+    const before = this.earlier.recall(dimensions);
+    const withheld = before === undefined ? !protect([...cells.values()], margins) : before.withheld;
+    for (const id of before?.hidden ?? []) {
+      const cell = cells.get(id);
+      if (cell !== undefined) cell.suppressed = true;
+    }
+    if (withheld) for (const cell of cells.values()) cell.suppressed = true;
+    const table: Table = { cells, withheld };
     this.tables.set(name, table);
     return table;
   }
 
   /** All combinations of the values that occur, those without anybody too. */
-  private tally(dimensions: readonly number[]): Map<string, OpenCell> {
+  private tally(places: readonly number[], dimensions: readonly string[]): Map<string, OpenCell> {
     const counts = new Map<string, number>();
-    for (const { key, count } of this.groups.values()) {
-      const id = idOf(dimensions.map((dimension) => key[dimension]));
+    for (const { key, count } of this.groups) {
+      const id = idOf(places.map((place) => key[place]));
       counts.set(id, (counts.get(id) ?? 0) + count);
     }
-    let keys: Key[] = this.people.length === 0 ? [] : [[]];
-    for (const dimension of dimensions) {
-      const values = [...new Set([...this.groups.values()].map(({ key }) => key[dimension]))];
+    let keys: Key[] = this.groups.length === 0 ? [] : [[]];
+    for (const place of places) {
+      const values = [...new Set(this.groups.map(({ key }) => key[place]))];
       if (keys.length * values.length > MOST_CELLS) throw new TooManyCellsError();
       keys = keys.flatMap((key) => values.map((value) => [...key, value]));
     }
@@ -117,7 +158,8 @@ export class Suppression {
       keys.map((key) => {
         const id = idOf(key);
         const count = counts.get(id) ?? 0;
-        return [id, { key, count, suppressed: count > 0 && count < FEWEST, usable: true }];
+        const secret = count > 0 && (count < FEWEST || this.earlier.narrows(dimensions, id, count));
+        return [id, { key, count, suppressed: secret, secret, usable: true }];
       }),
     );
   }
@@ -164,7 +206,7 @@ class Margin {
 /**
  * Suppresses further cells until nothing follows. In a line with a known sum the hidden cells must be none, or two and more with enough people
  * together; in one whose sum is hidden, some cell must be hidden too. Then all that shows, of the table and of all its margins, is solved for
- * what does not: while a count of too few people follows, of a cell or of a margin's, one more cell beside it is hidden. Keys without anybody
+ * what does not: while a secret count follows, of a cell or of a margin's, one more cell beside it is hidden. Keys without anybody
  * are known to be empty, so where no others are left, empty cells are listed as suppressed.
  * @returns false where that is not enough, or too much to solve: the table must not be listed
  */
@@ -220,10 +262,6 @@ function comesFirst(a: OpenCell, b: OpenCell): boolean {
   return a.count !== b.count ? a.count < b.count : compareKeys(a.key, b.key) < 0;
 }
 
-function isSmall({ count }: OpenCell): boolean {
-  return count > 0 && count < FEWEST;
-}
-
 /** More hidden cells than this are not solved for. */
 const MOST_UNKNOWNS = 500;
 
@@ -246,7 +284,7 @@ function hideWhatFollows(
   let follows = false;
   let hidden = false;
   for (const cell of unknowns.keys()) {
-    if (!isSmall(cell) || !shown.give(equation([cell]))) continue;
+    if (!cell.secret || !shown.give(equation([cell]))) continue;
     follows = true;
     const beside = margins.filter((margin) => margin.places.length === cell.key.length - 1);
     if (beside.map((margin) => hideSmallest(margin.through(cell).cells)).includes(true) || hideSmallest(cells))
@@ -254,7 +292,7 @@ function hideWhatFollows(
   }
   for (const { lines } of margins) {
     for (const { sum, cells: inside } of lines) {
-      if (!sum.suppressed || !isSmall(sum) || !shown.give(equation(inside.filter((cell) => unknowns.has(cell)))))
+      if (!sum.suppressed || !sum.secret || !shown.give(equation(inside.filter((cell) => unknowns.has(cell)))))
         continue;
       follows = true;
       if (hideSmallest(inside) || hideSmallest(cells)) hidden = true;
@@ -313,7 +351,7 @@ function idOf(key: Key): string {
 }
 
 /** By the values in order; not known comes last. */
-function compareKeys(a: Key, b: Key): number {
+export function compareKeys(a: Key, b: Key): number {
   for (let index = 0; index < a.length; index += 1) {
     const [left, right] = [a[index], b[index]];
     if (left === right) continue;

@@ -7,6 +7,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import moment from 'moment-timezone';
 import { parse as parseYaml } from 'yaml';
+import { RELEASE_EVERY, type ReleaseEvery, type RowRelease } from '../analytics/release-times.js';
 import type { OidcSettings } from '../auth/token-verifier.js';
 import type { SourceSettings } from '../inbound/source.js';
 import { readSourceSettings, SourceSettingsError } from '../inbound/sources/settings.js';
@@ -49,7 +50,9 @@ export interface HubConfig {
   };
   readonly anonymized: {
     /** When dated rows appear: from the first 1 January after their dates, or at once (for a site with an expert's determination). */
-    readonly rowRelease: 'yearly' | 'immediate';
+    readonly rowRelease: RowRelease;
+    /** How often `now` moves on for analysts. */
+    readonly releaseEvery: ReleaseEvery;
   };
   /** Where bodies stand that are too large for the log. */
   readonly blobs: {
@@ -243,6 +246,7 @@ function readFile(given: string | undefined, cwd: string): Map<string, Value> {
 
 const FILE_KEYS = new Set<string>([
   ...Object.values(VARIABLES),
+  'anonymized.releaseEvery',
   'anonymized.rowRelease',
   'blobs.inlineBytes',
   'projections.keepRetiredSeconds',
@@ -277,7 +281,10 @@ function build(values: ReadonlyMap<string, Value>, cwd: string): HubConfig {
     tenant: read.matching('tenant', TENANT, 'expected letters, digits, . _ - (at most 63)') ?? 'main',
     logLevel: read.oneOf('logLevel', LOG_LEVELS) ?? 'info',
     identity: { strict: read.boolean('identity.strict') ?? false },
-    anonymized: { rowRelease: read.oneOf('anonymized.rowRelease', ['yearly', 'immediate']) ?? 'yearly' },
+    anonymized: {
+      rowRelease: read.oneOf('anonymized.rowRelease', ['yearly', 'immediate']) ?? 'yearly',
+      releaseEvery: read.oneOf('anonymized.releaseEvery', RELEASE_EVERY) ?? 'change',
+    },
     blobs: {
       store: read.storeLocation('blobs.store') ?? path.join(dataDir, 'blobs'),
       inlineBytes: read.integer('blobs.inlineBytes', LEAST_INLINE_BYTES, MOST_INLINE_BYTES) ?? DEFAULT_INLINE_BYTES,

@@ -139,7 +139,9 @@ export async function startQueryRole(context: RoleContext): Promise<RunningRole>
   );
   const analytics = await mountAnalytics(express, {
     analystDatabaseUrl: context.analystDatabaseUrl,
+    hub: pool,
     hashes: keys.hashes,
+    ...config.anonymized,
   });
   app.use(startPage);
   app.use((request: Request, response: Response, next: NextFunction) => {
