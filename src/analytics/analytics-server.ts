@@ -50,6 +50,8 @@ export interface AnalyticsOptions {
   readonly hashes: Pick<KeyedHashes, 'hash'>;
   readonly releaseEvery?: ReleaseEvery;
   readonly rowRelease?: RowRelease;
+  /** Told of a question that failed for none of the reasons a client is told. */
+  readonly onFailure?: (error: unknown) => void;
   /** This moment; for tests. */
   readonly now?: () => Instant;
 }
@@ -73,7 +75,7 @@ export async function createAnalyticsServer(options: AnalyticsOptions): Promise<
     typeDefs: readFileSync(path.resolve(import.meta.dirname, '../../schema/analytics.graphql'), 'utf8'),
     resolvers: resolversOf(answers),
     validationRules: [fewReads],
-    formatError,
+    formatError: (formatted, error) => formatError(formatted, error, options.onFailure),
     includeStacktraceInErrorResponses: false,
     introspection: true,
   });
@@ -307,7 +309,11 @@ function statedCode(error: unknown): string | undefined {
 }
 
 /** Only errors that are meant for the caller keep their words; all others could quote what nobody may see. */
-function formatError(formatted: GraphQLFormattedError, error: unknown): GraphQLFormattedError {
+function formatError(
+  formatted: GraphQLFormattedError,
+  error: unknown,
+  onFailure?: (error: unknown) => void,
+): GraphQLFormattedError {
   const cause = unwrapResolverError(error);
   const where = {
     ...(formatted.path === undefined ? {} : { path: formatted.path }),
@@ -324,5 +330,6 @@ function formatError(formatted: GraphQLFormattedError, error: unknown): GraphQLF
   const code = statedCode(error) ?? formatted.extensions?.['code'];
   if (typeof code === 'string' && code !== 'INTERNAL_SERVER_ERROR')
     return { ...where, message: formatted.message, extensions: { code } };
+  onFailure?.(cause);
   return { ...where, message: 'the question could not be answered', extensions: { code: 'INTERNAL_SERVER_ERROR' } };
 }

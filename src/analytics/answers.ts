@@ -8,7 +8,7 @@ import { BasisTokens, monthOf, yearOf, type AnalyticsState } from './basis.js';
 import { countShown, countTrue, NO, type CountedTable } from './counts.js';
 import { MANY_DIMENSIONS, SINGLE_DIMENSIONS } from './packing.js';
 import { releasedAt, type ReleaseEvery, type RowRelease } from './release-times.js';
-import { Releases, tableName, type AnsweredTable } from './releases.js';
+import { type Releases, tableName, type AnsweredTable } from './releases.js';
 import {
   isFiltering,
   matching,
@@ -145,7 +145,9 @@ export class AnonymizedState {
   ) {}
 
   subject(id: string): Promise<ShownSubject | null> {
-    return this.reading(this.answers.point(this.state, 'year'), false, (snapshot) => this.answers.rows.one(snapshot, id));
+    return this.reading(this.answers.point(this.state, 'year'), false, (snapshot) =>
+      this.answers.rows.one(snapshot, id),
+    );
   }
 
   /** Rows that match, behind the one whose id is `after`. */
@@ -201,7 +203,11 @@ export class AnonymizedState {
     return { ...counted, cells };
   }
 
-  private async whole(state: AnalyticsState, singles: readonly string[], manies: readonly string[]): Promise<AnsweredPopulation> {
+  private async whole(
+    state: AnalyticsState,
+    singles: readonly string[],
+    manies: readonly string[],
+  ): Promise<AnsweredPopulation> {
     const tables = await this.counted(state, singles, manies);
     const names = [...new Set(tables.flatMap((table) => tableNames(namesOf(table, singles))))];
     const basis = JSON.stringify(this.answers.point(state, 'month'));
@@ -219,7 +225,11 @@ export class AnonymizedState {
     );
   }
 
-  private counted(state: AnalyticsState, singles: readonly string[], manies: readonly string[]): Promise<CountedTable[]> {
+  private counted(
+    state: AnalyticsState,
+    singles: readonly string[],
+    manies: readonly string[],
+  ): Promise<CountedTable[]> {
     return this.reading(this.answers.point(state, 'month'), false, (snapshot) =>
       countTrue(this.answers.options.analyst, snapshot, singles, manies),
     );

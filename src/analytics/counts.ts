@@ -96,7 +96,10 @@ const WIDTH = 10;
 function keySql(singles: readonly string[], code: (name: string) => string): string {
   if (singles.length === 0) return '0::bigint';
   return packed(
-    singles.map((name, place): readonly [string, Part] => [`${code(name)}::bigint`, { shift: place * WIDTH, bits: WIDTH }]),
+    singles.map((name, place): readonly [string, Part] => [
+      `${code(name)}::bigint`,
+      { shift: place * WIDTH, bits: WIDTH },
+    ]),
   );
 }
 
@@ -151,4 +154,3 @@ async function tablesOf(
     present('second').map((second) => ({ has: [has(0, first), has(1, second)], groups: groupsOf(first, second) })),
   );
 }
-

@@ -2,7 +2,7 @@
  * A person's coarse values as one number, so that counting a million of them is one pass over a narrow table. The codes are places in the
  * declaration's lists, from 1; 0 is "not known" or "not shown".
  */
-import { COLORS, ETHNICITIES, RACES, SEXES } from '../../projections/anonymized/declaration.js';
+import { COLORS, RACES, SEXES } from '../../projections/anonymized/declaration.js';
 import { CONDITION_GROUPS, ENCOUNTER_CLASSES } from '../../projections/anonymized/codes.js';
 
 /** From this age on, only that it is reached (45 CFR 164.514(b)(2)(i)(C)). */
@@ -75,7 +75,10 @@ export const zip3Of = (code: number): string | undefined =>
 
 /** `0-9` … `80-89`, `90+`. */
 export const BANDS: readonly string[] = [
-  ...Array.from({ length: OLDEST_AGE / BAND_YEARS }, (_, band) => `${band * BAND_YEARS}-${band * BAND_YEARS + BAND_YEARS - 1}`),
+  ...Array.from(
+    { length: OLDEST_AGE / BAND_YEARS },
+    (_, band) => `${band * BAND_YEARS}-${band * BAND_YEARS + BAND_YEARS - 1}`,
+  ),
   `${OLDEST_AGE}+`,
 ];
 

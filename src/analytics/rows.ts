@@ -132,7 +132,7 @@ export class SnapshotRows {
     const { conditions, values } = filter;
     if (conditions.length > 0) {
       const { rows } = await this.pool.query<{ n: bigint }>(
-        `select count(*) as n from (select from ${matching(snapshot, conditions)} limit ${FEWEST}) some`,
+        `select count(*) as n from (select from ${matching(snapshot, conditions)} limit ${FEWEST}) found`,
         [...values],
       );
       if (Number(rows[0]?.n) < FEWEST) return [];

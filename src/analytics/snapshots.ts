@@ -6,7 +6,15 @@
  * - `anonymized.dated_<n>`: encounters, results, diagnoses, vaccinations of the rows, dates shifted, rare codes rolled up.
  */
 import type pg from 'pg';
-import { COLORS, ETHNICITIES, fieldNumber, PART, RACES, SEXES, VOID } from '../../projections/anonymized/declaration.js';
+import {
+  COLORS,
+  ETHNICITIES,
+  fieldNumber,
+  PART,
+  RACES,
+  SEXES,
+  VOID,
+} from '../../projections/anonymized/declaration.js';
 import { CONDITION_GROUPS, ENCOUNTER_CLASSES, OTHER_CODE } from '../../projections/anonymized/codes.js';
 import {
   ANALYST_ROLE,
@@ -20,7 +28,18 @@ import {
 } from '../../projections/anonymized/tables.js';
 import { inTransaction } from '../database/database.js';
 import type { Instant } from '../time/valid-time.js';
-import { BAND_YEARS, CELL, codeOf, mask, OLDEST_AGE, OLDEST_CODE, packed, partOf, SHOWN, type Part } from './packing.js';
+import {
+  BAND_YEARS,
+  CELL,
+  codeOf,
+  mask,
+  OLDEST_AGE,
+  OLDEST_CODE,
+  packed,
+  partOf,
+  SHOWN,
+  type Part,
+} from './packing.js';
 
 /** Nothing that fewer people share is shown. */
 export const FEWEST = 11;
@@ -121,7 +140,9 @@ export class Snapshots {
     return this.making(async (client, build, epoch) => {
       const key = keyOf(point, build, epoch);
       const known = (await find(client, key)) ?? (await make(client, point, build, key));
-      const { rows } = await client.query<{ dated: boolean }>(`select dated from ${SNAPSHOTS} where id = $1`, [known.id]);
+      const { rows } = await client.query<{ dated: boolean }>(`select dated from ${SNAPSHOTS} where id = $1`, [
+        known.id,
+      ]);
       if (rows[0]?.dated !== true) {
         await run(client, datedStatements(known.id, point, build));
         await client.query(`update ${SNAPSHOTS} set dated = true where id = $1`, [known.id]);
@@ -130,9 +151,7 @@ export class Snapshots {
     });
   }
 
-  private making(
-    work: (client: pg.PoolClient, build: number, epoch: string) => Promise<Snapshot>,
-  ): Promise<Snapshot> {
+  private making(work: (client: pg.PoolClient, build: number, epoch: string) => Promise<Snapshot>): Promise<Snapshot> {
     return orNotProjected(() =>
       inTransaction(this.pool, async (client) => {
         await client.query('select pg_advisory_xact_lock($1)', [SNAPSHOT_LOCK]);
@@ -229,9 +248,7 @@ function knownBy(known: SnapshotPoint['known']): string {
 }
 
 function validBy({ at, now }: SnapshotPoint['valid']): string {
-  return now
-    ? `(valid_from <= recorded_at or valid_from <= ${instant(at)})`
-    : `valid_from <= ${instant(at)}`;
+  return now ? `(valid_from <= recorded_at or valid_from <= ${instant(at)})` : `valid_from <= ${instant(at)}`;
 }
 
 /**
@@ -272,7 +289,12 @@ function statements(id: number, { known: asked, valid: at }: SnapshotPoint, buil
   const { rows, cells } = snapshotTables(id);
   const known = knownBy(asked);
   const number = (name: Parameters<typeof fieldNumber>[0]): number => fieldNumber(name);
-  const counted = [...PERSON_FIELDS.map(number), number('encounter.class'), number('encounter.status'), number('condition')];
+  const counted = [
+    ...PERSON_FIELDS.map(number),
+    number('encounter.class'),
+    number('encounter.status'),
+    number('condition'),
+  ];
   const pivots = PERSON_FIELDS.map(
     (field) => `max(value) filter (where field = ${number(field)} and asserts) as ${field.toLowerCase()}`,
   );
@@ -339,10 +361,9 @@ function statements(id: number, { known: asked, valid: at }: SnapshotPoint, buil
     }),
     `create table ${rows} as
        select t.subject, coalesce(c.shown, 0) as shown, ${partOf('t.cell', CELL.color)} as color
-         from truth t join combo c on c.full_shown = t.full_shown`,
+         from truth t join combo c on c.full_shown = t.full_shown order by t.subject`,
     // In order of random ids: nothing of who came first is left in how the rows lie.
     `alter table ${rows} add primary key (subject)`,
-    `cluster ${rows} using ${rows.split('.')[1]}_pkey`,
     `create table ${cells} as
        select cell, classes, conditions, count(*)::int as people from truth group by cell, classes, conditions order by cell, classes, conditions`,
     `analyze ${rows}`,

@@ -86,18 +86,24 @@ export class Suppression {
   ) {}
 
   /**
-   * Counts by all dimensions.
+   * Counts by all dimensions, or by some.
+   * @param places of the dimensions, in the order wanted, without repeats
    * @throws TooManyCellsError
    */
-  count(): CountedPopulation {
-    const table = this.table(this.names.map((_, place) => place));
+  count(places: readonly number[] = this.names.map((_, place) => place)): CountedPopulation {
+    const sorted = [...places].sort((a, b) => a - b);
+    const order = places.map((place) => sorted.indexOf(place));
+    const table = this.table(sorted);
     const [everybody] = this.table([]).cells.values();
     const total = everybody === undefined || everybody.suppressed ? null : everybody.count;
     const all = [...table.cells.values()];
     if (table.withheld) return { cells: [], suppressedCells: all.filter(({ count }) => count > 0).length, total };
     const cells = all
       .filter(({ count, suppressed }) => count > 0 || suppressed)
-      .map(({ key, count, suppressed }) => ({ key, count: suppressed ? null : count }))
+      .map(({ key, count, suppressed }) => ({
+        key: order.map((place) => key[place]),
+        count: suppressed ? null : count,
+      }))
       .sort((x, y) => compareKeys(x.key, y.key));
     return { cells, suppressedCells: cells.filter((cell) => cell.count === null).length, total };
   }

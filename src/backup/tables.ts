@@ -33,4 +33,10 @@ export const KEPT_TABLES: readonly KeptTable[] = [
     columns: ['subject', 'patient', 'begins', 'offset_days'],
     optional: true,
   },
+  // What counts analysts have been shown: a later answer depends on it.
+  {
+    table: 'anonymized_private.release',
+    columns: ['knowledge', 'basis', 'dimensions', 'answer'],
+    optional: true,
+  },
 ];

@@ -142,6 +142,7 @@ export async function startQueryRole(context: RoleContext): Promise<RunningRole>
     hub: pool,
     hashes: keys.hashes,
     ...config.anonymized,
+    onFailure: (error) => logger.error({ err: error }, 'a question about populations failed'),
   });
   app.use(startPage);
   app.use((request: Request, response: Response, next: NextFunction) => {

@@ -1,24 +1,33 @@
 /** Decoded events about invented people, a runner for the projection, and the analyst's own connection. */
 import { randomUUID } from 'node:crypto';
 import type pg from 'pg';
-import { anonymizedProjection } from '../../projections/anonymized/index.js';
+import { createAnonymizedProjection } from '../../projections/anonymized/index.js';
+import { CONDITION_GROUPS, ENCOUNTER_CLASSES } from '../../projections/anonymized/codes.js';
+import { COLORS, ETHNICITIES, RACES, SEXES } from '../../projections/anonymized/declaration.js';
+import { BANDS, CELL, codeIn, valueIn, zip3Of } from '../../src/analytics/packing.js';
 import { ANALYST_ROLE } from '../../projections/anonymized/tables.js';
 import { copyRows, type CopyType } from '../../src/database/binary-copy.js';
 import { inTransaction } from '../../src/database/database.js';
 import type { RecordLink } from '../../src/log/envelope.js';
 import type { Fact, Json } from '../../src/mapping/fact.js';
 import { NOTHING_MAPPED, type DecodedEvent } from '../../src/projecting/projection.js';
+import { KeyedHashes } from '../../src/sealing/hashes.js';
 import { addMicroseconds } from '../../src/time/clock.js';
+
+export const hashes = new KeyedHashes(Buffer.alloc(32, 7));
+export const anonymizedProjection = createAnonymizedProjection({ hashes });
 
 /** A log of decoded events that grows. */
 export class EventSeries {
   readonly events: DecodedEvent[] = [];
   recordedAt = '2026-11-20T10:00:00.000000Z';
 
+  constructor(private readonly before = 0n) {}
+
   add(facts: readonly Fact[], links: readonly RecordLink[] = []): DecodedEvent {
     this.recordedAt = addMicroseconds(this.recordedAt, 1n);
     const event: DecodedEvent = {
-      position: BigInt(this.events.length + 1),
+      position: this.before + BigInt(this.events.length + 1),
       stream: 'clinical-0',
       revision: BigInt(this.events.length),
       id: randomUUID(),
@@ -47,6 +56,47 @@ export class EventSeries {
     this.add([fact(record, fields, { validFrom })], [{ sourceRecordId: record, patientId: patient, reason: 'first' }]);
     return { record, patient };
   }
+}
+
+/** What a snapshot shows, and what its counts are made of. */
+export interface SnapshotContent {
+  readonly ids: readonly string[];
+  /** A person each, in no order; without subjects. */
+  readonly people: readonly {
+    readonly favoriteColor: string | undefined;
+    readonly band: string | undefined;
+    readonly sex: string | undefined;
+    readonly zip3: string | undefined;
+    readonly race: string | undefined;
+    readonly ethnicity: string | undefined;
+    readonly classes: readonly string[];
+    readonly conditions: readonly string[];
+  }[];
+}
+
+export async function contentOf(pool: pg.Pool, snapshot: number): Promise<SnapshotContent> {
+  const { rows: shown } = await pool.query<{ subject: string }>(
+    `select subject from anonymized.rows_${snapshot} order by subject`,
+  );
+  const { rows } = await pool.query<{ cell: number; classes: number; conditions: number; people: number }>(
+    `select * from anonymized.cells_${snapshot}`,
+  );
+  const bits = (list: readonly string[], value: number): string[] => list.filter((_, bit) => (value >> bit) & 1);
+  return {
+    ids: shown.map(({ subject }) => subject),
+    people: rows.flatMap(({ cell, classes, conditions, people }) =>
+      Array.from({ length: people }, () => ({
+        favoriteColor: valueIn(COLORS, codeIn(cell, CELL.color)),
+        band: valueIn(BANDS, codeIn(cell, CELL.band)),
+        sex: valueIn(SEXES, codeIn(cell, CELL.sex)),
+        zip3: zip3Of(codeIn(cell, CELL.zip3)),
+        race: valueIn(RACES, codeIn(cell, CELL.race)),
+        ethnicity: valueIn(ETHNICITIES, codeIn(cell, CELL.ethnicity)),
+        classes: bits(ENCOUNTER_CLASSES, classes),
+        conditions: bits(CONDITION_GROUPS, conditions),
+      })),
+    ),
+  };
 }
 
 export function fact(

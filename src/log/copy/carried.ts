@@ -2,6 +2,7 @@
 import { pipeline } from 'node:stream/promises';
 import type { ClientBase } from 'pg';
 import { from as copyFrom, to as copyTo } from 'pg-copy-streams';
+import { installVault } from '../../../projections/anonymized/tables.js';
 
 /** In an order in which rows may refer to rows before them. */
 const TABLES = [
@@ -16,14 +17,8 @@ const TABLES = [
   'evidence.tile',
   'evidence.head',
   'anonymized_private.subject',
+  'anonymized_private.release',
 ] as const;
-
-/** Only where the hub has used the anonymized model: its own tables come with its first start. */
-const SUBJECTS = `
-  create schema if not exists anonymized_private;
-  create table if not exists anonymized_private.subject (
-    subject uuid primary key, patient uuid not null, begins bigint not null,
-    offset_days int not null check (offset_days <> 0), unique (patient, begins))`;
 
 /**
  * Replaces these tables in the target by the source's, in one transaction.
@@ -36,7 +31,9 @@ export async function carryAlong(source: ClientBase, target: ClientBase): Promis
   try {
     for (const table of TABLES) {
       if (!(await exists(source, table))) continue;
-      if (table === 'anonymized_private.subject') await target.query(SUBJECTS);
+      // Only where the hub has used the anonymized model: its own tables come with its first start.
+      if (table.startsWith('anonymized_private.'))
+        for (const statement of installVault()) await target.query(statement);
       await target.query(`delete from ${table}`);
       const columns = await columnsOf(source, table);
       await pipeline(
