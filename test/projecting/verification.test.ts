@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { randomUUID } from 'node:crypto';
-import { anonymizedProjection } from '../../projections/anonymized/index.js';
+import { createAnonymizedProjection } from '../../projections/anonymized/index.js';
 import { createSearchProjection } from '../../projections/search/index.js';
 import type { RecordLink } from '../../src/log/envelope.js';
 import type { Fact, Json } from '../../src/mapping/fact.js';
@@ -54,11 +54,18 @@ test('the search projection: a text that is missing, too much or known from anot
   );
 });
 
-test('the anonymized projection: statements, memberships, subjects and numbers that are off are found', async () => {
+test('the anonymized projection: statements, memberships, subjects and a head that are off are found', async () => {
+  const anonymizedProjection = createAnonymizedProjection({
+    hashes: { thing: (record: string) => BigInt(`0x${record.slice(0, 8)}`) },
+  });
+  const diagnosis = said(cora, 8, { resource: { code: { coding: [] } } }, { kind: 'CONDITION', key: 'I10' });
   const events = decoded([
     { links: [link(ada, one)], ...says(said(ada, 8, { gender: 'female', birthDate: '1984-02-29' })) },
     { links: [link(bob, two)], ...says(said(bob, 8, { gender: 'male' })) },
-    { links: [link(cora, three)], ...says(said(cora, 8, { gender: 'other', name: [{ family: 'Nobody' }] })) },
+    {
+      links: [link(cora, three)],
+      ...says(said(cora, 8, { gender: 'other', name: [{ family: 'Nobody' }] }), diagnosis),
+    },
     { links: [link(bob, one, 'merge')] },
     { ...says({ ...said(ada, 8, {}), retract: '*' }, said(ada, 9, { gender: 'female' })) },
     { links: [link(bob, two, 'unmerge')], ...says(said(bob, 9, { birthDate: '1990' })) },
@@ -89,9 +96,11 @@ test('the anonymized projection: statements, memberships, subjects and numbers t
       `update ${links} l set subject = o.subject from ${links} o where l.record = '${cora}' and o.record = '${ada}' and o.pos = 1`,
       { defect: 'extra', table: 'anonymized.subject', position: '3', record: cora, patient: three },
     ],
+    // A diagnosis under another's key.
     [
-      `update ${fact} set number = number + 1 where pos = 6`,
-      { defect: 'extra', table: 'anonymized.number', position: '6' },
+      `update ${fact} set entity = 7 where entity <> 0`,
+      { defect: 'missing', table: 'anonymized.fact', position: '3', record: cora },
+      { defect: 'extra', table: 'anonymized.fact', position: '3', record: cora },
     ],
   ] as const) {
     await database.pool.query(
@@ -106,6 +115,8 @@ test('the anonymized projection: statements, memberships, subjects and numbers t
     );
   }
   expect(await check()).toEqual([]);
+  await database.pool.query(`update anonymized_private.state_v${build} set head = 5`);
+  expect(await check()).toMatchObject([{ defect: 'extra', table: 'anonymized.state', position: '5' }]);
 });
 
 test('a difference between versions is explained by a declared change only, and by anything where a version declares nothing', () => {
