@@ -1,5 +1,20 @@
 /** Table of the search projection. */
 import type { Build } from '../../src/projecting/projection.js';
+import type { SearchDocument } from './document.js';
+
+export const COLUMNS = ['record', 'kind', 'entity', 'text_hash', 'pos', 'lexemes', 'amount', 'day'] as const;
+export const TYPES = ['uuid', 'int2', 'int8', 'int8', 'int8', 'tsvector', 'float8', 'text'] as const;
+
+/** How a word, a key of a misspelt name and an exact key stand among the lexemes: exact keys have a colon behind their first letter. */
+export const LEXEME = {
+  word: (word: string): string => `w${word}`,
+  key: (key: string): string => `k${key}`,
+  term: (term: string): string => term,
+} as const;
+
+export function lexemesOf({ words, keys, terms }: SearchDocument): string[] {
+  return [...words.map(LEXEME.word), ...keys.map(LEXEME.key), ...terms.map(LEXEME.term)];
+}
 
 /** Physical name of a build's table. */
 export function documentTable(build: Build): string {
@@ -15,7 +30,7 @@ export function prepareSearch(build: Build): readonly string[] {
   return [
     'create schema if not exists search',
     `create table ${documentTable(build)} (record uuid not null, kind int2 not null, entity int8 not null, text_hash int8 not null,
-       pos int8 not null, words tsvector not null, names text[] not null, terms text[] not null)`,
+       pos int8 not null, lexemes tsvector not null, amount float8, day text)`,
   ];
 }
 
@@ -36,7 +51,7 @@ function indexSearch(build: Build): readonly string[] {
   const table = documentTable(build);
   return [
     `alter table ${table} add primary key (record, kind, entity, text_hash)`,
-    // Words with prefixes, names one edit away, and whole identifiers: one index, so that conditions meet inside it.
-    `create index document_v${build}_gin on ${table} using gin (words, names, terms)`,
+    // Words with prefixes, names misspelt, and exact keys in one vector: a question is one tsquery, whose parts meet inside the index.
+    `create index document_v${build}_gin on ${table} using gin (lexemes)`,
   ];
 }

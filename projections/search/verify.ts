@@ -9,10 +9,10 @@ import { FACT_KINDS } from '../../src/mapping/fact.js';
 import type { ProjectionVerification, VerificationRun } from '../../src/projecting/projection.js';
 import type { KeyedHashes } from '../../src/sealing/hashes.js';
 import { documentOf } from './document.js';
-import { documentTable } from './tables.js';
+import { documentTable, lexemesOf } from './tables.js';
 
-const COLUMNS = ['record', 'kind', 'entity', 'pos', 'words', 'names', 'terms'] as const;
-const TYPES = ['uuid', 'int2', 'int8', 'int8', 'tsvector', 'text[]', 'text[]'] as const;
+const COLUMNS = ['record', 'kind', 'entity', 'pos', 'lexemes', 'amount', 'day'] as const;
+const TYPES = ['uuid', 'int2', 'int8', 'int8', 'tsvector', 'float8', 'text'] as const;
 /** Findings read at most; the counts of the table say how many rows there are on either side. */
 const MOST_ROWS = 10_000;
 
@@ -23,8 +23,8 @@ export function verifySearch(hashes: Pick<KeyedHashes, 'thing'>): ProjectionVeri
     const makeSpool = async (): Promise<void> => {
       if (spooling) return;
       spooling = true;
-      await client.query(`create temp table verify_document (record uuid, kind int2, entity int8, pos int8, words tsvector,
-        names text[], terms text[]) on commit drop`);
+      await client.query(`create temp table verify_document (record uuid, kind int2, entity int8, pos int8, lexemes tsvector,
+        amount float8, day text) on commit drop`);
     };
     return {
       async page(events) {
@@ -33,16 +33,16 @@ export function verifySearch(hashes: Pick<KeyedHashes, 'thing'>): ProjectionVeri
           mapped.facts.flatMap(({ kind, key, sourceRecordId: record, assert }) => {
             const document = assert === undefined ? undefined : documentOf(kind, assert);
             if (document === undefined) return [];
-            const { words, names, terms } = document;
-            return [[record, FACT_KINDS.indexOf(kind), hashes.thing(record, kind, key), position, words, names, terms]];
+            const thing = [record, FACT_KINDS.indexOf(kind), hashes.thing(record, kind, key)];
+            return [[...thing, position, lexemesOf(document), document.amount ?? null, document.day ?? null]];
           }),
         );
         await copyRows(client, 'verify_document', COLUMNS, TYPES, rows);
       },
       async finish() {
         await makeSpool();
-        const text = 'record, kind, entity, words::text, names, terms';
-        const first = `select ${text}, min(pos) as pos from verify_document group by record, kind, entity, words, names, terms`;
+        const text = 'record, kind, entity, lexemes::text, amount, day';
+        const first = `select ${text}, min(pos) as pos from verify_document group by record, kind, entity, lexemes, amount, day`;
         const stored = `select ${text}, pos from ${documentTable(build)}`;
         const { rows: counts } = await client.query<{ expected: bigint; stored: bigint }>(
           `select (select count(*) from (${first}) f) as expected, (select count(*) from ${documentTable(build)}) as stored`,

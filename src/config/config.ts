@@ -30,6 +30,8 @@ export interface HubConfig {
   readonly eventLog: string;
   /** `postgres`, or the URL of an OpenSearch. */
   readonly search: string;
+  /** Absolute path of the site's own list of synonyms for searches. */
+  readonly searchSynonyms?: string;
   /** Absolute path of the key-encryption key. */
   readonly masterKeyFile: string;
   /** Whether somebody chose the key file; one in the data directory lies beside what it protects. */
@@ -139,6 +141,7 @@ const VARIABLES: Readonly<Record<string, string>> = {
   ANAMNESIS_DATABASE_URL: 'databaseUrl',
   ANAMNESIS_EVENT_LOG: 'eventLog',
   ANAMNESIS_SEARCH: 'search',
+  ANAMNESIS_SEARCH_SYNONYMS: 'searchSynonyms',
   ANAMNESIS_MASTER_KEY_FILE: 'masterKeyFile',
   ANAMNESIS_TREE_HEADS: 'treeHeads',
   ANAMNESIS_AUTH: 'auth',
@@ -264,6 +267,7 @@ function build(values: ReadonlyMap<string, Value>, cwd: string): HubConfig {
   const dataDir = read.path('dataDir') ?? path.resolve(cwd, 'data');
   const chosenKey = read.path('masterKeyFile');
   const databaseUrl = read.url('databaseUrl', ['postgres:', 'postgresql:']);
+  const searchSynonyms = read.path('searchSynonyms');
   const config: HubConfig = {
     dataDir,
     http: { host: read.text('http.host') ?? '127.0.0.1', port: read.port('http.port') ?? 8080 },
@@ -271,6 +275,7 @@ function build(values: ReadonlyMap<string, Value>, cwd: string): HubConfig {
     ...(databaseUrl === undefined ? {} : { databaseUrl }),
     eventLog: read.engine('eventLog', ['esdb:', 'esdb+discover:', 'kurrentdb:', 'kurrentdb+discover:']),
     search: read.engine('search', ['http:', 'https:']),
+    ...(searchSynonyms === undefined ? {} : { searchSynonyms }),
     masterKeyFile: chosenKey ?? path.join(dataDir, 'master.key'),
     masterKeyFileChosen: chosenKey !== undefined,
     treeHeads: read.path('treeHeads') ?? path.join(dataDir, 'heads'),

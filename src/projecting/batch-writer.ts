@@ -285,6 +285,8 @@ export class BatchWriter {
     for (const { text, values } of definition.after?.(taken, build) ?? []) {
       steps.push({ text, values: (values ?? []).map(parameterText) });
     }
+    // Last: what is rejected above never gets there, and the checkpoint is not moved before it is there.
+    await definition.outside?.write(taken, build);
     return { rows, steps };
   }
 

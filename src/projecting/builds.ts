@@ -233,7 +233,8 @@ export async function checkAtStart(
     if (row.state === 'failed' || row.state === 'cancelled') continue;
     if (row.log_id !== log.id) throw new AnotherLogError(definition.name, row.version, row.log_id, log.id);
     await checkCheckpoint(pool, definition, row, log);
-    await checkTables(pool, definition, row);
+    // Another version may keep its rows elsewhere.
+    if (row.definition_version === definition.version) await checkTables(pool, definition, row);
   }
   if (serving.definition_version !== definition.version) return { state: 'outdated', serving, builds };
   if (serving.definition_hash !== definitionHash(definition)) {

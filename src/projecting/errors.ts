@@ -113,6 +113,33 @@ export class SystematicFailureError extends Error {
   }
 }
 
+/** What a projection keeps outside of PostgreSQL is away, full or overloaded. Nothing is parked: it is tried again until it is back. */
+export class StoreUnavailableError extends Error {
+  readonly code = 'STORE_UNAVAILABLE';
+  /** @param reason a status or a code, without content */
+  constructor(
+    readonly store: string,
+    reason: string,
+  ) {
+    super(`${store} does not take documents: ${reason}`);
+  }
+}
+
+/** The outside store of a build is gone, or belongs to another hub, while its checkpoint says that it was filled. */
+export class StoreLostError extends Error {
+  readonly code = 'STORE_LOST';
+  constructor(
+    readonly projection: string,
+    readonly build: number,
+    store: string,
+  ) {
+    super(
+      `build ${build} of projection ${projection} is no longer in ${store}. Restore it there, or make it anew from the log: ` +
+        `anamnesis projections rebuild ${projection}`,
+    );
+  }
+}
+
 export class RuntimeClosedError extends Error {
   readonly code = 'RUNTIME_CLOSED';
   constructor() {
@@ -139,7 +166,13 @@ const TRANSIENT_NODE_CODES = new Set([
   'ENETUNREACH',
   'ENOENT',
 ]);
-const TRANSIENT_HUB_CODES = new Set(['LOG_UNAVAILABLE', 'WRITER_UNAVAILABLE', 'KEYS_UNAVAILABLE', 'BLOBS_UNAVAILABLE']);
+const TRANSIENT_HUB_CODES = new Set([
+  'LOG_UNAVAILABLE',
+  'WRITER_UNAVAILABLE',
+  'KEYS_UNAVAILABLE',
+  'BLOBS_UNAVAILABLE',
+  'STORE_UNAVAILABLE',
+]);
 /** PostgreSQL manual, appendix A. 08 connection, 40 rollback (serialization, deadlock), 53 resources, 55 not in the right state, 57 operator. */
 const TRANSIENT_CLASSES = new Set(['08', '40', '53', '55', '57', '58']);
 /** 22 data exception, 23 integrity violation, 54 program limit (a value too large for an index). */
@@ -151,6 +184,7 @@ const CONNECTION_LOST =
 export function failureKind(error: unknown): FailureKind {
   if (error instanceof CheckpointConflictError || error instanceof RuntimeClosedError) return 'stop';
   if (error instanceof NewPoisonError || error instanceof SystematicFailureError) return 'stop';
+  if (error instanceof StoreLostError) return 'stop';
   const code = codeOf(error);
   if (code !== undefined) {
     if (TRANSIENT_NODE_CODES.has(code) || TRANSIENT_HUB_CODES.has(code)) return 'transient';
@@ -184,6 +218,8 @@ const OWN_ERRORS = [
   DefinitionChangedError,
   NewPoisonError,
   SystematicFailureError,
+  StoreUnavailableError,
+  StoreLostError,
   RuntimeClosedError,
 ];
 

@@ -120,7 +120,7 @@ export interface TableRows {
   /** Physical, schema-qualified name. */
   readonly table: string;
   readonly columns: readonly string[];
-  /** PostgreSQL types in column order, for the encoder: `uuid`, `int8`, `int2`, `timestamptz`, `text`, `jsonb`, `bool`, `text[]`, `bytea`, `tsvector`. */
+  /** PostgreSQL types in column order, for the encoder: `uuid`, `int8`, `int2`, `timestamptz`, `text`, `jsonb`, `bool`, `text[]`, `bytea`, `tsvector`, `float8`. */
   readonly types: readonly string[];
   readonly rows: readonly (readonly unknown[])[];
   /**
@@ -190,6 +190,21 @@ export interface BulkLoad {
   finish(version: Build): readonly string[];
 }
 
+/**
+ * A store outside of PostgreSQL that holds what a projection makes. It takes part in no transaction: what is written must be the same when it
+ * is written again, and is there before the checkpoint says so.
+ */
+export interface OutsideStore {
+  /**
+   * Writes what these events bring, into the store of a build; called before the checkpoint is committed, and again after any failure.
+   * @throws EventRejected for an event it can never take; StoreUnavailableError while it is away or full: tried again until it is back;
+   *   StoreLostError where it no longer holds what it was given
+   */
+  write(events: readonly DecodedEvent[], build: Build): Promise<void>;
+  /** Which builds there are, and which of them serves: others' stores are removed. What fails now is made up for later. */
+  keep(builds: readonly Build[], serving: Build | undefined): Promise<void>;
+}
+
 export interface ProjectionDefinition<Loaded = unknown> {
   readonly name: string;
   /** Version of the tables and rules. A change of either needs a new one. */
@@ -221,6 +236,8 @@ export interface ProjectionDefinition<Loaded = unknown> {
    * of a sample of records and looks for their rows in these; in a small one it replays all events and compares all tables.
    */
   rowTables?(version: Build): readonly string[];
+  /** Where its documents go, for a projection that keeps them outside of PostgreSQL. */
+  readonly outside?: OutsideStore;
   /** The independent fold. Without it a build is held against the one that serves and against a replay by `apply` itself only. */
   readonly verify?: ProjectionVerification;
   /**

@@ -259,6 +259,10 @@ export class Projections {
       else if (isUnderWay(row)) await this.endRebuild(definition.name, row.version);
     }
     await this.dropSuperseded(definition, rows);
+    await definition.outside?.keep(
+      (await buildsOf(pool, definition.name)).map(({ version }) => version),
+      serving?.version,
+    );
   }
 
   /** The build that served last is kept for a rollback, for a while; a failed one until the next rebuild begins. */

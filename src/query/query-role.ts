@@ -35,7 +35,9 @@ import { KeyDesk } from './key-desk.js';
 import { LetterDesk } from './letter-desk.js';
 import { OperationsView } from './operations-view.js';
 import { receiptRoutes } from './receipts.js';
-import { PostgresSearchStore } from './search-store.js';
+import { SearchDesk } from './search/desk.js';
+import { PostgresSearchEngine } from './search/postgres-engine.js';
+import { Synonyms } from './search/synonyms.js';
 import type { QueryServices } from './session.js';
 import { SourceDesk } from './source-desk.js';
 import { SourceTrials } from './source-trials.js';
@@ -101,7 +103,12 @@ export async function startQueryRole(context: RoleContext): Promise<RunningRole>
       defaults,
     ),
     proofs: { of: (position) => proveInclusion({ pool, reader }, position) },
-    search: new PostgresSearchStore(pool, watermarks),
+    search: new SearchDesk({
+      pool,
+      watermarks,
+      postgres: new PostgresSearchEngine(pool),
+      synonyms: Synonyms.load(config.searchSynonyms),
+    }),
     desk: new ProjectionDesk(pool, reader, mailbox, keys.hashes),
     mutations: new MutationMemory(pool, keys.hashes, (error) =>
       logger.warn({ err: error }, 'the answer of a change could not be remembered; the log remembers the change'),

@@ -9,9 +9,9 @@ import { RequestEvents, type Decoder } from './messages.js';
 import type { OperationsView } from './operations-view.js';
 import type { MutationMemory } from './graph/mutations/once.js';
 import type { ProjectionDesk } from '../projecting/commands.js';
-import type { SearchEngine } from './answer/search.js';
 import type { KeyDesk } from './key-desk.js';
 import type { LetterDesk } from './letter-desk.js';
+import type { SearchDesk } from './search/desk.js';
 import { Snapshot } from './snapshot.js';
 import type { SourceDesk } from './source-desk.js';
 import type { SourceTrials } from './source-trials.js';
@@ -43,7 +43,7 @@ export interface QueryServices {
   /** Proofs that events stand in the log; absent where the log is not signed. */
   readonly proofs?: ProofDesk;
   /** Absent until a search projection is there. */
-  readonly search?: SearchEngine;
+  readonly search?: SearchDesk;
 }
 
 export class Session {

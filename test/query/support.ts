@@ -11,7 +11,7 @@ import type { Server } from 'node:http';
 import type pg from 'pg';
 import { createMasterProjection } from '../../projections/master/index.js';
 import { masterTables } from '../../projections/master/tables.js';
-import { createSearchProjection } from '../../projections/search/index.js';
+import { createSearchProjection, type SearchProjectionOptions } from '../../projections/search/index.js';
 import { openClient } from '../../src/database/database.js';
 import { readHl7 } from '../../src/inbound/hl7/reader.js';
 import { configuredSources } from '../../src/inbound/sources.js';
@@ -33,7 +33,10 @@ import { fhirRoutes } from '../../src/query/fhir/routes.js';
 import { GraphModule } from '../../src/query/graph/graph.module.js';
 import { MutationMemory } from '../../src/query/graph/mutations/once.js';
 import { OperationsView } from '../../src/query/operations-view.js';
-import { PostgresSearchStore } from '../../src/query/search-store.js';
+import { SearchDesk } from '../../src/query/search/desk.js';
+import type { SearchEngine } from '../../src/query/search/engine.js';
+import { PostgresSearchEngine } from '../../src/query/search/postgres-engine.js';
+import { Synonyms } from '../../src/query/search/synonyms.js';
 import type { QueryServices } from '../../src/query/session.js';
 import { IdentityResolver } from '../../src/identity/resolver.js';
 import { SourceDesk } from '../../src/query/source-desk.js';
@@ -44,6 +47,7 @@ import { LetterDesk } from '../../src/query/letter-desk.js';
 import { MasterStore } from '../../src/query/store/master-store.js';
 import { bodyHash, openBody, sealBody } from '../../src/sealing/body.js';
 import { fileKeyProvider } from '../../src/sealing/key-provider.js';
+import type { KeyedHashes } from '../../src/sealing/hashes.js';
 import { KeyStore } from '../../src/sealing/key-store.js';
 import { createTestDatabase, type TestDatabase } from '../support/database.js';
 
@@ -94,6 +98,12 @@ export interface FhirAnswer {
   readonly body: FhirBody;
 }
 
+/** Search on an OpenSearch: the store of the projection and the engine over it, of the log of that id. */
+export interface TestOpenSearch {
+  outside(hashes: KeyedHashes, logId: string): NonNullable<SearchProjectionOptions['outside']>;
+  engine(logId: string): SearchEngine;
+}
+
 interface TestLane {
   readonly name: string;
   readonly client: pg.Client;
@@ -118,9 +128,12 @@ export class TestHub {
     readonly keyFile: string,
   ) {}
 
-  /** @param options `database` and `keyFile`: of a hub that was moved there, instead of new ones; `stop` drops the database either way */
+  /**
+   * @param options `database` and `keyFile`: of a hub that was moved there, instead of new ones; `stop` drops the database either way;
+   *   `openSearch`: what search runs on instead of PostgreSQL
+   */
   static async start(
-    options: { clock?: () => string; database?: TestDatabase; keyFile?: string } = {},
+    options: { clock?: () => string; database?: TestDatabase; keyFile?: string; openSearch?: TestOpenSearch } = {},
   ): Promise<TestHub> {
     const database = options.database ?? (await createTestDatabase());
     const log = await openPostgresLogWriter(database.url);
@@ -143,7 +156,10 @@ export class TestHub {
     const lanes: TestLane[] = [];
     for (const definition of [
       createMasterProjection({ hashes: keys.hashes }),
-      createSearchProjection({ hashes: keys.hashes }),
+      createSearchProjection({
+        hashes: keys.hashes,
+        ...(options.openSearch === undefined ? {} : { outside: options.openSearch.outside(keys.hashes, reader.id) }),
+      }),
     ]) {
       const build = await installBuild(database.pool, definition, reader.id, { state: 'live', serving: true });
       if (build === undefined) throw new Error(`${definition.name} was there already`);
@@ -189,7 +205,13 @@ export class TestHub {
         directory,
         { timeZone: 'UTC' },
       ),
-      search: new PostgresSearchStore(database.pool, watermarks),
+      search: new SearchDesk({
+        pool: database.pool,
+        watermarks,
+        postgres: new PostgresSearchEngine(database.pool),
+        ...(options.openSearch === undefined ? {} : { openSearch: options.openSearch.engine(reader.id) }),
+        synonyms: Synonyms.load(),
+      }),
       desk: new ProjectionDesk(database.pool, reader, { request: refuse }, keys.hashes),
       mutations: new MutationMemory(database.pool, keys.hashes),
     };

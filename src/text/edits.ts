@@ -1,0 +1,81 @@
+/** Words that are nearly the same: how many edits lie between them, and keys that such words share. */
+
+/** Edits a word of that many characters may have and still be taken for itself: half of a very short one would be another word. */
+export function editsAllowed(characters: number): 0 | 1 | 2 {
+  if (characters < 3) return 0;
+  return characters === 3 ? 1 : 2;
+}
+
+/** Characters at the beginning of a word that its keys are made of. */
+const KEY_PREFIX_CHARACTERS = 7;
+
+/**
+ * Keys such that two words share one whenever at most as many edits lie between them as both allow: each word with up to that many of its
+ * first characters left out (symmetric delete). What shares a key may be further apart: ask {@link editDistance}.
+ * @param edits at most so many characters left out, and no more than the word allows
+ */
+export function nearKeys(word: string, edits = 2): string[] {
+  const allowed = Math.min(edits, editsAllowed([...word].length));
+  const found = new Set<string>();
+  let level = [[...word].slice(0, KEY_PREFIX_CHARACTERS).join('')];
+  found.add(level[0] as string);
+  for (let left = allowed; left > 0; left -= 1) {
+    const shorter = new Set<string>();
+    for (const text of level) {
+      const characters = [...text];
+      for (let index = 0; index < characters.length; index += 1) {
+        shorter.add(characters.slice(0, index).join('') + characters.slice(index + 1).join(''));
+      }
+    }
+    level = [...shorter];
+    for (const text of level) found.add(text);
+  }
+  return [...found].map((text) => keyOf('e', text));
+}
+
+/** 32 bits of a text (FNV-1a), in letters and digits: two texts with one key only cost a second look. */
+export function keyOf(purpose: string, text: string): string {
+  let hash = 0x811c9dc5;
+  for (const part of [purpose, text]) {
+    for (let index = 0; index < part.length; index += 1) {
+      hash = Math.imul(hash ^ part.charCodeAt(index), 0x01000193);
+    }
+  }
+  // A last mix, for short texts differ in few bits.
+  hash = Math.imul(hash ^ (hash >>> 15), 0x2c1b3c6d);
+  return ((hash ^ (hash >>> 12)) >>> 0).toString(36);
+}
+
+/**
+ * Edits between two words: insertion, deletion, substitution, swap of neighbours (optimal string alignment), over code points.
+ * @returns more than `most` (not how many) where they are further apart
+ */
+export function editDistance(one: string, other: string, most: number): number {
+  if (one === other) return 0;
+  const left = [...one];
+  const right = [...other];
+  if (Math.abs(left.length - right.length) > most) return most + 1;
+  let before: number[] = [];
+  let previous = Array.from({ length: right.length + 1 }, (_, index) => index);
+  for (let row = 1; row <= left.length; row += 1) {
+    const current = [row];
+    let least = row;
+    for (let column = 1; column <= right.length; column += 1) {
+      const same = left[row - 1] === right[column - 1];
+      let cost = Math.min(
+        (previous[column] as number) + 1,
+        (current[column - 1] as number) + 1,
+        (previous[column - 1] as number) + (same ? 0 : 1),
+      );
+      if (row > 1 && column > 1 && left[row - 1] === right[column - 2] && left[row - 2] === right[column - 1]) {
+        cost = Math.min(cost, (before[column - 2] as number) + 1);
+      }
+      current.push(cost);
+      if (cost < least) least = cost;
+    }
+    if (least > most) return most + 1;
+    before = previous;
+    previous = current;
+  }
+  return previous[right.length] as number;
+}

@@ -1,0 +1,3 @@
+import { describeSearch } from './contract.js';
+
+describeSearch('PostgreSQL');
