@@ -88,9 +88,11 @@ function agreement(): (type: string, path: string) => boolean {
 
 function inGuide(paths: ReadonlySet<string> | undefined, path: string): boolean {
   if (paths === undefined) return false;
+  // An element that is an extension is mapped only where the guide maps that extension.
+  const extension = path.lastIndexOf('extension(');
   const parts = path.split(/[.→]/);
   for (let length = 1; length <= parts.length; length += 1)
-    if (paths.has(parts.slice(0, length).join('.'))) return true;
+    if (paths.has(parts.slice(0, length).join('.')) && parts.slice(0, length).join('.').length > extension) return true;
   return false;
 }
 

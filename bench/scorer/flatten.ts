@@ -99,12 +99,7 @@ function walk(path: string, value: Json, scope: Walk): void {
     reference(path, value, scope);
     return;
   }
-  if (
-    name === 'identifier' ||
-    name === 'accessionIdentifier' ||
-    name === 'masterIdentifier' ||
-    name === 'valueIdentifier'
-  ) {
+  if (/[iI]dentifier$/.test(name)) {
     identifier(path, value, scope);
     return;
   }
@@ -164,17 +159,19 @@ function authorities(value: JsonObject, scope: Walk): string[] {
   return [...new Set(found)].filter((one) => one !== '');
 }
 
-/** A local system is called by its name; HL7's are URIs. */
+/** What a converter calls a system that has no URI is its own affair: nothing is said by it. */
+const OWN_SYSTEM =
+  /^http:\/\/example\.com\/|^urn:anamnesis:|^urn:id:|v2-0396\.html|^https?:\/\/reportstream\.cdc\.gov|^[a-z0-9]{1,12}$/;
+
+/** A system by one name. */
 export function system(uri: string): string {
   if (uri === '') return '';
   const lower = uri
     .toLowerCase()
     .replace('https://', 'http://')
-    .replace(/^urn:id:/, 'local:')
-    .replace(/^urn:oid:/, '');
-  const local = /^(?:http:\/\/example\.com\/.*\/|urn:anamnesis:coding-system:)([^/]*)$/.exec(lower);
-  if (local !== null) return local[1]!;
-  if (lower.startsWith('local:')) return lower.slice('local:'.length);
+    .replace(/^urn:oid:/, '')
+    .replace(/\/$/, '');
+  if (OWN_SYSTEM.test(lower)) return '';
   const table = /v2-(\d{4})/.exec(lower);
   if (table !== null && lower.includes('terminology.hl7.org')) return `v2-${table[1]}`;
   return SAME_SYSTEM[lower] ?? lower;
@@ -219,6 +216,10 @@ function reference(path: string, value: JsonObject, scope: Walk): void {
     scope.add(path, `→${stated}`);
     return;
   }
+  if (target === undefined && /[lL]ocation(Reference)?$|actor$|destination$/.test(name)) {
+    const parts = isObject(value['identifier']) ? textOf(value['identifier'], 'value').split('^') : [];
+    for (const part of [...parts, textOf(value, 'display')]) scope.add(`${path}→place`, words(part));
+  }
   if (target === undefined) {
     scope.add(`${path}→name`, words(textOf(value, 'display')));
     if (isObject(value['identifier'])) scope.add(`${path}→identifier`, textOf(value['identifier'], 'value'));
@@ -243,7 +244,8 @@ function described(path: string, target: JsonObject, scope: Walk): void {
     return;
   }
   if (type === 'Location') {
-    scope.add(`${path}→name`, placeWords(target, scope));
+    const place = textOf(target, 'name') || textOf(objectsIn(target, 'identifier')[0], 'value');
+    scope.add(`${path}→place`, words(place));
     return;
   }
   for (const one of objectsIn(target, 'identifier')) {
@@ -261,19 +263,6 @@ function humanName(name: JsonObject): string {
     (part) => part !== '',
   );
   return words(parts.length > 0 ? parts.join(' ') : textOf(name, 'text'));
-}
-
-/** The point of care, room and bed of a place, from itself and what it is part of. */
-function placeWords(target: JsonObject, scope: Walk): string {
-  const parts: string[] = [];
-  let place: JsonObject | undefined = target;
-  for (let level = 0; place !== undefined && level < 8; level += 1) {
-    parts.push(textOf(place, 'name'));
-    for (const one of objectsIn(place, 'identifier'))
-      if (parts.at(-1) === '') parts[parts.length - 1] = textOf(one, 'value');
-    place = scope.index.get(textOf(place['partOf'], 'reference'));
-  }
-  return words(parts.join(' '));
 }
 
 /** Words in no order: `Dr Walt Disney` and `Disney, Walt (Dr)` name the same. */
@@ -294,7 +283,7 @@ const DATE_TIME = /^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}/;
 
 function plain(path: string, value: boolean | number | string): string {
   if (typeof value !== 'string') return String(value);
-  if (path.endsWith('.system') && value.includes(':')) return system(value);
+  if (path.endsWith('.system')) return system(value);
   if (DATE_TIME.test(value)) {
     const at = new Date(/(?:Z|[+-]\d{2}:\d{2})$/.test(value) ? value : `${value}Z`);
     return Number.isNaN(at.getTime()) ? value : at.toISOString();

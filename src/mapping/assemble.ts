@@ -71,6 +71,19 @@ const PERSON_ELEMENT: Readonly<Record<string, string>> = {
   RelatedPerson: 'patient',
 };
 
+/** Elements that R4 requires, where no message said them. An account that nobody closed is active (map PID[Account]). */
+const REQUIRED: Readonly<Record<string, Readonly<Record<string, Json>>>> = {
+  Account: { status: 'active' },
+  ChargeItem: { status: 'unknown' },
+  Coverage: { status: 'active' },
+  DocumentReference: { status: 'current' },
+  MedicationAdministration: { status: 'unknown' },
+  MedicationDispense: { status: 'unknown' },
+  MedicationRequest: { status: 'unknown', intent: 'order' },
+  Procedure: { status: 'unknown' },
+  ServiceRequest: { status: 'unknown', intent: 'order' },
+};
+
 function head(resourceType: string, ids: ResourceIds): JsonObject & { resourceType: string } {
   const meta: JsonObject = {};
   if (ids.versionId !== undefined) meta['versionId'] = ids.versionId;
@@ -89,6 +102,7 @@ function assembleWhole(kind: FactKind, ids: ResourceIds, fields: Fields): FhirRe
       resource['meta'] = { ...(isObject(value) ? value : {}), ...(resource['meta'] as JsonObject | undefined) };
     else resource[name] = value;
   }
+  for (const [element, value] of Object.entries(REQUIRED[type] ?? {})) resource[element] ??= value;
   if (ids.patientId !== undefined) {
     const element =
       ['subject', 'patient', 'beneficiary'].find((name) => name in content) ?? PERSON_ELEMENT[type] ?? 'subject';
@@ -116,16 +130,21 @@ function listOf(value: Json | undefined): JsonObject[] {
 /** Slots of a patient that are not elements of FHIR's Patient under their own name. */
 const PATIENT_EXTRAS = new Set([
   'attribute',
+  'breed',
   'birthDate',
   'birthPlace',
   'birthTime',
   'citizenship',
   'communication',
+  'congregation',
   'contact',
   'deceased',
+  'disability',
   'ethnicity',
   'extension',
   'gender',
+  'generalPractitioner',
+  'importance',
   'maritalStatus',
   'meta',
   'mothersMaidenName',
@@ -133,6 +152,7 @@ const PATIENT_EXTRAS = new Set([
   'nationality',
   'race',
   'religion',
+  'species',
   'identifier',
   'name',
   'telecom',
@@ -149,6 +169,8 @@ function assemblePatient(ids: ResourceIds, fields: Fields): FhirResource {
     const values = elementList(fields, element);
     if (values.length > 0) patient[element] = values;
   }
+  const practitioners = elementList(fields, 'generalPractitioner');
+  if (practitioners.length > 0) patient['generalPractitioner'] = practitioners;
   for (const element of ['gender', 'maritalStatus', 'contact', 'communication']) {
     const value = fields[element];
     if (value !== undefined) patient[element] = value;
@@ -204,8 +226,23 @@ function patientExtensions(fields: Fields): JsonObject[] {
   else if (isObject(birthPlace)) extensions.push({ url: `${EXTENSION}patient-birthPlace`, valueAddress: birthPlace });
   const religion = fields['religion'];
   if (isObject(religion)) extensions.push({ url: `${EXTENSION}patient-religion`, valueCodeableConcept: religion });
+  for (const [slot, url] of [
+    ['importance', 'patient-importance'],
+    ['disability', 'patient-disability'],
+  ] as const) {
+    const concept = fields[slot];
+    if (isObject(concept)) extensions.push({ url: EXTENSION + url, valueCodeableConcept: concept });
+  }
+  const congregation = fields['congregation'];
+  if (typeof congregation === 'string')
+    extensions.push({ url: `${EXTENSION}patient-congregation`, valueString: congregation });
+  const animal = ['species', 'breed'].flatMap((part) => {
+    const concept = fields[part];
+    return isObject(concept) ? [{ url: part, valueCodeableConcept: concept }] : [];
+  });
+  if (animal.length > 0) extensions.push({ url: `${EXTENSION}patient-animal`, extension: animal });
   for (const name of ['citizenship', 'nationality']) {
-    for (const concept of listOf(fields[name]))
+    for (const concept of elementList(fields, name))
       extensions.push({
         url: `${EXTENSION}patient-${name}`,
         extension: [{ url: 'code', valueCodeableConcept: concept }],
@@ -277,6 +314,7 @@ const ENCOUNTER_PLACED = new Set<string>([
   ...ENCOUNTER_ELEMENTS,
   ...ENCOUNTER_TAIL,
   'end',
+  'extension',
   'hospitalization',
   'identifier',
   'location',
@@ -314,6 +352,8 @@ function assembleEncounter(ids: ResourceIds, folded: Fields): FhirResource {
   const locations = encounterLocations(fields, status);
   if (locations.length > 0) encounter['location'] = locations;
   if (fields['serviceProvider'] !== undefined) encounter['serviceProvider'] = fields['serviceProvider'];
+  const extension = elementList(fields, 'extension');
+  if (extension.length > 0) encounter['extension'] = extension;
   for (const [slot, value] of Object.entries(fields)) {
     const element = slot.split(/[:.]/, 1)[0]!;
     if (element === slot && !ENCOUNTER_PLACED.has(slot)) encounter[slot] = value;

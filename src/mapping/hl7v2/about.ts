@@ -8,7 +8,7 @@ import { readDg1 } from './dg1.js';
 import type { PersonGroup } from './groups.js';
 import { readIam } from './iam.js';
 import { readIn1 } from './in1.js';
-import { readRelatedPerson } from './nk1.js';
+import { readMother, readPayingPerson, readRelatedPerson } from './nk1.js';
 import { readPda } from './pda.js';
 import { readPr1 } from './pr1.js';
 import { readPrb } from './prb.js';
@@ -60,6 +60,7 @@ export function readOtherSegments(
         break;
       case 'GT1':
         guarantors.push(segment);
+        readPayingPerson(segment, sourceRecordId, event, reading);
         break;
       case 'IN1': {
         const next = segments[index + 1];
@@ -70,10 +71,12 @@ export function readOtherSegments(
           reading,
         );
         if (coverage !== undefined) coverages.push(coverage);
+        readPayingPerson(segment, sourceRecordId, event, reading);
         break;
       }
       default:
     }
   }
+  readMother(group.pid, sourceRecordId, event, reading);
   readAccountOf({ pid: group.pid, guarantors, coverages, ...account }, sourceRecordId, event, reading);
 }

@@ -7,9 +7,10 @@ import { readOtherSegments } from './about.js';
 import { every, first, personGroups, type PersonGroup } from './groups.js';
 import { MERGE_TITLES, mergeNote } from './mrg.js';
 import { readNk1 } from './nk1.js';
+import { readOrders } from './orders.js';
 import { readObservations } from './oru.js';
 import { readPd1, readPid } from './pid.js';
-import { readAccount, readPv1, readPv2, visitKey, visitReference } from './pv1.js';
+import { readAccount, readImportance, readPv1, readPv2, visitKey, visitReference } from './pv1.js';
 import type { Reading } from './reading.js';
 import type { Slots } from './slots.js';
 
@@ -101,6 +102,7 @@ function readPerson(group: PersonGroup, trigger: string, rule: Trigger, reading:
   readNk1(every(group, 'NK1'), patient, reading);
   // A29 deletes what is known of a person; who they were stays in the record, which is in use no longer (HL7 v2.9 §3.3.29).
   if (trigger === 'A29') patient.assert['active'] = false;
+  if (pv1 !== undefined) readImportance(pv1, patient);
   reading.add({ kind: 'PATIENT', sourceRecordId, key: '', valid: event }, patient);
 
   if (pv1 !== undefined) readVisit(group, pv1, rule, event, sourceRecordId, reading);
@@ -108,7 +110,8 @@ function readPerson(group: PersonGroup, trigger: string, rule: Trigger, reading:
 
   const encounter = visitReference(pv1, reading.context.defaultAuthority);
   readOtherSegments(group, sourceRecordId, event, encounter, reading);
-  readObservations(group.segments, sourceRecordId, event, encounter, reading);
+  readObservations(group.segments, sourceRecordId, event, encounter, reading, true);
+  readOrders(group.segments, { sourceRecordId, event, encounter, results: true, vaccinations: false }, reading);
   if (Object.hasOwn(MERGE_TITLES, trigger)) mergeNote(trigger, first(group, 'MRG'), sourceRecordId, event, reading);
 }
 

@@ -214,9 +214,22 @@ export function xpn(segment: Hl7Segment, field: number, repetition = 1): JsonObj
   if (given.length > 0) name['given'] = given;
   if (prefix.length > 0) name['prefix'] = prefix;
   if (suffix.length > 0) name['suffix'] = suffix;
-  const period = periodOf(segment.text(field, repetition, 12), segment.text(field, repetition, 13));
+  const period =
+    periodOf(segment.text(field, repetition, 12), segment.text(field, repetition, 13)) ??
+    rangeOf(segment, field, repetition, 10);
   if (period !== undefined) name['period'] = period;
   return name;
+}
+
+/** Every name of a field, with the one somebody is called by (XPN.15) as a name of its own. */
+export function xpnNames(segment: Hl7Segment, field: number): JsonObject[] | undefined {
+  const found = list(segment, field, xpn);
+  if (found === undefined) return undefined;
+  for (let repetition = 1; repetition <= segment.repetitions(field); repetition += 1) {
+    const calledBy = segment.components(field, repetition) < 15 ? '' : segment.text(field, repetition, 15);
+    if (calledBy !== '') found.push({ use: 'nickname', given: [calledBy] });
+  }
+  return found;
 }
 
 /** Data type map XAD[Address]; AD is its first components. */
@@ -233,13 +246,14 @@ export function xad(segment: Hl7Segment, field: number, repetition = 1): JsonObj
   const line = present(text(1, 1), [text(1, 3), text(1, 2)].filter((part) => part !== '').join(' '), text(2), text(19));
   if (line.length > 0) address['line'] = line;
   if (text(3) !== '') address['city'] = text(3);
-  if (text(9) !== '') address['district'] = text(9);
+  const district = text(9) || text(9, 2);
+  if (district !== '') address['district'] = district;
   if (text(4) !== '') address['state'] = text(4);
   if (text(5) !== '') address['postalCode'] = text(5);
   if (text(6) !== '') address['country'] = text(6);
   if (line.length === 0 && ['city', 'district', 'state', 'postalCode', 'country'].every((name) => !(name in address)))
     return undefined;
-  const period = periodOf(text(13), text(14));
+  const period = count < 12 ? undefined : (periodOf(text(13), text(14)) ?? rangeOf(segment, field, repetition, 12));
   if (period !== undefined) address['period'] = period;
   return address;
 }
@@ -268,6 +282,12 @@ export function xtn(segment: Hl7Segment, field: number, repetition = 1, use?: st
   const sentUse = equipment === 'CP' ? 'mobile' : mappedCode(TELECOM_USE, text(2));
   if (sentUse !== undefined) contact['use'] = sentUse;
   else if (use !== undefined && text(2) === '') contact['use'] = use;
+  if (count > 12) {
+    const rank = number(text(18));
+    if (rank !== undefined && Number.isInteger(rank) && rank > 0) contact['rank'] = rank;
+    const period = periodOf(text(13), text(14));
+    if (period !== undefined) contact['period'] = period;
+  }
   return contact;
 }
 
@@ -335,6 +355,12 @@ export function periodOf(start: string, end: string): JsonObject | undefined {
   if (from !== undefined) period['start'] = dayOrOffset(from);
   if (to !== undefined) period['end'] = dayOrOffset(to);
   return from === undefined && to === undefined ? undefined : period;
+}
+
+/** A validity range (DR) in the subcomponents of a component. */
+function rangeOf(segment: Hl7Segment, field: number, repetition: number, component: number): JsonObject | undefined {
+  if (segment.components(field, repetition) < component) return undefined;
+  return periodOf(segment.text(field, repetition, component, 1), segment.text(field, repetition, component, 2));
 }
 
 const UTC = { timeZone: 'UTC' } as const;

@@ -21,7 +21,7 @@ export function readFinance(reading: Reading, trigger: string): void {
     const { sourceRecordId, segments } = group;
     if (sourceRecordId === undefined) continue;
     readDemographics(group, sourceRecordId, event, reading);
-    const encounter = readVisitOf(group, sourceRecordId, reading);
+    const encounter = readVisitOf(group, sourceRecordId, event, reading);
     const charges = reading.message.messageCode.toUpperCase() === 'DFT';
     readOtherSegments(
       group,

@@ -6,6 +6,7 @@ import { ei, list, mappedCode, xcn } from './datatypes.js';
 import { readOtherSegments } from './about.js';
 import { personGroups, type PersonGroup } from './groups.js';
 import { attachmentOf, annotations } from './obx.js';
+import { readOrders } from './orders.js';
 import { notesAfter, readDemographics, readVisitOf } from './oru.js';
 import type { Reading } from './reading.js';
 import { DOCUMENT_CONTENT_TYPE } from './tables.js';
@@ -19,8 +20,13 @@ export function readMdm(reading: Reading, trigger: string): void {
   for (const group of personGroups(reading)) {
     if (group.sourceRecordId === undefined) continue;
     readDemographics(group, group.sourceRecordId, event, reading);
-    const encounter = readVisitOf(group, group.sourceRecordId, reading);
+    const encounter = readVisitOf(group, group.sourceRecordId, event, reading);
     readOtherSegments(group, group.sourceRecordId, event, encounter, reading);
+    readOrders(
+      group.segments,
+      { sourceRecordId: group.sourceRecordId, event, encounter, results: false, vaccinations: false },
+      reading,
+    );
     for (const document of documentsOf(group))
       readDocument(document, group.sourceRecordId, trigger, event, encounter, reading);
   }

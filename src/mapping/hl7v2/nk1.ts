@@ -3,7 +3,7 @@ import type { Hl7Segment } from '../../inbound/hl7/message.js';
 import type { ValidTime } from '../../time/valid-time.js';
 import { fhirDate, type JsonObject } from '../fhir-time.js';
 import { codeableConcept, list, mappedCode, xad, xon, xpn, xtn } from './datatypes.js';
-import { socialSecurityNumber } from './pid.js';
+import { languageOf, socialSecurityNumber } from './pid.js';
 import { addresses, allByMap, code, concepts, contactPoints, date, identifiers, names, only, time } from './readers.js';
 import type { Reading } from './reading.js';
 import type { SegmentMap } from './segment-map.js';
@@ -67,12 +67,7 @@ export const NK1_RELATED: SegmentMap = {
     [12, 'identifier:employee', identifiers('EI')],
     [15, 'gender', code(GENDER), 'AdministrativeSex'],
     [16, 'birthDate', date],
-    [
-      20,
-      'communication',
-      only((segment, field) => wrapped(codeableConcept(segment, field, 1, `${TABLE}0296`))),
-      'PrimaryLanguage',
-    ],
+    [20, 'communication', only((segment, field) => wrapped(languageOf(segment, field))), 'PrimaryLanguage'],
     [30, 'name:contact', names],
     [31, 'telecom:contact', contactPoints()],
     [32, 'address:contact', addresses],
@@ -100,5 +95,86 @@ export function readRelatedPerson(nk1: Hl7Segment, sourceRecordId: string, event
   const slots = reading.slots();
   slots.fields(nk1, NK1_RELATED.rules);
   const key = number === '' ? `${nk1.text(3)}|${name}` : `id|${number}`;
+  reading.add({ kind: 'RELATED_PERSON', sourceRecordId, key, valid: event }, slots);
+}
+
+/** PID-21, the mother's identifier (map CX[RelatedPerson-Mother]): her as a thing of its own. */
+export const PID_MOTHER: SegmentMap = {
+  map: 'PID[RelatedPerson] (CX[RelatedPerson-Mother])',
+  segment: 'PID',
+  kind: 'RELATED_PERSON',
+  rules: [[21, 'identifier', identifiers()]],
+  also: {},
+};
+
+export function readMother(pid: Hl7Segment, sourceRecordId: string, event: ValidTime, reading: Reading): void {
+  const number = pid.text(21, 1, 1);
+  if (number === '') return;
+  const slots = reading.slots();
+  slots.fields(pid, PID_MOTHER.rules);
+  slots.assert['relationship'] = [{ coding: [mother()] }];
+  reading.add({ kind: 'RELATED_PERSON', sourceRecordId, key: `id|${number}`, valid: event }, slots);
+}
+
+function mother(): JsonObject {
+  const [code, display, system] = RELATIONSHIP['MTH']!;
+  return { system: system!, code, display };
+}
+
+/** What IN1 and GT1 say of people: the insured (IN1-16 to -19, -43, -49) and the guarantor. The guide makes them RelatedPerson. */
+export const IN1_INSURED: SegmentMap = {
+  map: 'IN1[RelatedPerson] (the subscriber of IN1[Coverage])',
+  segment: 'IN1',
+  kind: 'RELATED_PERSON',
+  rules: [
+    [16, 'name', names],
+    [17, 'relationship', allByMap(RELATIONSHIP, `${TABLE}0063`), 'Relationship'],
+    [18, 'birthDate', date],
+    [19, 'address', addresses],
+    [43, 'gender', code(GENDER), 'AdministrativeSex'],
+    [49, 'identifier', identifiers()],
+  ],
+  also: {},
+};
+
+export const GT1_PERSON: SegmentMap = {
+  map: 'GT1[RelatedPerson] (no map in the guide)',
+  segment: 'GT1',
+  kind: 'RELATED_PERSON',
+  rules: [
+    [2, 'identifier', identifiers()],
+    [3, 'name', names],
+    [4, 'name:spouse', names],
+    [5, 'address', addresses],
+    [6, 'telecom', contactPoints('home')],
+    [7, 'telecom:work', contactPoints('work')],
+    [8, 'birthDate', date],
+    [9, 'gender', code(GENDER), 'AdministrativeSex'],
+    [11, 'relationship', allByMap(RELATIONSHIP, `${TABLE}0063`), 'Relationship'],
+    [12, 'identifier:ssn', socialSecurityNumber],
+    [13, 'period.start', time],
+    [14, 'period.end', time],
+    [19, 'identifier:employee', identifiers('EI')],
+    [36, 'communication', only((segment, field) => wrapped(languageOf(segment, field)))],
+  ],
+  also: {},
+};
+
+/** The insured or the guarantor, where it is not the patient: keyed by number, else by relationship and name. */
+export function readPayingPerson(
+  segment: Hl7Segment,
+  sourceRecordId: string,
+  event: ValidTime,
+  reading: Reading,
+): void {
+  const insured = segment.name === 'IN1';
+  const [nameField, relationField, numberField] = insured ? [16, 17, 49] : [3, 11, 2];
+  const name = segment.text(nameField, 1, 1, 1) + '^' + segment.text(nameField, 1, 2);
+  if (name === '^' || segment.text(relationField).toUpperCase() === 'SEL') return;
+  const number = segment.text(numberField, 1, 1);
+  const slots = reading.slots();
+  slots.fields(segment, (insured ? IN1_INSURED : GT1_PERSON).rules);
+  const key =
+    number === '' ? `${segment.text(relationField)}|${name}` : `${insured ? 'insured' : 'guarantor'}|${number}`;
   reading.add({ kind: 'RELATED_PERSON', sourceRecordId, key, valid: event }, slots);
 }

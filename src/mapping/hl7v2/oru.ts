@@ -9,7 +9,7 @@ import { readObr } from './obr.js';
 import { readObx } from './obx.js';
 import { readOrders } from './orders.js';
 import { readPd1, readPid } from './pid.js';
-import { readVisitIdentity, visitKey, visitReference } from './pv1.js';
+import { readPv2Facts, readVisitFacts, readVisitIdentity, visitKey, visitReference } from './pv1.js';
 import type { PersonGroup } from './groups.js';
 import type { Reading } from './reading.js';
 
@@ -18,7 +18,7 @@ export function readOru(reading: Reading): void {
   for (const group of personGroups(reading)) {
     if (group.sourceRecordId === undefined) continue;
     readDemographics(group, group.sourceRecordId, sent, reading);
-    const encounter = readVisitOf(group, group.sourceRecordId, reading);
+    const encounter = readVisitOf(group, group.sourceRecordId, sent, reading);
     readOtherSegments(group, group.sourceRecordId, sent, encounter, reading);
     readObservations(group.segments, group.sourceRecordId, sent, encounter, reading);
     readOrders(
@@ -40,21 +40,31 @@ export function readDemographics(group: PersonGroup, sourceRecordId: string, val
 }
 
 /**
- * PV1 outside an ADT says which visit a result belongs to. A laboratory repeats the ward that ordered, long after the patient has
- * moved on, so only what does not change with time is asserted (class, identifiers, start), at the admission time (PV1-44)
- * of a visit that is named.
+ * PV1 outside an ADT says which visit a message belongs to. A laboratory repeats what it was told when the order came, long after the patient has
+ * moved on: so what it says stands since the admission (PV1-44), where anything that an ADT says later comes after it, and never where the patient
+ * is or how the visit stands. Without PV1-44 only which visit it is, since the message.
  * @returns the visit as a logical reference
  */
-export function readVisitOf(group: PersonGroup, sourceRecordId: string, reading: Reading): JsonObject | undefined {
+export function readVisitOf(
+  group: PersonGroup,
+  sourceRecordId: string,
+  event: ValidTime,
+  reading: Reading,
+): JsonObject | undefined {
   const pv1 = first(group, 'PV1');
   if (pv1 === undefined) return undefined;
   const { defaultAuthority } = reading.context;
   const key = visitKey(pv1, defaultAuthority);
   const admitted = reading.firstTime({ segment: pv1, field: 44 });
-  if (admitted !== undefined && key.startsWith('visit|')) {
+  if (key.startsWith('visit|')) {
     const slots = reading.slots();
     readVisitIdentity(pv1, slots, reading);
-    reading.add({ kind: 'ENCOUNTER', sourceRecordId, key, valid: admitted }, slots);
+    if (admitted !== undefined) {
+      readVisitFacts(pv1, slots);
+      const pv2 = first(group, 'PV2');
+      if (pv2 !== undefined) readPv2Facts(pv2, slots, reading);
+    }
+    reading.add({ kind: 'ENCOUNTER', sourceRecordId, key, valid: admitted ?? event }, slots);
   }
   return visitReference(pv1, defaultAuthority);
 }

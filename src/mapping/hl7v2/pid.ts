@@ -11,15 +11,17 @@ import {
   mappedCode,
   mappedConcept,
   number,
+  periodOf,
   xad,
-  xcn,
   xpn,
+  xpnNames,
   xtn,
   yesNo,
 } from './datatypes.js';
+import { concept, organizations, people } from './readers.js';
 import type { Reading } from './reading.js';
 import type { SlotReader, SlotRule, Slots } from './slots.js';
-import { GENDER, MARITAL_STATUS } from './tables.js';
+import { GENDER, LANGUAGE, MARITAL_STATUS, RELIGION } from './tables.js';
 
 const TABLE = 'http://terminology.hl7.org/CodeSystem/v2-';
 
@@ -27,15 +29,16 @@ export const SSN_SYSTEM = 'http://hl7.org/fhir/sid/us-ssn';
 
 /** Fields of PID that {@link readPid} gives a slot or knows to say nothing about the patient (set id, account, update stamps). */
 export const PID_FIELDS: readonly number[] = [
-  1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 22, 23, 24, 25, 26, 28, 29, 30, 33, 34, 40,
+  1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 28, 29, 30, 33, 34, 35,
+  36, 39, 40,
 ];
-export const PD1_FIELDS: readonly number[] = [4];
+export const PD1_FIELDS: readonly number[] = [3, 4, 6, 14];
 
 const identifiers: SlotReader = (segment, field, { context }) => {
   const defaults = { authority: context.defaultAuthority };
   return list(segment, field, (one, at, repetition) => cx(one, at, repetition, defaults));
 };
-const names: SlotReader = (segment, field) => list(segment, field, xpn);
+const names: SlotReader = (segment, field) => xpnNames(segment, field);
 const concepts =
   (system: string): SlotReader =>
   (segment, field) =>
@@ -65,7 +68,7 @@ const PID_SLOTS: readonly SlotRule[] = [
   [14, 'telecom:work', contactPoints('work')],
   [15, 'communication', communication],
   [16, 'maritalStatus', (segment, field) => mappedConcept(segment, field, MARITAL_STATUS, `${TABLE}0002`)],
-  [17, 'religion', (segment, field) => codeableConcept(segment, field, 1, `${TABLE}0006`)],
+  [17, 'religion', (segment, field) => mappedConcept(segment, field, RELIGION, `${TABLE}0006`)],
   [19, 'identifier:ssn', socialSecurityNumber],
   [20, 'identifier:driver', driversLicense],
   [22, 'ethnicity', concepts(`${TABLE}0189`)],
@@ -76,6 +79,9 @@ const PID_SLOTS: readonly SlotRule[] = [
   [28, 'nationality', concepts(`${TABLE}0212`)],
   [29, 'deceased', timeSlot],
   [30, 'deceased:indicator', indicator],
+  [35, 'species', concept()],
+  [36, 'breed', concept()],
+  [39, 'citizenship:tribal', concepts(`${TABLE}0171`)],
   [40, 'telecom:other', contactPoints(undefined)],
 ];
 
@@ -87,9 +93,14 @@ export function readPid(pid: Hl7Segment, slots: Slots, reading: Reading): void {
     if (slots.assert[`${slot}:indicator`] === false && slots.assert[slot] === undefined) slots.ends(slot);
 }
 
-const PD1_SLOTS: readonly SlotRule[] = [[4, 'generalPractitioner', (segment, field) => list(segment, field, xcn)]];
+const PD1_SLOTS: readonly SlotRule[] = [
+  [3, 'generalPractitioner:organization', organizations],
+  [4, 'generalPractitioner', people],
+  [6, 'disability', concept(`${TABLE}0295`)],
+  [14, 'congregation', (segment, field) => segment.text(field, 1, 1) || segment.text(field, 1, 10) || undefined],
+];
 
-/** PD1-4, the primary care provider. */
+/** PD1: who cares for the patient, and what they need. */
 export function readPd1(pd1: Hl7Segment, slots: Slots, reading: Reading): void {
   reading.read.add(pd1);
   slots.fields(pd1, PD1_SLOTS);
@@ -102,8 +113,20 @@ export function timeSlot(segment: Hl7Segment, field: number, reading: Reading): 
 }
 
 function communication(segment: Hl7Segment, field: number): Json | undefined {
-  const language = codeableConcept(segment, field, 1, `${TABLE}0296`);
+  const language = languageOf(segment, field);
   return language && [{ language }];
+}
+
+/** Concept map PrimaryLanguage: a three-letter code of HL70296 (ISO 639-2) as BCP 47 has it, which what was sent follows. */
+export function languageOf(segment: Hl7Segment, field: number): JsonObject | undefined {
+  const sent = codeableConcept(segment, field, 1, `${TABLE}0296`);
+  if (sent === undefined) return undefined;
+  const codings = (sent['coding'] as JsonObject[] | undefined) ?? [];
+  const known = codings.flatMap((one) => {
+    const tag = typeof one['code'] === 'string' ? mappedCode(LANGUAGE, one['code']) : undefined;
+    return tag === undefined ? [] : [{ system: 'urn:ietf:bcp:47', code: tag }];
+  });
+  return known.length === 0 ? sent : { ...sent, coding: [...known, ...codings] };
 }
 
 /**
@@ -141,7 +164,9 @@ export function socialSecurityNumber(segment: Hl7Segment, field: number): Json |
 /** PID-20 (DLN): number, issuing authority, expiry. */
 function driversLicense(segment: Hl7Segment, field: number): Json | undefined {
   const result = identifier(segment.text(field, 1, 1), { namespace: segment.text(field, 1, 2) }, 'DL');
-  return result && [result];
+  if (result === undefined) return undefined;
+  const period = periodOf('', segment.text(field, 1, 3));
+  return [period === undefined ? result : { ...result, period }];
 }
 
 /**

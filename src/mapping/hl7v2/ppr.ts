@@ -11,7 +11,7 @@ export function readPpr(reading: Reading): void {
     const { sourceRecordId, segments } = group;
     if (sourceRecordId === undefined) continue;
     readDemographics(group, sourceRecordId, sent, reading);
-    const encounter = readVisitOf(group, sourceRecordId, reading);
+    const encounter = readVisitOf(group, sourceRecordId, sent, reading);
     readOtherSegments(group, sourceRecordId, sent, encounter, reading);
     readObservations(segments, sourceRecordId, sent, encounter, reading, true);
     readOrders(segments, { sourceRecordId, event: sent, encounter, results: true, vaccinations: false }, reading);

@@ -3,16 +3,27 @@ import type { Hl7Segment } from '../../inbound/hl7/message.js';
 import type { Json } from '../fact.js';
 import { conceptDisplay } from '../concepts.js';
 import type { JsonObject } from '../fhir-time.js';
-import { authorityKey, codeableConcept, coding, cx, list, mappedConcept, number, pl, xcn } from './datatypes.js';
+import {
+  authorityKey,
+  codeableConcept,
+  coding,
+  codingSystem,
+  cx,
+  list,
+  mappedConcept,
+  number,
+  pl,
+  xcn,
+} from './datatypes.js';
 import type { Reading } from './reading.js';
 import { timeSlot } from './pid.js';
 import type { SlotReader, SlotRule, Slots } from './slots.js';
-import { ENCOUNTER_CLASS } from './tables.js';
+import { ENCOUNTER_CLASS, ENCOUNTER_PRIORITY } from './tables.js';
 
 export const PV1_FIELDS: readonly number[] = [
-  1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 13, 14, 15, 16, 17, 19, 36, 37, 38, 39, 42, 44, 45, 50,
+  1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 13, 14, 15, 16, 17, 19, 36, 37, 38, 39, 42, 44, 45, 50, 52, 54,
 ];
-export const PV2_FIELDS: readonly number[] = [1, 3, 8, 11, 25];
+export const PV2_FIELDS: readonly number[] = [1, 3, 8, 11, 13, 25, 38];
 
 const TABLE = 'http://terminology.hl7.org/CodeSystem/v2-';
 
@@ -70,12 +81,12 @@ export function readVisitIdentity(pv1: Hl7Segment, slots: Slots, reading: Readin
   slots.fields(pv1, IDENTITY_SLOTS);
 }
 
-/** v3-ParticipationType, as map PV1[Encounter] names them. */
-const ROLE_DISPLAY: Readonly<Record<string, string>> = {
-  ATND: 'attender',
+/** v3-ParticipationType, as map PV1[Encounter] names them: the attender by the code's display, the others by text. */
+const ROLE_TEXT: Readonly<Record<string, string>> = {
   REF: 'referrer',
   CON: 'consultant',
   ADM: 'admitter',
+  PART: 'Participation',
 };
 
 function participants(role: string): SlotReader {
@@ -90,9 +101,10 @@ function participants(role: string): SlotReader {
                 {
                   system: 'http://terminology.hl7.org/CodeSystem/v3-ParticipationType',
                   code: role,
-                  display: ROLE_DISPLAY[role]!,
+                  ...(role === 'ATND' && { display: 'attender' }),
                 },
               ],
+              ...(ROLE_TEXT[role] !== undefined && { text: ROLE_TEXT[role] }),
             },
           ],
           individual,
@@ -140,7 +152,15 @@ const PV1_SLOTS: readonly SlotRule[] = [
   [38, 'hospitalization.dietPreference', concepts(`${TABLE}0114`)],
   [39, 'serviceProvider', (segment, field) => named(segment.text(field, 1, 2) || segment.text(field, 1, 1))],
   [42, 'location:pending', location],
+  [52, 'participant:PART', participants('PART')],
+  [54, 'episodeOfCare', episode],
 ];
+
+/** PV1-54: the episode is a thing of somebody else's; here it is its number. */
+function episode(segment: Hl7Segment, field: number): Json | undefined {
+  const id = cx(segment, field);
+  return id && [{ type: 'EpisodeOfCare', identifier: id }];
+}
 
 /** Everything of PV1 but PV1-45: a discharge is asserted at its own time (see adt.ts). */
 export function readPv1(pv1: Hl7Segment, slots: Slots, reading: Reading): void {
@@ -152,10 +172,37 @@ const PV2_SLOTS: readonly SlotRule[] = [
   [1, 'location:priorPending', location],
   [3, 'reasonCode', (segment, field) => list(segment, field, codeableConcept)],
   [11, 'length', lengthOfStay],
-  [25, 'priority', single(`${TABLE}0217`)],
+  [13, 'participant:REF2', participants('REF')],
+  [25, 'priority', (segment, field) => mappedConcept(segment, field, ENCOUNTER_PRIORITY, `${TABLE}0217`)],
+  [38, 'extension:arrival', arrival],
 ];
 
-/** PV2-1, -3, -11, -25. PV2-8 is a valid time (see adt.ts). */
+/** What PV1 says of a visit beside where it takes place. */
+const FACT_SLOTS = PV1_SLOTS.filter(([, slot]) => !slot.startsWith('location'));
+
+export function readVisitFacts(pv1: Hl7Segment, slots: Slots): void {
+  slots.fields(pv1, FACT_SLOTS);
+}
+
+/** The same of PV2. */
+export function readPv2Facts(pv2: Hl7Segment, slots: Slots, reading: Reading): void {
+  reading.read.add(pv2);
+  slots.fields(pv2, PV2_FACT_SLOTS);
+}
+
+/** PV2-38 as the extension encounter-modeOfArrival. */
+function arrival(segment: Hl7Segment, field: number): Json | undefined {
+  const valueCoding = coding(
+    segment.text(field, 1, 1),
+    segment.text(field, 1, 2),
+    codingSystem(segment.text(field, 1, 3)) ?? `${TABLE}0430`,
+  );
+  return valueCoding && [{ url: 'http://hl7.org/fhir/StructureDefinition/encounter-modeOfArrival', valueCoding }];
+}
+
+const PV2_FACT_SLOTS = PV2_SLOTS.filter(([, slot]) => !slot.startsWith('location'));
+
+/** PV2-1, -3, -11, -13, -25, -38. PV2-8 is a valid time (see adt.ts). */
 export function readPv2(pv2: Hl7Segment, slots: Slots, reading: Reading): void {
   reading.read.add(pv2);
   slots.fields(pv2, PV2_SLOTS);
@@ -180,4 +227,13 @@ function lengthOfStay(segment: Hl7Segment, field: number): Json | undefined {
 
 function named(display: string): Json | undefined {
   return display === '' ? undefined : { display };
+}
+
+const IMPORTANCE_SLOTS: readonly SlotRule[] = [
+  [16, 'importance', (segment, field) => codeableConcept(segment, field, 1, `${TABLE}0099`)],
+];
+
+/** PV1-16 of the person (map PV1[Patient]). */
+export function readImportance(pv1: Hl7Segment, patient: Slots): void {
+  patient.fields(pv1, IMPORTANCE_SLOTS);
 }

@@ -17,7 +17,7 @@ import {
   xad,
   xcn,
   xon,
-  xpn,
+  xpnNames,
   xtn,
 } from './datatypes.js';
 import type { SlotReader } from './slots.js';
@@ -143,7 +143,7 @@ export const person: SlotReader = (segment, field) => xcn(segment, field);
 export const people: SlotReader = (segment, field) => list(segment, field, xcn);
 export const organization: SlotReader = (segment, field) => xon(segment, field);
 export const organizations: SlotReader = (segment, field) => list(segment, field, xon);
-export const names: SlotReader = (segment, field) => list(segment, field, xpn);
+export const names: SlotReader = (segment, field) => xpnNames(segment, field);
 export const addresses: SlotReader = (segment, field) => list(segment, field, xad);
 
 export const contactPoints =

@@ -26,7 +26,7 @@ export function readSiu(reading: Reading, trigger: string): void {
   for (const group of personGroups(reading)) {
     if (group.sourceRecordId === undefined) continue;
     readDemographics(group, group.sourceRecordId, event, reading);
-    const encounter = readVisitOf(group, group.sourceRecordId, reading);
+    const encounter = readVisitOf(group, group.sourceRecordId, event, reading);
     readOtherSegments(group, group.sourceRecordId, event, encounter, reading);
     readObservations(group.segments, group.sourceRecordId, event, encounter, reading);
     readAppointment(group.sourceRecordId, trigger, event, reading);

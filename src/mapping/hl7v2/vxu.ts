@@ -13,7 +13,7 @@ export function readVxu(reading: Reading): void {
   for (const group of personGroups(reading)) {
     if (group.sourceRecordId === undefined) continue;
     readDemographics(group, group.sourceRecordId, sent, reading);
-    const encounter = readVisitOf(group, group.sourceRecordId, reading);
+    const encounter = readVisitOf(group, group.sourceRecordId, sent, reading);
     readOtherSegments(group, group.sourceRecordId, sent, encounter, reading);
     readVaccinations(group, group.sourceRecordId, encounter, reading);
   }
