@@ -1,8 +1,9 @@
 /** Senders over HTTP and of files, for a hub that is killed: each sends again what it has no receipt for, byte for byte, until it has one. */
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readdir, rename, rm, writeFile } from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
 import { ingestFiles } from '../../src/inbound/files/ingest-files.js';
+import { graphql } from '../support/hub-process.js';
 
 /** One message, and the result that it should leave on the patient's chart. */
 export interface CrashMessage {
@@ -143,7 +144,40 @@ export async function batchSender(context: SenderContext): Promise<void> {
 }
 
 /** Files, as `anamnesis ingest` sends them: the whole file again until all of it is in. */
-export async function fileSender(context: SenderContext): Promise<void> {
+export function fileSender(context: SenderContext): Promise<void> {
+  return inFiles(context, async (folder, name, content) => {
+    const file = path.join(folder, name);
+    await writeFile(file, content);
+    await again(async () => {
+      const { refused } = await ingestFiles({ paths: [file], url: context.http(), patienceMs: 200 });
+      return refused === 0;
+    });
+  });
+}
+
+/** Files put into a folder that the hub watches: what was moved to the done ones is acknowledged. Nobody sends anything again but the hub itself. */
+export function folderSender(context: SenderContext): Promise<void> {
+  return inFiles(context, async (folder, name, content) => {
+    await again(async () => {
+      const settings = {
+        kind: 'file',
+        folder: { path: folder, pattern: '*', doneFolder: 'done', errorFolder: 'errors' },
+      };
+      const id = `crash-folder-${context.sender}`;
+      const mutation = 'mutation ($id: ID!, $settings: JSON!) { setSource(id: $id, settings: $settings) { id } }';
+      await graphql(context.http(), mutation, { id, settings });
+      return true;
+    });
+    await writeFile(path.join(folder, `${name}.part`), content);
+    await rename(path.join(folder, `${name}.part`), path.join(folder, name));
+    await again(async () => (await readdir(path.join(folder, 'done'))).includes(name));
+  });
+}
+
+async function inFiles(
+  context: SenderContext,
+  send: (folder: string, name: string, content: string) => Promise<void>,
+): Promise<void> {
   const folder = await mkdtemp(path.join(os.tmpdir(), 'anamnesis-crash-files-'));
   try {
     for (let round = 0; !context.finishing(); round += 1) {
@@ -151,12 +185,7 @@ export async function fileSender(context: SenderContext): Promise<void> {
         const make = n % 3 === 0 ? bundleOf(context.seed) : eventOf(context.seed);
         return next(context, make, round * BATCH + n);
       });
-      const file = path.join(folder, `${round}.ndjson`);
-      await writeFile(file, messages.map(({ bytes }) => `${bytes.toString()}\n`).join(''));
-      await again(async () => {
-        const { refused } = await ingestFiles({ paths: [file], url: context.http(), patienceMs: 200 });
-        return refused === 0;
-      });
+      await send(folder, `${round}.ndjson`, messages.map(({ bytes }) => `${bytes.toString()}\n`).join(''));
       for (const message of messages) context.acknowledged(message);
     }
   } finally {

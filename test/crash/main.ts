@@ -1,7 +1,7 @@
-/** `npm run crash -- [--target all|log [--log postgres|eventstore]] [--transport all|mllp] --kills <n> --seed <n>`; see run.ts. Exits 1 where anything was lost, doubled or differs. */
+/** `npm run crash -- [--target all|log [--log postgres|eventstore]] [--transport all|mllp|http|files] --kills <n> --seed <n>`; see run.ts. Exits 1 where anything was lost, doubled or differs. */
 import { parseArgs } from 'node:util';
 import { runLogCrash } from './log-target.js';
-import { runCrash } from './run.js';
+import { runCrash, TRANSPORTS } from './run.js';
 
 const { values } = parseArgs({
   options: {
@@ -14,23 +14,24 @@ const { values } = parseArgs({
 });
 const kills = Number(values.kills);
 const seed = Number(values.seed);
+const transport = TRANSPORTS.find((one) => one === values.transport);
 if (
   !Number.isInteger(kills) ||
   kills < 1 ||
   !Number.isInteger(seed) ||
   (values.target !== 'all' && values.target !== 'log') ||
   (values.log !== 'postgres' && values.log !== 'eventstore') ||
-  (values.transport !== 'all' && values.transport !== 'mllp')
+  transport === undefined
 ) {
   console.error(
-    'usage: npm run crash -- [--target all|log [--log postgres|eventstore]] [--transport all|mllp] --kills <n> --seed <n>',
+    'usage: npm run crash -- [--target all|log [--log postgres|eventstore]] [--transport all|mllp|http|files] --kills <n> --seed <n>',
   );
   process.exit(2);
 }
 const options = { kills, seed, print: console.log };
 const result = await (values.target === 'log'
   ? runLogCrash({ ...options, log: values.log })
-  : runCrash({ ...options, transport: values.transport }));
+  : runCrash({ ...options, transport }));
 console.log(
   `kills ${result.kills}, acknowledged ${result.acknowledged}, lost ${result.lost}, doubled ${result.doubled}, mismatches ${result.mismatches}`,
 );

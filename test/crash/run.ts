@@ -1,12 +1,12 @@
 /**
- * `npm run crash -- [--transport all|mllp] --kills <n> --seed <n>` (the log alone: log-target.ts): a hub under load is killed at random instants; senders send again
+ * `npm run crash -- [--transport all|mllp|http|files] --kills <n> --seed <n>` (the log alone: log-target.ts): a hub under load is killed at random instants; senders send again
  * what was not acknowledged, as real ones do. At the end the log and the chart are held against a ledger of what was acknowledged.
  * Everything is looked at from outside: sockets, HTTP, GraphQL.
  *
  * Last line: `kills N, acknowledged N, lost N, doubled N, mismatches N`.
  */
 import { createHash } from 'node:crypto';
-import { batchSender, eventSender, fhirSender, fileSender, type SenderContext } from './http-senders.js';
+import { batchSender, eventSender, fhirSender, fileSender, folderSender, type SenderContext } from './http-senders.js';
 import { frameBatchSender, pipeliningSender, type MllpSenderContext } from './mllp-senders.js';
 import { answerCode, MllpClient } from '../support/mllp-client.js';
 import {
@@ -19,11 +19,14 @@ import {
   type HubProcess,
 } from '../support/hub-process.js';
 
+export const TRANSPORTS = ['all', 'mllp', 'http', 'files'] as const;
+export type Transport = (typeof TRANSPORTS)[number];
+
 export interface CrashOptions {
   readonly kills: number;
   readonly seed: number;
   /** Which senders there are; default all. */
-  readonly transport?: 'all' | 'mllp';
+  readonly transport?: Transport;
   readonly print?: (line: string) => void;
 }
 
@@ -40,8 +43,9 @@ export interface CrashResult {
 
 const MLLP_SENDERS = 6;
 const HTTP_SENDERS = 2;
-/** One of each, beside HL7 over MLLP and HTTP. */
-const OTHER_SENDERS = [eventSender, batchSender, fhirSender, fileSender];
+/** Beside HL7 over HTTP, one of each; and of files. Their numbers follow on those of the others. */
+const HTTP_KINDS = [eventSender, batchSender, fhirSender];
+const FILE_KINDS = [fileSender, folderSender];
 /** Numbers of the senders of mllp-senders.ts, apart from all others. */
 const MLLP_CONTEXTS_FROM = 100;
 const PATIENTS = 40;
@@ -86,16 +90,20 @@ export async function runCrash(options: CrashOptions): Promise<CrashResult> {
   const ledger: Ledger = { acknowledged: new Set(), sent: new Map() };
   let hub: HubProcess = await startHubProcess(dataDir);
   let finishing = false;
-  const senders = [
-    ...Array.from({ length: MLLP_SENDERS }, (_, sender) => mllpSender(sender)),
-    ...[pipeliningSender, frameBatchSender].map((send, index) => send(mllpContext(MLLP_CONTEXTS_FROM + index))),
-    ...(options.transport === 'mllp'
-      ? []
-      : [
-          ...Array.from({ length: HTTP_SENDERS }, (_, sender) => httpSender(MLLP_SENDERS + sender)),
-          ...OTHER_SENDERS.map((send, sender) => send(contextOf(MLLP_SENDERS + HTTP_SENDERS + sender))),
-        ]),
-  ];
+  const { transport = 'all' } = options;
+  const begin: Record<Exclude<Transport, 'all'>, () => Promise<void>[]> = {
+    mllp: () => [
+      ...Array.from({ length: MLLP_SENDERS }, (_, sender) => mllpSender(sender)),
+      ...[pipeliningSender, frameBatchSender].map((send, index) => send(mllpContext(MLLP_CONTEXTS_FROM + index))),
+    ],
+    http: () => [
+      ...Array.from({ length: HTTP_SENDERS }, (_, sender) => httpSender(MLLP_SENDERS + sender)),
+      ...HTTP_KINDS.map((send, index) => send(contextOf(MLLP_SENDERS + HTTP_SENDERS + index))),
+    ],
+    files: () =>
+      FILE_KINDS.map((send, index) => send(contextOf(MLLP_SENDERS + HTTP_SENDERS + HTTP_KINDS.length + index))),
+  };
+  const senders = transport === 'all' ? Object.values(begin).flatMap((start) => start()) : begin[transport]();
 
   function mllpContext(sender: number): MllpSenderContext {
     return { ...contextOf(sender), mllp: () => hub.run.mllp };
