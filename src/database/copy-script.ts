@@ -41,6 +41,17 @@ class CopyScript implements Submittable {
 
   submit(connection: Connection): void {
     const { stream } = connection;
+    // What goes together leaves together.
+    stream.cork();
+    try {
+      this.write(connection);
+    } finally {
+      stream.uncork();
+    }
+  }
+
+  private write(connection: Connection): void {
+    const { stream } = connection;
     connection.query(
       this.script
         .map((step) => (typeof step === 'string' ? step : copyStatement(step.table, step.columns)))
@@ -53,10 +64,8 @@ class CopyScript implements Submittable {
           const header = Buffer.allocUnsafe(5);
           header.writeUInt8(COPY_DATA, 0);
           header.writeUInt32BE(chunk.length + 4, 1);
-          stream.cork();
           stream.write(header);
           stream.write(chunk);
-          stream.uncork();
         }
         stream.write(COPY_DONE);
       } catch (error) {

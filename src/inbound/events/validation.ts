@@ -21,6 +21,7 @@ import { parseIsoTime } from '../../time/parse.js';
 import { byteOrderMarkLength } from '../fhir/json-scanner.js';
 import { jsonErrorIndex } from '../json-error.js';
 import type { ClinicalEvent } from './clinical-event.js';
+import { compileForm } from './compiled-form.js';
 
 /** Codes of what can be wrong with an event. */
 export const EVENT_PROBLEM_CODES = [
@@ -183,6 +184,8 @@ class EventInput {
   @IsObject() data?: unknown;
 }
 
+const isWellFormed = compileForm(EventInput, [PatientInput, NameInput, IdentifierInput]);
+
 type JsonObject = { readonly [name: string]: Json };
 
 function isObject(value: unknown): value is JsonObject {
@@ -285,7 +288,10 @@ function problemsOf(value: JsonObject, bytes: Buffer): EventProblem[] {
   const tree = treeProblem(value, bytes);
   if (tree !== undefined) return [tree];
   const problems: EventProblem[] = [];
-  for (const error of validateSync(inputOf(value), { forbidUnknownValues: false })) collect(error, '', problems);
+  const input = inputOf(value);
+  if (!isWellFormed(input)) {
+    for (const error of validateSync(input, { forbidUnknownValues: false })) collect(error, '', problems);
+  }
   if (problems.length === 0 && needsPatient(value['type'] as string) && !namesSomebody(value)) {
     problems.push({ code: 'PATIENT_REQUIRED', pointer: '/patient' });
   }
@@ -341,6 +347,7 @@ function collect(error: ValidationError, prefix: string, into: EventProblem[]): 
 /** What stores and mappings could not carry. The walk is taken only where the bytes or the size give reason to. */
 export function treeProblem(value: JsonObject, bytes: Buffer): EventProblem | undefined {
   const suspicious = bytes.includes('\\u');
+  if (!suspicious && !opensMoreThan(bytes, MAX_DEPTH)) return undefined;
   let problem: EventProblem | undefined;
   const walk = (node: Json, depth: number, member: string): void => {
     if (problem !== undefined) return;
@@ -363,6 +370,18 @@ export function treeProblem(value: JsonObject, bytes: Buffer): EventProblem | un
   };
   for (const [name, child] of Object.entries(value)) walk(child, 1, DOCUMENTED_MEMBERS.has(name) ? `/${name}` : '');
   return problem;
+}
+
+const OPENING_BRACKET = 0x5b;
+const OPENING_BRACE = 0x7b;
+
+/** Whether there are so many brackets that something could be nested deeper than that. */
+function opensMoreThan(bytes: Buffer, most: number): boolean {
+  let opened = 0;
+  for (const byte of bytes) {
+    if ((byte === OPENING_BRACKET || byte === OPENING_BRACE) && (opened += 1) > most) return true;
+  }
+  return false;
 }
 
 const DOCUMENTED_MEMBERS: ReadonlySet<string> = new Set(['eventId', 'type', 'ts', 'patientId', 'patient', 'data']);

@@ -7,7 +7,7 @@ import type { SourceConfiguration } from '../source.js';
 import { readBody } from './body.js';
 import { answerLines } from './line-intake.js';
 import { PROBLEMS, problemOf, sendProblem } from './problem.js';
-import { parkedProblem, receiptOf } from './receipt.js';
+import { parkedProblem, receiptOf, sendReceipt } from './receipt.js';
 import {
   HTTP_INBOUND,
   httpIntake,
@@ -35,7 +35,7 @@ export class EventsController {
       const outcome = await this.accept(request, source, bytes);
       const problem = parkedProblem(outcome);
       if (problem !== undefined) sendProblem(response, problem);
-      else response.status(202).json(receiptOf(outcome));
+      else sendReceipt(response, receiptOf(outcome));
     } catch (error) {
       sendProblem(response, problemOf(error));
     }

@@ -7,7 +7,7 @@ import type { SourceConfiguration } from '../source.js';
 import { readBody } from './body.js';
 import { answerLines } from './line-intake.js';
 import { HttpProblem, PROBLEMS, problemOf, sendProblem } from './problem.js';
-import { receiptOf } from './receipt.js';
+import { receiptOf, sendReceipt } from './receipt.js';
 import { readPackedMessage } from './packed-message.js';
 import {
   header,
@@ -49,7 +49,7 @@ export class MessagesController {
         reader: readers[contentType] ?? 'other',
         ...(patientId === undefined ? {} : { patientId }),
       });
-      response.status(202).json(receiptOf(outcome));
+      sendReceipt(response, receiptOf(outcome));
     } catch (error) {
       sendProblem(response, problemOf(error));
     }

@@ -1,4 +1,5 @@
 /** Receipts (API.md §3), and what a parked event means to the one who sent it. */
+import type { ServerResponse } from 'node:http';
 import type { IntakeOutcome } from '../received.js';
 import type { Problem } from './problem.js';
 
@@ -23,6 +24,17 @@ export function receiptOf(outcome: IntakeOutcome): Receipt {
     ...(outcome.patientId === undefined ? {} : { patientId: outcome.patientId }),
     ...(problem === undefined ? {} : { problem: { code: problem.code, ...placeOf(problem) } }),
   };
+}
+
+/** 202 with the receipt; in one piece, so that head and body leave in one packet. */
+export function sendReceipt(response: ServerResponse, receipt: Receipt): void {
+  const body = JSON.stringify(receipt);
+  response
+    .writeHead(202, {
+      'Content-Type': 'application/json; charset=utf-8',
+      'Content-Length': Buffer.byteLength(body),
+    })
+    .end(body);
 }
 
 function placeOf(problem: NonNullable<IntakeOutcome['problem']>): { pointer?: string; byteOffset?: number } {

@@ -266,18 +266,26 @@ export class IntakePipeline implements Intake {
     await this.remembered();
   }
 
-  /** First stage: one batch at a time, formed of what waits now. Never rejects. */
+  /** Batches are formed when the first stages are free, of all that waits then: the fewer there are, the less each message costs. Never rejects. */
   private async pump(): Promise<void> {
     if (this.pumping) return;
     this.pumping = true;
     // Messages that arrive in the same turn of the event loop go together.
     await Promise.resolve();
-    for (let batch = this.lanes.take(); batch.length > 0; batch = this.lanes.take()) {
-      for (let rest: readonly Pending[] = batch; rest.length > 0;) {
+    while (this.lanes.size > 0) {
+      let leave = await this.identifying.enter();
+      let rest: readonly Pending[] = this.lanes.take();
+      if (rest.length === 0) {
+        leave();
+        break;
+      }
+      for (;;) {
         const { fresh, behind } = await this.recognise(rest);
-        // The first stage is free for the next batch only once the second has taken this one: what waits is bounded.
-        if (fresh.length > 0) void this.advance(fresh, await this.identifying.enter());
+        if (fresh.length > 0) void this.advance(fresh, leave);
+        else leave();
+        if (behind.length === 0) break;
         rest = behind;
+        leave = await this.identifying.enter();
       }
     }
     this.pumping = false;
