@@ -6,18 +6,25 @@
  * not hidden, and there the greatest position. At one valid_from, rows are taken in order of position: a retraction hides every earlier
  * row there that speaks of f; one that finds none hides the first that comes later (a cancel that overtook its event).
  *
+ * A row that moves the thing (`m`) hides rows of smaller positions at other valid times: `all` of them, or with `only` those at the one time
+ * at which it stood, where nothing had been said at the row's own time.
+ *
  * An end of what did not stand is no version of the field: a FHIR resource without a telephone number says nothing about the one that another
  * record of the same patient has.
  */
 import type { Json } from '../../src/mapping/fact.js';
 import type { Instant } from '../../src/time/valid-time.js';
 
-/** `a`: field → value from valid_from on. `e`: fields that end there. `w`: every field not in `a` ends. `r`: retracts rows at exactly this valid_from. */
+/**
+ * `a`: field → value from valid_from on. `e`: fields that end there. `w`: every field not in `a` ends. `r`: retracts rows at exactly this
+ * valid_from. `m`: the thing has its time here, and rows known before it at other times were at wrong ones ({@link unmoved}).
+ */
 export interface FactBody {
   readonly a?: Readonly<Record<string, Json>>;
   readonly e?: readonly string[];
   readonly w?: true;
   readonly r?: '*' | readonly string[];
+  readonly m?: 'all' | 'only';
 }
 
 /** What the fold needs of a row. Rows of one event about one thing at one valid time are one row. */
@@ -66,9 +73,10 @@ export function compareRows(left: FoldRow, right: FoldRow): number {
 
 /**
  * Folds the rows of one thing at a point.
- * @param rows in order of (valid_from, pos); rows beyond the point are passed over
+ * @param all its rows in order of (valid_from, pos); those beyond the point are passed over. None may be left out for its valid time
  */
-export function foldThing<Row extends FoldRow>(rows: readonly Row[], at: Point): Folded<Row> {
+export function foldThing<Row extends FoldRow>(all: readonly Row[], at: Point): Folded<Row> {
+  const rows = unmoved(all, at.position);
   const standing = new Map<string, FieldVersion<Row>>();
   let start = 0;
   while (start < rows.length) {
@@ -91,9 +99,10 @@ export interface FoldStep<Row extends FoldRow = FoldRow> {
 
 /**
  * The states a thing went through, as known at a position: one step for each valid time up to `at.validAt` whose visible rows spoke.
- * @param rows in order of (valid_from, pos)
+ * @param all its rows in order of (valid_from, pos)
  */
-export function* foldSteps<Row extends FoldRow>(rows: readonly Row[], at: Point): Generator<FoldStep<Row>> {
+export function* foldSteps<Row extends FoldRow>(all: readonly Row[], at: Point): Generator<FoldStep<Row>> {
+  const rows = unmoved(all, at.position);
   const standing = new Map<string, FieldVersion<Row>>();
   let start = 0;
   while (start < rows.length) {
@@ -108,6 +117,44 @@ export function* foldSteps<Row extends FoldRow>(rows: readonly Row[], at: Point)
     if (spoke) yield { validFrom, before, after: new Map(standing) };
     start = end;
   }
+}
+
+/** Rows that stay where they are, as known at a position: without those that a later one moved to another time. */
+export function unmoved<Row extends FoldRow>(rows: readonly Row[], position: bigint): readonly Row[] {
+  if (!rows.some(({ body, pos }) => body.m !== undefined && pos <= position)) return rows;
+  const hidden = new Set<Row>();
+  const earlier: Row[] = [];
+  const known = rows.filter(({ pos }) => pos <= position).sort(byPosition);
+  for (let start = 0; start < known.length;) {
+    const { pos } = known[start] as Row;
+    let end = start;
+    while (known[end]?.pos === pos) end += 1;
+    const group = known.slice(start, end);
+    start = end;
+    const stays = new Set(group.map(({ validFrom }) => validFrom));
+    const mover = group.findLast(({ body }) => body.m !== undefined);
+    const moved = mover === undefined ? [] : movedBy(mover, earlier, hidden);
+    for (const row of moved) if (!stays.has(row.validFrom)) hidden.add(row);
+    earlier.push(...group);
+  }
+  return hidden.size === 0 ? rows : rows.filter((row) => !hidden.has(row));
+}
+
+function byPosition(left: FoldRow, right: FoldRow): number {
+  return left.pos < right.pos ? -1 : left.pos > right.pos ? 1 : 0;
+}
+
+/** @param earlier rows in order of position */
+function movedBy<Row extends FoldRow>(mover: Row, earlier: readonly Row[], hidden: ReadonlySet<Row>): readonly Row[] {
+  if (mover.body.m === 'all') return earlier;
+  const stands = new Set<Instant>();
+  for (const row of earlier) {
+    if (hidden.has(row)) continue;
+    if (row.body.r === '*') stands.delete(row.validFrom);
+    if (row.body.a !== undefined) stands.add(row.validFrom);
+  }
+  const [only] = stands;
+  return stands.size !== 1 || only === mover.validFrom ? [] : earlier.filter(({ validFrom }) => validFrom === only);
 }
 
 /** Rows [start, end) share one valid_from: lays what they leave visible over what stood before. */

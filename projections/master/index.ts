@@ -81,7 +81,7 @@ interface Merged {
 export function mergeFacts(facts: readonly Fact[]): Merged[] {
   if (facts.length === 1) {
     const fact = facts[0] as Fact;
-    return [{ fact, body: bodyOf(fact) }];
+    return [{ fact, body: settled(bodyOf(fact)) }];
   }
   const merged = new Map<string, { fact: Fact; body: FactBody }>();
   for (const fact of facts) {
@@ -90,11 +90,18 @@ export function mergeFacts(facts: readonly Fact[]): Merged[] {
     if (earlier === undefined) merged.set(slot, { fact, body: bodyOf(fact) });
     else earlier.body = overlay(earlier.body, bodyOf(fact));
   }
-  return [...merged.values()];
+  return [...merged.values()].map(({ fact, body }) => ({ fact, body: settled(body) }));
+}
+
+/** A row that says of nothing that it is so moves nothing to its time. */
+function settled(body: FactBody): FactBody {
+  if (body.m === undefined || body.a !== undefined) return body;
+  const { m: _m, ...others } = body;
+  return others;
 }
 
 function bodyOf(fact: Fact): FactBody {
-  const body: { a?: Readonly<Record<string, Json>>; e?: string[]; w?: true; r?: '*' | string[] } = {};
+  const body: { a?: Readonly<Record<string, Json>>; e?: string[]; w?: true; r?: '*' | string[]; m?: 'all' | 'only' } = {};
   const { assert } = fact;
   const asserted = assert !== undefined && hasMembers(assert) ? assert : undefined;
   if (asserted !== undefined) body.a = asserted;
@@ -105,6 +112,7 @@ function bodyOf(fact: Fact): FactBody {
   if (fact.whole === true) body.w = true;
   if (fact.retract === '*') body.r = '*';
   else if (fact.retract !== undefined && fact.retract.length > 0) body.r = [...new Set(fact.retract)].sort();
+  if (fact.moves !== undefined) body.m = fact.moves;
   return body;
 }
 
@@ -147,6 +155,7 @@ function overlay(earlier: FactBody, later: FactBody): FactBody {
     ...(ended.size > 0 ? { e: [...ended].sort() } : {}),
     ...(whole ? { w: true as const } : {}),
     ...(retracted.length > 0 ? { r: retracted } : {}),
+    ...(later.m === undefined && earlier.m === undefined ? {} : { m: later.m ?? earlier.m }),
   };
 }
 

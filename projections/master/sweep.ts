@@ -17,6 +17,8 @@ export interface Statement {
   /** Every field that it does not assert ends. */
   readonly whole: boolean;
   readonly retracts: '*' | readonly string[];
+  /** Statements before it at other times were about a wrong time: all of them, or those at the only one. */
+  readonly moves?: 'all' | 'only';
 }
 
 /** The version of a field that stands; without a value it was ended. */
@@ -26,14 +28,16 @@ export interface Standing {
   readonly value: Json | undefined;
 }
 
-type Said = Pick<Statement, 'asserts' | 'ends' | 'whole' | 'retracts'>;
+type Said = Pick<Statement, 'asserts' | 'ends' | 'whole' | 'retracts' | 'moves'>;
 
 /**
  * One statement out of the facts of one event about one thing at one valid time: read from the last to the first, where the first word found
  * about a field is the one that counts.
  * @returns undefined where nothing is left to say
  */
-export function statementOf(facts: readonly Pick<Fact, 'assert' | 'end' | 'whole' | 'retract'>[]): Said | undefined {
+export function statementOf(
+  facts: readonly Pick<Fact, 'assert' | 'end' | 'whole' | 'retract' | 'moves'>[],
+): Said | undefined {
   const asserts: Record<string, Json> = {};
   const settled = new Set<string>();
   const ends = new Set<string>();
@@ -72,7 +76,14 @@ export function statementOf(facts: readonly Pick<Fact, 'assert' | 'end' | 'whole
   if (Object.keys(asserts).length === 0 && ends.size === 0 && !whole && !retractsAll && retracted.size === 0) {
     return undefined;
   }
-  return { asserts, ends: [...ends].sort(), whole, retracts: retractsAll ? '*' : [...retracted].sort() };
+  const moves = facts.findLast((fact) => fact.moves !== undefined)?.moves;
+  return {
+    asserts,
+    ends: [...ends].sort(),
+    whole,
+    retracts: retractsAll ? '*' : [...retracted].sort(),
+    ...(moves === undefined || Object.keys(asserts).length === 0 ? {} : { moves }),
+  };
 }
 
 interface Mark {
@@ -86,7 +97,9 @@ interface Mark {
 
 /** What stands of a thing at a point. @param statements in any order */
 export function sweep(statements: readonly Statement[], at: Point): Map<string, Standing> {
-  const known = statements.filter(({ pos, validFrom }) => pos <= at.position && validFrom <= at.validAt);
+  const known = inPlace(statements.filter(({ pos }) => pos <= at.position)).filter(
+    ({ validFrom }) => validFrom <= at.validAt,
+  );
   const fields = new Set<string>();
   for (const { asserts, ends, retracts } of known) {
     for (const field of [...Object.keys(asserts), ...ends, ...(retracts === '*' ? [] : retracts)]) fields.add(field);
@@ -111,6 +124,31 @@ export function sweep(statements: readonly Statement[], at: Point): Map<string, 
     if (last.value !== undefined || stood) standing.set(field, { validFrom, pos: last.pos, value: last.value });
   }
   return standing;
+}
+
+/** Without what was said at times that turned out wrong: one mover after another, each over what the ones before it have left. */
+function inPlace(statements: readonly Statement[]): readonly Statement[] {
+  const last = new Map<bigint, Statement>();
+  for (const one of statements.toSorted((left, right) => compare(left.validFrom, right.validFrom)))
+    if (one.moves !== undefined) last.set(one.pos, one);
+  let left = statements;
+  for (const mover of [...last.values()].sort((one, other) => compare(one.pos, other.pos))) {
+    const own = new Set(left.filter(({ pos }) => pos === mover.pos).map(({ validFrom }) => validFrom));
+    const before = left.filter(({ pos }) => pos < mover.pos);
+    const times = [...new Set(before.map(({ validFrom }) => validFrom))].filter((time) =>
+      before.some(
+        ({ validFrom, pos, asserts }) =>
+          validFrom === time &&
+          Object.keys(asserts).length > 0 &&
+          !before.some((other) => other.validFrom === time && other.pos > pos && other.retracts === '*'),
+      ),
+    );
+    const wrong = (time: Instant): boolean =>
+      !own.has(time) &&
+      (mover.moves === 'all' || (times.length === 1 && times[0] === time && time !== mover.validFrom));
+    left = left.filter(({ pos, validFrom }) => pos >= mover.pos || !wrong(validFrom));
+  }
+  return left;
 }
 
 function markOf(statement: Statement, field: string): Mark[] {

@@ -327,6 +327,7 @@ function rowOfFact({ fact, said, event, entity }: ExpectedFact): KeyedRow {
     ...(said.ends.length === 0 ? {} : { e: said.ends }),
     ...(said.whole ? { w: true as const } : {}),
     ...(said.retracts.length === 0 ? {} : { r: said.retracts }),
+    ...(said.moves === undefined ? {} : { m: said.moves }),
   };
   const columns = {
     recorded_at: event.envelope.recordedAt,

@@ -49,6 +49,12 @@ export interface Fact {
   readonly whole?: boolean;
   /** R: retracts the rows at exactly this valid time: of these fields, or of all (`*`). */
   readonly retract?: readonly string[] | '*';
+  /**
+   * The thing happened once, and this is its time: what was said of it before at another time was said at a wrong one. `all`: whatever was
+   * said before (a FHIR update replaces the resource); `only`: where nothing was said at this time yet and it stood at one other time alone
+   * (a correction in HL7 v2, which does not tell which time it corrects).
+   */
+  readonly moves?: 'all' | 'only';
 }
 
 /** A line of the timeline that is no fact: a merge, a message without mapping. */

@@ -8,7 +8,7 @@ import type { Fact, Json } from '../../src/mapping/fact.js';
 const FIELDS = ['a', 'b', 'c'];
 const INSTANTS = ['10', '11', '12'].map((hour) => `2026-11-20T${hour}:00:00.000000Z`);
 
-type Said = Pick<Fact, 'assert' | 'end' | 'whole' | 'retract'>;
+type Said = Pick<Fact, 'assert' | 'end' | 'whole' | 'retract' | 'moves'>;
 
 const some = fc.uniqueArray(fc.constantFrom(...FIELDS), { maxLength: 2 });
 const said: fc.Arbitrary<Said> = fc.record(
@@ -20,6 +20,7 @@ const said: fc.Arbitrary<Said> = fc.record(
     end: some,
     whole: fc.boolean(),
     retract: fc.oneof(fc.constant('*' as const), some),
+    moves: fc.constantFrom('all' as const, 'only' as const),
   },
   { requiredKeys: [] },
 );
@@ -31,12 +32,13 @@ function factOf(instant: string, one: Said): Fact {
   return { kind: 'PATIENT', sourceRecordId: 'r', key: '', valid, ...one };
 }
 
-function bodyOf({ asserts, ends, whole, retracts }: Omit<Statement, 'validFrom' | 'pos'>): FactBody {
+function bodyOf({ asserts, ends, whole, retracts, moves }: Omit<Statement, 'validFrom' | 'pos'>): FactBody {
   return {
     ...(Object.keys(asserts).length === 0 ? {} : { a: asserts }),
     ...(ends.length === 0 ? {} : { e: ends }),
     ...(whole ? { w: true as const } : {}),
     ...(retracts.length === 0 ? {} : { r: retracts }),
+    ...(moves === undefined ? {} : { m: moves }),
   };
 }
 
@@ -54,11 +56,10 @@ test('the sweep of the facts gives the versions that the fold of the rows gives,
   fc.assert(
     fc.property(fc.array(event, { minLength: 1, maxLength: 6 }), (events) => {
       const rows = events.flatMap((facts, index) =>
-        mergeFacts(facts.map(([instant, one]) => factOf(instant, one))).map(({ fact, body }) => ({
-          validFrom: fact.valid.instant,
-          pos: BigInt(index + 1),
-          body,
-        })),
+        mergeFacts(facts.map(([instant, one]) => factOf(instant, one))).flatMap(({ fact, body }) =>
+          // A row that says nothing is not written.
+          Object.keys(body).length === 0 ? [] : [{ validFrom: fact.valid.instant, pos: BigInt(index + 1), body }],
+        ),
       );
       rows.sort((left, right) =>
         left.validFrom === right.validFrom ? Number(left.pos - right.pos) : left.validFrom < right.validFrom ? -1 : 1,

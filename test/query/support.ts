@@ -66,6 +66,8 @@ export interface Message {
   readonly controlId?: string;
   readonly records?: Record<string, string>;
   readonly duplicateOf?: string;
+  /** Zone of the source; UTC where it is left out. */
+  readonly timeZone?: string;
 }
 
 export interface Answer {
@@ -261,7 +263,7 @@ export class TestHub {
       if (key === undefined) throw new Error('no key');
       const header: SealedHeader = {
         ...(message.controlId === undefined ? {} : { controlId: message.controlId }),
-        timeZone: 'UTC',
+        timeZone: message.timeZone ?? 'UTC',
         ...(message.records === undefined ? {} : { records: message.records }),
       };
       const data = sealBody(key, { eventId: id, ownerId: owner, type }, header, bytes);

@@ -104,7 +104,8 @@ export function readObservation(event: ClinicalEvent, sent: ValidTime, reading: 
   }
   const note = text('note');
   if (note !== '') resource['note'] = [{ text: note }];
-  reading.facts.push({ ...thing, assert: { resource } });
+  const moves = event.type === 'observation.corrected' && id !== '' && observed !== undefined;
+  reading.facts.push({ ...thing, assert: { resource }, ...(moves && { moves: 'only' as const }) });
 }
 
 function putValue(resource: JsonObject, value: Json | undefined, unit: string, reading: EventReading): void {

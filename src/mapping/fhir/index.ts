@@ -151,7 +151,11 @@ function factsOf(
   const { id: _id, meta, ...content } = resource;
   const kept = keptMeta(meta ?? null);
   const value: JsonObject = { ...content, ...(kept === undefined ? {} : { meta: kept }) };
-  return [{ ...thing, valid: clinicalTime(resource, context) ?? stated, assert: { resource: value } }];
+  const clinical = clinicalTime(resource, context);
+  // An update replaces the resource, its time too (FHIR R4 §3.1.0.4).
+  return [
+    { ...thing, valid: clinical ?? stated, assert: { resource: value }, ...(clinical && { moves: 'all' as const }) },
+  ];
 }
 
 /** The visit's number, else the sender's id (that in a create is nobody's), else the first identifier, else the entry's fullUrl, else its place in the message. */

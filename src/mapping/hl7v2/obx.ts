@@ -104,7 +104,9 @@ export function readObx(
     putDateTime(extension, 'valueDateTime', analysed);
     resource['extension'] = [...((resource['extension'] as Json[] | undefined) ?? []), extension];
   }
-  reading.facts.push({ ...common, assert: { resource } });
+  const clinical = observed !== undefined || group.otherwiseClinical;
+  const moves = resultStatus === 'C' && clinical ? ({ moves: 'only' } as const) : {};
+  reading.facts.push({ ...common, assert: { resource }, ...moves });
 }
 
 /**

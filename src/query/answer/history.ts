@@ -1,5 +1,12 @@
 /** Every version of a thing or a patient up to the basis, oldest first by when it became known. What changed nothing is left out. */
-import { foldThing, mergeFolded, valuesOf, type Point } from '../../../projections/master/fold.js';
+import {
+  compareRows,
+  foldThing,
+  mergeFolded,
+  unmoved,
+  valuesOf,
+  type Point,
+} from '../../../projections/master/fold.js';
 import type { Operation } from '../graph/types.js';
 import type { FactRow, LinkRow } from '../store/master-store.js';
 import { patientAt, PATIENT_KIND, type PatientNode, type ThingNode } from '../snapshot.js';
@@ -35,6 +42,17 @@ function inOrderOfPosition(rows: readonly FactRow[], at: Point): FactRow[] {
     );
 }
 
+/** Later than anything: what stood at any valid time. */
+const AFTER_ALL = '9999-12-31T23:59:59.999999Z';
+
+/** Whether a row took the thing from another valid time to its own. */
+function movesIt(row: FactRow, rows: readonly FactRow[]): boolean {
+  if (row.body.m === undefined) return false;
+  const earlier = rows.filter(({ pos }) => pos < row.pos);
+  const left = new Set(unmoved([...earlier, row].sort(compareRows), row.pos));
+  return unmoved(earlier, before(row.pos)).some((one) => !left.has(one));
+}
+
 /** What one row did, given the states just before and with it. */
 export function operationOf(
   row: FactRow,
@@ -52,9 +70,9 @@ export function operationOf(
       other.validFrom !== row.validFrom &&
       (row.body.r === undefined) !== (other.body.r === undefined),
   );
-  if (moved) return 'MOVED';
+  if (moved || movesIt(row, rows)) return 'MOVED';
   if (row.body.r !== undefined) return asserts ? 'CORRECTED' : 'RETRACTED';
-  if (Object.keys(now).length === 0 || changes.every((change) => change.after === undefined)) return 'ENDED';
+  if (Object.keys(now).length === 0 || changes.every(({ field }) => !Object.hasOwn(now, field))) return 'ENDED';
   const corrected = rows.some(
     (other) =>
       other.validFrom === row.validFrom &&
@@ -68,7 +86,9 @@ export function operationOf(
 export function* versionsOfThing(node: ThingNode): Generator<VersionDraft> {
   const { rows } = node.thing;
   for (const row of inOrderOfPosition(rows, node.snapshot.point)) {
-    const was = valuesOf(foldThing(rows, { position: before(row.pos), validAt: row.validFrom }));
+    const was = valuesOf(
+      foldThing(rows, { position: before(row.pos), validAt: movesIt(row, rows) ? AFTER_ALL : row.validFrom }),
+    );
     const now = valuesOf(foldThing(rows, { position: row.pos, validAt: row.validFrom }));
     const changes = changesBetween(was, now);
     if (changes.length === 0) continue;

@@ -140,14 +140,7 @@ export async function encountersAt(
   // The record of the cursor is read again: the page may have ended in the middle of it.
   let after = passed === undefined ? undefined : previousUuid(passed.record);
   do {
-    const found = await at.store.scan(
-      at.basis.build,
-      [ENCOUNTER_KIND],
-      at.basis.position,
-      at.point.validAt,
-      after,
-      SCAN_ROWS,
-    );
+    const found = await at.store.scan(at.basis.build, [ENCOUNTER_KIND], at.basis.position, after, SCAN_ROWS);
     for (const node of at.present(found.things)) {
       const { record, entity } = node.thing;
       if (passed !== undefined && record === passed.record && entity <= passed.entity) continue;

@@ -77,7 +77,6 @@ async function* people(snapshot: Snapshot): AsyncGenerator<Person> {
       build,
       FACT_KINDS.map((_, index) => index),
       position,
-      snapshot.point.validAt,
       after,
       SCAN_ROWS,
     );

@@ -75,7 +75,7 @@ async function nextThings(snapshot: Snapshot, kinds: readonly number[], after: s
   const record = after.startsWith('r') ? readUuid(after.slice(1)) : undefined;
   // The record of the last thing is read again: the page may have ended in the middle of it.
   const from = passed === undefined ? record : previousUuid(passed.record);
-  const page = await snapshot.store.scan(build, kinds, position, snapshot.point.validAt, from, PIECE_ROWS);
+  const page = await snapshot.store.scan(build, kinds, position, from, PIECE_ROWS);
   const nodes = snapshot.present(page.things).filter(({ thing }) => {
     if (passed === undefined || thing.record !== passed.record) return true;
     return thing.kind > passed.kind || (thing.kind === passed.kind && thing.entity > passed.entity);

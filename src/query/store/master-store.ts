@@ -361,27 +361,26 @@ export class MasterStore {
     return rows.map(({ patient }) => patient);
   }
 
-  /** Rows of some kinds of all records after one, whole records at a time, at most about `limit` rows. */
+  /** Rows of some kinds of all records after one, whatever their valid time, whole records at a time, at most about `limit` rows. */
   async scan(
     build: number,
     kinds: readonly number[],
     upTo: Position,
-    validAt: Instant,
     after: string | undefined,
     limit: number,
   ): Promise<{ readonly things: Thing[]; readonly last: string | undefined }> {
     const { fact } = this.tables(build);
     const rows = await this.query<FactRow & pg.QueryResultRow>(
       `scan-${build}`,
-      `select ${FACT_COLUMNS} from ${fact} where ($4::uuid is null or record > $4) and kind = any($1::int2[]) and pos <= $2
-         and valid_from <= $3 order by record, kind, entity, valid_from, pos limit $5`,
-      [kinds, upTo, validAt, after ?? null, limit],
+      `select ${FACT_COLUMNS} from ${fact} where ($3::uuid is null or record > $3) and kind = any($1::int2[]) and pos <= $2
+         order by record, kind, entity, valid_from, pos limit $4`,
+      [kinds, upTo, after ?? null, limit],
     );
     if (rows.length < limit) return { things: thingsOf(rows), last: undefined };
     const cut = (rows.at(-1) as FactRow).record;
     const whole = rows.findLastIndex((row) => row.record !== cut);
     // One record with more rows than a page: read it with a larger one.
-    if (whole < 0) return this.scan(build, kinds, upTo, validAt, after, limit * 4);
+    if (whole < 0) return this.scan(build, kinds, upTo, after, limit * 4);
     return { things: thingsOf(rows.slice(0, whole + 1)), last: (rows[whole] as FactRow).record };
   }
 
