@@ -101,7 +101,8 @@ function settled(body: FactBody): FactBody {
 }
 
 function bodyOf(fact: Fact): FactBody {
-  const body: { a?: Readonly<Record<string, Json>>; e?: string[]; w?: true; r?: '*' | string[]; m?: 'all' | 'only' } = {};
+  const body: { a?: Readonly<Record<string, Json>>; e?: string[]; w?: true; r?: '*' | string[]; m?: 'all' | 'only' } =
+    {};
   const { assert } = fact;
   const asserted = assert !== undefined && hasMembers(assert) ? assert : undefined;
   if (asserted !== undefined) body.a = asserted;
