@@ -19,7 +19,7 @@ import {
   type ShownSubject,
   type SubjectFilter,
 } from './rows.js';
-import { FEWEST, type DatedKind, type SnapshotPoint, type Snapshots } from './snapshots.js';
+import { FEWEST, type DatedKind, type Snapshot, type SnapshotPoint, type Snapshots } from './snapshots.js';
 import { compareKeys, Suppression, type Earlier, type Key } from './suppression.js';
 
 /** A client's mistake, with a stable code. The message quotes nothing. */
@@ -143,6 +143,13 @@ export class AnonymizedState {
     private readonly answers: AnonymizedAnswers,
     private readonly state: AnalyticsState,
   ) {}
+
+  /** The snapshot of the rows, for an export or a report. */
+  rows(dated: boolean): Promise<Snapshot> {
+    const { snapshots } = this.answers.options;
+    const point = this.answers.point(this.state, 'year');
+    return dated ? snapshots.prepareDated(point) : snapshots.prepare(point);
+  }
 
   subject(id: string): Promise<ShownSubject | null> {
     return this.reading(this.answers.point(this.state, 'year'), false, (snapshot) =>

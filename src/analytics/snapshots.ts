@@ -116,6 +116,11 @@ export class Snapshots {
     });
   }
 
+  /** How many erasures there were: each takes people out of every snapshot. */
+  erasures(): Promise<string> {
+    return epochOf(this.pool);
+  }
+
   /**
    * The snapshot at a point, made where it is not there yet.
    * @throws NotProjectedError

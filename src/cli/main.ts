@@ -4,6 +4,7 @@ import { readFile } from 'node:fs/promises';
 import { ConfigError } from '../config/config.js';
 import { HubError } from '../supervisor/hub-error.js';
 import { CliError, EXIT } from './cli-error.js';
+import { anonymizedCommand } from './commands/anonymized.js';
 import { deadLettersCommand } from './commands/dead-letters.js';
 import { demoCommand } from './commands/demo.js';
 import { ingestCommand } from './commands/ingest.js';
@@ -52,6 +53,7 @@ async function buildProgram(): Promise<Command> {
   logCommand(program);
   keysCommand(program);
   deadLettersCommand(program);
+  anonymizedCommand(program);
   demoCommand(program);
   notYetCommands(program);
   for (const command of allCommands(program)) command.exitOverride();

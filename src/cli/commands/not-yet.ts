@@ -3,7 +3,7 @@ import type { Command } from 'commander';
 import { CliError } from '../cli-error.js';
 
 const NOT_YET: readonly (readonly [path: string, commands: readonly string[]])[] = [
-  ['', ['anonymized', 'patients', 'erase']],
+  ['', ['patients', 'erase']],
   ['projections', ['plan']],
 ];
 
