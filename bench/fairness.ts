@@ -45,6 +45,7 @@ export async function run(args: readonly string[]): Promise<Figures> {
     identity: IdentityResolver.open({ pool: pipelined, hashes: keys.hashes, relaxedCommit: true }),
     writer,
     register,
+    unreadable: register.unreadable,
     recover: () => recoverRegister({ reader, keys, register }),
   });
   await intake.recover();

@@ -75,6 +75,10 @@ export interface HubConfig {
 export interface HubLimits {
   /** Largest MLLP frame. */
   readonly frameBytes: number;
+  /** MLLP connections at a time, of all sources. */
+  readonly mllpConnections: number;
+  /** The same from one address. */
+  readonly mllpConnectionsPerAddress: number;
   /** Largest HTTP body. */
   readonly httpBodyBytes: number;
   /** Largest JSON event. */
@@ -122,6 +126,8 @@ const DEFAULT_KEEP_RETIRED_SECONDS = 3_600;
 const MOST_KEEP_RETIRED_SECONDS = 30 * 86_400;
 const DEFAULT_LIMITS: HubLimits = {
   frameBytes: 50 * MIB,
+  mllpConnections: 10_000,
+  mllpConnectionsPerAddress: 10_000,
   httpBodyBytes: 50 * MIB,
   eventBytes: MIB,
   pageDefault: 50,

@@ -110,6 +110,7 @@ const COLUMNS = [
   'problem',
   'people',
   'entries',
+  'erased',
 ];
 const TYPES: readonly CopyType[] = [
   'uuid',
@@ -123,12 +124,36 @@ const TYPES: readonly CopyType[] = [
   'jsonb',
   'jsonb',
   'jsonb',
+  'bool',
 ];
+
+/** What stands for a message in the log that cannot be opened, so that nothing else takes its id: its key is not known. */
+export function erasedMessage(eventId: string, position: Position, recordedAt: string): StoredMessage {
+  return { eventId, duplicateKey: eventId, position, recordedAt, status: 'accepted', answer: 'AA', erased: true };
+}
 
 /** The table `inbound.message`. One process writes it. */
 export class MessageRegister {
+  private readonly nameless = new Set<string>();
+  private recalled = false;
+
   /** @param pool sessions with relaxed commit: everything here can be made again from the log */
   constructor(private readonly pool: pg.Pool) {}
+
+  /** Ids of events whose bodies nobody can open, and whose duplicate key is lost with them ({@link erasedMessage}). */
+  get unreadable(): ReadonlySet<string> {
+    return this.nameless;
+  }
+
+  /** Reads what {@link unreadable} holds; once. */
+  async recall(): Promise<void> {
+    if (this.recalled) return;
+    const { rows } = await this.pool.query<{ event_id: string }>(
+      'select event_id from inbound.message where erased and duplicate_key = event_id',
+    );
+    for (const row of rows) this.nameless.add(row.event_id);
+    this.recalled = true;
+  }
 
   /** Messages by duplicate key, earliest first. */
   async lookup(keys: readonly string[]): Promise<Map<string, StoredMessage[]>> {
@@ -186,6 +211,8 @@ export class MessageRegister {
     const known = new Set(rows.map((row) => row.event_id));
     const missing = messages.filter((message) => !known.has(message.eventId));
     await this.record(missing, progress, resources);
+    for (const { eventId, duplicateKey: key, erased } of missing)
+      if (erased === true && key === eventId) this.nameless.add(eventId);
     return missing.length;
   }
 
@@ -253,5 +280,6 @@ function rowOf(message: StoredMessage): unknown[] {
     message.problem,
     message.people,
     message.entries,
+    message.erased === true,
   ];
 }

@@ -162,6 +162,7 @@ async function start(context: RoleContext, opened: Opened): Promise<RunningRole>
     identity,
     writer: meter.waiting(writer),
     register,
+    unreadable: register.unreadable,
     blobs: {
       inlineBytes: config.blobs.inlineBytes,
       put: (bodies) => blobKeeper.put(bodies),
@@ -269,6 +270,10 @@ async function start(context: RoleContext, opened: Opened): Promise<RunningRole>
     traffic: {
       pace: (source) => gate.pace(source),
       connected: (id, change) => activity.connected(id, change),
+    },
+    sharedLimits: {
+      maxConnections: config.limits.mllpConnections,
+      maxConnectionsPerAddress: config.limits.mllpConnectionsPerAddress,
     },
     behindProxy: config.behindProxy,
     logger,

@@ -7,12 +7,12 @@ import type { EventLogReader, Position, RecordedEvent } from '../log/event-log.j
 import type { SealedHeader } from '../projecting/projection.js';
 import { BodyDamagedError, openBody } from '../sealing/body.js';
 import { KeysUnavailableError, type DataKey, type LostKey } from '../sealing/key-store.js';
-import type { MessageRegister, StoredMessage, StoredResource } from './duplicates.js';
+import { erasedMessage, type MessageRegister, type StoredMessage, type StoredResource } from './duplicates.js';
 
 export interface RecoveryParts {
   readonly reader: Pick<EventLogReader, 'readPage'>;
   readonly keys: { keysById(keyIds: readonly string[]): Promise<Map<string, DataKey | LostKey>> };
-  readonly register: Pick<MessageRegister, 'complete' | 'progress'>;
+  readonly register: Pick<MessageRegister, 'complete' | 'progress' | 'recall'>;
   readonly pageSize?: number;
 }
 
@@ -28,6 +28,7 @@ const PAGE_SIZE = 500;
 /** @returns how many messages of the log the register did not know */
 export async function recoverRegister(parts: RecoveryParts): Promise<number> {
   const limit = parts.pageSize ?? PAGE_SIZE;
+  await parts.register.recall();
   let after = await parts.register.progress();
   let found = 0;
   for (;;) {
@@ -53,7 +54,7 @@ async function recoverPage(parts: RecoveryParts, page: readonly RecordedEvent[],
     const message = event.type === EVENT_TYPES.fhirPart ? partOf(event, envelope) : messageOf(event, envelope, header);
     for (const [key, location, named] of header?.resources ?? [])
       resources.push({ key, location, eventId: event.id, named });
-    if (message !== undefined) messages.push(message);
+    messages.push(message);
   });
   return parts.register.complete(messages, progress, resources);
 }
@@ -70,13 +71,9 @@ function partOf(event: RecordedEvent, envelope: Envelope): StoredMessage {
   };
 }
 
-/** Undefined where the body cannot be opened: then the original is not readable, and the same bytes are a new message. */
-function messageOf(
-  event: RecordedEvent,
-  envelope: Envelope,
-  header: SealedHeader | undefined,
-): StoredMessage | undefined {
-  if (header?.duplicateKey === undefined) return undefined;
+/** Where the body cannot be opened the original is not readable, and the same bytes are a new message. */
+function messageOf(event: RecordedEvent, envelope: Envelope, header: SealedHeader | undefined): StoredMessage {
+  if (header?.duplicateKey === undefined) return erasedMessage(event.id, event.position, envelope.recordedAt);
   const { validation } = envelope;
   const status =
     validation.state === 'parked' ? 'parked' : envelope.duplicateOf !== undefined ? 'conflict' : 'accepted';

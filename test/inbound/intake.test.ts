@@ -1,10 +1,15 @@
 import { afterEach, describe, expect, it } from '@jest/globals';
+import { mkdtemp, rm } from 'node:fs/promises';
+import os from 'node:os';
+import path from 'node:path';
 import { reassembleBundle } from '../../src/inbound/fhir/bundle.js';
 import type { IntakeBlobs, IntakeParts, IntakeStage } from '../../src/inbound/intake/pipeline.js';
 import type { IntakeOutcome, ReceivedMessage } from '../../src/inbound/received.js';
 import { builtInSource } from '../../src/inbound/source.js';
 import { clinicalStream, partitionOf } from '../../src/log/envelope.js';
 import { LogUnavailableError } from '../../src/log/event-log.js';
+import { eraseOwners } from '../../src/sealing/erasure.js';
+import { ErasureList } from '../../src/sealing/erasure-list.js';
 import { event, fhir, hl7, incompressible, openTestHub, type StoredEvent, type TestHub } from './support.js';
 
 const adt = (controlId: string, mrn: string, family = 'OKAFOR', trigger = 'A01') =>
@@ -290,6 +295,50 @@ describe('a message sent again', () => {
     running = hub = await running.restart();
     expect(await running.intake.receive(adt('M1', '77'))).toEqual({ ...first, status: 'duplicate' });
     expect((await running.events()).length).toBe(2);
+  });
+
+  it('is a message of its own where its original was erased, once for each erasure, also when the register is made again', async () => {
+    const folder = await mkdtemp(path.join(os.tmpdir(), 'anamnesis-erasures-'));
+    try {
+      const list = new ErasureList(folder);
+      let running = await start();
+      const ids: string[] = [];
+      for (let erasures = 0; erasures < 3; erasures += 1) {
+        const sent = await Promise.all([
+          running.intake.receive(adt('M1', '77')),
+          running.intake.receive(adt('M1', '77')),
+        ]);
+        expect(sent.map(({ status }) => status)).toEqual(['accepted', 'duplicate']);
+        expect(new Set(sent.map(({ messageId }) => messageId)).size).toBe(1);
+        ids.push((sent[0] as IntakeOutcome).messageId);
+        const stored = (await running.reader.readPage({ limit: 1_000 })).find(({ id }) => id === ids.at(-1));
+        const { sourceRecordId } = JSON.parse(String(stored?.metadata)) as { sourceRecordId: string };
+        // The next one is sealed under a key of its own, for the record's is gone.
+        const owners = [sourceRecordId, stored?.id as string];
+        const { keys, reader, database, intake } = running;
+        const { pool } = database;
+        await eraseOwners(
+          {
+            pool,
+            list,
+            reader,
+            stores: [keys],
+            quiesce: (work) => intake.quiesced(work),
+            leaseMs: 0,
+            sleep: async () => undefined,
+          },
+          owners,
+        );
+        if (erasures !== 1) continue;
+        await pool.query('truncate inbound.message');
+        await pool.query('update inbound.progress set position = 0');
+        running = hub = await running.restart();
+      }
+      expect(new Set(ids).size).toBe(3);
+      expect((await running.intake.receive(adt('M1', '78'))).status).toBe('accepted');
+    } finally {
+      await rm(folder, { recursive: true });
+    }
   });
 
   it('is another message where its bytes differ, and says which one it contradicts', async () => {

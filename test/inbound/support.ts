@@ -91,6 +91,7 @@ async function open(shared: Shared, change: (parts: IntakeParts) => IntakeParts)
       identity,
       writer,
       register,
+      unreadable: register.unreadable,
       blobs: { inlineBytes: INLINE_BYTES, put: (bodies) => keeper.put(bodies), named: (named) => keeper.named(named) },
       recover: () => recoverRegister({ reader, keys, register }),
     }),

@@ -14,7 +14,13 @@ const METHODS = new Set(['GET', 'HEAD', 'POST', 'PUT', 'DELETE', 'PATCH']);
 /** An entry whose condition was judged: what it stands for is there already. */
 export interface MatchedEntry {
   readonly index: number;
+  /** `Type/id` in the hub's ids, or {@link placeInBundle} of an entry before it: where that one is found is known later. */
   readonly location: string;
+}
+
+/** Stands for the location of an entry of the same bundle. */
+export function placeInBundle(index: number): string {
+  return `#${index}`;
 }
 
 export interface FhirContext {
@@ -95,6 +101,10 @@ class Places {
     this.things = new Map(things.map((thing) => [thing.index, thing]));
   }
 
+  locationOfMatch({ location }: MatchedEntry, resourceType: string): string {
+    return location.startsWith('#') ? this.locationOf(resourceType, Number(location.slice(1))) : location;
+  }
+
   /**
    * A Patient's id is the patient's; another thing's is its id in the graph, in the characters that FHIR allows (R4 §2.20.0.1); what is about
    * nobody is known by its message and its place in it.
@@ -135,7 +145,7 @@ function entryOutcome(
   const matched = context.matched.find((one) => one.index === index);
   const refused = context.refused.find((one) => one.index === index);
   const location =
-    matched?.location ??
+    (matched === undefined ? undefined : places.locationOfMatch(matched, resource?.resourceType ?? '')) ??
     (resource === undefined || refused !== undefined ? undefined : places.locationOf(resource.resourceType, index));
   return {
     resourceType: resource?.resourceType ?? '',

@@ -16,7 +16,7 @@ import {
   type FhirIdentifier,
   type RefusedEntry,
 } from './conditions.js';
-import { resourcesOf, type MatchedEntry } from './outcome.js';
+import { placeInBundle, resourcesOf, type MatchedEntry } from './outcome.js';
 
 export interface FhirKey {
   readonly key: string;
@@ -171,6 +171,7 @@ export function judgeEntries(
   const state = { matched: [] as MatchedEntry[], refused: [...refused] };
   if (read.fhir.resource.resourceType !== 'Bundle') return state;
   const transaction = read.fhir.resource['type'] === 'transaction';
+  const earlier = new EarlierEntries(read.fhir, new Set(refused.map(({ index }) => index)));
   for (const condition of conditions) {
     const { index, kind } = condition;
     const found = resources.get(keyOfCondition(hashes, received.source.id, condition)) ?? [];
@@ -184,7 +185,42 @@ export function judgeEntries(
     if (code !== undefined) {
       if (transaction) throw new PreconditionFailedError(code, entryPath({ index, path: 'request' }));
       state.refused.push({ index, code, path: 'request' });
-    } else if (kind === 'create' && match !== undefined) state.matched.push({ index, location: match.location });
+      earlier.ignored.add(index);
+      continue;
+    }
+    const inside = match === undefined ? earlier.bringing(condition) : undefined;
+    const location = match?.location ?? (inside === undefined ? undefined : placeInBundle(inside));
+    if (kind !== 'create' || location === undefined) continue;
+    state.matched.push({ index, location });
+    earlier.ignored.add(index);
   }
   return state;
+}
+
+/** What entries of a bundle bring for the conditions of those behind them. */
+class EarlierEntries {
+  private readonly brought = new Map<string, number>();
+  private readonly resources: ReturnType<typeof resourcesOf>;
+  private reached = 0;
+
+  /** @param ignored entries that are not applied */
+  constructor(
+    fhir: NonNullable<ReadMessage['fhir']>,
+    readonly ignored: Set<number>,
+  ) {
+    this.resources = resourcesOf(fhir);
+  }
+
+  /** Place of the first before it that states the identifier; asked in the order of the entries. */
+  bringing({ index, type, identifier }: FhirCondition): number | undefined {
+    for (; this.reached < index; this.reached += 1) {
+      const resource = this.resources[this.reached];
+      if (resource === undefined || this.ignored.has(this.reached)) continue;
+      for (const stated of identifiersOf(resource)) {
+        const name = nameOf('', resource.resourceType, stated);
+        if (!this.brought.has(name)) this.brought.set(name, this.reached);
+      }
+    }
+    return this.brought.get(nameOf('', type, identifier));
+  }
 }

@@ -41,6 +41,8 @@ export interface IntakeParts {
   };
   readonly writer: { submit(events: readonly PendingEvent[]): Promise<RecordedResult[]> };
   readonly register: Pick<MessageRegister, 'lookup' | 'lookupResources' | 'record'>;
+  /** Ids of events that cannot be opened, which no key finds. */
+  readonly unreadable?: ReadonlySet<string>;
   /** Takes bodies that are too large for the log; without it they all go there. */
   readonly blobs?: IntakeBlobs;
   /** Makes the register complete again from the log's tail; asked before the next batch after an append or a record whose outcome is unknown. */
@@ -118,7 +120,7 @@ export class IntakePipeline implements Intake {
       lookup: (keys: readonly string[]) => this.staged('duplicates', () => register.lookup(keys)),
       lookupResources: (keys: readonly string[]) => this.staged('duplicates', () => register.lookupResources(keys)),
     };
-    this.recogniser = new Recogniser(parts.hashes, told, this.answers, this.onTheWay);
+    this.recogniser = new Recogniser(parts.hashes, told, this.answers, this.onTheWay, parts.unreadable);
     this.sealer = new Sealer(parts, this.answers);
   }
 

@@ -40,6 +40,7 @@ export class Recogniser {
     private readonly register: Pick<MessageRegister, 'lookup' | 'lookupResources'>,
     private readonly answers: Answers,
     private readonly onTheWay: OnTheWay,
+    private readonly unreadable: ReadonlySet<string> = new Set(),
   ) {}
 
   /**
@@ -123,11 +124,7 @@ export class Recogniser {
   }
 
   /** Keyed hash over source, control id, bytes, and how many earlier events of the same three were erased (DESIGN §2). */
-  private eventIdOf(
-    received: ReceivedMessage,
-    read: ReadMessage,
-    erasedBefore: number | `version ${number | 'delivery'}`,
-  ): string {
+  private eventIdOf(received: ReceivedMessage, read: ReadMessage, erasedBefore: number | `version ${string}`): string {
     return this.hashes.uuid(
       'event',
       received.source.id,
@@ -136,6 +133,15 @@ export class Recogniser {
       received.bytes,
       String(erasedBefore),
     );
+  }
+
+  /** The same of the nth version of a resource, or of a delivery of it. */
+  private versionIdOf(received: ReceivedMessage, read: ReadMessage, version: number | 'delivery'): string {
+    let id = this.eventIdOf(received, read, `version ${version}`);
+    for (let erased = 1; this.unreadable.has(id); erased += 1) {
+      id = this.eventIdOf(received, read, `version ${version} again ${erased}`);
+    }
+    return id;
   }
 
   /** Undefined where the message is answered, or will be with its original. */
@@ -153,7 +159,9 @@ export class Recogniser {
       if (judged !== undefined) return judged === 'answered' ? undefined : this.takeOn(reading, lookedUp, judged);
     }
     let { eventId } = reading;
-    for (let erased = 1; stored.some((one) => one.eventId === eventId && one.erased === true); erased += 1) {
+    const isErased = (): boolean =>
+      this.unreadable.has(eventId) || stored.some((one) => one.eventId === eventId && one.erased === true);
+    for (let erased = 1; isErased(); erased += 1) {
       eventId = this.eventIdOf(reading.received, reading.read, erased);
     }
     const same = stored.find((one) => one.eventId === eventId);
@@ -189,7 +197,7 @@ export class Recogniser {
   ): 'answered' | Pick<Fresh, 'eventId' | 'fhir'> | undefined {
     const { received, read } = reading;
     const verdict = judgeFhir(this.hashes, received, read, known, (version) =>
-      this.eventIdOf(received, read, `version ${version}`),
+      this.versionIdOf(received, read, version),
     );
     switch (verdict?.kind) {
       case undefined:

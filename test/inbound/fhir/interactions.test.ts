@@ -427,6 +427,39 @@ describe('a bundle', () => {
     expect((await send('POST', '', bundle)).body).toEqual(first.body);
   });
 
+  it.each(['transaction', 'batch'])(
+    'as a %s brings once what two of its entries would create on the same condition',
+    async (type) => {
+      const label = `twice-${type}`;
+      const unless = { method: 'POST', url: 'Observation', ifNoneExist: `identifier=urn:lab|${label}` };
+      const bundle = {
+        resourceType: 'Bundle',
+        type,
+        entry: [
+          put,
+          { resource: about(1, label), request: unless },
+          { resource: about(2, label), request: unless },
+          {
+            resource: about(3, `${label}-other`),
+            request: { ...unless, ifNoneExist: `identifier=urn:lab|${label}-other` },
+          },
+        ],
+      };
+      const first = await send('POST', '', bundle);
+      const responses = (first.body.entry ?? []).map(({ response }) => response);
+      expect(responses.map(({ status }) => status.slice(0, 3))).toEqual(['200', '201', '200', '201']);
+      expect(responses[2]?.location).toBe(responses[1]?.location);
+      expect(responses[3]?.location).not.toBe(responses[1]?.location);
+      const stored = (await messages()).at(-1);
+      expect(stored?.header?.entries).toEqual([[2, '#1', null, null]]);
+      expect((await send('POST', '', bundle)).body).toEqual(first.body);
+      const single = await send('POST', '/Observation', about(9, label), {
+        'if-none-exist': `identifier=urn:lab|${label}`,
+      });
+      expect([single.status, single.location]).toEqual([200, responses[1]?.location?.split('/_history')[0]]);
+    },
+  );
+
   const make = (value: number, label: string, more: object = {}): object => ({
     resource: about(value, label),
     request: { method: 'POST', url: 'Observation', ...more },
@@ -454,10 +487,19 @@ describe('a bundle', () => {
       [{ resource: 'Zyxwvutsrq', request: { method: 'POST', url: 'Basic' } }, 422, 'NOT_A_RESOURCE', '.resource'],
       [{ resource: about(3, 't-3') }, 422, 'REQUIRED', '.request'],
       [make(4, 't-4', { ifNoneExist: 'name=Zyxwvutsrq' }), 400, 'CONDITION_NOT_SUPPORTED', '.request'],
+      [
+        {
+          resource: { ...about(5, 't-6'), id: 't-6' },
+          request: { method: 'PUT', url: 'Observation/t-6', ifMatch: 'W/"Zyxwvutsrq"' },
+        },
+        400,
+        'CONDITION_NOT_SUPPORTED',
+        '.request.ifMatch',
+      ],
     ];
     for (const [entry, status, code, path] of cases) {
       const before = (await messages()).length;
-      const bundle = transaction(put, make(status, `t-${code}`), entry);
+      const bundle = transaction(put, make(status, `t-${code}${path}`), entry);
       const answer = await send('POST', '', bundle);
       expect([answer.status, answer.state, answer.body.entry]).toEqual([status, 'parked', undefined]);
       expect(issueOf(answer)).toEqual(refusedAt(code, `Bundle.entry[2]${path}`));
@@ -469,8 +511,8 @@ describe('a bundle', () => {
       expect((await send('POST', '', bundle)).body).toEqual(answer.body);
       expect((await messages()).length).toBe(before + 1);
       // What stood in it is not there for later conditions.
-      const single = await send('POST', '/Observation', about(9, `t-${code}`), {
-        'if-none-exist': `identifier=urn:lab|t-${code}`,
+      const single = await send('POST', '/Observation', about(9, `t-${code}${path}`), {
+        'if-none-exist': `identifier=urn:lab|t-${code}${path}`,
       });
       expect(single).toMatchObject({ status: 201, state: 'accepted' });
     }
