@@ -15,6 +15,7 @@ interface Said {
   readonly name: string;
   readonly roles: readonly string[];
   readonly sources?: readonly string[];
+  readonly expiresAt?: number;
   /** Milliseconds since 1970. */
   readonly until: number;
 }
@@ -31,6 +32,7 @@ export function assertPrincipal(
     name: principal.name,
     roles: [...principal.roles],
     ...(principal.sources === undefined ? {} : { sources: principal.sources }),
+    ...(principal.expiresAt === undefined ? {} : { expiresAt: principal.expiresAt }),
     until: nowMs + LIFETIME_MS,
   };
   const text = Buffer.from(JSON.stringify(said)).toString('base64url');
@@ -55,6 +57,7 @@ export function readAssertion(
     name: said.name,
     roles: new Set(said.roles.filter((role): role is AuthRole => (AUTH_ROLES as readonly string[]).includes(role))),
     ...(said.sources === undefined ? {} : { sources: said.sources }),
+    ...(said.expiresAt === undefined ? {} : { expiresAt: said.expiresAt }),
   };
 }
 

@@ -33,7 +33,7 @@ export const FIELD_RULES: Readonly<Record<string, readonly AuthRole[]>> = {
   'DeadLetter.patient': CHART,
   'Mutation.mergePatients': ['clinician'],
   'Mutation.unmergePatients': ['clinician'],
-  'Subscription.timeline': CHART,
+  'Subscription.patientChanged': CHART,
 };
 
 const ROOT_DEFAULTS: Readonly<Record<string, readonly AuthRole[]>> = {

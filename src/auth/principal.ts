@@ -9,6 +9,8 @@ export interface Principal {
   /** Stands in what the log says of decisions: `sub` of the token, or the client's id; `loopback` without a login. Never a person's name. */
   readonly name: string;
   readonly roles: ReadonlySet<AuthRole>;
+  /** When its roles end, in milliseconds since 1970; absent: with the process. */
+  readonly expiresAt?: number;
   /** Sources that it may send as; absent: any. */
   readonly sources?: readonly string[];
 }

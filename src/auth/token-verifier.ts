@@ -79,13 +79,13 @@ export class TokenVerifier {
     const known = this.remembered.get(token);
     if (known !== undefined && known.untilMs > Date.now()) return known.principal;
     this.remembered.delete(token);
-    const { principal, expiresAt } = await this.check(token);
+    const principal = await this.check(token);
     if (this.remembered.size >= REMEMBERED_TOKENS) this.remembered.clear();
-    this.remembered.set(token, { principal, untilMs: Math.min(Date.now() + REMEMBERED_MS, expiresAt * 1000) });
+    this.remembered.set(token, { principal, untilMs: Math.min(Date.now() + REMEMBERED_MS, principal.expiresAt) });
     return principal;
   }
 
-  private async check(token: string): Promise<{ principal: Principal; expiresAt: number }> {
+  private async check(token: string): Promise<Principal & { readonly expiresAt: number }> {
     const { issuer, audience, clockSkewSeconds } = this.settings;
     try {
       const { payload, protectedHeader } = await jwtVerify(token, await this.issuerKeys(), {
@@ -99,7 +99,7 @@ export class TokenVerifier {
       if (!['JWT', 'AT+JWT', 'APPLICATION/AT+JWT', undefined].includes(protectedHeader.typ?.toUpperCase()))
         throw new BadTokenError('TYPE');
       if (payload['typ'] !== undefined && payload['typ'] !== 'Bearer') throw new BadTokenError('TYPE');
-      return { principal: this.principalOf(payload), expiresAt: payload.exp ?? 0 };
+      return { ...this.principalOf(payload), expiresAt: (payload.exp ?? 0) * 1000 };
     } catch (error) {
       if (error instanceof BadTokenError || error instanceof IssuerUnavailableError) throw error;
       if (error instanceof errors.JWKSTimeout || !(error instanceof errors.JOSEError)) {

@@ -1,5 +1,6 @@
 /** The query role: GraphQL, receipts, health and metrics over HTTP. It reads; what it changes goes to the writer through the mailbox. */
 import { NestFactory } from '@nestjs/core';
+import { GraphQLSchemaHost } from '@nestjs/graphql';
 import type { NestExpressApplication } from '@nestjs/platform-express';
 import { createHash } from 'node:crypto';
 import type { NextFunction, Request, Response } from 'express';
@@ -44,6 +45,8 @@ import { SourceTrials } from './source-trials.js';
 import { IdentityResolver } from '../identity/resolver.js';
 import { LiveSourceList } from './sources.js';
 import { START_PAGE } from './start-page.js';
+import { ChangeFeed } from './live/changes.js';
+import { openLiveSocket } from './live/socket.js';
 import { MasterStore } from './store/master-store.js';
 
 /** Connections to PostgreSQL for questions; one more listens for progress. */
@@ -78,13 +81,21 @@ export async function startQueryRole(context: RoleContext): Promise<RunningRole>
     onTrouble: (error) => logger.warn({ err: error }, 'sources could not be looked up; it goes on trying'),
   });
   const sources = new LiveSourceList({ directory, reader, pool, defaults, file: config.sources });
+  const store = new MasterStore(pool);
+  const basis = new BasisResolver({
+    pool,
+    logId: reader.id,
+    moved: (watermark, timeoutMs) => watermarks.waitUntilProjected('master', watermark + 1n, timeoutMs),
+  });
+  const changes = new ChangeFeed({
+    basis,
+    store,
+    onTrouble: (error) => logger.warn({ err: error }, 'changes could not be looked up; it goes on trying'),
+  });
   const services: QueryServices = {
-    store: new MasterStore(pool),
-    basis: new BasisResolver({
-      pool,
-      logId: reader.id,
-      moved: (watermark, timeoutMs) => watermarks.waitUntilProjected('master', watermark + 1n, timeoutMs),
-    }),
+    store,
+    basis,
+    changes,
     operations: new OperationsView(pool, reader),
     reader,
     decoder,
@@ -114,13 +125,14 @@ export async function startQueryRole(context: RoleContext): Promise<RunningRole>
       logger.warn({ err: error }, 'the answer of a change could not be remembered; the log remembers the change'),
     ),
   };
+  const limits = { depth: config.limits.queryDepth, cost: config.limits.queryCost };
   // The public port is this role's own only where no ingest role stands before it.
   const tls = context.proxySecret === undefined ? await openHttpsCredentials(context) : undefined;
   const app = await NestFactory.create<NestExpressApplication>(
     GraphModule.register({
       services,
       principal: (request) => principalOf(request) ?? NOBODY,
-      limits: { depth: config.limits.queryDepth, cost: config.limits.queryCost },
+      limits,
       onFailure: (error) => logger.error({ err: error }, 'a query failed'),
     }),
     {
@@ -164,6 +176,14 @@ export async function startQueryRole(context: RoleContext): Promise<RunningRole>
   const { host, port } = context.listen;
   const server = app.getHttpServer();
   const unfollow = server instanceof https.Server ? tls?.follow(server) : undefined;
+  const live = openLiveSocket(server, {
+    schema: app.get(GraphQLSchemaHost).schema,
+    services,
+    authentication: authenticationOf(context),
+    limits,
+    onFailure: (error) => logger.error({ err: error }, 'a subscription failed'),
+    ...(config.auth.mode === 'loopback' ? { ownNames: isOwnName } : {}),
+  });
   await app.listen(port, host);
   const address = server.address() as AddressInfo;
   return {
@@ -171,6 +191,8 @@ export async function startQueryRole(context: RoleContext): Promise<RunningRole>
       http: `${tls === undefined ? 'http' : 'https'}://${host.includes(':') ? `[${host}]` : host}:${address.port}`,
     },
     async stop() {
+      await live.close();
+      await changes.close();
       server.closeIdleConnections();
       const late = setTimeout(() => server.closeAllConnections(), CLOSE_TIMEOUT_MS);
       await app.close();
@@ -190,13 +212,17 @@ export async function startQueryRole(context: RoleContext): Promise<RunningRole>
 
 const OWN_NAMES: ReadonlySet<string> = new Set(['localhost', '127.0.0.1', '[::1]', '::1']);
 
+function isOwnName(host: string | undefined): boolean {
+  const name = host?.replace(/:\d+$/, '').toLowerCase();
+  return name === undefined || OWN_NAMES.has(name) || /^127\.\d+\.\d+\.\d+$/.test(name);
+}
+
 /**
  * Without a login only programs of this machine may ask. A page on the web whose name was made to point here could read everything: its
  * requests carry that name (DNS rebinding).
  */
 export function refuseForeignHosts(request: Request, response: Response, next: NextFunction): void {
-  const host = request.headers.host?.replace(/:\d+$/, '').toLowerCase();
-  if (host === undefined || OWN_NAMES.has(host) || /^127\.\d+\.\d+\.\d+$/.test(host)) return next();
+  if (isOwnName(request.headers.host)) return next();
   sendProblem(response, { status: 421, code: 'MISDIRECTED', title: 'This hub answers on its loopback names only' });
 }
 

@@ -9,6 +9,7 @@ import { RequestEvents, type Decoder } from './messages.js';
 import type { OperationsView } from './operations-view.js';
 import type { MutationMemory } from './graph/mutations/once.js';
 import type { ProjectionDesk } from '../projecting/commands.js';
+import type { ChangeFeed } from './live/changes.js';
 import type { KeyDesk } from './key-desk.js';
 import type { LetterDesk } from './letter-desk.js';
 import type { SearchDesk } from './search/desk.js';
@@ -42,6 +43,8 @@ export interface QueryServices {
   readonly mutations: MutationMemory;
   /** Proofs that events stand in the log; absent where the log is not signed. */
   readonly proofs?: ProofDesk;
+  /** Tells who has changed; absent where nothing is followed. */
+  readonly changes?: ChangeFeed;
   /** Absent until a search projection is there. */
   readonly search?: SearchDesk;
 }

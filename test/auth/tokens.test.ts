@@ -38,6 +38,7 @@ describe('a good token', () => {
       name: '6d2f7a52-7a40-4f0a-9d51-0c2a3f6f1a11',
       roles: new Set(['auditor', 'source']),
       sources: ['lab'],
+      expiresAt: expect.any(Number),
     });
     const many = await issuer.token({ roles: ['source'], sources: ['lab', 'ward'] });
     expect((await verifier().verify(many)).sources).toEqual(['lab', 'ward']);
@@ -148,7 +149,7 @@ describe('the keys of an issuer', () => {
 });
 
 describe('what the ingest role says of who asks', () => {
-  const principal = { name: 'p', roles: new Set(['auditor' as const]), sources: ['lab'] };
+  const principal = { name: 'p', roles: new Set(['auditor' as const]), sources: ['lab'], expiresAt: 9_000_000 };
   it('is believed of the same request, within seconds, and of nobody else', () => {
     const said = assertPrincipal('secret', principal, 'POST', '/graphql', 1_000);
     expect(readAssertion('secret', said, 'POST', '/graphql', 2_000)).toEqual(principal);

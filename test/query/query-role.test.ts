@@ -1,5 +1,12 @@
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
+import { createHash } from 'node:crypto';
 import http from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { buildSchema } from 'graphql';
+import { createClient, type Client, type ExecutionResult } from 'graphql-ws';
+import { WebSocket } from 'ws';
+import { clinicalSchema } from '../../src/query/graph/graph.module.js';
+import { openLiveSocket } from '../../src/query/live/socket.js';
 import { pino } from 'pino';
 import { loadConfig } from '../../src/config/config.js';
 import { duplicateKey } from '../../src/inbound/duplicates.js';
@@ -136,5 +143,187 @@ describe('the query role', () => {
         .on('error', reject);
     });
     expect(status).toBe(421);
+  });
+});
+
+describe('a subscription', () => {
+  const clients: Client[] = [];
+
+  function connect(address = url): Client {
+    const client = createClient({
+      url: `${address.replace('http', 'ws')}/graphql`,
+      webSocketImpl: WebSocket,
+      retryAttempts: 0,
+    });
+    clients.push(client);
+    return client;
+  }
+
+  afterAll(async () => {
+    for (const client of clients) await client.dispose();
+  });
+
+  interface Changed {
+    readonly patientChanged: {
+      readonly names: readonly { family: string }[];
+      readonly basis: { readonly token: string };
+    };
+  }
+
+  function follow(id: string, after?: string): AsyncIterableIterator<ExecutionResult<Changed>> {
+    return connect().iterate<Changed>({
+      query:
+        'subscription ($id: ID!, $after: String) { patientChanged(id: $id, after: $after) { names { family } basis { token } } }',
+      variables: { id, after },
+    }) as AsyncIterableIterator<ExecutionResult<Changed>>;
+  }
+
+  async function rename(
+    one: { record: string; patient: string; mrn: string },
+    family: string,
+    second: number,
+  ): Promise<Sent> {
+    const at = `2026-11-10T10:00:${String(second).padStart(2, '0')}Z`;
+    return hub.send({
+      record: one.record,
+      patient: one.patient,
+      content: adt({ trigger: 'A08', mrn: one.mrn, name: `${family}^X`, at }),
+    });
+  }
+
+  async function token(): Promise<string> {
+    const { at } = await hub.data<{ at: { basis: { token: string } } }>('{ at { basis { token } } }');
+    return at.basis.token;
+  }
+
+  it('shows the patient each time something about them is projected, through a merge too, and nobody else', async () => {
+    const [one, other] = [person(), person()];
+    const start = await rename(one, 'FIRST', 1);
+    await rename(other, 'OTHER', 1);
+    // With `after` there is something to show at once, so that the test knows when it is followed.
+    const { at: before } = await hub.data<{ at: { basis: { token: string } } }>(
+      `{ at(position: "${start.position - 1n}") { basis { token } } }`,
+    );
+    const changes = follow(one.patient, before.basis.token);
+    const family = async (): Promise<string | undefined> =>
+      ((await changes.next()).value as ExecutionResult<Changed>).data?.patientChanged.names[0]?.family;
+    expect(await family()).toBe('FIRST');
+    await rename(other, 'ELSEWHERE', 2);
+    await rename(one, 'SECOND', 3);
+    expect(await family()).toBe('SECOND');
+    await hub.send({
+      record: one.record,
+      patient: one.patient,
+      links: [{ sourceRecordId: other.record, patientId: one.patient, reason: 'merge' }],
+      content: adt({ trigger: 'A40', mrn: one.mrn, merged: other.mrn, at: '2026-11-10T10:00:04Z' }),
+    });
+    expect(await family()).toBe('SECOND');
+    await rename({ ...other, patient: one.patient }, 'THROUGH', 5);
+    expect(await family()).toBe('THROUGH');
+    await changes.return?.();
+  });
+
+  it('goes on after a basis without missing what came between two connections, and shows nothing where nothing did', async () => {
+    const one = person();
+    await rename(one, 'BEFORE', 1);
+    const known = await token();
+    await rename(one, 'MISSED', 2);
+    const changes = follow(one.patient, known);
+    const { value } = (await changes.next()) as { value: ExecutionResult<Changed> };
+    expect(value.data?.patientChanged.names[0]?.family).toBe('MISSED');
+    await changes.return?.();
+    const nothing = follow(one.patient, await token());
+    const next = nothing.next();
+    await rename(one, 'NEXT', 3);
+    const first = (await next) as { value: ExecutionResult<Changed> };
+    expect(first.value.data?.patientChanged.names[0]?.family).toBe('NEXT');
+    await nothing.return?.();
+  });
+
+  it.each([
+    ['{ log { head } }', 'BAD_USER_INPUT'],
+    ['subscription { patientChanged(id: "nobody") { id } }', 'NOT_FOUND'],
+    ['subscription { patientChanged(id: "00000000-0000-4000-8000-000000000000") { id } }', 'NOT_FOUND'],
+  ])('%s is refused with a code', async (query, code) => {
+    const answer = connect().iterate({ query });
+    const told = await answer.next().then(
+      ({ value }) => (value as ExecutionResult).errors,
+      (errors: unknown) => errors as ExecutionResult['errors'],
+    );
+    expect(told?.[0]?.extensions?.['code']).toBe(code);
+  });
+
+  it('of a page of another origin is refused', async () => {
+    const socket = new WebSocket(`${url.replace('http', 'ws')}/graphql`, 'graphql-transport-ws', {
+      origin: 'https://evil.example',
+    });
+    const status = await new Promise((resolve) => {
+      socket.on('unexpected-response', (_request, response) => resolve(response.statusCode));
+      socket.on('error', () => undefined);
+    });
+    expect(status).toBe(403);
+  });
+
+  it('ends with the token that let it in; without the role nobody gets in', async () => {
+    const server = http.createServer();
+    const verifier = {
+      verify: async (given: string) => ({
+        name: 'p',
+        roles: new Set([given === 'clinician' ? ('clinician' as const) : ('source' as const)]),
+        expiresAt: Date.now() + 300,
+      }),
+    };
+    const live = openLiveSocket(server, {
+      schema: buildSchema(clinicalSchema()),
+      services: hub.services,
+      authentication: { mode: 'tokens', verifier },
+      limits: { depth: 15, cost: 100_000 },
+      onFailure: () => undefined,
+    });
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', () => resolve()));
+    const { port } = server.address() as AddressInfo;
+    const open = (authorization?: string): WebSocket =>
+      new WebSocket(`ws://127.0.0.1:${port}/graphql`, 'graphql-transport-ws', {
+        headers: authorization === undefined ? {} : { authorization: `Bearer ${authorization}` },
+      });
+    const ended = new Promise((resolve) => open('clinician').on('close', (code) => resolve(code)));
+    expect(await ended).toBe(4403);
+    for (const [authorization, status] of [
+      ['source', 403],
+      [undefined, 401],
+    ] as const) {
+      const refused = new Promise((resolve) => {
+        open(authorization)
+          .on('unexpected-response', (_request, response) => resolve(response.statusCode))
+          .on('error', () => undefined);
+      });
+      expect(await refused).toBe(status);
+    }
+    await live.close();
+    await new Promise((resolve) => server.close(resolve));
+  });
+});
+
+describe('persisted queries', () => {
+  it('are asked for by their hash once they are known', async () => {
+    const query = '{ log { adapter } }';
+    const sha256Hash = createHash('sha256').update(query).digest('hex');
+    const extensions = { persistedQuery: { version: 1, sha256Hash } };
+    const post = async (body: object): Promise<unknown> => {
+      const response = await fetch(`${url}/graphql`, {
+        method: 'POST',
+        headers: { 'content-type': 'application/json' },
+        body: JSON.stringify(body),
+      });
+      return response.json();
+    };
+    expect(await post({ extensions })).toMatchObject({
+      errors: [{ extensions: { code: 'PERSISTED_QUERY_NOT_FOUND' } }],
+    });
+    expect(await post({ query, extensions })).toEqual({ data: { log: { adapter: 'postgres' } } });
+    const get = `${url}/graphql?extensions=${encodeURIComponent(JSON.stringify(extensions))}`;
+    const response = await fetch(get, { headers: { 'apollo-require-preflight': 'true' } });
+    expect(await response.json()).toEqual({ data: { log: { adapter: 'postgres' } } });
+    expect(await post({ query: '{ log { head } }', extensions })).toMatchObject({ errors: [{}] });
   });
 });

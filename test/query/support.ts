@@ -128,6 +128,7 @@ export class TestHub {
     private readonly watermarks: Watermarks,
     readonly failures: unknown[],
     readonly keyFile: string,
+    readonly services: QueryServices,
   ) {}
 
   /**
@@ -243,6 +244,7 @@ export class TestHub {
       watermarks,
       failures,
       keyFile,
+      services,
     );
   }
 

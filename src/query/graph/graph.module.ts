@@ -14,6 +14,8 @@ import { graphRulesPlugin } from '../../auth/graph-rules.js';
 import type { Principal } from '../../auth/principal.js';
 import { GraphError } from '../errors.js';
 import { Session, type QueryServices } from '../session.js';
+import { patientChanges, type LiveContext, type PatientChangedArguments } from '../live/patient-changed.js';
+import type { PatientNode } from '../snapshot.js';
 import { ChangeSourceHandler, SourceDesk } from '../source-desk.js';
 import { checkLimits, type QueryLimits } from './limits.js';
 import { MUTATIONS, notYet } from './mutations/index.js';
@@ -47,7 +49,17 @@ export class GraphModule {
           driver: ApolloDriver,
           path: '/graphql',
           typeDefs: clinicalSchema(),
-          resolvers: { ...resolvers, Mutation: notYet },
+          resolvers: {
+            ...resolvers,
+            Mutation: notYet,
+            Subscription: {
+              patientChanged: {
+                subscribe: (_: unknown, given: PatientChangedArguments, context: LiveContext) =>
+                  patientChanges(given, context),
+                resolve: (patient: PatientNode) => patient,
+              },
+            },
+          },
           introspection: true,
           graphiql: false,
           includeStacktraceInErrorResponses: false,

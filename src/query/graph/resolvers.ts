@@ -219,6 +219,7 @@ export const resolvers = {
 
   Patient: {
     ...versioned,
+    basis: (node: PatientNode): Basis => node.snapshot.basis,
     identifiers: (node: PatientNode) => identifiersOf(node.values),
     names: (node: PatientNode) => namesOf(node.values),
     birthDate: (node: PatientNode) => birthDateOf(node.values),

@@ -244,6 +244,27 @@ export class MasterStore {
     );
   }
 
+  /**
+   * Records that something was said of at positions in (after, upTo], or whose link was made or moved, then with the patient that has them.
+   * @param among only these records
+   */
+  async changedBetween(
+    build: number,
+    after: Position,
+    upTo: Position,
+    among?: readonly string[],
+  ): Promise<{ readonly record: string; readonly patient: string | null }[]> {
+    const { fact, link, note } = this.tables(build);
+    const within = 'pos > $1 and pos <= $2 and ($3::uuid[] is null or record = any($3))';
+    return this.query(
+      `changed-between-${build}`,
+      `select record, null::uuid as patient from ${fact} where ${within}
+       union select record, null from ${note} where ${within}
+       union select record, patient from ${link} where ${within}`,
+      [after, upTo, among ?? null],
+    );
+  }
+
   /** Links made or moved at positions in (after, upTo], in order of position. */
   async linksBetween(build: number, after: Position, upTo: Position, limit: number): Promise<LinkRow[]> {
     const { link } = this.tables(build);
