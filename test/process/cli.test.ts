@@ -84,10 +84,10 @@ describe('exit codes', () => {
   });
 
   test('1 for a command that is named but not there yet, which no help shows', async () => {
-    const { code, err } = await run('anonymized', 'report', '--at', 'now');
+    const { code, err } = await run('patients', 'merge', 'a', 'b');
     expect(code).toBe(1);
-    expect(err).toBe('`anamnesis anonymized` is not available yet\n');
-    expect((await run('--help')).out).not.toContain('anonymized');
+    expect(err).toBe('`anamnesis patients` is not available yet\n');
+    expect((await run('--help')).out).not.toContain('patients merge');
   });
 
   test('2 for a configuration that is refused, naming the key', async () => {
