@@ -17,6 +17,7 @@ import { IdentityClaims1763700017000 } from './017-identity-claims.js';
 import { ProjectingLoads1763700018000 } from './018-projecting-loads.js';
 import { Verification1763700019000 } from './019-verification.js';
 import { Lanes1763700028000 } from './028-lanes.js';
+import { Leases1763700038000 } from './038-leases.js';
 
 /** Every migration, oldest first. Append only: a released migration never changes. */
 export const MIGRATIONS: (new () => MigrationInterface)[] = [
@@ -39,4 +40,5 @@ export const MIGRATIONS: (new () => MigrationInterface)[] = [
   ProjectingLoads1763700018000,
   Verification1763700019000,
   Lanes1763700028000,
+  Leases1763700038000,
 ];

@@ -16,7 +16,7 @@ import {
   serve,
   type BuildRow,
 } from './builds.js';
-import { Control, type ProjectionChange } from './control.js';
+import { CONTROL, Control, type ProjectionChange } from './control.js';
 import { deadLetterChange, decisionOf, observe, positionBefore } from './dead-letters.js';
 import type { EventDecoder } from './decode.js';
 import { RuntimeClosedError, errorWord, failureKind } from './errors.js';
@@ -25,6 +25,7 @@ import { Parkings, type Parking } from './parkings.js';
 import type { Build, DecodedEvent, ProjectionDefinition } from './projection.js';
 import { Rebuild } from './rebuild.js';
 import { LiveRunner, type RuntimeLog } from './runner.js';
+import { Shares } from './shares.js';
 import { microsOfInstant, now } from '../time/clock.js';
 import { VerificationRuns } from './verification/runs.js';
 import { UnknownProjectionError } from './watermark.js';
@@ -45,6 +46,8 @@ export interface ProjectionsOptions {
   readonly maxEvents?: number;
   /** How long a build that was switched away from is kept current for a rollback, before its tables are dropped. */
   readonly keepRetiredSeconds?: number;
+  /** How long another process waits for one that stands still, in milliseconds. */
+  readonly leaseMs?: number;
 }
 
 const KEEP_RETIRED_SECONDS = 3_600;
@@ -70,7 +73,8 @@ export class Projections {
   private readonly feed: EventFeed;
   private readonly rebuildFeed: EventFeed;
   private readonly parkings = new Parkings();
-  private readonly control: Control;
+  private control: Control | undefined;
+  private readonly shares: Shares;
   private readonly announcer: Announcer;
   private readonly verifications: VerificationRuns;
   /** Looks again when the first kept build is due to go. */
@@ -96,9 +100,21 @@ export class Projections {
       maxBytes: REBUILD_PAGE_BYTES,
       keptPages: REBUILD_KEPT_PAGES,
     });
+    this.shares = new Shares({
+      databaseUrl,
+      log,
+      units: [CONTROL, ...options.definitions.map(({ name }) => name)],
+      ...(options.leaseMs === undefined ? {} : { leaseMs: options.leaseMs }),
+      gained: (unit) => this.gained(unit),
+      lost: (unit) => this.lost(unit),
+      looked: (others) => {
+        if (others) this.reconcile();
+      },
+    });
     this.runner = new LiveRunner({
       databaseUrl,
       pool,
+      shares: this.shares,
       feed: this.feed,
       parkings: this.parkings,
       log,
@@ -113,10 +129,15 @@ export class Projections {
       pool,
       parts: { databaseUrl, reader, decoder, parkings: this.parkings, signal: this.abort.signal },
       runner: this.runner,
+      shares: this.shares,
       definitions: options.definitions,
       log,
     });
-    this.control = new Control({
+  }
+
+  private newControl(): Control {
+    const { pool, reader, log } = this.options;
+    return new Control({
       pool,
       reader,
       feed: this.feed,
@@ -125,6 +146,34 @@ export class Projections {
       decide: (client, change) => this.decide(client, change),
       decided: () => this.reconcile(),
     });
+  }
+
+  private async gained(unit: string): Promise<void> {
+    if (unit === CONTROL) {
+      this.control = this.newControl();
+      await this.control.prepare();
+      this.control.start();
+      return;
+    }
+    // What other processes have parked meanwhile.
+    await this.parkings.refresh(this.options.pool);
+    this.reconcile();
+  }
+
+  private async lost(unit: string): Promise<void> {
+    if (unit === CONTROL) {
+      await this.control?.stop();
+      this.control = undefined;
+      return;
+    }
+    // One under way may be about to start a worker.
+    await this.reconciling;
+    await this.endAll(unit);
+  }
+
+  private async endAll(name: string): Promise<void> {
+    await Promise.all([...this.rebuilds.values()].filter((one) => one.row.name === name).map((one) => one.stop()));
+    await this.runner.stopAll(name);
   }
 
   /**
@@ -153,9 +202,9 @@ export class Projections {
       }
     }
     await this.parkings.refresh(pool);
-    await this.control.prepare();
+    await this.newControl().prepare();
     this.announcer.start();
-    this.control.start();
+    await this.shares.start();
     this.reconcile();
     await this.reconciling;
   }
@@ -164,17 +213,19 @@ export class Projections {
   async stop(): Promise<void> {
     this.abort.abort();
     clearTimeout(this.dropTimer);
+    await this.shares.halt();
     await this.reconciling;
     await Promise.all([
       this.runner.stopAll(),
       ...[...this.rebuilds.values()].map((rebuild) => rebuild.stop()),
-      this.control.stop(),
+      this.control?.stop(),
       this.announcer.stop(),
       this.verifications.settled(),
     ]);
     // A rebuild may have started its live worker while the others were stopped.
     await this.runner.stopAll();
     await Promise.all([this.feed.close(), this.rebuildFeed.close()]);
+    await this.shares.release();
   }
 
   /**
@@ -209,7 +260,9 @@ export class Projections {
     for (let attempt = 1; !this.abort.signal.aborted;) {
       this.again = false;
       try {
-        for (const definition of this.options.definitions) await this.reconcileOne(definition);
+        for (const definition of this.options.definitions) {
+          if (this.shares.holds(definition.name)) await this.reconcileOne(definition);
+        }
         attempt = 1;
         this.verifications.follow();
         if (!this.again) return;

@@ -92,6 +92,7 @@ export class Rebuild {
     } catch (error) {
       await this.options.runner.stop(definition.name, version);
       if (error instanceof RuntimeClosedError || this.abort.signal.aborted) return;
+      if (await this.options.runner.isTakenOver(definition.name, error)) return;
       if (failureKind(error) === 'transient') {
         // Its row says where it stands; it is taken up again.
         log.warn({ projection: definition.name, version, code: errorWord(error) }, 'rebuild interrupted');
@@ -260,6 +261,7 @@ export class Rebuild {
   /** For displays only. */
   private async note(worker: 'running' | 'stopped'): Promise<void> {
     if (this.options.runner.isRunning(this.definition.name, this.row.version)) return;
+    if (!this.options.runner.isOurs(this.definition.name)) return;
     await this.options.pool
       .query('update hub.projection set worker = $3 where name = $1 and version = $2', [
         this.definition.name,

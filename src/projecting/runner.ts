@@ -2,9 +2,10 @@
 import type pg from 'pg';
 import type { Position } from '../log/event-log.js';
 import type { Lane } from './batch-writer.js';
-import { RuntimeClosedError, errorText, errorWord, failureKind } from './errors.js';
+import { CheckpointConflictError, RuntimeClosedError, errorText, errorWord, failureKind } from './errors.js';
 import type { DecodedPage, EventFeed, FeedReader } from './feed.js';
 import type { Parking, Parkings } from './parkings.js';
+import type { Shares } from './shares.js';
 import { ProjectionWorker, backOff, pause, type CommittedBatch, type WorkerCounters } from './worker.js';
 import { untilAborted } from './until-aborted.js';
 
@@ -18,6 +19,8 @@ export interface RuntimeLog {
 export interface RunnerOptions {
   readonly databaseUrl: string;
   readonly pool: pg.Pool;
+  /** Whether a projection is still this process's to carry. */
+  readonly shares?: Pick<Shares, 'holds' | 'stillHolds'>;
   readonly feed: EventFeed;
   readonly parkings: Parkings;
   readonly log: RuntimeLog;
@@ -180,9 +183,13 @@ export class LiveRunner {
     this.running.delete(key);
   }
 
-  async stopAll(): Promise<void> {
+  /** @param name of a projection; without it, of all */
+  async stopAll(name?: string): Promise<void> {
+    const lanes = [...this.running.values()].map(({ worker }) => worker.lane);
     await Promise.all(
-      [...this.running.values()].map(({ worker: { lane } }) => this.stop(lane.definition.name, lane.build)),
+      lanes
+        .filter(({ definition }) => name === undefined || definition.name === name)
+        .map(({ definition, build }) => this.stop(definition.name, build)),
     );
   }
 
@@ -228,6 +235,7 @@ export class LiveRunner {
         await this.note(definition.name, build, 'stopped');
         return;
       }
+      if (await this.isTakenOver(definition.name, error)) return;
       running.failure = error;
       this.options.log.error(
         { projection: definition.name, version: build, code: errorWord(error) },
@@ -236,6 +244,23 @@ export class LiveRunner {
       await this.note(definition.name, build, 'stopped', errorText(error));
     } finally {
       await running.worker.close();
+    }
+  }
+
+  /** As far as this process knows, the projection is its to carry. */
+  isOurs(name: string): boolean {
+    return this.options.shares?.holds(name) !== false;
+  }
+
+  /** Another process has the lease, and has gone on from where this one stood: nothing is wrong, and this one's batch was rolled back. */
+  async isTakenOver(name: string, error: unknown): Promise<boolean> {
+    const { shares } = this.options;
+    if (!(error instanceof CheckpointConflictError) || shares === undefined) return false;
+    try {
+      return !(await shares.stillHolds(name));
+    } catch {
+      // Unknown while the database is away: shown as what it is.
+      return false;
     }
   }
 
@@ -294,6 +319,8 @@ export class LiveRunner {
     state: 'running' | 'paused' | 'stopped',
     failure?: string,
   ): Promise<void> {
+    // Of one that another process carries, that process speaks.
+    if (!this.isOurs(name)) return;
     try {
       await this.options.pool.query(
         `update hub.projection set worker = $3, last_error = coalesce($4, case when $3 = 'running' then null else last_error end)

@@ -5,6 +5,7 @@ import { buildsOf, ONLY_LANE, type BuildRow } from '../builds.js';
 import { errorText, errorWord, failureKind } from '../errors.js';
 import type { ProjectionDefinition } from '../projection.js';
 import type { LiveRunner, RuntimeLog } from '../runner.js';
+import type { Shares } from '../shares.js';
 import { verifyBuild, type VerifyParts, type VerifyReport } from '../verify.js';
 import { backOff, pause } from '../worker.js';
 
@@ -12,6 +13,8 @@ export interface VerificationRunsOptions {
   readonly pool: pg.Pool;
   readonly parts: VerifyParts;
   readonly runner: LiveRunner;
+  /** Only builds that this process carries can be held at a position. */
+  readonly shares: Pick<Shares, 'holds'>;
   readonly definitions: readonly ProjectionDefinition[];
   readonly log: RuntimeLog;
 }
@@ -105,8 +108,10 @@ export class VerificationRuns {
   private async next(): Promise<OpenRow | undefined> {
     const { rows } = await this.options.pool.query<OpenRow>(
       `update hub.verification set state = 'running', progress = 0 where id =
-         (select id from hub.verification where state in ('wanted', 'running') and reason = 'asked' order by wanted_at limit 1)
+         (select id from hub.verification where state in ('wanted', 'running') and reason = 'asked'
+            and not (projection = any ($1::text[])) order by wanted_at limit 1)
        returning id, projection, version`,
+      [this.options.definitions.map(({ name }) => name).filter((name) => !this.options.shares.holds(name))],
     );
     return rows[0];
   }
@@ -149,27 +154,30 @@ export class VerificationRuns {
     }
     const beside = serving !== undefined && runner.isRunning(name, serving.version) ? serving : row;
     const lane = (build: number) => ({ definition, build, lane: ONLY_LANE, mode: 'live' as const });
-    return verifyBuild({ ...parts, signal }, {
-      definition,
-      build: row.version,
-      progress: this.progressOf(id),
-      ...(serving === undefined
-        ? {}
-        : {
-            serving: {
-              build: serving.version,
-              definitionVersion: serving.definition_version,
-              aligned: beside === serving,
-            },
-          }),
-      aligned: async (work) => {
-        const done = await runner.aligned(lane(row.version), lane(beside.version), async (position) => {
-          await work(position);
-          return true;
-        });
-        return done === true;
+    return verifyBuild(
+      { ...parts, signal },
+      {
+        definition,
+        build: row.version,
+        progress: this.progressOf(id),
+        ...(serving === undefined
+          ? {}
+          : {
+              serving: {
+                build: serving.version,
+                definitionVersion: serving.definition_version,
+                aligned: beside === serving,
+              },
+            }),
+        aligned: async (work) => {
+          const done = await runner.aligned(lane(row.version), lane(beside.version), async (position) => {
+            await work(position);
+            return true;
+          });
+          return done === true;
+        },
       },
-    });
+    );
   }
 
   private progressOf(id: string): (share: number) => void {
