@@ -148,11 +148,32 @@ export class Projections {
     });
   }
 
+  private async startControl(): Promise<void> {
+    const control = this.newControl();
+    this.control = control;
+    await control.prepare();
+    control.start();
+    void control.ended().then(() => this.controlEnded(control));
+  }
+
+  /** An earlier holder of the lease moved its checkpoint once more: on from there. */
+  private async controlEnded(control: Control): Promise<void> {
+    for (let attempt = 1; this.control === control && !this.abort.signal.aborted; attempt += 1) {
+      await pause(backOff(attempt), this.abort.signal);
+      if (this.control !== control || this.abort.signal.aborted) return;
+      try {
+        await this.startControl();
+        return;
+      } catch (error) {
+        this.control = control;
+        this.options.log.warn({ code: errorWord(error), attempt }, 'control of projections is not started again');
+      }
+    }
+  }
+
   private async gained(unit: string): Promise<void> {
     if (unit === CONTROL) {
-      this.control = this.newControl();
-      await this.control.prepare();
-      this.control.start();
+      await this.startControl();
       return;
     }
     // What other processes have parked meanwhile.
@@ -162,8 +183,9 @@ export class Projections {
 
   private async lost(unit: string): Promise<void> {
     if (unit === CONTROL) {
-      await this.control?.stop();
+      const { control } = this;
       this.control = undefined;
+      await control?.stop();
       return;
     }
     // One under way may be about to start a worker.

@@ -92,8 +92,8 @@ export class Rebuild {
     } catch (error) {
       await this.options.runner.stop(definition.name, version);
       if (error instanceof RuntimeClosedError || this.abort.signal.aborted) return;
-      if (await this.options.runner.isTakenOver(definition.name, error)) return;
-      if (failureKind(error) === 'transient') {
+      const elsewhere = await this.options.runner.conflictWithin(definition.name, error);
+      if (elsewhere !== undefined || failureKind(error) === 'transient') {
         // Its row says where it stands; it is taken up again.
         log.warn({ projection: definition.name, version, code: errorWord(error) }, 'rebuild interrupted');
         await pause(RESUME_MS, this.abort.signal);

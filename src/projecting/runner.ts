@@ -29,6 +29,9 @@ export interface RunnerOptions {
   readonly onRetry?: (projection: string, word: string) => void;
 }
 
+/** Conflicts in one run of a worker that holds the lease: more than these are made by a process that asks for no lease. */
+const MOST_CONFLICTS = 5;
+
 interface Running {
   readonly worker: ProjectionWorker;
   readonly abort: AbortController;
@@ -228,14 +231,14 @@ export class LiveRunner {
     const { definition, build } = lane;
     try {
       await this.note(definition.name, build, running.gate === undefined ? 'running' : 'paused');
-      await this.carry(running);
+      await this.carryOn(running);
       await this.note(definition.name, build, 'stopped');
     } catch (error) {
       if (error instanceof RuntimeClosedError) {
         await this.note(definition.name, build, 'stopped');
         return;
       }
-      if (await this.isTakenOver(definition.name, error)) return;
+      if ((await this.conflictWithin(definition.name, error)) === 'taken over') return;
       running.failure = error;
       this.options.log.error(
         { projection: definition.name, version: build, code: errorWord(error) },
@@ -252,15 +255,36 @@ export class LiveRunner {
     return this.options.shares?.holds(name) !== false;
   }
 
-  /** Another process has the lease, and has gone on from where this one stood: nothing is wrong, and this one's batch was rolled back. */
-  async isTakenOver(name: string, error: unknown): Promise<boolean> {
+  /** As {@link carry}; where a process that had lost its lease without knowing finished a batch meanwhile, on from there. */
+  private async carryOn(running: Running): Promise<void> {
+    for (let conflicts = 1; ; conflicts += 1) {
+      try {
+        return await this.carry(running);
+      } catch (error) {
+        const { definition, build } = running.worker.lane;
+        const found = await this.conflictWithin(definition.name, error);
+        if (found !== 'of an earlier holder' || conflicts > MOST_CONFLICTS) throw error;
+        this.options.log.warn(
+          { projection: definition.name, version: build, code: errorWord(error), attempt: conflicts },
+          'another process was here: on from its checkpoint',
+        );
+        running.worker.startAgain();
+      }
+    }
+  }
+
+  /**
+   * What a conflict means by the lease: another process has it now and has gone on (nothing is wrong, this one's batch was rolled back), or this
+   * one has it and an earlier holder finished what it had in hand. Undefined for other errors, and where there are no leases.
+   */
+  async conflictWithin(name: string, error: unknown): Promise<'taken over' | 'of an earlier holder' | undefined> {
     const { shares } = this.options;
-    if (!(error instanceof CheckpointConflictError) || shares === undefined) return false;
+    if (!(error instanceof CheckpointConflictError) || shares === undefined) return undefined;
     try {
-      return !(await shares.stillHolds(name));
+      return (await shares.stillHolds(name)) ? 'of an earlier holder' : 'taken over';
     } catch {
       // Unknown while the database is away: shown as what it is.
-      return false;
+      return undefined;
     }
   }
 

@@ -107,6 +107,11 @@ export class ProjectionWorker {
     });
   }
 
+  /** On from wherever the checkpoint stands now. */
+  startAgain(): void {
+    this.checkpoint = undefined;
+  }
+
   /** From now on a failure ends the worker instead of being tried again; a batch that goes through is finished. */
   giveUpRetrying(): void {
     this.abort.abort();

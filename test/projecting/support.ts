@@ -130,7 +130,7 @@ export class MemoryLog implements EventLogReader {
 }
 
 /** Bodies in clear; `data.poison` makes the mapping refuse a message, each event gives one fact with `data` as its fields. */
-export function testDecoder(log: MemoryLog): EventDecoder {
+export function testDecoder(log: Pick<EventLogReader, 'readPage'>): EventDecoder {
   return new EventDecoder({
     keys: { keysById: async () => new Map([['k', { keyId: 'k', key: Buffer.alloc(32) }]]) },
     reader: log,
