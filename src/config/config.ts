@@ -10,6 +10,7 @@ import { parse as parseYaml } from 'yaml';
 import { RELEASE_EVERY, type ReleaseEvery, type RowRelease } from '../analytics/release-times.js';
 import type { OidcSettings } from '../auth/token-verifier.js';
 import type { SourceSettings } from '../inbound/source.js';
+import { OpenSearchUrlError, readOpenSearchUrl } from '../opensearch/url.js';
 import { readSourceSettings, SourceSettingsError } from '../inbound/sources/settings.js';
 
 export const ROLES = ['ingest', 'project', 'query'] as const;
@@ -406,9 +407,16 @@ function checkTogether(config: HubConfig, read: Reader): void {
   if (config.http.port !== 0 && config.http.port === config.mllp.port && config.http.host === config.mllp.host) {
     throw new ConfigError(read.key('mllp.port'), 'expected another port than http.port');
   }
-  // Parts of the design that this version does not have: a start that pretended otherwise would be worse than none.
-  if (config.search !== 'postgres') {
-    throw new ConfigError(read.key('search'), 'expected postgres: OpenSearch is not available yet');
+  checkSearch(config, read);
+}
+
+function checkSearch(config: HubConfig, read: Reader): void {
+  if (config.search === 'postgres') return;
+  try {
+    readOpenSearchUrl(config.search);
+  } catch (error) {
+    if (!(error instanceof OpenSearchUrlError)) throw error;
+    throw new ConfigError(read.key('search'), error.expected);
   }
 }
 

@@ -1,9 +1,11 @@
 /** The project role: carries the log into every projection, and rebuilds them. */
 import { openBlobStore } from '../blobs/open.js';
 import { createProjections } from '../../projections/index.js';
+import { OpenSearchDocuments } from '../../projections/search/opensearch.js';
 import { openPool } from '../database/database.js';
 import { openLogReader } from '../log/open-log.js';
 import { WriterMailbox } from '../log/writer-mailbox.js';
+import { OpenSearchConnection } from '../opensearch/connection.js';
 import { counter, histogram } from '../operations/metrics.js';
 import { fileKeyProvider } from '../sealing/key-provider.js';
 import { KeyStore } from '../sealing/key-store.js';
@@ -34,18 +36,33 @@ export async function startProjectRole(context: RoleContext): Promise<RunningRol
     opened.push(() => keyStore.close());
     const mailbox = new WriterMailbox(databaseUrl);
     opened.push(() => mailbox.close());
+    const openSearch = config.search === 'postgres' ? undefined : OpenSearchConnection.open(config.search);
     const projections = new Projections({
       databaseUrl,
       pool,
       reader,
       decoder: createEventDecoder({ keyStore, reader, blobs: openBlobStore(config.blobs.store) }),
       mailbox,
-      definitions: createProjections({ hashes: keyStore.hashes }),
+      definitions: createProjections({
+        hashes: keyStore.hashes,
+        ...(openSearch === undefined
+          ? {}
+          : {
+              searchOutside: new OpenSearchDocuments({
+                connection: openSearch,
+                hashes: keyStore.hashes,
+                pool,
+                logId: reader.id,
+              }),
+            }),
+      }),
       log: logger,
       keepRetiredSeconds: config.projections.keepRetiredSeconds,
       ...metrics(),
     });
     opened.push(() => projections.stop());
+    // Before the projections stop: a request that is not answered would hold them up, and is made again at the next start.
+    if (openSearch !== undefined) opened.push(() => openSearch.close());
     await projections.start();
     return { addresses: {}, stop: closeAll };
   } catch (error) {

@@ -20,6 +20,7 @@ import { proveInclusion } from '../log/evidence/proof.js';
 import { openLogReader } from '../log/open-log.js';
 import { WriterMailbox } from '../log/writer-mailbox.js';
 import { mapMessage } from '../mapping/map.js';
+import { OpenSearchConnection } from '../opensearch/connection.js';
 import { operationsRoutes } from '../operations/routes.js';
 import { ProjectionDesk } from '../projecting/commands.js';
 import { EventDecoder } from '../projecting/decode.js';
@@ -37,6 +38,7 @@ import { LetterDesk } from './letter-desk.js';
 import { OperationsView } from './operations-view.js';
 import { receiptRoutes } from './receipts.js';
 import { SearchDesk } from './search/desk.js';
+import { OpenSearchEngine } from './search/opensearch-engine.js';
 import { PostgresSearchEngine } from './search/postgres-engine.js';
 import { Synonyms } from './search/synonyms.js';
 import type { QueryServices } from './session.js';
@@ -92,6 +94,7 @@ export async function startQueryRole(context: RoleContext): Promise<RunningRole>
     store,
     onTrouble: (error) => logger.warn({ err: error }, 'changes could not be looked up; it goes on trying'),
   });
+  const openSearch = config.search === 'postgres' ? undefined : OpenSearchConnection.open(config.search);
   const services: QueryServices = {
     store,
     basis,
@@ -118,6 +121,7 @@ export async function startQueryRole(context: RoleContext): Promise<RunningRole>
       pool,
       watermarks,
       postgres: new PostgresSearchEngine(pool),
+      ...(openSearch === undefined ? {} : { openSearch: new OpenSearchEngine(openSearch) }),
       synonyms: Synonyms.load(config.searchSynonyms),
     }),
     desk: new ProjectionDesk(pool, reader, mailbox, keys.hashes),
@@ -200,6 +204,7 @@ export async function startQueryRole(context: RoleContext): Promise<RunningRole>
       unfollow?.();
       tls?.close();
       await analytics.close();
+      await openSearch?.close();
       await mailbox.close();
       await directory.close();
       await watermarks.close();

@@ -102,8 +102,8 @@ export interface FhirAnswer {
 
 /** Search on an OpenSearch: the store of the projection and the engine over it, of the log of that id. */
 export interface TestOpenSearch {
-  outside(hashes: KeyedHashes, logId: string): NonNullable<SearchProjectionOptions['outside']>;
-  engine(logId: string): SearchEngine;
+  outside(hashes: KeyedHashes, logId: string, pool: pg.Pool): NonNullable<SearchProjectionOptions['outside']>;
+  engine(): SearchEngine;
 }
 
 interface TestLane {
@@ -161,7 +161,7 @@ export class TestHub {
       createMasterProjection({ hashes: keys.hashes }),
       createSearchProjection({
         hashes: keys.hashes,
-        ...(options.openSearch === undefined ? {} : { outside: options.openSearch.outside(keys.hashes, reader.id) }),
+        ...(options.openSearch === undefined ? {} : { outside: options.openSearch.outside(keys.hashes, reader.id, database.pool) }),
       }),
     ]) {
       const build = await installBuild(database.pool, definition, reader.id, { state: 'live', serving: true });
@@ -212,7 +212,7 @@ export class TestHub {
         pool: database.pool,
         watermarks,
         postgres: new PostgresSearchEngine(database.pool),
-        ...(options.openSearch === undefined ? {} : { openSearch: options.openSearch.engine(reader.id) }),
+        ...(options.openSearch === undefined ? {} : { openSearch: options.openSearch.engine() }),
         synonyms: Synonyms.load(),
       }),
       desk: new ProjectionDesk(database.pool, reader, { request: refuse }, keys.hashes),

@@ -73,7 +73,9 @@ export class SearchDesk {
    */
   async at(position: Position, waitMs: number): Promise<SearchView> {
     const { build, position: reached } = await this.reach(position, Math.max(waitMs, GRACE_MS));
-    return new SearchView(await this.engineOf(build), build, reached, position);
+    const engine = await this.engineOf(build);
+    await engine.ready(build, position, reached);
+    return new SearchView(engine, build, reached, position);
   }
 
   private async reach(position: Position, waitMs: number): Promise<Watermark> {

@@ -35,6 +35,12 @@ export interface Places {
 
 export interface SearchEngine {
   /**
+   * Everything up to the position can be found from now on.
+   * @param reached how far the projection is, at least the position
+   * @throws SearchUnavailableError
+   */
+  ready(build: Build, position: Position, reached: Position): Promise<void>;
+  /**
    * Those that meet the query best first: exact keys and words, then beginnings, then names one edit away, then two or by their sound; the
    * newest first among equals. The same position always gives the same list.
    * @throws SearchUnavailableError

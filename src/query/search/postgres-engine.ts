@@ -27,6 +27,11 @@ class Parameters {
 export class PostgresSearchEngine implements SearchEngine {
   constructor(private readonly pool: pg.Pool) {}
 
+  /** What is committed is seen. */
+  ready(): Promise<void> {
+    return Promise.resolve();
+  }
+
   async candidates(build: Build, query: CandidateQuery): Promise<readonly SearchCandidate[]> {
     const parameters = new Parameters();
     const text = statement(documentTable(build), query, parameters);

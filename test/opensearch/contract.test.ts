@@ -1,0 +1,4 @@
+import { describeSearch } from '../search/contract.js';
+import { openTestOpenSearch } from './support.js';
+
+describeSearch('OpenSearch', () => Promise.resolve(openTestOpenSearch()));
