@@ -19,6 +19,8 @@ export interface SenderContext {
   readonly patients: number;
   readonly http: () => string;
   readonly finishing: () => boolean;
+  /** The run has failed: nothing is sent any more. */
+  readonly abandoned: () => boolean;
   readonly sending: (message: CrashMessage) => void;
   readonly acknowledged: (message: CrashMessage) => void;
 }
@@ -99,7 +101,7 @@ export function fhirSender(context: SenderContext): Promise<void> {
 async function oneByOne(context: SenderContext, make: Make, where: string, contentType: string): Promise<void> {
   for (let count = 0; !context.finishing(); count += 1) {
     const message = next(context, make, count);
-    await again(async () => {
+    await again(context, async () => {
       const response = await fetch(context.http() + where, {
         method: 'POST',
         headers: { 'content-type': contentType },
@@ -117,7 +119,7 @@ async function oneByOne(context: SenderContext, make: Make, where: string, conte
 export async function batchSender(context: SenderContext): Promise<void> {
   for (let round = 0; !context.finishing(); round += 1) {
     let open = Array.from({ length: BATCH }, (_, n) => next(context, eventOf(context.seed), round * BATCH + n));
-    await again(async () => {
+    await again(context, async () => {
       const sent = open;
       const answered = new Set<number>();
       const response = await fetch(`${context.http()}/events/batch`, {
@@ -148,7 +150,7 @@ export function fileSender(context: SenderContext): Promise<void> {
   return inFiles(context, async (folder, name, content) => {
     const file = path.join(folder, name);
     await writeFile(file, content);
-    await again(async () => {
+    await again(context, async () => {
       const { refused } = await ingestFiles({ paths: [file], url: context.http(), patienceMs: 200 });
       return refused === 0;
     });
@@ -158,7 +160,7 @@ export function fileSender(context: SenderContext): Promise<void> {
 /** Files put into a folder that the hub watches: what was moved to the done ones is acknowledged. Nobody sends anything again but the hub itself. */
 export function folderSender(context: SenderContext): Promise<void> {
   return inFiles(context, async (folder, name, content) => {
-    await again(async () => {
+    await again(context, async () => {
       const settings = {
         kind: 'file',
         folder: { path: folder, pattern: '*', doneFolder: 'done', errorFolder: 'errors' },
@@ -170,7 +172,7 @@ export function folderSender(context: SenderContext): Promise<void> {
     });
     await writeFile(path.join(folder, `${name}.part`), content);
     await rename(path.join(folder, `${name}.part`), path.join(folder, name));
-    await again(async () => (await readdir(path.join(folder, 'done'))).includes(name));
+    await again(context, async () => (await readdir(path.join(folder, 'done'))).includes(name));
   });
 }
 
@@ -202,8 +204,8 @@ function next({ seed, sender, patients, sending }: SenderContext, make: Make, co
 }
 
 /** Until it is done; no answer is no receipt. */
-async function again(send: () => Promise<boolean>): Promise<void> {
-  for (;;) {
+async function again({ abandoned }: Pick<SenderContext, 'abandoned'>, send: () => Promise<boolean>): Promise<void> {
+  while (!abandoned()) {
     try {
       if (await send()) return;
     } catch {

@@ -16,6 +16,8 @@ export interface MllpSenderContext {
   /** Where the hub listens now. */
   readonly mllp: () => string;
   readonly finishing: () => boolean;
+  /** The run has failed: nothing is sent any more. */
+  readonly abandoned: () => boolean;
   readonly sending: (message: Sent) => void;
   readonly acknowledged: (message: Sent) => void;
 }
@@ -69,7 +71,7 @@ interface Unit {
 async function run(context: MllpSenderContext, window: number, make: (count: number) => Unit): Promise<void> {
   let waiting: Unit[] = [];
   let count = 0;
-  while (!context.finishing() || waiting.length > 0) {
+  while (!context.abandoned() && (!context.finishing() || waiting.length > 0)) {
     const socket = await open(context.mllp());
     if (socket !== undefined) {
       try {

@@ -50,6 +50,9 @@ const FILE_KINDS = [fileSender, folderSender];
 const MLLP_CONTEXTS_FROM = 100;
 const PATIENTS = 40;
 const LONGEST_LIFE_MS = 1_500;
+/** A hub of which a part was killed answers again within this, on a machine that has much else to do too. */
+const BACK_AGAIN_MS = 300_000;
+const CAUGHT_UP_MS = 1_200_000;
 
 /** Small deterministic generator (mulberry32): which instant and which victim, not what the machine makes of it. */
 function random(seed: number): () => number {
@@ -90,6 +93,8 @@ export async function runCrash(options: CrashOptions): Promise<CrashResult> {
   const ledger: Ledger = { acknowledged: new Set(), sent: new Map() };
   let hub: HubProcess = await startHubProcess(dataDir);
   let finishing = false;
+  /** The run has failed: nobody waits for answers any more. */
+  let abandoned = false;
   const { transport = 'all' } = options;
   const begin: Record<Exclude<Transport, 'all'>, () => Promise<void>[]> = {
     mllp: () => [
@@ -117,6 +122,7 @@ export async function runCrash(options: CrashOptions): Promise<CrashResult> {
       patients: PATIENTS,
       http: () => hub.run.http,
       finishing: () => finishing,
+      abandoned: () => abandoned,
       sending: ({ bytes, patient, order }) => ledger.sent.set(digestOf(bytes), { patient, order }),
       acknowledged: ({ bytes }) => ledger.acknowledged.add(digestOf(bytes)),
     };
@@ -129,6 +135,7 @@ export async function runCrash(options: CrashOptions): Promise<CrashResult> {
       const digest = createHash('sha256').update(bytes).digest('base64url');
       ledger.sent.set(digest, { patient, order });
       for (let acknowledged = false; !acknowledged;) {
+        if (abandoned) return;
         try {
           acknowledged = await send(bytes);
         } catch {
@@ -171,15 +178,19 @@ export async function runCrash(options: CrashOptions): Promise<CrashResult> {
         await until(
           () => graphql<{ log: { head: string } }>(http, '{ log { head } }'),
           () => true,
+          BACK_AGAIN_MS,
         );
       }
       print(`kill ${kill}/${options.kills}: ${victim}; acknowledged so far ${ledger.acknowledged.size}`);
     }
     finishing = true;
     await Promise.all(senders);
-    await untilCaughtUp(hub.run.http);
+    await untilCaughtUp(hub.run.http, CAUGHT_UP_MS);
     const result = await compare(hub, ledger, options);
     return { kills: options.kills, acknowledged: ledger.acknowledged.size, ...result };
+  } catch (error) {
+    abandoned = true;
+    throw error;
   } finally {
     finishing = true;
     await hub.stop();

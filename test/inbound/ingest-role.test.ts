@@ -4,7 +4,7 @@ import http from 'node:http';
 import net, { type AddressInfo } from 'node:net';
 import os from 'node:os';
 import path from 'node:path';
-import { loadConfig } from '../../src/config/config.js';
+import { loadConfig, type HubLimits } from '../../src/config/config.js';
 import { startIngestRole } from '../../src/inbound/ingest-role.js';
 import { openPostgresLogReader } from '../../src/log/postgres/index.js';
 import { WriterMailbox } from '../../src/log/writer-mailbox.js';
@@ -29,11 +29,12 @@ afterEach(async () => {
   await rm(folder, { recursive: true, force: true });
 });
 
-function context(): RoleContext {
+function context(limits: Partial<HubLimits> = {}): RoleContext {
   const env = { ANAMNESIS_HTTP_PORT: '0', ANAMNESIS_MLLP_PORT: '0' };
+  const config = loadConfig({ dataDir: folder, cwd: folder, env });
   return {
     role: 'ingest',
-    config: loadConfig({ dataDir: folder, cwd: folder, env }),
+    config: { ...config, limits: { ...config.limits, ...limits } },
     databaseUrl: database.url,
     analystDatabaseUrl: database.url,
     dataDir: folder,
@@ -84,9 +85,16 @@ describe('the ingest role', () => {
     expect(await storedMessages()).toBe(4);
     await role.stop();
 
-    role = await startIngestRole(context());
+    role = await startIngestRole(context({ mllpConnections: 1 }));
     const again = connect(role.addresses.mllp);
     expect(await exchange(again, [adt('1'), adt('2'), 'nonsense'])).toEqual(answers);
+    const oneTooMany = connect(role.addresses.mllp);
+    await new Promise((resolve) =>
+      oneTooMany
+        .on('close', resolve)
+        .on('error', () => undefined)
+        .resume(),
+    );
     again.destroy();
     expect(await storedMessages()).toBe(4);
   });

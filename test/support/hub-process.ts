@@ -7,7 +7,7 @@ import path from 'node:path';
 
 /** The repository, from the source as well as from what is built of it. */
 export const ROOT = findRoot(import.meta.dirname);
-const START_TIMEOUT_MS = 60_000;
+const START_TIMEOUT_MS = 180_000;
 const STOP_TIMEOUT_MS = 20_000;
 const POLL_MS = 20;
 
