@@ -159,8 +159,8 @@ export async function findHub(options: HubOptions): Promise<HubClient> {
   return new HubClient(run.http, run, accessOf(options));
 }
 
-/** @throws CliError for a file that cannot be read */
-function accessOf({ token, ca }: HubOptions): HubAccess {
+/** What `--token` and `--ca` say. @throws CliError for a file that cannot be read */
+export function accessOf({ token, ca }: Pick<HubOptions, 'token' | 'ca'>): HubAccess {
   try {
     return {
       ...(token === undefined || token === '' ? {} : { token }),

@@ -1,4 +1,5 @@
 import { Presets, SingleBar } from 'cli-progress';
+import type { ConnectionOptions } from 'node:tls';
 import type { Command } from 'commander';
 import { MessageSender, SendError, type Sent } from '../../inbound/files/sender.js';
 import { EVENT_CONTENT_TYPE, FHIR_CONTENT_TYPE, HL7_CONTENT_TYPE } from '../../inbound/message-types.js';
@@ -6,8 +7,9 @@ import { fileLane } from '../../simulator/files.js';
 import { sendMessages, type Lane, type SendResult } from '../../simulator/send.js';
 import { simulate, type SimulatedMessage } from '../../simulator/simulate.js';
 import type { Instant } from '../../time/valid-time.js';
+import { clientTlsOptions } from '../../tls/client-credentials.js';
 import { CliError, EXIT } from '../cli-error.js';
-import { findHub } from '../hub-client.js';
+import { accessOf, findHub, type HubAccess } from '../hub-client.js';
 import { wholeNumber, withHub, type HubOptions } from '../options.js';
 import { duration, grouped } from '../output.js';
 import { acknowledgmentCode, MllpSender } from '../senders/mllp-sender.js';
@@ -19,6 +21,8 @@ interface Options extends HubOptions {
   readonly size?: number;
   readonly rate?: number;
   readonly to?: string;
+  readonly cert?: string;
+  readonly key?: string;
 }
 
 /** Fixed, so that the same seed gives the same bytes on any day. */
@@ -38,8 +42,10 @@ export function simulateCommand(program: Command): void {
     .option('--rate <n>', 'messages a second at most', wholeNumber('--rate', 1))
     .option(
       '--to <target>',
-      'mllp://host:port (HL7 only), http://host:port, a file (.hl7, .ndjson) or a folder (default: the running hub)',
+      'mllp://host:port or mllps://host:port (HL7 only), http(s)://host:port, a file (.hl7, .ndjson) or a folder (default: the running hub)',
     )
+    .option('--cert <file>', 'PEM: certificate to show where MLLP over TLS wants one')
+    .option('--key <file>', 'PEM: its private key')
     .action(async (options: Options) => {
       const lanes = await lanesTo(options);
       const bar = options.json === true || !process.stderr.isTTY ? undefined : progressBar(options.messages);
@@ -65,24 +71,45 @@ export function simulateCommand(program: Command): void {
 
 async function lanesTo(options: Options): Promise<Lane[]> {
   const { to } = options;
+  const several = (lane: () => Promise<Lane>): Promise<Lane[]> => Promise.all(Array.from({ length: LANES }, lane));
   if (to === undefined) {
-    const { url, run } = await findHub(options);
-    return Promise.all(Array.from({ length: LANES }, () => hubLane(url, run?.mllp)));
+    const { url, run, access } = await findHub(options);
+    const mllp = run?.mllp === undefined ? undefined : new URL(`mllp://${run.mllp}`);
+    // A hub with TLS wants it over MLLP too, and mostly a certificate: without one HL7 goes over HTTPS like everything else.
+    const secure = url.startsWith('https:');
+    if (mllp === undefined || (secure && options.cert === undefined)) return several(() => hubLane(url, access));
+    const tls = secure ? await tlsOf(options) : undefined;
+    return several(async () => hubLane(url, access, await mllpLane(mllp, tls)));
   }
   if (!/^[a-z]+:\/\//i.test(to)) return [await fileLane(to)];
   const url = URL.canParse(to) ? new URL(to) : undefined;
-  if (url?.protocol === 'mllp:' && url.port !== '') {
-    return Promise.all(Array.from({ length: LANES }, () => mllpLane(url.hostname, Number(url.port))));
+  if (url !== undefined && /^mllps?:$/.test(url.protocol) && url.port !== '') {
+    const tls = url.protocol === 'mllps:' ? await tlsOf(options) : undefined;
+    return several(() => mllpLane(url, tls));
   }
-  if (url?.protocol === 'http:') return Promise.all(Array.from({ length: LANES }, () => hubLane(url.origin)));
-  throw new CliError('--to: expected mllp://host:port, http://host:port, a file or a folder', EXIT.usage);
+  if (url !== undefined && /^https?:$/.test(url.protocol)) {
+    const access = accessOf(options);
+    return several(() => hubLane(url.origin, access));
+  }
+  throw new CliError('--to: expected mllp(s)://host:port, http(s)://host:port, a file or a folder', EXIT.usage);
 }
 
-/** HL7 over MLLP where the hub says where, else over HTTP like everything else. */
-async function hubLane(url: string, mllp?: string): Promise<Lane> {
-  const http = new MessageSender({ url, source: 'http' });
-  const address = mllp === undefined ? undefined : new URL(`mllp://${mllp}`);
-  const hl7 = address === undefined ? undefined : await mllpLane(address.hostname, Number(address.port));
+async function tlsOf({ ca, cert, key }: Options): Promise<ConnectionOptions> {
+  if ((cert === undefined) !== (key === undefined)) throw new CliError('--cert and --key go together', EXIT.usage);
+  try {
+    return await clientTlsOptions({
+      ...(ca === undefined || ca === '' ? {} : { ca }),
+      ...(cert === undefined ? {} : { cert }),
+      ...(key === undefined ? {} : { key }),
+    });
+  } catch (error) {
+    throw new CliError('--ca, --cert, --key: expected files that can be read', EXIT.usage, { cause: error });
+  }
+}
+
+/** HL7 over MLLP where it is given, else over HTTP like everything else. */
+async function hubLane(url: string, access: HubAccess, hl7?: Lane): Promise<Lane> {
+  const http = new MessageSender({ url, source: 'http', ...access });
   return {
     async send(message) {
       if (message.kind === 'hl7' && hl7 !== undefined) return hl7.send(message);
@@ -108,10 +135,11 @@ function sendOverHttp(sender: MessageSender, message: SimulatedMessage): Promise
   }
 }
 
-async function mllpLane(host: string, port: number): Promise<Lane> {
+async function mllpLane({ hostname, port }: URL, tls?: ConnectionOptions): Promise<Lane> {
+  const host = hostname.replace(/^\[(.*)\]$/, '$1');
   let sender: MllpSender;
   try {
-    sender = await MllpSender.connect(host, port);
+    sender = await MllpSender.connect(host, Number(port), tls);
   } catch (error) {
     const reason = (error as { code?: string }).code ?? 'it cannot be reached';
     throw new CliError(`no hub takes MLLP at ${host}:${port}: ${reason}`, EXIT.failed, { cause: error });

@@ -1,5 +1,6 @@
 /** Sends HL7 messages over one MLLP connection, several under way at a time; answers come back in the order of sending. */
 import net from 'node:net';
+import tls from 'node:tls';
 import { frameOf, MllpFraming } from '../../inbound/mllp/framing.js';
 
 /** The connection broke, or an answer did not come: whether the message was taken is not known, so it is to be sent again. */
@@ -34,11 +35,17 @@ export class MllpSender {
     socket.on('close', () => this.fail('the connection was closed'));
   }
 
-  /** @throws the socket's error where nobody listens */
-  static async connect(host: string, port: number): Promise<MllpSender> {
-    const socket = net.connect({ host, port });
+  /**
+   * @param secure present: over TLS, with what is shown and trusted
+   * @throws the socket's error where nobody listens, or the other side is not trusted
+   */
+  static async connect(host: string, port: number, secure?: tls.ConnectionOptions): Promise<MllpSender> {
+    const socket =
+      secure === undefined
+        ? net.connect({ host, port })
+        : tls.connect({ host, port, ...(net.isIP(host) === 0 ? { servername: host } : {}), ...secure });
     await new Promise<void>((resolve, reject) => {
-      socket.once('connect', resolve);
+      socket.once(secure === undefined ? 'connect' : 'secureConnect', resolve);
       socket.once('error', reject);
     });
     return new MllpSender(socket);

@@ -1,4 +1,5 @@
 import { afterEach, beforeAll, describe, expect, test } from '@jest/globals';
+import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { connect, createServer, type AddressInfo, type Socket } from 'node:net';
@@ -402,6 +403,29 @@ describe('who may send', () => {
     await expect(Sender.connectTls(portOf('lab'), trusting)).rejects.toThrow();
     expect(intake.received).toEqual([]);
     expect(reasons()).toEqual(['TLS_ON_A_PLAIN_PORT']);
+  });
+
+  test('`simulate` sends over TLS, with a certificate where one is wanted, and without it nothing', async () => {
+    const listener = { ...LOCAL, tls: {}, clientCertificates: ['lab'] };
+    await open({ lab: { listener } }, { tls });
+    const own = authority.issue({ commonName: 'lab' });
+    const [cert, key, ca] = ['lab.crt', 'lab.key', 'ca.crt'].map((name) => path.join(folder, name)) as [
+      string,
+      string,
+      string,
+    ];
+    await Promise.all([writeFile(cert, own.cert), writeFile(key, own.key), writeFile(ca, authority.cert)]);
+    const simulate = async (...more: string[]): Promise<number | null> => {
+      const program = path.resolve(import.meta.dirname, '../../../bin/anamnesis.js');
+      const to = `mllps://127.0.0.1:${portOf('lab')}`;
+      const child = spawn(process.execPath, [program, 'simulate', '--messages', '20', '--to', to, '--json', ...more], {
+        stdio: 'ignore',
+      });
+      return ((await once(child, 'exit')) as [number | null])[0];
+    };
+    expect([await simulate('--ca', ca), intake.received]).toEqual([1, []]);
+    expect(await simulate('--ca', ca, '--cert', cert, '--key', key)).toBe(0);
+    expect(intake.received.length).toBeGreaterThan(0);
   });
 
   test('handshakes that are cut, slow or nonsense cost nobody else anything', async () => {
