@@ -2,6 +2,7 @@
 import path from 'node:path';
 import { readHl7 } from '../../src/inbound/hl7/reader.js';
 import type { JsonObject } from '../../src/mapping/fhir-time.js';
+import { parseCsv } from '../../src/text/csv.js';
 import { sharedFiles } from '../../test/support/shared-data.js';
 import { flattenBundle, type FactSet } from './flatten.js';
 
@@ -62,7 +63,7 @@ export function guidePaths(): ReadonlyMap<string, ReadonlySet<string>> {
     const type = /_ [A-Z0-9]+\[([A-Za-z]+)/.exec(path.basename(name))?.[1];
     if (type === undefined) continue;
     const paths = found.get(type) ?? new Set<string>();
-    for (const row of csv(bytes.toString('utf8'))) {
+    for (const row of parseCsv(bytes.toString('utf8'))) {
       const target = (row[9] ?? '')
         .trim()
         .replace(/\[[^\]]*\]/g, '')
@@ -76,28 +77,4 @@ export function guidePaths(): ReadonlyMap<string, ReadonlySet<string>> {
     found.set(type, paths);
   }
   return found;
-}
-
-/** RFC 4180. */
-export function csv(text: string): string[][] {
-  const rows: string[][] = [[]];
-  let field = '';
-  let quoted = false;
-  for (let index = 0; index < text.length; index += 1) {
-    const character = text[index]!;
-    if (quoted) {
-      if (character !== '"') field += character;
-      else if (text[index + 1] === '"') {
-        field += '"';
-        index += 1;
-      } else quoted = false;
-    } else if (character === '"') quoted = true;
-    else if (character === ',' || character === '\n') {
-      rows.at(-1)!.push(field.replace(/\r$/, ''));
-      field = '';
-      if (character === '\n') rows.push([]);
-    } else field += character;
-  }
-  rows.at(-1)!.push(field);
-  return rows;
 }

@@ -3,6 +3,7 @@
  * readers work with. It never changes; a change of the source makes another one with a higher version, and whoever holds one goes
  * on with what a message came by. docs/sources.md holds the table of settings.
  */
+import type { SourceCodeTable } from './sources/code-tables.js';
 
 /** How messages of a source come in. The set is open: a transport adds its kind here. */
 export const SOURCE_KINDS = ['mllp', 'http', 'file'] as const;
@@ -60,6 +61,8 @@ export interface SourceConfiguration {
   /** Message types that it may send (`ADT^A01`, `ADT^*`, `Bundle`, `patient.*`); others are kept and parked as TYPE_NOT_ALLOWED. Absent: all. */
   readonly allowedTypes?: readonly string[];
   readonly conformance: SourceConformance;
+  /** Local codes of the source and what they are in LOINC, SNOMED CT, ICD-10 (docs/mapping.md); absent: its codes stay alone. */
+  readonly codeTables?: readonly SourceCodeTable[];
   /** Largest MLLP frame. */
   readonly maxFrameBytes: number;
   /** MLLP connections of the source open at a time. */

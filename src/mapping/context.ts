@@ -1,5 +1,6 @@
 /** What the mapping of a message knows beside its content. */
 import type { Instant } from '../time/valid-time.js';
+import type { LocalCodes } from './local-codes.js';
 
 export interface MappingContext {
   /** Source record of the person the message is about; absent where it names nobody. */
@@ -16,6 +17,8 @@ export interface MappingContext {
   readonly messageId: string;
   /** Assigning authority of identifiers that state none. */
   readonly defaultAuthority: string;
+  /** What the source's local codes are elsewhere; absent: they stay alone. */
+  readonly codes?: LocalCodes;
 }
 
 export interface MappingOptions {

@@ -22,7 +22,8 @@ export const NOTHING_MAPPED: Mapped = { facts: [], notes: [], unmapped: [] };
  * @throws MappingError never for odd content, which becomes `unmapped`; reserved for content that cannot be applied at all
  */
 export function mapMessage(content: MessageContent, context: MappingContext, options: MappingOptions = {}): Mapped {
-  const said = mapContent(content, context);
+  const mapped = mapContent(content, context);
+  const said = context.codes === undefined ? mapped : context.codes.apply(mapped);
   if (options.rules !== true) return said;
   return { ...said, rules: rulesOf(content, said.facts) };
 }

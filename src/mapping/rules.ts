@@ -1,12 +1,12 @@
 /** Which rule wrote which path: tables of what the mapping does, for those who ask why a field is what it is. */
 import type { MessageContent } from './content.js';
-import type { Fact } from './fact.js';
+import type { Fact, FactKind } from './fact.js';
 import { rulesOfSlot as slotRule } from './hl7v2/segment-maps.js';
 
-type Paths = Readonly<Record<string, string>>;
+export type Paths = Readonly<Record<string, string>>;
 
 /** Patient: slot → path → rule. */
-const HL7_PATIENT: Readonly<Record<string, Paths>> = {
+export const HL7_PATIENT: Readonly<Record<string, Paths>> = {
   identifier: {
     identifier: 'PID-3',
     'identifier.value': 'PID-3.1',
@@ -44,9 +44,9 @@ const HL7_PATIENT: Readonly<Record<string, Paths>> = {
   telecom: { telecom: 'PID-13' },
   'telecom:work': { 'telecom:work': 'PID-14' },
   'telecom:other': { 'telecom:other': 'PID-40' },
-  communication: { communication: 'PID-15' },
+  communication: { communication: 'PID-15 by PrimaryLanguage' },
   maritalStatus: { maritalStatus: 'PID-16 by MaritalStatus' },
-  religion: { religion: 'PID-17' },
+  religion: { religion: 'PID-17 by Religion' },
   ethnicity: { ethnicity: 'PID-22' },
   birthPlace: { birthPlace: 'PID-23' },
   'multipleBirth:indicator': { 'multipleBirth:indicator': 'PID-24' },
@@ -55,7 +55,15 @@ const HL7_PATIENT: Readonly<Record<string, Paths>> = {
   nationality: { nationality: 'PID-28' },
   deceased: { deceased: 'PID-29' },
   'deceased:indicator': { 'deceased:indicator': 'PID-30' },
+  species: { species: 'PID-35' },
+  breed: { breed: 'PID-36' },
+  'citizenship:tribal': { 'citizenship:tribal': 'PID-39' },
+  importance: { importance: 'PV1-16' },
+  active: { active: 'MSH-9.2 (A29)' },
   generalPractitioner: { generalPractitioner: 'PD1-4' },
+  'generalPractitioner:organization': { 'generalPractitioner:organization': 'PD1-3' },
+  disability: { disability: 'PD1-6' },
+  congregation: { congregation: 'PD1-14' },
   contact: {
     contact: 'NK1',
     'contact.name': 'NK1-2',
@@ -67,7 +75,7 @@ const HL7_PATIENT: Readonly<Record<string, Paths>> = {
   },
 };
 
-const HL7_ENCOUNTER: Readonly<Record<string, Paths>> = {
+export const HL7_ENCOUNTER: Readonly<Record<string, Paths>> = {
   status: { status: 'MSH-9.2 by Event[EncounterStatus], PV1-45' },
   planned: { planned: 'PV1 of a planned event' },
   class: { class: 'PV1-2 by PatientClass[EncounterClass]' },
@@ -98,11 +106,15 @@ const HL7_ENCOUNTER: Readonly<Record<string, Paths>> = {
   end: { end: 'PV1-45, EVN-6' },
   reasonCode: { reasonCode: 'PV2-3' },
   length: { length: 'PV2-11' },
-  priority: { priority: 'PV2-25' },
+  priority: { priority: 'PV2-25 by EncounterPriority' },
+  'participant:PART': { 'participant:PART': 'PV1-52' },
+  'participant:REF2': { 'participant:REF2': 'PV2-13' },
+  episodeOfCare: { episodeOfCare: 'PV1-54' },
+  'extension:arrival': { 'extension:arrival': 'PV2-38' },
 };
 
 /** Kinds whose one slot is the resource. */
-const HL7_RESOURCE: Readonly<Record<string, Paths>> = {
+export const HL7_RESOURCE: Readonly<Partial<Record<FactKind, Paths>>> = {
   OBSERVATION: {
     resource: 'OBX',
     identifier: 'OBX-21',
@@ -114,7 +126,8 @@ const HL7_RESOURCE: Readonly<Record<string, Paths>> = {
     issued: 'OBR-22',
     valueQuantity: 'OBX-5, OBX-6 by OBX-2',
     valueString: 'OBX-5 by OBX-2',
-    valueCodeableConcept: 'OBX-5 by OBX-2',
+    valueCodeableConcept: 'OBX-5 by OBX-2; PDA-1',
+    valueBoolean: 'PDA-3',
     valueDateTime: 'OBX-5 by OBX-2',
     valueTime: 'OBX-5 by OBX-2',
     valueRange: 'OBX-5, OBX-6 by OBX-2',
@@ -146,14 +159,18 @@ const HL7_RESOURCE: Readonly<Record<string, Paths>> = {
     encounter: 'PV1-19',
   },
   ALLERGY_INTOLERANCE: {
-    resource: 'AL1',
-    clinicalStatus: 'AL1',
-    type: 'AL1-2 by AllergyType',
-    category: 'AL1-2 by AllergenType',
-    code: 'AL1-3',
-    criticality: 'AL1-4 by AllergySeverity',
-    reaction: 'AL1-5, AL1-4',
-    onsetDateTime: 'AL1-6',
+    resource: 'AL1, IAM',
+    identifier: 'IAM-7',
+    clinicalStatus: 'AL1, IAM-17',
+    type: 'AL1-2, IAM-2 by AllergyType',
+    category: 'AL1-2, IAM-2 by AllergenType[AllergyIntoleranceCategory]',
+    code: 'AL1-3, IAM-3, IAM-27',
+    criticality: 'AL1-4, IAM-4 by AllergySeverity[AllergyIntolerance.criticality]',
+    reaction: 'AL1-5, AL1-4, IAM-5, IAM-4 by AllergySeverity[AllergyIntolerance.reaction.severity]',
+    onsetDateTime: 'AL1-6, IAM-11',
+    onsetString: 'IAM-12',
+    recordedDate: 'IAM-13',
+    recorder: 'IAM-14',
   },
   CONDITION: {
     resource: 'DG1',
@@ -186,6 +203,12 @@ const HL7_RESOURCE: Readonly<Record<string, Paths>> = {
     reasonCode: 'RXA-19',
     note: 'NTE-3, RXA-9',
     encounter: 'PV1-19',
+  },
+  PROCEDURE: {
+    resource: 'PDA',
+    status: 'PDA-6',
+    performedPeriod: 'PDA-7',
+    performer: 'PDA-8',
   },
 };
 

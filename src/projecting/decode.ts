@@ -17,6 +17,8 @@ import { openBody, type BodyBinding } from '../sealing/body.js';
 import { KeysUnavailableError, type KeyStore, type LostKey } from '../sealing/key-store.js';
 import { isInbound } from './message-events.js';
 import { Redactions } from './redactions.js';
+import type { LocalCodes } from '../mapping/local-codes.js';
+import { SourceCodes } from './source-codes.js';
 import { NOTHING_MAPPED, type DecodedEvent, type EventBody, type SealedHeader } from './projection.js';
 
 /** What the decoder asks of the key store (src/sealing/key-store.ts). */
@@ -44,6 +46,8 @@ export interface DecoderParts {
     aad: BodyBinding,
     sealed: Buffer,
   ) => { readonly header: SealedHeader; readonly content: Buffer };
+  /** Tables of local codes, by the version of the source that a message came by. Without it local codes stay alone. */
+  readonly codes?: Pick<SourceCodes, 'of'>;
   readonly readHl7: (bytes: Buffer, options: ReadHl7Options) => Hl7Message;
   readonly mapMessage: (content: MessageContent, context: MappingContext) => Mapped;
 }
@@ -90,6 +94,7 @@ export function createEventDecoder(options: {
     keys: keyStore,
     reader,
     openBody,
+    codes: new SourceCodes(reader),
     readHl7,
     mapMessage,
     ...(blobs === undefined ? {} : { blobs }),
@@ -186,7 +191,8 @@ export class EventDecoder {
       // Without references the message was about one person; with them, its first PID may have been somebody else.
       const named = header.records === undefined || header.records['PID[1]'] === record ? record : undefined;
       const context = { ...unnamed, ...(named === undefined ? {} : { sourceRecordId: named }) };
-      mapped.push(this.parseAndMap(event.type, event.id, context, header, content).mapped);
+      const codes = await this.parts.codes?.of(envelope);
+      mapped.push(this.parseAndMap(event.type, event.id, context, header, content, codes).mapped);
     }
     if (mapped.length === 0) return NOTHING_MAPPED;
     return {
@@ -229,7 +235,8 @@ export class EventDecoder {
     if (body.state === 'unreadable') return { ...base, mapped: NOTHING_MAPPED, rejected: { code: body.code } };
     if (body.state === 'erased') return { ...base, mapped: await this.mapRest(storedId, event, envelope) };
     if (body.state !== 'open') return { ...base, mapped: NOTHING_MAPPED };
-    return { ...base, ...this.parseAndMap(event.type, event.id, envelope, body.header, body.content) };
+    const codes = await this.parts.codes?.of(envelope);
+    return { ...base, ...this.parseAndMap(event.type, event.id, envelope, body.header, body.content, codes) };
   }
 
   /** The content of the original, or of its correction, mapped as it would have been at its own place; its facts stand at the replay's position. */
@@ -283,6 +290,7 @@ export class EventDecoder {
     envelope: Envelope,
     header: SealedHeader,
     content: Buffer,
+    codes: LocalCodes | undefined,
   ): { content?: MessageContent; mapped: Mapped; rejected?: Rejection } {
     let parsed: MessageContent | undefined;
     try {
@@ -294,6 +302,7 @@ export class EventDecoder {
         recordedAt: envelope.recordedAt,
         messageId: id,
         defaultAuthority: header.defaultAuthority ?? envelope.source,
+        ...(codes === undefined ? {} : { codes }),
       });
       return { content: parsed, mapped };
     } catch (error) {

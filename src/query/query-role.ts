@@ -23,6 +23,7 @@ import { mapMessage } from '../mapping/map.js';
 import { OpenSearchConnection } from '../opensearch/connection.js';
 import { operationsRoutes } from '../operations/routes.js';
 import { ProjectionDesk } from '../projecting/commands.js';
+import { SourceCodes } from '../projecting/source-codes.js';
 import { EventDecoder } from '../projecting/decode.js';
 import { Watermarks } from '../projecting/watermark.js';
 import { openBody } from '../sealing/body.js';
@@ -70,6 +71,7 @@ export async function startQueryRole(context: RoleContext): Promise<RunningRole>
     reader,
     blobs: openBlobStore(config.blobs.store),
     unreachable: 'tell',
+    codes: new SourceCodes(reader),
     openBody,
     readHl7,
     mapMessage: (content, mapping) => mapMessage(content, mapping, { rules: true }),

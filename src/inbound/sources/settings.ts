@@ -8,6 +8,13 @@ import moment from 'moment-timezone';
 import { impossibleRule } from '../conformance/compile.js';
 import { charsetNamed } from '../hl7/charset.js';
 import {
+  CODE_TABLES_MAX_CHARACTERS,
+  CodeTableError,
+  codeRows,
+  readCodeTableFile,
+  type SourceCodeTable,
+} from './code-tables.js';
+import {
   isBuiltIn,
   SOURCE_KINDS,
   type ConformanceCondition,
@@ -237,6 +244,30 @@ const authorityNames: Read<Readonly<Record<string, string>>> = (value, key, plac
   return read;
 };
 
+/** A table by the file it stands in, which is read here and becomes part of the settings, or by its rows. */
+const codeTable: Read<SourceCodeTable> = (value, key, place) => {
+  const given = group<{ name?: string; file?: string; rows?: unknown }>({ name: text, file, rows: (rows) => rows }, [])(
+    value,
+    key,
+    place,
+  );
+  if ((given.file === undefined) === (given.rows === undefined)) refuse(key, 'expected file or rows');
+  try {
+    const rows = given.file === undefined ? codeRows(given.rows) : readCodeTableFile(given.file);
+    return { name: given.name ?? (given.file === undefined ? 'codes' : path.basename(given.file)), rows };
+  } catch (error) {
+    if (!(error instanceof CodeTableError)) throw error;
+    return refuse(given.file === undefined ? `${key}.rows` : `${key}.file`, error.message);
+  }
+};
+
+const codeTables: Read<readonly SourceCodeTable[]> = (value, key, place) => {
+  const tables = listOf(codeTable, 'tables')(value, key, place);
+  if (JSON.stringify(tables).length > CODE_TABLES_MAX_CHARACTERS)
+    refuse(key, `expected tables of at most ${CODE_TABLES_MAX_CHARACTERS} characters together`);
+  return tables;
+};
+
 const port = integer(0, 65_535);
 
 /** Every setting and how it is read: the table of docs/sources.md. */
@@ -283,6 +314,7 @@ const SETTINGS: Group<SourceSettings> = {
     ['mode'],
     { rules: [] },
   ),
+  codeTables,
   maxFrameBytes: integer(1, 2 ** 31 - 1),
   maxConnections: integer(1, 1_000_000),
   idleSeconds: integer(1, 604_800),

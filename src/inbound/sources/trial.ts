@@ -6,6 +6,7 @@ import { randomUUID } from 'node:crypto';
 import type { IdentityDecision, IdentityInput } from '../../identity/types.js';
 import type { MessageContent } from '../../mapping/content.js';
 import type { Fact, Mapped } from '../../mapping/fact.js';
+import { LocalCodes } from '../../mapping/local-codes.js';
 import { mapMessage } from '../../mapping/map.js';
 import type { KeyedHashes } from '../../sealing/hashes.js';
 import { now } from '../../time/clock.js';
@@ -116,6 +117,9 @@ async function outcomeOf(
     recordedAt: now(),
     messageId: eventId,
     defaultAuthority: source.defaultAuthority,
+    ...(source.codeTables === undefined
+      ? {}
+      : { codes: new LocalCodes(source.codeTables.flatMap(({ rows }) => rows)) }),
   });
   return { decisions, mapped };
 }

@@ -37,6 +37,9 @@ export interface ObservationGroup {
   readonly occurrences: Map<string, number>;
 }
 
+/** OBX-11 D (deleted), W (wrong) and X (no result can be obtained, the order cancelled): there is no such result. */
+const TAKEN_BACK: ReadonlySet<string> = new Set(['D', 'W', 'X']);
+
 export function readObx(
   obx: Hl7Segment,
   notes: readonly Hl7Segment[],
@@ -60,7 +63,7 @@ export function readObx(
     valid,
   };
   const resultStatus = obx.text(11).toUpperCase();
-  if (resultStatus === 'D' || resultStatus === 'W') {
+  if (TAKEN_BACK.has(resultStatus)) {
     const clinical = observed !== undefined || group.otherwiseClinical;
     reading.facts.push(clinical ? { ...common, retract: '*' } : { ...common, end: ['resource'] });
     return;

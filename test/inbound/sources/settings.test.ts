@@ -40,6 +40,7 @@ const MLLP = {
   messageTimeoutSeconds: 5,
   allowedTypes: ['ADT^*', 'ORU^R01'],
   conformance: { mode: 'reject', rules: [{ messages: ['ADT^A01'], path: 'PID-3', required: true }] },
+  codeTables: [{ name: 'lab', rows: [{ system: 'L', code: 'K', toSystem: 'LN', toCode: '2823-3' }] }],
   maxFrameBytes: 1024,
   maxConnections: 3,
   idleSeconds: 60,
