@@ -276,15 +276,14 @@ describe('the status of a result', () => {
     ['R', 'preliminary'],
     ['C', 'corrected'],
     ['I', 'registered'],
-    ['X', 'cancelled'],
     ['', 'unknown'],
     ['?', 'unknown'],
   ])('%s is %s', (code, status) => {
     expect(observation(`OBX|1|NM|GLU||5||||||${code}`)['status']).toBe(status);
   });
 
-  it('D and W retract at the valid time', () => {
-    for (const code of ['D', 'W']) {
+  it('D, W and X retract at the valid time', () => {
+    for (const code of ['D', 'W', 'X']) {
       const fact = factOf(results(`OBX|1|NM|GLU||5||||||${code}|||20261120083000`), 'OBSERVATION');
       expect(fact).toMatchObject({ retract: '*', valid: { field: 'OBX-14' } });
       expect(fact.assert).toBeUndefined();

@@ -1,15 +1,14 @@
 /** MDM: documents and what becomes of them (HL7 v2.9 chapter 9, v2-to-FHIR message map MDM_T02). */
 import type { Hl7Segment } from '../../inbound/hl7/message.js';
 import type { ValidTime } from '../../time/valid-time.js';
-import { putDateTime, type JsonObject } from '../fhir-time.js';
-import { ei, list, mappedCode, xcn } from './datatypes.js';
+import { timeValue, type JsonObject } from '../fhir-time.js';
+import { ei, list, xcn } from './datatypes.js';
 import { readOtherSegments } from './about.js';
 import { personGroups, type PersonGroup } from './groups.js';
 import { attachmentOf, annotations } from './obx.js';
 import { readOrders } from './orders.js';
 import { notesAfter, readDemographics, readVisitOf } from './oru.js';
 import type { Reading } from './reading.js';
-import { DOCUMENT_CONTENT_TYPE } from './tables.js';
 import { TXA } from './txa.js';
 
 /** T05, T06 add to the document of TXA-13; T09, T10 replace it; T11 takes one back. */
@@ -85,8 +84,10 @@ function readDocument(
   const orders = [ei(txa, 14, 1, 'PLAC'), ei(txa, 15, 1, 'FILL')].filter((one) => one !== undefined);
   if (orders.length > 0) slots.assert['context.related'] = orders.map((identifier) => ({ identifier }));
   if (encounter !== undefined) slots.assert['context.encounter'] = [encounter];
-  const content = contentOf(txa, parts, reading);
+  const content = contentOf(parts, reading);
   if (content.length > 0) slots.assert['content'] = content;
+  const transcribed = reading.time(txa, 7);
+  if (transcribed !== undefined) slots.assert['content[].attachment.creation'] = timeValue(transcribed);
   reading.add({ kind: 'DOCUMENT_REFERENCE', sourceRecordId, key, valid: event }, slots);
   const replaced = relation === 'replaces' ? documentKey(txa, 13) : undefined;
   if (replaced !== undefined) {
@@ -109,10 +110,8 @@ function statusOf(txa: Hl7Segment, trigger: string): string {
   return availability === 'OB' ? 'superseded' : 'current';
 }
 
-/** The document itself: its text (all text OBX together), its files, or at least how it is presented. */
-function contentOf(txa: Hl7Segment, parts: Document['parts'], reading: Reading): JsonObject[] {
-  const common: JsonObject = {};
-  putDateTime(common, 'creation', reading.time(txa, 7));
+/** The document itself: its text (all text OBX together) and its files. A change of status sends none, and takes none away. */
+function contentOf(parts: Document['parts'], reading: Reading): JsonObject[] {
   const content: JsonObject[] = [];
   const text: string[] = [];
   for (const { obx, notes } of parts) {
@@ -122,7 +121,7 @@ function contentOf(txa: Hl7Segment, parts: Document['parts'], reading: Reading):
     for (let repetition = 1; repetition <= obx.repetitions(5); repetition += 1) {
       if (type === 'ED' || type === 'RP') {
         const attachment = attachmentOf(obx, repetition, type, reading);
-        if (attachment !== undefined) content.push({ attachment: { ...common, ...attachment } });
+        if (attachment !== undefined) content.push({ attachment: attachment });
       } else text.push(obx.text(5, repetition, type === 'CE' || type === 'CWE' ? 2 : 1));
     }
   }
@@ -133,15 +132,9 @@ function contentOf(txa: Hl7Segment, parts: Document['parts'], reading: Reading):
         contentType: 'text/plain',
         url: `urn:uuid:${reading.context.messageId}#OBX-5`,
         size: words.length,
-        ...common,
       },
     });
   else if (words.length > 0)
-    content.unshift({ attachment: { contentType: 'text/plain', data: words.toString('base64'), ...common } });
-  if (content.length === 0) {
-    const contentType = mappedCode(DOCUMENT_CONTENT_TYPE, txa.text(3));
-    if (contentType !== undefined || Object.keys(common).length > 0)
-      content.push({ attachment: { ...(contentType && { contentType }), ...common } });
-  }
+    content.unshift({ attachment: { contentType: 'text/plain', data: words.toString('base64') } });
   return content;
 }

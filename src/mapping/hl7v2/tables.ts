@@ -349,9 +349,6 @@ export const DOCUMENT_STATUS: CodeTable = {
   PA: 'preliminary',
 };
 
-/** HL7 table 0191 (type of referenced data), as a media type. */
-export const DOCUMENT_CONTENT_TYPE: CodeTable = { FT: 'text/plain', TX: 'text/plain', TEXT: 'text/plain' };
-
 const V3_ROLE = 'http://terminology.hl7.org/CodeSystem/v3-RoleCode';
 const V2_CONTACT_ROLE = 'http://terminology.hl7.org/CodeSystem/v2-0131';
 

@@ -34,9 +34,9 @@ export const TXA: SegmentMap = {
   ],
   also: {
     1: 'set id',
-    3: 'content.attachment.contentType',
+    3: 'what the OBX say themselves',
     5: 'author, where TXA-9 is empty',
-    7: 'content.attachment.creation',
+    7: 'content[].attachment.creation',
     13: 'relatesTo',
     14: 'context.related (placer order)',
     15: 'context.related (filler order)',
