@@ -1,6 +1,7 @@
 /** What the index holds of a thing: words, keys that misspelt names share, exact keys, a number and a day. The same for every engine. */
 import type { FactKind, Json } from '../../src/mapping/fact.js';
 import { keyOf, nearKeys } from '../../src/text/edits.js';
+import { Remembered } from '../../src/text/remembered.js';
 import { soundKeys } from '../../src/text/sounds.js';
 import { latinTokens } from '../../src/text/transliterate.js';
 import { searchableOf, type Searchable } from './searchable.js';
@@ -20,8 +21,17 @@ const WORD_MOST_CHARACTERS = 100;
 /** Of the longest texts (notes) only the first words are found. */
 const DOCUMENT_MOST_WORDS = 1_000;
 
+/** Displays, units and places: their words are kept. Texts, and their length in characters. */
+const KEPT_TEXTS = 4_096;
+const KEPT_TEXT_MOST_CHARACTERS = 64;
+const wordsOfTexts = new Remembered<readonly string[]>(KEPT_TEXTS);
+
 /** The words of a text, as they are compared. */
-export function wordsOf(text: string): string[] {
+export function wordsOf(text: string): readonly string[] {
+  return text.length > KEPT_TEXT_MOST_CHARACTERS ? readWords(text) : wordsOfTexts.get(text, () => readWords(text));
+}
+
+function readWords(text: string): string[] {
   return latinTokens(text.replaceAll('\0', ' ')).map((word) =>
     word.length <= WORD_MOST_CHARACTERS ? word : word.slice(0, WORD_MOST_CHARACTERS).toWellFormed(),
   );
@@ -34,9 +44,13 @@ export function nameWordsOf(name: string): string[] {
   return [...words, ...joined.filter((word) => word.length <= WORD_MOST_CHARACTERS)];
 }
 
+/** Words of names whose keys are kept, some tens of short texts each: most names are names of many. */
+const KEPT_NAME_WORDS = 4_096;
+const keysOfWords = new Remembered<readonly string[]>(KEPT_NAME_WORDS);
+
 /** Keys of a word of a name: under these it is found misspelt. */
-export function nameKeys(word: string): string[] {
-  return [...nearKeys(word), ...soundKeys(word).map((key) => keyOf('s', key))];
+export function nameKeys(word: string): readonly string[] {
+  return keysOfWords.get(word, () => [...nearKeys(word), ...soundKeys(word).map((key) => keyOf('s', key))]);
 }
 
 /** What a row asserts, as search keeps it; undefined where it says nothing that could be searched for. */

@@ -1,8 +1,11 @@
 /** Keyed hashes: without the pepper nothing that is made here can be brute-forced back to a name, a number or a control id. */
 import sodium from 'sodium-native';
 import type { FactKind } from '../mapping/fact.js';
+import { Remembered } from '../text/remembered.js';
 
 const HASH_BYTES = 32;
+/** Ids of things that are kept: those of a page or two. */
+const KEPT_THINGS = 4_096;
 export const PEPPER_BYTES = 32;
 
 /**
@@ -11,6 +14,7 @@ export const PEPPER_BYTES = 32;
  */
 export class KeyedHashes {
   private scratch = Buffer.allocUnsafe(4096);
+  private readonly things = new Remembered<bigint>(KEPT_THINGS);
 
   /** @param pepper 32 secret bytes, the same for the life of a log */
   constructor(private readonly pepper: Buffer) {
@@ -39,7 +43,10 @@ export class KeyedHashes {
 
   /** Id of a thing: 64 bits, signed, over (source record, kind, key). */
   thing(sourceRecordId: string, kind: FactKind, key: string): bigint {
-    return this.hash('thing', sourceRecordId, kind, key).readBigInt64BE(0);
+    // Every projection asks for the same ones. A record's id and a kind have no bar in them.
+    return this.things.get(`${sourceRecordId}|${kind}|${key}`, () =>
+      this.hash('thing', sourceRecordId, kind, key).readBigInt64BE(0),
+    );
   }
 }
 

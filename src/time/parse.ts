@@ -3,6 +3,7 @@
  * of the start of what was said. Anything that is not a time is `undefined`; nothing here throws.
  */
 import { daysFromCivil, daysInMonth, formatInstant, SECONDS_PER_DAY } from './calendar.js';
+import { Remembered } from '../text/remembered.js';
 import type { Instant, TimeFlag, ValidTime } from './valid-time.js';
 import { localToInstant } from './zone.js';
 
@@ -15,7 +16,7 @@ export interface ParsedTime {
   readonly text: string;
   readonly precision: TimePrecision;
   readonly hasOffset: boolean;
-  readonly flags: TimeFlag[];
+  readonly flags: readonly TimeFlag[];
 }
 
 export interface TimeOptions {
@@ -42,6 +43,14 @@ const ISO_FORM =
  */
 export function parseHl7Time(text: string, options: TimeOptions): ParsedTime | undefined {
   if (text.length > LONGEST_TIME_CHARACTERS) return undefined;
+  return times.get(`${options.timeZone}|${text}`, () => readHl7Time(text, options));
+}
+
+/** Times that are kept: a message states one in several places, and a day's birth dates are many people's. */
+const KEPT_TIMES = 2_048;
+const times = new Remembered<ParsedTime | undefined>(KEPT_TIMES);
+
+function readHl7Time(text: string, options: TimeOptions): ParsedTime | undefined {
   let sent = text.trim();
   let limit = PRECISIONS.length;
   if (sent.includes('^')) {
