@@ -353,7 +353,7 @@ function powerModulo(base: number, exponent: number, prime: number): number {
 }
 
 function idOf(key: Key): string {
-  return key.map((value) => (value === undefined ? '-' : `+${value}`)).join('\u0000');
+  return key.map((value) => (value === undefined ? '-' : `+${value}`)).join('\u001f');
 }
 
 /** By the values in order; not known comes last. */

@@ -1,0 +1,309 @@
+/** What a patient adversary tries with nothing but the anonymized graph, and the password of its role. docs/anonymization.md lists each. */
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
+import type pg from 'pg';
+import {
+  AnonymizedAnswers,
+  type AnonymizedState,
+  type AnsweredPopulation,
+  type AskedBasis,
+} from '../../src/analytics/answers.js';
+import type { ReleaseEvery } from '../../src/analytics/release-times.js';
+import { Releases } from '../../src/analytics/releases.js';
+import type { ShownSubject, SubjectFilter } from '../../src/analytics/rows.js';
+import { Snapshots } from '../../src/analytics/snapshots.js';
+import { openPool } from '../../src/database/database.js';
+import type { Json } from '../../src/mapping/fact.js';
+import { analystUrl, EventSeries, fact, hashes, install, project } from '../anonymized/population.js';
+import { createTestDatabase, type TestDatabase } from '../support/database.js';
+
+let database: TestDatabase;
+let analyst: pg.Pool;
+let answers: AnonymizedAnswers;
+let series: EventSeries;
+let today = '2026-11-20T12:00:00.000000Z';
+let build = 0;
+let projected = 0;
+
+const open = (releaseEvery: ReleaseEvery = 'change'): AnonymizedAnswers =>
+  new AnonymizedAnswers({
+    analyst,
+    snapshots: new Snapshots(database.pool),
+    releases: new Releases(database.pool),
+    hashes,
+    releaseEvery,
+    now: () => today,
+  });
+
+beforeAll(async () => {
+  database = await createTestDatabase();
+  await install(database.pool, (build += 1));
+  analyst = openPool(await analystUrl(database.pool, database.url), { max: 2 });
+});
+beforeEach(async () => {
+  await database.pool.query('truncate anonymized_private.subject, anonymized_private.release');
+  await install(database.pool, (build += 1));
+  series = new EventSeries();
+  series.recordedAt = '2025-01-10T00:00:00.000000Z';
+  projected = 0;
+  today = '2026-11-20T12:00:00.000000Z';
+  answers = open();
+});
+afterAll(async () => {
+  await analyst.end();
+  await database.drop();
+});
+
+async function flow(): Promise<void> {
+  await project(database.pool, series.events.slice(projected), build);
+  projected = series.events.length;
+}
+function people(count: number, fields: Record<string, Json>, validFrom = '2025-01-05T00:00:00.000000Z'): string[] {
+  return Array.from({ length: count }, () => series.person(fields, validFrom).record);
+}
+const at = async (asked: AskedBasis = {}): Promise<AnonymizedState> => (await answers.at(asked)).snapshot;
+const counts = ({ cells }: AnsweredPopulation): Record<string, number | null> =>
+  Object.fromEntries(cells.map(({ key, count }) => [key.map(String).join('/'), count]));
+const population = async (
+  by: string[],
+  asked: AskedBasis = {},
+  filter: SubjectFilter = {},
+): Promise<AnsweredPopulation> => (await at(asked)).population(by, filter);
+const color = (name: string): Record<string, Json> => ({ 'attribute:favoriteColor': name });
+const diagnosis = (
+  record: string,
+  code: string,
+  validFrom: string,
+  system = 'http://hl7.org/fhir/sid/icd-10-cm',
+): void => {
+  const resource = { code: { coding: [{ system, code }] } };
+  series.add([fact(record, { resource }, { kind: 'CONDITION', key: code, validFrom })]);
+};
+async function everyRow(asked: AskedBasis = {}): Promise<readonly ShownSubject[]> {
+  return (await at(asked)).subjects(null, undefined, 1000);
+}
+
+describe('differencing', () => {
+  test('the total minus the cells that show leaves no small cell', async () => {
+    people(40, { ...color('teal'), gender: 'female' });
+    people(25, { ...color('red'), gender: 'male' });
+    people(3, { ...color('blue'), gender: 'male' });
+    await flow();
+    const answer = await population(['FAVORITE_COLOR']);
+    const shown = Object.values(counts(answer)).reduce<number>((sum, count) => sum + (count ?? 0), 0);
+    expect((answer.total ?? 0) - shown).toBeGreaterThanOrEqual(11);
+    expect(counts(answer)).toEqual({ teal: 40, red: null, blue: null });
+  });
+
+  test('those who have a diagnosis: neither few, nor all but few', async () => {
+    const records = people(60, { gender: 'female' });
+    for (const record of records.slice(0, 55)) diagnosis(record, 'I10', '2025-01-06T00:00:00.000000Z');
+    for (const record of records.slice(0, 30)) diagnosis(record, 'E11.9', '2025-01-06T00:00:00.000000Z');
+    for (const record of records.slice(0, 4)) diagnosis(record, 'C50.1', '2025-01-06T00:00:00.000000Z');
+    await flow();
+    const answer = await population(['CONDITION_GROUP']);
+    expect(counts(answer)).toEqual({ 'E00-E89': 30, 'I00-I99': null, 'C00-D49': null });
+    expect(answer.total).toBe(60);
+    expect(counts(await population(['CONDITION_GROUP', 'SEX']))).toEqual({
+      'E00-E89/FEMALE': 30,
+      'I00-I99/FEMALE': null,
+      'C00-D49/FEMALE': null,
+    });
+  });
+
+  test('two filters of which one asks for one thing more leave nobody or enough between them', async () => {
+    people(30, { ...color('teal'), gender: 'female', birthDate: '1980' });
+    people(4, { ...color('teal'), gender: 'male', birthDate: '1980' });
+    people(20, { ...color('red'), gender: 'male', birthDate: '1980' });
+    await flow();
+    expect((await population([], {}, { favoriteColor: 'teal' })).total).toBe(34);
+    expect(await population([], {}, { favoriteColor: 'teal', sex: 'FEMALE' })).toEqual({
+      cells: [],
+      suppressedCells: 0,
+      total: null,
+    });
+    expect((await population([], {}, { sex: 'FEMALE' })).total).toBe(30);
+  });
+
+  test('every answer of up to three dimensions together gives no count of 1 to 10 of one dimension', async () => {
+    people(30, { ...color('teal'), gender: 'female', birthDate: '1980' });
+    people(12, { ...color('teal'), gender: 'male', birthDate: '1950' });
+    people(5, { ...color('red'), gender: 'male', birthDate: '1980' });
+    people(14, { ...color('red'), gender: 'female', birthDate: '1950' });
+    await flow();
+    const dimensions = ['SEX', 'AGE_BAND', 'FAVORITE_COLOR'];
+    const known: { key: Record<string, string>; count: number }[] = [];
+    for (let mask = 0; mask < 8; mask += 1) {
+      const by = dimensions.filter((_, place) => (mask >> place) & 1);
+      for (const { key, count } of (await population(by)).cells)
+        if (count !== null)
+          known.push({ key: Object.fromEntries(by.map((name, place) => [name, String(key[place])])), count });
+    }
+    for (const { key, count } of known) {
+      for (const other of known) {
+        const inside = Object.entries(key).every(([name, value]) => other.key[name] === value);
+        if (inside && count !== other.count) expect(count - other.count).toBeGreaterThanOrEqual(11);
+      }
+    }
+  });
+});
+
+describe('two bases', () => {
+  test('a month apart: the count that one person moved is suppressed, and so is the total it would follow from', async () => {
+    people(20, color('teal'));
+    people(30, color('red'));
+    series.recordedAt = '2025-02-10T00:00:00.000000Z';
+    people(1, color('teal'));
+    series.recordedAt = '2025-03-10T00:00:00.000000Z';
+    people(15, color('teal'));
+    await flow();
+    const [first, second, third] = [
+      await population(['FAVORITE_COLOR'], { knownAt: '2025-02-01' }),
+      await population(['FAVORITE_COLOR'], { knownAt: '2025-03-01' }),
+      await population(['FAVORITE_COLOR'], { knownAt: '2025-04-01' }),
+    ];
+    expect([counts(first), first.total]).toEqual([{ teal: 20, red: 30 }, 50]);
+    expect(counts(second)['teal']).toBeNull();
+    expect(second.total).toBeNull();
+    expect([counts(third), third.total]).toEqual([{ teal: 36, red: 30 }, 66]);
+    // Whatever was asked since, and by a hub that was started anew.
+    answers = open();
+    expect(await population(['FAVORITE_COLOR'], { knownAt: '2025-02-01' })).toEqual(first);
+    expect(await population(['FAVORITE_COLOR'], { knownAt: '2025-03-01' })).toEqual(second);
+    // Nor by a question of one dimension less, or by one more.
+    expect((await population([], { knownAt: '2025-03-01' })).total).toBeNull();
+    expect(
+      counts(await population(['FAVORITE_COLOR', 'SEX'], { knownAt: '2025-03-01' }))['teal/undefined'] ?? null,
+    ).toBeNull();
+  });
+
+  test('on the same knowledge: what was true at other times is held against now, which always shows', async () => {
+    people(20, color('teal'));
+    people(2, color('teal'), '2025-01-08T00:00:00.000000Z');
+    people(12, color('teal'), '2024-06-05T00:00:00.000000Z');
+    await flow();
+    const valid = await population(['FAVORITE_COLOR'], { validAt: '2025-01-01' });
+    expect(counts(valid)).toEqual({ teal: 12 });
+    expect(counts(await population(['FAVORITE_COLOR']))).toEqual({ teal: 34 });
+    series.recordedAt = '2025-06-10T00:00:00.000000Z';
+    people(9, color('teal'), '2025-06-09T00:00:00.000000Z');
+    await flow();
+    expect(counts(await population(['FAVORITE_COLOR'], { validAt: '2025-03-01' }))).toEqual({ teal: null });
+    expect(counts(await population(['FAVORITE_COLOR']))).toEqual({ teal: 43 });
+  });
+
+  test('polling now shows nothing new before the moment of release', async () => {
+    answers = open('week');
+    series.recordedAt = '2026-11-10T00:00:00.000000Z';
+    people(20, color('teal'));
+    series.recordedAt = '2026-11-18T00:00:00.000000Z';
+    people(1, color('teal'));
+    await flow();
+    expect(counts(await population(['FAVORITE_COLOR']))).toEqual({ teal: 20 });
+    expect((await answers.at({})).basis.knownAt).toBe('2026-11-16');
+    today = '2026-11-23T00:00:00.000000Z';
+    expect(counts(await population(['FAVORITE_COLOR']))).toEqual({ teal: null });
+  });
+
+  test('no two of them show the shift of a person: whatever the month, dated rows come on 1 January', async () => {
+    const records = people(20, { gender: 'female' });
+    series.recordedAt = '2025-11-16T00:00:00.000000Z';
+    for (const record of records) diagnosis(record, 'I10', '2025-11-15T00:00:00.000000Z');
+    await flow();
+    const listed = async (month: string): Promise<number> => {
+      const state = await at({ knownAt: `${month}-01` });
+      const lists = await Promise.all(
+        (await state.subjects(null, undefined, 100)).map((row) => state.dated(row.id, 'condition', 0, 10)),
+      );
+      return lists.flat().length;
+    };
+    expect(await listed('2025-06')).toBe(0);
+    expect(await listed('2025-12')).toBe(0);
+    const january = await listed('2026-01');
+    for (const month of ['2026-02', '2026-07', '2026-11']) expect(await listed(month)).toBe(january);
+    const { rows } = await database.pool.query<{ n: bigint }>(
+      `select count(*) as n from anonymized_private.subject where date '2025-11-15' + offset_days < date '2026-01-01'`,
+    );
+    expect(BigInt(january)).toBe(rows[0]?.n);
+  });
+
+  test('a merge: old bases keep both subjects, new ones a third with dates of its own, and counts go down by one nowhere', async () => {
+    const a = series.person({ ...color('red'), gender: 'male' }, '2024-01-01T00:00:00.000000Z');
+    const b = series.person({ ...color('red'), gender: 'male' }, '2024-01-01T00:00:00.000000Z');
+    diagnosis(a.record, 'I10', '2024-02-29T00:00:00.000000Z');
+    people(30, { ...color('red'), gender: 'male' });
+    await flow();
+    const before = await everyRow({ knownAt: '2026-10-01' });
+    const total = (await population([], { knownAt: '2026-10-01' })).total;
+    series.recordedAt = '2026-10-10T00:00:00.000000Z';
+    series.add([], [{ sourceRecordId: a.record, patientId: b.patient, reason: 'merge' }]);
+    await flow();
+    const after = await everyRow({ knownAt: '2026-11-01' });
+    expect(await everyRow({ knownAt: '2026-10-01' })).toEqual(before);
+    const ids = (rows: readonly ShownSubject[]): Set<string> => new Set(rows.map(({ id }) => id));
+    expect([...ids(before)].filter((id) => !ids(after).has(id))).toHaveLength(2);
+    expect([...ids(after)].filter((id) => !ids(before).has(id))).toHaveLength(1);
+    expect(total).toBe(32);
+    expect((await population([], { knownAt: '2026-11-01' })).total).toBeNull();
+  });
+});
+
+describe('rows', () => {
+  test('joining on a rare code: nobody is found by a diagnosis that fewer than eleven have', async () => {
+    const records = people(30, { gender: 'female' });
+    for (const record of records.slice(0, 12)) diagnosis(record, 'E11.9', '2023-01-05T00:00:00.000000Z');
+    for (const record of records.slice(0, 3)) diagnosis(record, 'Q91.3', '2023-01-05T00:00:00.000000Z');
+    await flow();
+    const state = await at();
+    expect(await state.subjects({ condition: 'E11.9' }, undefined, 100)).toHaveLength(12);
+    expect(await state.subjects({ condition: 'E00-E89' }, undefined, 100)).toHaveLength(12);
+    for (const condition of ['Q91.3', 'Q91', 'Q00-Q99', 'other'])
+      expect(await state.subjects({ condition }, undefined, 100)).toEqual([]);
+    for (const row of await state.subjects(null, undefined, 100))
+      for (const { code } of await state.dated(row.id, 'condition', 0, 10)) expect(['E11.9', 'other']).toContain(code);
+  });
+
+  test('guessing: ids are random, of version 4, and no other id finds anybody', async () => {
+    const { record, patient } = series.person(color('teal'));
+    people(15, color('teal'));
+    await flow();
+    const rows = await everyRow();
+    for (const { id } of rows)
+      expect(id).toMatch(/^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/);
+    const state = await at();
+    for (const id of [record, patient, '1', '', "' or true --", `${rows[0]?.id.slice(0, 35)}x`])
+      expect(await state.subject(id)).toBeNull();
+    expect(await state.subject(rows[0]?.id ?? '')).toEqual(rows[0]);
+  });
+
+  test('timing: the order of rows, in the answers and where they lie, is that of random ids and not of arrival', async () => {
+    people(200, color('teal'));
+    await flow();
+    const listed = (await everyRow()).map(({ id }) => id);
+    const { rows: lying } = await analyst.query<{ subject: string }>(
+      `select subject from anonymized.rows_${(await (await at()).rows(false)).id}`,
+    );
+    const { rows: arrived } = await database.pool.query<{ subject: string }>(
+      'select subject from anonymized_private.subject order by begins',
+    );
+    expect(lying.map(({ subject }) => subject)).toEqual(listed);
+    const place = new Map(arrived.map(({ subject }, index) => [subject, index]));
+    let rising = 0;
+    for (let at = 1; at < listed.length; at += 1)
+      if ((place.get(listed[at] ?? '') ?? 0) > (place.get(listed[at - 1] ?? '') ?? 0)) rising += 1;
+    // A random order rises about half of the time (deviation 4): an order of arrival nearly always or never.
+    expect(Math.abs(rising - 100)).toBeLessThan(30);
+  });
+
+  test('89 is an age, 90 is the oldest there is, on both sides of New Year', async () => {
+    people(11, { birthDate: '1937-12-31', gender: 'male' });
+    people(11, { birthDate: '1936-01-01', gender: 'female' });
+    await flow();
+    const ages = async (): Promise<unknown[]> => [
+      ...new Set((await everyRow()).map(({ sex, ageYears, age90Plus }) => `${sex} ${ageYears} ${age90Plus}`)),
+    ];
+    expect((await ages()).sort()).toEqual(['FEMALE null true', 'MALE 89 false']);
+    today = '2027-01-01T00:00:00.000000Z';
+    expect((await ages()).sort()).toEqual(['FEMALE null true', 'MALE null true']);
+    expect(counts(await population(['AGE_BAND']))).toEqual({ '90+': 22 });
+  });
+});

@@ -1,0 +1,383 @@
+import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import { DuckDBInstance } from '@duckdb/node-api';
+import { execFile } from 'node:child_process';
+import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
+import path from 'node:path';
+import { promisify } from 'node:util';
+import type pg from 'pg';
+import { openPool } from '../../src/database/database.js';
+import {
+  graphql,
+  ROOT,
+  startHubProcess,
+  temporaryDataDir,
+  until,
+  untilCaughtUp,
+  type HubProcess,
+} from '../support/hub-process.js';
+
+/** Enough that what a row may show at all is shown. */
+const PATIENTS = process.env['ANAMNESIS_TEST_SCALE'] === 'full' ? 10_000 : 13;
+
+/** Every field of every person has a text of its own that stands nowhere else: `Zq7xPID5c2`. */
+const CANARY = /zq\d+x[a-z]/i;
+/** The same for what must be a number or a date: days and instants of birth and care, a telephone, a postal code, a measured value. */
+const NUMBERS = ['19840229', '1984-02-29', '5550173', '60699', '7316.4159'];
+
+function hits(text: string): string[] {
+  const found = NUMBERS.filter((number) => text.includes(number));
+  const canary = CANARY.exec(text);
+  return canary === null ? found : [...found, text.slice(canary.index, canary.index + 24)];
+}
+
+const FIELDS = 45;
+const token = (person: number, place: string): string => `Zq${person}x${place}`;
+
+/** A segment with a canary in every component of every field, but for what would make it another message. */
+function segment(person: number, name: string, fixed: Readonly<Record<number, string>> = {}): string {
+  const fields = Array.from({ length: FIELDS }, (_, index) => {
+    const given = fixed[index + 1];
+    if (given !== undefined) return given;
+    return [1, 2, 3, 4].map((part) => token(person, `${name}${index + 1}c${part}`)).join('^');
+  });
+  return [name, ...fields].join('|');
+}
+
+const DIAGNOSIS = (person: number): string => `E11.9^${token(person, 'DG1text')}^I10C`;
+
+/** Messages of one person that together have every segment of HL7 v2 that is about people and their care. */
+function messages(person: number): string[] {
+  const head = (type: string, n: number): string =>
+    `MSH|^~\\&|${token(person, 'MSH3')}|${token(person, 'MSH4')}|HUB|H|20240301120000||${type}|${token(person, `MSH10n${n}`)}|P|2.5.1`;
+  const pid = segment(person, 'PID', {
+    1: '1',
+    3: `${token(person, 'PID3')}^^^CANARY^MR`,
+    5: `${token(person, 'PID5family')}^${token(person, 'PID5given')}`,
+    7: '19840229',
+    8: 'F',
+    10: `2106-3^${token(person, 'PID10')}^HL70005`,
+    11: `${token(person, 'PID11street')}^^${token(person, 'PID11city')}^IL^60699^USA`,
+    13: `^PRN^PH^^1^312^5550173`,
+    22: `2186-5^${token(person, 'PID22')}^CDCREC`,
+    29: '',
+    30: '',
+  });
+  const pv1 = segment(person, 'PV1', { 1: '1', 2: 'I', 10: 'CAR', 44: '20240301110000', 45: '' });
+  const obx = (name: string, fixed: Record<number, string>): string =>
+    segment(person, 'OBX', { 1: '1', 11: 'F', 14: '20240301', ...fixed, 99: name });
+  const with_ = (names: string): string[] => names.split(' ').map((name) => segment(person, name));
+  const visit = [pid, pv1];
+  return [
+    [
+      head('ADT^A01^ADT_A01', 1),
+      segment(person, 'EVN', { 1: 'A01', 2: '20240301110000', 6: '20240301110000' }),
+      pid,
+      ...with_('PD1 ROL NK1'),
+      pv1,
+      ...with_('PV2 DB1'),
+      obx('number', { 2: 'NM', 3: `8302-2^${token(person, 'OBX3')}^LN`, 5: '7316.4159', 6: 'cm', 8: 'H' }),
+      ...with_('AL1 IAM'),
+      segment(person, 'DG1', { 1: '1', 3: DIAGNOSIS(person), 5: '20240229', 6: 'F', 21: '' }),
+      ...with_('DRG PR1 GT1 IN1 IN2 IN3 ACC UB1 UB2 PDA ARV CON ZXX'),
+    ],
+    [
+      head('ORU^R01^ORU_R01', 2),
+      ...visit,
+      ...with_('ORC'),
+      segment(person, 'OBR', { 7: '20240301', 25: 'F' }),
+      ...with_('NTE CTD TQ1'),
+      obx('code', { 2: 'CE', 3: `${token(person, 'OBXcode')}^x^LN` }),
+      obx('text', { 2: 'TX', 3: `2345-7^${token(person, 'OBXtext')}^LN` }),
+      obx('coded', { 2: 'CWE', 3: '11502-2^x^LN', 5: `${token(person, 'OBX5')}^x^SCT` }),
+      ...with_('NTE SPM CTI'),
+    ],
+    [
+      head('VXU^V04^VXU_V04', 3),
+      ...visit,
+      ...with_('ORC'),
+      segment(person, 'RXA', { 3: '20240301', 5: `140^${token(person, 'RXA5')}^CVX`, 20: 'CP', 21: 'A' }),
+      ...with_('RXR OBX NTE'),
+    ],
+    [head('RDE^O11^RDE_O11', 4), ...visit, ...with_('AL1 ORC RXE NTE TQ1 TQ2 RXR RXC OBX FT1 CTI')],
+    [head('RDS^O13^RDS_O13', 5), ...visit, ...with_('ORC RXO RXE RXR RXD NTE')],
+    [head('SIU^S12^SIU_S12', 6), ...with_('SCH TQ1 NTE'), ...visit, ...with_('RGS AIS AIG AIL AIP')],
+    [head('MDM^T02^MDM_T02', 7), segment(person, 'EVN', { 1: 'T02' }), ...visit, ...with_('ORC OBR TXA OBX')],
+    [head('DFT^P03^DFT_P03', 8), segment(person, 'EVN', { 1: 'P03' }), ...visit, ...with_('FT1 PR1 GT1 IN1')],
+    [head('ORM^O01^ORM_O01', 9), ...visit, ...with_('ORC OBR NTE DG1 BLG ODS ODT RQD RQ1')],
+    [head('PPR^PC1^PPR_PC1', 10), ...visit, ...with_('PRB NTE GOL PTH VAR OBX')],
+    [head(token(person, 'MSH9'), 11), ...with_('PID ZZZ QPD RCP')],
+  ].map((lines) => lines.join('\r'));
+}
+
+const FHIR_TYPES = (
+  'Patient Encounter Observation Condition Immunization AllergyIntolerance Procedure DiagnosticReport ServiceRequest MedicationRequest ' +
+  'MedicationAdministration MedicationStatement DocumentReference Coverage Appointment RelatedPerson FamilyMemberHistory Specimen Claim'
+).split(' ');
+
+/** A bundle about one person: of every type a resource whose elements, of every shape they have, hold canaries. */
+function bundle(person: number): object {
+  const at = (place: string): string => token(person, place);
+  const concept = (place: string, system?: string, code?: string): object => ({
+    coding: [
+      {
+        system: system ?? at(`${place}system`),
+        code: code ?? at(`${place}code`),
+        display: at(`${place}display`),
+        version: at(`${place}version`),
+      },
+    ],
+    text: at(`${place}text`),
+  });
+  const resources = FHIR_TYPES.map((resourceType) => ({
+    resourceType,
+    id: `zq${person}x${resourceType}`,
+    text: { status: 'generated', div: `<div>${at('div')}</div>` },
+    extension: [{ url: at('url'), valueString: at('extension') }],
+    contained: [{ resourceType: 'Organization', name: at('contained') }],
+    identifier: [
+      { system: at('system'), value: at(`${resourceType}identifier`), assigner: { display: at('assigner') } },
+    ],
+    note: [{ text: at('note'), authorString: at('author') }],
+    performer: [{ display: at('performer') }],
+    location: [{ location: { display: at('location') } }],
+    ...(resourceType === 'Patient' || resourceType === 'RelatedPerson'
+      ? {
+          name: [{ family: at('family'), given: [at('given')], text: at('name'), prefix: [at('prefix')] }],
+          telecom: [{ system: 'phone', value: `${at('phone')} 5550173` }],
+          address: [{ line: [at('line')], city: at('city'), state: at('state'), postalCode: '60699', country: 'US' }],
+          birthDate: '1984-02-29',
+          gender: 'female',
+          contact: [{ name: { family: at('contact') } }],
+          communication: [{ language: concept('language') }],
+          photo: [{ title: at('photo') }],
+        }
+      : { subject: { reference: `Patient/zq${person}xPatient`, display: at('subject') } }),
+    ...(resourceType === 'RelatedPerson' ? { patient: { reference: `Patient/zq${person}xPatient` } } : {}),
+    ...(resourceType === 'Encounter'
+      ? {
+          class: { system: at('class'), code: at('classcode') },
+          serviceType: concept('service'),
+          status: 'finished',
+          period: { start: '2024-02-28', end: '2024-03-02' },
+        }
+      : {
+          status: 'final',
+          code:
+            resourceType === 'Condition'
+              ? concept('code', 'http://snomed.info/sct', '73211009')
+              : concept('code', 'http://loinc.org'),
+        }),
+    ...(resourceType === 'Observation'
+      ? {
+          valueQuantity: { value: 7316.4159, unit: at('unit'), code: at('ucum') },
+          interpretation: [concept('interpretation')],
+        }
+      : {}),
+    ...(resourceType === 'Immunization'
+      ? {
+          vaccineCode: concept('vaccine', 'http://hl7.org/fhir/sid/cvx'),
+          patient: { reference: `Patient/zq${person}xPatient` },
+        }
+      : {}),
+  }));
+  return {
+    resourceType: 'Bundle',
+    type: 'transaction',
+    entry: resources.map((resource) => ({
+      fullUrl: `http://canary.example/${resource.resourceType}/${resource.id}`,
+      resource,
+      request: { method: 'PUT', url: `${resource.resourceType}/${resource.id}` },
+    })),
+  };
+}
+
+function event(person: number): object {
+  return {
+    eventId: token(person, 'eventId'),
+    type: 'patient.attributes',
+    ts: '2024-03-01T10:15:00Z',
+    patient: {
+      identifiers: [{ authority: 'CANARY', value: token(person, 'PID3'), type: 'MR' }],
+      name: { family: token(person, 'PID5family'), given: [token(person, 'PID5given')] },
+      birthDate: '1984-02-29',
+    },
+    data: { favoriteColor: token(person, 'color'), nickname: token(person, 'nickname') },
+  };
+}
+
+let hub: HubProcess;
+let pool: pg.Pool;
+let remove: () => Promise<void>;
+let folder: string;
+const problems: string[] = [];
+
+async function post(address: string, type: string, body: string): Promise<number> {
+  const response = await fetch(`${hub.run.http}${address}`, {
+    method: 'POST',
+    headers: { 'content-type': type },
+    body,
+  });
+  const text = await response.text();
+  if (response.status >= 400) problems.push(text);
+  return response.status;
+}
+
+beforeAll(async () => {
+  const data = await temporaryDataDir();
+  ({ remove } = data);
+  folder = path.dirname(data.dataDir);
+  await mkdir(folder, { recursive: true });
+  await writeFile(path.join(folder, 'hub.yaml'), 'anonymized: { rowRelease: immediate }\n');
+  hub = await startHubProcess(data.dataDir, { ANAMNESIS_LOG_LEVEL: 'trace' }, [
+    '--config',
+    path.join(folder, 'hub.yaml'),
+  ]);
+  pool = openPool(hub.run.postgres, { max: 2 });
+  const people = Array.from({ length: PATIENTS }, (_, person) => person);
+  for (let from = 0; from < PATIENTS; from += AT_ONCE) await Promise.all(people.slice(from, from + AT_ONCE).map(send));
+  const merge = `MSH|^~\\&|A|B|HUB|H|20240401||ADT^A40^ADT_A39|merge|P|2.5.1\rEVN|A40|20240401\rPID|1||${token(0, 'PID3')}^^^CANARY^MR||${token(0, 'PID5family')}^${token(0, 'PID5given')}||19840229|F\rMRG|${token(1, 'PID3')}^^^CANARY^MR`;
+  expect(await post('/hl7', 'x-application/hl7-v2+er7', merge)).toBe(200);
+  await untilCaughtUp(hub.run.http);
+});
+afterAll(async () => {
+  await pool.end();
+  await hub.stop();
+  await remove();
+});
+
+const AT_ONCE = 13;
+
+/** Everything of one person, then what is refused, and what nobody can read. */
+async function send(person: number): Promise<void> {
+  const er7 = 'x-application/hl7-v2+er7';
+  for (const message of messages(person)) expect(await post('/hl7', er7, message)).toBe(200);
+  await post('/fhir', 'application/fhir+json', JSON.stringify(bundle(person)));
+  await post('/events', 'application/json', JSON.stringify(event(person)));
+  await post(
+    '/events',
+    'application/json',
+    JSON.stringify({
+      ...event(person),
+      eventId: `refused-${person}`, // which its receipt repeats
+      ts: token(person, 'ts'),
+    }),
+  );
+  await post('/events', 'application/json', `{"eventId":"${token(person, 'broken')}`);
+  await post('/fhir', 'application/fhir+json', `{"resourceType":"${token(person, 'type')}"}`);
+  await post(`/fhir/${token(person, 'path')}`, 'application/fhir+json', '{}');
+  await post('/hl7', er7, `MSH|^~\\&|${token(person, 'cut')}`);
+  await post('/hl7', er7, messages(person)[0]?.replace('PID|1|', 'PID|1\u0000|') ?? '');
+}
+
+/** All that analysts can read: every table of their schema, asked for after the graph has been asked for everything. */
+async function analystsSchema(): Promise<string> {
+  const rows =
+    'nodes { id favoriteColor ageYears age90Plus sex zip3 race ethnicity encounters { nodes { class departmentType start lengthOfStayDays } } observations { nodes { date system code value unit valueSystem valueCode abnormal } } conditions { nodes { date system code group } } immunizations { nodes { date system code } } }';
+  const answer = await graphql<object>(
+    hub.run.http,
+    `{ at { subjects(first: 1000) { ${rows} } population(by: [SEX, CONDITION_GROUP, ENCOUNTER_CLASS]) { cells { key { value } count } } } }`,
+    {},
+    '/graphql/analytics',
+  );
+  const { rows: tables } = await pool.query<{ name: string }>(
+    `select c.oid::regclass::text as name from pg_class c join pg_namespace n on n.oid = c.relnamespace
+      where n.nspname in ('anonymized', 'anonymized_private') and c.relkind in ('r', 'v', 'm')`,
+  );
+  expect(tables.length).toBeGreaterThan(6);
+  let text = JSON.stringify(answer);
+  for (const { name } of tables) {
+    const { rows: lines } = await pool.query<{ line: string }>(`select t::text as line from ${name} t`);
+    text += lines.map(({ line }) => line).join('\n');
+  }
+  return text;
+}
+
+describe('no canary of any field of any message', () => {
+  test('but the chart has them: the scan finds what is there', async () => {
+    const { rows } = await pool.query<{ body: string }>(
+      `select string_agg(body::text, ' ') as body from master.fact_v1`,
+    );
+    expect(hits(rows[0]?.body ?? '')).toEqual([
+      ...NUMBERS.filter((number) => number !== '19840229'),
+      expect.stringMatching(CANARY),
+    ]);
+  });
+
+  test('is in the schema of the analysts, nor in what it is made from, before and after a rebuild; a leak is found', async () => {
+    const before = await analystsSchema();
+    expect(before).toContain('E11.9');
+    expect(hits(before)).toEqual([]);
+    await graphql(hub.run.http, 'mutation { rebuildProjection(name: "anonymized") { version } }');
+    await until(
+      () =>
+        graphql<{ projections: { name: string; version: number }[] }>(hub.run.http, '{ projections { name version } }'),
+      ({ projections }) => projections.some(({ name, version }) => name === 'anonymized' && version === 2),
+    );
+    expect(hits(await analystsSchema())).toEqual([]);
+    await pool.query('create table anonymized.leak as select metadata::text from log.event limit 0');
+    await pool.query(`insert into anonymized.leak values ('of ${token(3, 'PID5')}')`);
+    expect(hits(await analystsSchema())).not.toEqual([]);
+    await pool.query('drop table anonymized.leak');
+  });
+
+  test('is in what the hub prints, measures, answers to mistakes, keeps of dead letters or writes into envelopes', async () => {
+    expect(problems.length).toBeGreaterThan(3 * PATIENTS);
+    expect(hits(problems.join('\n'))).toEqual([]);
+    expect(hits(await (await fetch(`${hub.run.http}/metrics`)).text())).toEqual([]);
+    expect(hits(hub.output())).toEqual([]);
+    expect(hub.output().length).toBeGreaterThan(100);
+    const { deadLetters } = await graphql<{ deadLetters: { nodes: unknown[] } }>(
+      hub.run.http,
+      '{ deadLetters(first: 200) { nodes { code path status } } }',
+    );
+    expect(deadLetters.nodes.length).toBeGreaterThan(0);
+    expect(hits(JSON.stringify(deadLetters))).toEqual([]);
+    const { rows } = await pool.query<{ name: string }>(
+      `select c.oid::regclass::text as name from pg_class c join pg_namespace n on n.oid = c.relnamespace where n.nspname = 'hub' and c.relkind = 'r'`,
+    );
+    for (const { name } of rows) {
+      const { rows: lines } = await pool.query<{ line: string }>(`select t::text as line from ${name} t`);
+      expect([name, hits(lines.map(({ line }) => line).join('\n'))]).toEqual([name, []]);
+    }
+    const { rows: envelopes } = await pool.query<{ metadata: string }>(
+      `select convert_from(metadata, 'UTF8') as metadata from log.event`,
+    );
+    expect(hits(envelopes.map(({ metadata }) => metadata).join('\n'))).toEqual([]);
+  });
+
+  test('is in what the command line exports and reports', async () => {
+    const anamnesis = async (...args: string[]): Promise<string> => {
+      const { stdout, stderr } = await promisify(execFile)(
+        process.execPath,
+        [
+          path.join(ROOT, 'bin/anamnesis.js'),
+          'anonymized',
+          ...args,
+          '--data',
+          hub.dataDir,
+          '--config',
+          path.join(folder, 'hub.yaml'),
+        ],
+        { cwd: folder, env: { ...process.env, NODE_OPTIONS: '' } },
+      );
+      return stdout + stderr;
+    };
+    const to = path.join(folder, 'lake');
+    const printed = (await anamnesis('report')) + (await anamnesis('export', '--to', to));
+    expect(printed).toMatch(/smallest k of what is shown: \d\d/);
+    expect(hits(printed)).toEqual([]);
+    const duckdb = await (await DuckDBInstance.create(':memory:')).connect();
+    let rows = 0;
+    for (const table of await readdir(to)) {
+      const read = await duckdb.runAndReadAll(
+        `select * from read_parquet('${path.join(to, table)}/*/*.parquet', hive_partitioning = true)`,
+      );
+      const text = JSON.stringify(read.getRowObjectsJson());
+      rows += read.currentRowCount;
+      expect([table, hits(text)]).toEqual([table, []]);
+      expect(hits(await readFile(path.join(to, table, '_delta_log', '00000000000000000000.json'), 'utf8'))).toEqual([]);
+    }
+    expect(rows).toBeGreaterThan(4 * PATIENTS);
+    duckdb.closeSync();
+  });
+});
