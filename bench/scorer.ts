@@ -1,15 +1,21 @@
 /**
  * Bench `scorer`: what the hub makes of HL7 v2 messages against what other converters expect of the same messages, fact by fact.
- * `--misses [resource type]` prints what is missed, the most frequent first.
+ * `--misses [resource type]` prints what is missed of what is agreed, the most frequent first.
  */
+import { agreementFor, type Agreed } from './scorer/agreement.js';
 import { compare, type Comparison } from './scorer/compare.js';
+import { exceptionFor } from './scorer/exceptions.js';
+import type { Fact } from './scorer/flatten.js';
 import { factSetsOf } from './scorer/ours.js';
-import { cases, guidePaths, type Case } from './scorer/peers.js';
+import { cases, countedCases, guideRows, type Case } from './scorer/peers.js';
 import type { Figures } from './support.js';
 
 interface Scored {
   readonly one: Case;
+  readonly agreed: Agreed;
   readonly comparison: Comparison;
+  /** Missed, and by which rule that is right. */
+  readonly excepted: readonly Fact[];
 }
 
 class Count {
@@ -27,11 +33,9 @@ class Count {
 }
 
 export function run(args: readonly string[] = []): Figures {
-  const scored = cases().flatMap((one) =>
-    compare(one.expected, factSetsOf(one.message).sets).map((comparison): Scored => ({ one, comparison })),
-  );
-  const agreed = agreement();
+  const scored = scoredCases();
   const groups = new Map<string, Count>();
+  let excepted = 0;
   const count = (group: string, { matched, missed, extra }: Comparison): void => {
     const so = groups.get(group) ?? new Count();
     so.matched += matched.length;
@@ -39,22 +43,26 @@ export function run(args: readonly string[] = []): Figures {
     so.extra += extra.length;
     groups.set(group, so);
   };
-  for (const { one, comparison } of scored) {
+  for (const one of scored) {
+    const { comparison, agreed } = one;
     const { type } = comparison;
-    count(`peer ${one.peer}`, comparison);
-    count(`message ${one.type}`, comparison);
+    excepted += one.excepted.length;
+    count(`peer ${one.one.peer}`, comparison);
+    count(`message ${one.one.type}`, comparison);
     count(`resource ${type}`, comparison);
-    const both = {
+    const both: Comparison = {
       ...comparison,
-      matched: comparison.matched.filter(({ path }) => agreed(type, path)),
-      missed: comparison.missed.filter(({ path }) => agreed(type, path)),
+      matched: comparison.matched.filter((fact) => agreed(type, fact)),
+      missed: comparison.missed.filter((fact) => agreed(type, fact)),
     };
-    count(`agreed ${type}`, both);
     count('agreed', both);
+    count(`agreed resource ${type}`, both);
+    count(`agreed message ${one.one.type}`, both);
   }
-  if (args[0] === '--misses') printMisses(scored, agreed, args[1]);
+  if (args[0] === '--misses') printMisses(scored, args[1]);
   const figures: Figures = {};
   for (const [group, found] of [...groups].sort(([left], [right]) => (left < right ? -1 : 1))) {
+    if (group.startsWith('agreed') && found.matched + found.missed === 0) continue;
     figures[`${group} recall`] = {
       values: [found.recall],
       unit: `of ${found.matched + found.missed}`,
@@ -67,45 +75,53 @@ export function run(args: readonly string[] = []): Figures {
         goal: '',
       };
   }
+  figures['left out with a reason'] = { values: [excepted], unit: 'facts', goal: '' };
+  Object.assign(figures, countFigures());
   return figures;
 }
 
-/** Whether at least two of the peers (the guide's maps being one) write an element. */
-function agreement(): (type: string, path: string) => boolean {
-  const guide = guidePaths();
-  const writers = new Map<string, Set<string>>();
-  for (const one of cases())
-    for (const { type, facts } of one.expected)
-      for (const { path } of facts.values()) {
-        const name = `${type}.${path}`;
-        writers.set(name, (writers.get(name) ?? new Set()).add(one.peer));
-      }
-  return (type, path) => {
-    const peers = writers.get(`${type}.${path}`)?.size ?? 0;
-    return peers + (inGuide(guide.get(type), path) ? 1 : 0) >= 2;
+function scoredCases(): Scored[] {
+  const guide = guideRows();
+  return cases().flatMap((one) => {
+    const agreed = agreementFor(guide, one.message);
+    return compare(one.expected, factSetsOf(one.message).sets).map((comparison): Scored => {
+      const excepted = comparison.missed.filter((fact) => exceptionFor(one, comparison.type, fact) !== undefined);
+      const missed = comparison.missed.filter((fact) => !excepted.includes(fact));
+      return { one, agreed, comparison: { ...comparison, missed }, excepted };
+    });
+  });
+}
+
+/** A peer that states only how many resources of each type it makes: how many of them the hub makes too. */
+function countFigures(): Figures {
+  const count = new Count();
+  for (const { message, counts } of countedCases()) {
+    const { sets } = factSetsOf(message);
+    for (const [type, expected] of Object.entries(counts)) {
+      const made = sets.filter((set) => set.type === type).length;
+      count.matched += Math.min(made, expected);
+      count.missed += Math.max(0, expected - made);
+    }
+  }
+  return {
+    'peer linuxforhealth resources recall': {
+      values: [count.recall],
+      unit: `of ${count.matched + count.missed}`,
+      goal: '',
+    },
   };
 }
 
-function inGuide(paths: ReadonlySet<string> | undefined, path: string): boolean {
-  if (paths === undefined) return false;
-  // An element that is an extension is mapped only where the guide maps that extension.
-  const extension = path.lastIndexOf('extension(');
-  const parts = path.split(/[.→]/);
-  for (let length = 1; length <= parts.length; length += 1)
-    if (paths.has(parts.slice(0, length).join('.')) && parts.slice(0, length).join('.').length > extension) return true;
-  return false;
-}
-
-function printMisses(scored: readonly Scored[], agreed: (type: string, path: string) => boolean, only?: string): void {
+function printMisses(scored: readonly Scored[], only?: string): void {
   const misses = new Map<string, { count: number; examples: string[] }>();
-  for (const { one, comparison } of scored) {
+  for (const { one, comparison, agreed } of scored) {
     if (only !== undefined && comparison.type !== only) continue;
-    for (const { path, value } of comparison.missed) {
-      if (!agreed(comparison.type, path)) continue;
-      const name = `${comparison.type}.${path}`;
+    for (const fact of comparison.missed) {
+      if (!agreed(comparison.type, fact)) continue;
+      const name = `${comparison.type}.${fact.path}`;
       const so = misses.get(name) ?? { count: 0, examples: [] };
       so.count += 1;
-      if (so.examples.length < 3) so.examples.push(`${one.name.split('/').at(-1)}: ${value.slice(0, 60)}`);
+      if (so.examples.length < 4) so.examples.push(`${one.name.split('/').at(-1)}: ${fact.value.slice(0, 50)}`);
       misses.set(name, so);
     }
   }

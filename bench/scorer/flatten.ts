@@ -68,7 +68,7 @@ export function flatten(resource: JsonObject, index: ReadonlyMap<string, JsonObj
     const text = value.replace(/\s+/g, ' ').trim();
     if (text !== '') facts.set(`${path}=${text}`, { path, value: text });
   };
-  const scope: Walk = { add, index, source: source.toLowerCase(), depth: 0 };
+  const scope: Walk = { add, index, source: componentsOf(source), depth: 0 };
   for (const [name, value] of Object.entries(resource)) {
     if (name === 'extension') extensions('', value, scope);
     else if (!SKIPPED.has(name)) walk(name, value, scope);
@@ -76,10 +76,20 @@ export function flatten(resource: JsonObject, index: ReadonlyMap<string, JsonObj
   return { type: textOf(resource, 'resourceType'), facts };
 }
 
+function componentsOf(source: string): ReadonlySet<string> {
+  return new Set(
+    source
+      .toLowerCase()
+      .split(/[|^~&\r\n]/)
+      .map((part) => part.trim()),
+  );
+}
+
 interface Walk {
   readonly add: (path: string, value: string) => void;
   readonly index: ReadonlyMap<string, JsonObject>;
-  readonly source: string;
+  /** Every component of the message, in lower case. */
+  readonly source: ReadonlySet<string>;
   readonly depth: number;
 }
 
@@ -113,7 +123,7 @@ function walk(path: string, value: Json, scope: Walk): void {
 
 /** Wording of a code that does not stand in the message comes from the converter's own tables. */
 function displayed(path: string, value: Json, scope: Walk): void {
-  if (typeof value === 'string' && scope.source.includes(value.toLowerCase())) scope.add(path, value);
+  if (typeof value === 'string' && scope.source.has(value.trim().toLowerCase())) scope.add(path, value);
 }
 
 function isLogicalReference(value: JsonObject): boolean {

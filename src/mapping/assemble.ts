@@ -1,5 +1,5 @@
 /** Folded fields of a thing → its FHIR R4 resource. The inverse of how the mappings split a resource into slots. */
-import { codingsOf, conceptDisplay, isObject, objectsIn, textOf } from './concepts.js';
+import { codingsOf, conceptCode, conceptDisplay, isObject, objectsIn, textOf } from './concepts.js';
 import type { FhirResource } from './content.js';
 import { elementsOf } from './elements.js';
 import type { FactKind, Json } from './fact.js';
@@ -369,11 +369,13 @@ export function encounterStatus(fields: Fields): string {
 
 function encounterLocations(fields: Fields, status: string): JsonObject[] {
   const entries: JsonObject[] = [];
+  // Map PV1[Encounter], PV1-3: a patient of class P has no place yet.
+  const planned = status === 'planned' || conceptCode(fields['class']) === 'PRENC';
   for (const slot of Object.keys(fields)
     .filter((name) => name === 'location' || name.startsWith('location:'))
     .sort()) {
     for (const entry of listOf(fields[slot])) {
-      const own = status === 'finished' ? 'completed' : status === 'planned' ? 'planned' : 'active';
+      const own = status === 'finished' ? 'completed' : planned ? 'planned' : 'active';
       const type = physicalType(entry);
       entries.push({
         ...entry,

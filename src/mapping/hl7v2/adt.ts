@@ -6,6 +6,7 @@ import { timeValue, type JsonObject } from '../fhir-time.js';
 import { readOtherSegments } from './about.js';
 import { every, first, personGroups, type PersonGroup } from './groups.js';
 import { MERGE_TITLES, mergeNote } from './mrg.js';
+import { diagnosisOf } from './dg1.js';
 import { readNk1 } from './nk1.js';
 import { readOrders } from './orders.js';
 import { readObservations } from './oru.js';
@@ -111,7 +112,7 @@ function readPerson(group: PersonGroup, trigger: string, rule: Trigger, reading:
   const encounter = visitReference(pv1, reading.context.defaultAuthority);
   readOtherSegments(group, sourceRecordId, event, encounter, reading);
   readObservations(group.segments, sourceRecordId, event, encounter, reading, true);
-  readOrders(group.segments, { sourceRecordId, event, encounter, results: true, vaccinations: false }, reading);
+  readOrders(group.segments, { sourceRecordId, event, encounter, results: true }, reading);
   if (Object.hasOwn(MERGE_TITLES, trigger)) mergeNote(trigger, first(group, 'MRG'), sourceRecordId, event, reading);
 }
 
@@ -164,6 +165,10 @@ function readVisit(
   const pv2 = first(group, 'PV2');
   if (pv2 !== undefined) readPv2(pv2, slots, reading);
   readAccount(group.pid, slots);
+  const diagnosis = every(group, 'DG1')
+    .map(diagnosisOf)
+    .filter((one) => one !== undefined);
+  if (diagnosis.length > 0) slots.assert['diagnosis'] = diagnosis;
   if (rule.visit === 'plan') {
     readPlan(thing, slots, plannedTime(group, reading) ?? event, reading);
     return;

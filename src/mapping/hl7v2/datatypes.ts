@@ -243,7 +243,7 @@ export function xad(segment: Hl7Segment, field: number, repetition = 1): JsonObj
   if (use !== undefined) address['use'] = use;
   const type = mappedCode(ADDRESS_TYPE, text(7));
   if (type !== undefined) address['type'] = type;
-  const line = present(text(1, 1), [text(1, 3), text(1, 2)].filter((part) => part !== '').join(' '), text(2), text(19));
+  const line = present(text(1, 1), text(1, 2), text(1, 3), text(2), text(19));
   if (line.length > 0) address['line'] = line;
   if (text(3) !== '') address['city'] = text(3);
   const district = text(9) || text(9, 2);
@@ -296,7 +296,8 @@ export function xcn(segment: Hl7Segment, field: number, repetition = 1): JsonObj
   if (segment.rawField(field) === '') return undefined;
   const count = segment.components(field, repetition);
   const text = (component: number): string => (component > count ? '' : segment.text(field, repetition, component));
-  const display = present(text(6), text(3), text(4), segment.text(field, repetition, 2, 1), text(5)).join(' ');
+  const family = segment.text(field, repetition, 2, 1);
+  const display = present(text(6), text(3), text(4), family, text(5), text(7), text(21)).join(' ');
   const id = identifier(text(1), {
     namespace: segment.text(field, repetition, 9, 1),
     universalId: segment.text(field, repetition, 9, 2),

@@ -4,7 +4,8 @@ import { validTime } from '../../time/parse.js';
 import type { ValidTime } from '../../time/valid-time.js';
 import type { Fact } from '../fact.js';
 import { putDateTime, type JsonObject } from '../fhir-time.js';
-import { codeableConcept, coding, codingSystem, ei, xcn } from './datatypes.js';
+import { conceptDisplay } from '../concepts.js';
+import { codeableConcept, coding, codingSystem, ei, number, xcn } from './datatypes.js';
 import { conceptKey } from './keys.js';
 import type { Reading } from './reading.js';
 
@@ -83,4 +84,27 @@ function diagnosisType(dg1: Hl7Segment): JsonObject[] {
     codingSystem(dg1.text(6, 1, 3)) ?? 'http://terminology.hl7.org/CodeSystem/v2-0052',
   );
   return type === undefined ? [] : [{ coding: [type] }];
+}
+
+/** Concept map DiagnosisType (HL70052 → diagnosis-role). */
+const ROLE: Readonly<Record<string, readonly [code: string, display: string]>> = {
+  A: ['AD', 'Admission diagnosis'],
+  F: ['DD', 'Discharge diagnosis'],
+};
+
+/** The same as an entry of Encounter.diagnosis (map DG1[Encounter]); a deleted one is none. */
+export function diagnosisOf(dg1: Hl7Segment): JsonObject | undefined {
+  const code = codeOf(dg1);
+  if (code === undefined || dg1.text(21).toUpperCase() === 'D') return undefined;
+  const role = ROLE[dg1.text(6).toUpperCase()];
+  const rank = number(dg1.text(15));
+  return {
+    condition: { type: 'Condition', display: conceptDisplay(code) },
+    ...(role && {
+      use: {
+        coding: [{ system: 'http://terminology.hl7.org/CodeSystem/diagnosis-role', code: role[0], display: role[1] }],
+      },
+    }),
+    ...(rank !== undefined && Number.isInteger(rank) && rank > 0 && { rank }),
+  };
 }

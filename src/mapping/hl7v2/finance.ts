@@ -32,7 +32,7 @@ export function readFinance(reading: Reading, trigger: string): void {
       charges ? { status: 'active' } : ACCOUNT[trigger],
     );
     readObservations(segments, sourceRecordId, event, encounter, reading, true);
-    readOrders(segments, { sourceRecordId, event, encounter, results: true, vaccinations: false }, reading);
+    readOrders(segments, { sourceRecordId, event, encounter, results: true }, reading);
     const account = accountReference(group.pid, defaultAuthority);
     for (const segment of segments) {
       if (segment.name === 'FT1')

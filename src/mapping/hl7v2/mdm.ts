@@ -21,11 +21,7 @@ export function readMdm(reading: Reading, trigger: string): void {
     readDemographics(group, group.sourceRecordId, event, reading);
     const encounter = readVisitOf(group, group.sourceRecordId, event, reading);
     readOtherSegments(group, group.sourceRecordId, event, encounter, reading);
-    readOrders(
-      group.segments,
-      { sourceRecordId: group.sourceRecordId, event, encounter, results: false, vaccinations: false },
-      reading,
-    );
+    readOrders(group.segments, { sourceRecordId: group.sourceRecordId, event, encounter, results: false }, reading);
     for (const document of documentsOf(group))
       readDocument(document, group.sourceRecordId, trigger, event, encounter, reading);
   }

@@ -13,7 +13,7 @@ import { INTERPRETATION, OBSERVATION_CATEGORY, OBSERVATION_STATUS } from './tabl
 export const OBX_FIELDS: readonly number[] = [
   1, 2, 3, 4, 5, 6, 7, 8, 11, 14, 15, 16, 17, 18, 19, 20, 21, 23, 24, 25, 29, 32,
 ];
-export const NTE_FIELDS: readonly number[] = [1, 2, 3, 6];
+export const NTE_FIELDS: readonly number[] = [1, 2, 3, 5, 6];
 
 /** Base64 of an embedded document beyond this stays in the message alone; the fact points to it. */
 export const INLINE_ATTACHMENT_CHARACTERS = 4096;
@@ -463,14 +463,17 @@ function performers(obx: Hl7Segment): JsonObject[] {
 export function annotations(notes: readonly Hl7Segment[], reading: Reading): JsonObject[] {
   const lines: string[] = [];
   let time: ParsedTime | undefined;
+  let author: JsonObject | undefined;
   for (const note of notes) {
     reading.read.add(note);
     for (let repetition = 1; repetition <= note.repetitions(3); repetition += 1) lines.push(note.text(3, repetition));
     time ??= reading.time(note, 6);
+    author ??= xcn(note, 5);
   }
   const text = lines.join('\n');
   if (text.trim() === '') return [];
   const annotation: JsonObject = {};
+  if (author !== undefined) annotation['authorReference'] = author;
   putDateTime(annotation, 'time', time);
   annotation['text'] = text;
   return [annotation];

@@ -12,7 +12,6 @@ import {
   people,
   person,
   place,
-  text,
   time,
   v2Table,
 } from './readers.js';
@@ -88,7 +87,7 @@ export const TQ1_SERVICE: SegmentMap = {
   rules: [
     [2, 'quantityQuantity', compositeQuantity],
     [9, 'priority', code(REQUEST_PRIORITY), 'ExtendedPriorityCodes'],
-    [11, 'patientInstruction', text],
+    [11, 'note:timing', (segment, field) => [{ text: segment.text(field) }]],
   ],
   also: { 1: 'set id', 3: 'occurrenceTiming.code', 7: 'occurrence[x].start', 8: 'occurrencePeriod.end' },
 };

@@ -9,8 +9,11 @@ import { readDemographics, readObservations, readVisitOf } from './oru.js';
 import type { Reading } from './reading.js';
 import { readRf1 } from './rf1.js';
 
+const PHARMACY = new Set(['OMP', 'RAS', 'RDE', 'RDS']);
+
 export function readOrderMessage(reading: Reading): void {
   const sent = reading.messageTime();
+  const pharmacy = PHARMACY.has(reading.message.messageCode.toUpperCase());
   for (const group of personGroups(reading)) {
     const { sourceRecordId, segments } = group;
     if (sourceRecordId === undefined) continue;
@@ -18,7 +21,7 @@ export function readOrderMessage(reading: Reading): void {
     const encounter = readVisitOf(group, sourceRecordId, sent, reading);
     readOtherSegments(group, sourceRecordId, sent, encounter, reading);
     readObservations(segments, sourceRecordId, sent, encounter, reading, true);
-    readOrders(segments, { sourceRecordId, event: sent, encounter, results: false, vaccinations: false }, reading);
+    readOrders(segments, { sourceRecordId, event: sent, encounter, results: false, pharmacy }, reading);
     const rf1 = reading.message.segment('RF1');
     if (rf1 !== undefined) readRf1(rf1, sourceRecordId, sent, reading);
   }

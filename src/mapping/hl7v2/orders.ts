@@ -35,12 +35,12 @@ export interface OrderContext {
   readonly encounter?: JsonObject;
   /** Results without an order of their own speak of none: an ORU makes a request only where it says who asked for what. */
   readonly results: boolean;
-  /** In a VXU an RXA is a vaccination, which is read there. */
-  readonly vaccinations: boolean;
+  /** OMP, RDE, RDS, RAS: an order is one of a medication even where only its number is stated. */
+  readonly pharmacy?: boolean;
 }
 
 export function readOrders(segments: readonly Hl7Segment[], context: OrderContext, reading: Reading): void {
-  const orders = ordersOf(segments, context.vaccinations);
+  const orders = ordersOf(segments);
   const numbers = new Map<string, number>();
   for (const order of orders) {
     const number = numberOf(order);
@@ -48,7 +48,7 @@ export function readOrders(segments: readonly Hl7Segment[], context: OrderContex
   }
   for (const order of orders) {
     const number = numberOf(order);
-    if (order.rxo !== undefined || order.rxe !== undefined) readMedication(order, number, context, reading);
+    if (isMedication(order, number, context)) readMedication(order, number, context, reading);
     else if (order.supplied.length === 0 && isRequest(order, context))
       readRequest(order, number, numbers, context, reading);
     for (const given of order.supplied) {
@@ -60,7 +60,7 @@ export function readOrders(segments: readonly Hl7Segment[], context: OrderContex
 }
 
 /** One pass: ORC begins an order; so does a second OBR, RXO under the same ORC. */
-function ordersOf(segments: readonly Hl7Segment[], vaccinations: boolean): Order[] {
+function ordersOf(segments: readonly Hl7Segment[]): Order[] {
   const orders: Order[] = [];
   let order: Order | undefined;
   let noted: Hl7Segment[] | undefined;
@@ -93,7 +93,6 @@ function ordersOf(segments: readonly Hl7Segment[], vaccinations: boolean): Order
         continue;
       case 'RXD':
       case 'RXA':
-        if (segment.name === 'RXA' && vaccinations) break;
         order ??= begin(undefined);
         order.supplied.push({ segment });
         break;
@@ -176,11 +175,21 @@ function readRequest(
   finish('SERVICE_REQUEST', key, order, slots, context, reading);
 }
 
+/** RXO and RXE of one ORC are one order; in a message of a pharmacy an ORC alone (a cancel, a status) is of a medication too. */
+function isMedication(
+  { orc, obr, rxo, rxe, supplied }: Order,
+  number: string | undefined,
+  { pharmacy }: OrderContext,
+): boolean {
+  if (rxo !== undefined || rxe !== undefined) return true;
+  return pharmacy === true && orc !== undefined && obr === undefined && supplied.length === 0 && number !== undefined;
+}
+
 function readMedication(order: Order, number: string | undefined, context: OrderContext, reading: Reading): void {
   const { orc, rxo, rxe, rxr, tq1, rxc } = order;
   markRead([orc, rxo, rxe, rxr, tq1, ...rxc], reading);
-  const detail = rxe ?? rxo!;
-  const concept = conceptKey(detail, rxe === undefined ? 1 : 2) ?? '';
+  const detail = rxe ?? rxo;
+  const concept = detail === undefined ? '' : (conceptKey(detail, rxe === undefined ? 1 : 2) ?? '');
   const prescription = rxe?.text(15) ?? '';
   const key =
     number ?? (prescription === '' ? `at|${context.event.instant}|${concept}` : `prescription|${prescription}`);
@@ -216,8 +225,9 @@ function readMedication(order: Order, number: string | undefined, context: Order
   if (ingredients.length > 0)
     slots.assert['contained'] = [{ resourceType: 'Medication', id: 'compound', ingredient: ingredients }];
   const status = orderStatus(orc);
-  slots.assert['status'] = (status === undefined ? undefined : mappedCode(MEDICATION_STATUS, status)) ?? 'active';
-  slots.assert['intent'] = rxe === undefined ? 'order' : 'filler-order';
+  const known = status === undefined ? undefined : mappedCode(MEDICATION_STATUS, status);
+  if (known !== undefined || detail !== undefined) slots.assert['status'] = known ?? 'active';
+  if (detail !== undefined) slots.assert['intent'] = rxe === undefined ? 'order' : 'filler-order';
   const note = annotations(order.notes, reading);
   if (note.length > 0) slots.assert['note'] = note;
   finish('MEDICATION_REQUEST', key, order, slots, context, reading);

@@ -23,7 +23,7 @@ export function readOru(reading: Reading): void {
     readObservations(group.segments, group.sourceRecordId, sent, encounter, reading);
     readOrders(
       group.segments,
-      { sourceRecordId: group.sourceRecordId, event: sent, encounter, results: true, vaccinations: false },
+      { sourceRecordId: group.sourceRecordId, event: sent, encounter, results: true },
       reading,
     );
   }

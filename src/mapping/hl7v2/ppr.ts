@@ -14,6 +14,6 @@ export function readPpr(reading: Reading): void {
     const encounter = readVisitOf(group, sourceRecordId, sent, reading);
     readOtherSegments(group, sourceRecordId, sent, encounter, reading);
     readObservations(segments, sourceRecordId, sent, encounter, reading, true);
-    readOrders(segments, { sourceRecordId, event: sent, encounter, results: true, vaccinations: false }, reading);
+    readOrders(segments, { sourceRecordId, event: sent, encounter, results: true }, reading);
   }
 }

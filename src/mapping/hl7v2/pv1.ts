@@ -147,7 +147,7 @@ const PV1_SLOTS: readonly SlotRule[] = [
   [
     37,
     'hospitalization.destination',
-    (segment, field) => named(segment.text(field, 1, 1) || segment.text(field, 1, 2)),
+    (segment, field) => named(segment.text(field, 1, 1, 2) || segment.text(field, 1, 1) || segment.text(field, 1, 2)),
   ],
   [38, 'hospitalization.dietPreference', concepts(`${TABLE}0114`)],
   [39, 'serviceProvider', (segment, field) => named(segment.text(field, 1, 2) || segment.text(field, 1, 1))],
