@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import { compileConformance, conformanceProblems, MOST_PROBLEMS } from '../../src/inbound/conformance/compile.js';
-import { DATA_TYPES } from '../../src/inbound/conformance/data-types.js';
+import { DATA_TYPES, typeFault } from '../../src/inbound/conformance/data-types.js';
 import { codesOfTable, TABLE_NUMBERS } from '../../src/inbound/conformance/tables.js';
 import { readHl7 } from '../../src/inbound/hl7/reader.js';
 import { readSourceSettings } from '../../src/inbound/sources/settings.js';
@@ -129,6 +129,54 @@ describe('rules', () => {
     expect(problemsOf(text, { path: 'OBX-5', type: 'NM' }).length).toBe(MOST_PROBLEMS);
     const repeated = `MSH|^~\\&|A\rOBX|1|NM|c||${'x~'.repeat(500)}`;
     expect(problemsOf(repeated, { path: 'OBX-5', type: 'NM' }).length).toBe(MOST_PROBLEMS);
+  });
+
+  test('a glance at a field finds what a proper look at it does, also where segments say the same', () => {
+    const part = fc.constantFrom(
+      '',
+      '4.1',
+      '20260228',
+      '20260229',
+      '2026',
+      '202603011015',
+      '20269901',
+      'x y',
+      ' x',
+      '""',
+      'ABC',
+      '\\F\\',
+      '1&2',
+      '7',
+    );
+    const value = fc
+      .array(fc.array(part, { minLength: 1, maxLength: 3 }), { minLength: 1, maxLength: 2 })
+      .map((repetitions) => repetitions.map((components) => components.join('^')).join('~'));
+    fc.assert(
+      fc.property(
+        value,
+        fc.constantFrom(...DATA_TYPES),
+        fc.constantFrom('NM', 'DTM', 'CWE', 'XYZ', ''),
+        (text, type, named) => {
+          const line = `OBX|1|${named}|${text}|\r`;
+          const message = readHl7(Buffer.from(`MSH|^~\\&|A\r${line}${line}`));
+          const [first] = message.all('OBX');
+          let faults = 0;
+          const count = first!.isNull(3) ? 0 : first!.repetitions(3);
+          for (let repetition = 1; repetition <= count; repetition += 1) {
+            if (typeFault(first!, 3, repetition, type) !== undefined) faults += 1;
+          }
+          expect(compileConformance([{ path: 'OBX-3', type }])(message)).toHaveLength(2 * faults);
+          const limited = compileConformance([{ path: 'OBX-3', maxLength: 3, max: 1, table: ['7', 'ABC', ''] }]);
+          const alone = limited(readHl7(Buffer.from(`MSH|^~\\&|A\r${line}`)));
+          expect(limited(message)).toHaveLength(2 * alone.length);
+          const [component] = text.split('~');
+          const wrong = component !== '' && !['7', 'ABC', '', '""'].includes(component!.split('^')[0]!.split('&')[0]!);
+          if (!text.includes('~') && !text.includes('\\') && count === 1)
+            expect(alone.some(({ code }) => code === 'CODE_NOT_IN_TABLE')).toBe(wrong);
+        },
+      ),
+      { numRuns: 1_500, seed: 5 },
+    );
   });
 
   test('whatever the bytes, checking neither throws nor repeats content', () => {

@@ -2,9 +2,16 @@
  * Conformance rules of a source, made ready once and checked against every message of it. What is found are problems with a stable code, a path
  * and a byte offset, never with content; whether they warn or reject is the source's choice (docs/conformance.md).
  */
-import type { Hl7Message, Hl7Segment } from '../hl7/message.js';
+import type { Hl7Message, Hl7Segment, Hl7Separators } from '../hl7/message.js';
 import type { ConformanceRule, SourceConformance } from '../source.js';
-import { componentTypeFault, DATA_TYPES, subcomponentTypeFault, typeFault } from './data-types.js';
+import {
+  componentTypeFault,
+  DATA_TYPES,
+  isPlainlyOfType,
+  subcomponentTypeFault,
+  typeFault,
+  VARIES,
+} from './data-types.js';
 import { codesOfTable, TABLE_NUMBERS } from './tables.js';
 
 export type ConformanceCode =
@@ -210,13 +217,17 @@ function check(message: Hl7Message, plan: Plan): readonly ConformanceProblem[] {
   const { fields } = plan;
   if (fields.size > 0) {
     const numbers = new Map<string, number>();
+    const glance = new Glance(message.separators);
     for (const segment of message.segments) {
       const rules = fields.get(segment.name);
       if (rules === undefined) continue;
       const number = (numbers.get(segment.name) ?? 0) + 1;
       numbers.set(segment.name, number);
       for (const rule of rules) {
+        if (glance.isWell(segment, rule)) continue;
+        const before = problems.length;
         if (rule.where === undefined || holds(rule.where, segment)) checkField(segment, number, rule, problems);
+        if (problems.length === before) glance.foundWell(segment, rule);
       }
       if (problems.length >= MOST_PROBLEMS) return problems.slice(0, MOST_PROBLEMS);
     }
@@ -239,6 +250,61 @@ function check(message: Hl7Message, plan: Plan): readonly ConformanceProblem[] {
   }
   return problems.length > MOST_PROBLEMS ? problems.slice(0, MOST_PROBLEMS) : problems;
 }
+
+/**
+ * Most fields are well, and a glance says so: one of a single plain value, or one that said the same as in a segment before. Whatever a glance is not
+ * sure of is looked at properly.
+ */
+class Glance {
+  private readonly well = new Map<FieldRule, Set<string>>();
+
+  private readonly repetition: number;
+  private readonly component: number;
+  private readonly subcomponent: number;
+  private readonly escape: number;
+
+  constructor({ repetition, component, subcomponent, escape }: Hl7Separators) {
+    // Of one that the message does without: NaN, which is no character.
+    this.repetition = repetition.charCodeAt(0);
+    this.component = component.charCodeAt(0);
+    this.subcomponent = subcomponent.charCodeAt(0);
+    this.escape = escape.charCodeAt(0);
+  }
+
+  isWell(segment: Hl7Segment, rule: FieldRule): boolean {
+    const { place, type, codes } = rule;
+    const text = segment.shortField(place.field);
+    if (text === undefined) return false;
+    if (text === '') return !rule.required && rule.min === 0;
+    if (this.isDivided(text)) return type !== VARIES && this.well.get(rule)?.has(text) === true;
+    if (place.component > 0 || rule.forbidden || rule.min > 1 || rule.max < 1 || text.length > rule.maxLength)
+      return false;
+    if (text === NULL_FIELD || (codes !== undefined && !codes.has(text))) return false;
+    return type === undefined || isPlainlyOfType(segment, text, type);
+  }
+
+  /** That field was looked at properly. What a rule asks of a field with a condition, or of a type named elsewhere, does not hang on it alone. */
+  foundWell(segment: Hl7Segment, rule: FieldRule): void {
+    if (rule.where !== undefined || rule.type === VARIES) return;
+    const text = segment.shortField(rule.place.field);
+    if (text === undefined) return;
+    const known = this.well.get(rule);
+    if (known === undefined) this.well.set(rule, new Set([text]));
+    else known.add(text);
+  }
+
+  private isDivided(text: string): boolean {
+    const { repetition, component, subcomponent, escape } = this;
+    for (let at = 0; at < text.length; at += 1) {
+      const code = text.charCodeAt(at);
+      if (code === component || code === repetition || code === subcomponent || code === escape) return true;
+    }
+    return false;
+  }
+}
+
+/** HL7 v2.9 §2.5.3. */
+const NULL_FIELD = '""';
 
 function holds({ place, values }: NonNullable<FieldRule['where']>, segment: Hl7Segment): boolean {
   return values.has(segment.text(place.field, 1, place.component || 1, place.subcomponent || 1));

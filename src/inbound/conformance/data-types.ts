@@ -16,11 +16,27 @@ const TIME =
   /^(\d{4})(?:(\d{2})(?:(\d{2})(?:([01]\d|2[0-3])(?:[0-5]\d(?:(?:[0-5]\d|60)(?:\.\d{1,6})?)?)?)?)?)?(?:[+-](?:0\d|1[0-5])[0-5]\d)?$/;
 /** A day that exists; §2A.3.22. Zones make no difference to whether a time is well formed. */
 const time: Primitive = (text) => {
+  if (isUsualTime(text)) return true;
   const match = TIME.exec(text);
   if (match === null) return false;
   const [year, month, day] = [Number(match[1]), Number(match[2] ?? 1), Number(match[3] ?? 1)];
   return year > 0 && month > 0 && month < 13 && day > 0 && day <= daysInMonth(year, month);
 };
+
+/** Digits alone, to the day, the minute or the second, on a day that every month of every year has. Others are looked at properly. */
+function isUsualTime(text: string): boolean {
+  const { length } = text;
+  if (length !== 8 && length !== 12 && length !== 14) return false;
+  for (let at = 0; at < length; at += 1) {
+    const digit = text.charCodeAt(at);
+    if (digit < 0x30 || digit > 0x39) return false;
+  }
+  const two = (at: number): number => (text.charCodeAt(at) - 0x30) * 10 + text.charCodeAt(at + 1) - 0x30;
+  const month = two(4);
+  const day = two(6);
+  if (month < 1 || month > 12 || day < 1 || day > 28 || two(0) === 0) return false;
+  return length === 8 || (two(8) < 24 && two(10) < 60 && (length === 12 || two(12) < 60));
+}
 
 /** HL7 v2.9 §2A.2 and §2A.3. */
 const PRIMITIVES: Readonly<Record<string, Primitive>> = {
@@ -107,7 +123,7 @@ const FREE: ReadonlySet<string> = new Set(
 );
 
 /** OBX-5 and the like: the type that the segment itself names (OBX-2). */
-const VARIES = 'VARIES';
+export const VARIES = 'VARIES';
 /** Segments that name the type of a field in another one. */
 const TYPE_FIELD: Readonly<Record<string, number>> = { OBX: 2 };
 
@@ -137,6 +153,25 @@ export function typeFault(segment: Hl7Segment, field: number, repetition: number
   const composite = Object.hasOwn(COMPOSITES, type) ? COMPOSITES[type] : undefined;
   return composite === undefined ? undefined : compositeFault(composite, segment, field, repetition);
 }
+
+/** Whether a text without any delimiter or escape, as the whole of a field that is not empty, is surely of a type; false where only a closer look can tell. */
+export function isPlainlyOfType(segment: Hl7Segment, text: string, type: string): boolean {
+  if (type === VARIES) {
+    const named = TYPE_FIELD[segment.name];
+    return named !== undefined && isPlainlyOfType(segment, text, segment.shortField(named) ?? VARIES);
+  }
+  const primitive = PLAIN.get(type);
+  return primitive !== undefined && primitive(text);
+}
+
+/** Of a value that is one component: what that is, of every type that may have only a first one. */
+const PLAIN: ReadonlyMap<string, Primitive> = new Map([
+  ...Object.entries(PRIMITIVES),
+  ...Object.entries(COMPOSITES).flatMap(([type, { components, oneOf = [] }]) => {
+    const first = PRIMITIVES[components[0]!] ?? PRIMITIVES[COMPOSITES[components[0]!]!.components[0]!];
+    return first !== undefined && oneOf.every((set) => set.includes(1)) ? [[type, first] as const] : [];
+  }),
+]);
 
 /** Checks one component. */
 export function componentTypeFault(

@@ -48,6 +48,8 @@ export interface Hl7Segment {
   bytes(field: number, repetition?: number, component?: number, subcomponent?: number): Buffer | undefined;
   /** The whole field, all repetitions, still escaped, as sent. */
   rawField(field: number): string;
+  /** The same where it is so short that it costs nothing to look at as a whole; undefined for a longer one, and for the delimiters of a header. */
+  shortField(field: number): string | undefined;
   /** Byte offset of a field within the message; of one that is not there: the end of the segment. */
   fieldOffset(field: number): number;
   /** True where the whole field is `""`: deletes all repetitions. */

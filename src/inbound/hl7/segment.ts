@@ -121,6 +121,12 @@ export class LazySegment implements Hl7Segment {
     return typeof sent === 'string' ? sent : this.cursor(field, sent).text(sent, true);
   }
 
+  shortField(field: number): string | undefined {
+    if (this.isDelimiters(field)) return undefined;
+    const sent = this.sent(field);
+    return typeof sent === 'string' && sent.length <= SHORT_FIELD ? sent : undefined;
+  }
+
   fieldOffset(field: number): number {
     const { source, byteOffset, byteEnd, context } = this;
     const index = this.isHeader && field > 1 ? field - 1 : field;
