@@ -233,7 +233,8 @@ export class OpenSearchDocuments implements OutsideStore {
       await connection.request({ method: 'DELETE', path: `/${index}` }, [404]);
       this.prepared.delete(buildOf(mappings));
     }
-    this.pending = undefined;
+    // The index of a build that has got nothing yet is made with its first documents.
+    if (served !== undefined || serving === undefined) this.pending = undefined;
   }
 }
 
