@@ -188,7 +188,7 @@ export class Rebuild {
     const { pool, runner } = this.options;
     const { name } = definition;
     const serving = (await buildsOf(pool, name)).find((build) => build.serving);
-    const beside = serving !== undefined && runner.isRunning(name, serving.version) ? serving.version : row.version;
+    const beside = serving !== undefined && runner.isSound(name, serving.version) ? serving.version : row.version;
     const lane = (build: number) => ({ definition, build, lane: ONLY_LANE, mode: 'live' as const });
     const update = (): Promise<void> =>
       inTransaction(pool, async (client) => {

@@ -207,8 +207,15 @@ export class LiveRunner {
     return running === undefined || running.failure !== undefined ? undefined : running.worker.position();
   }
 
+  /** It was started and not stopped; it may have failed since. */
   isRunning(name: string, build: number): boolean {
     return this.running.has(keyOf(name, build));
+  }
+
+  /** It runs and has not failed: it can be brought to a position. */
+  isSound(name: string, build: number): boolean {
+    const running = this.running.get(keyOf(name, build));
+    return running !== undefined && running.failure === undefined;
   }
 
   counters(): { projection: string; build: number; counters: WorkerCounters; failed: boolean }[] {

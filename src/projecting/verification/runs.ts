@@ -152,7 +152,7 @@ export class VerificationRuns {
       const reason = `it was made by version ${row.definition_version} of the definition, this release has ${definition.version}`;
       throw new NotVerifiableError(name, row.version, reason);
     }
-    const beside = serving !== undefined && runner.isRunning(name, serving.version) ? serving : row;
+    const beside = serving !== undefined && runner.isSound(name, serving.version) ? serving : row;
     const lane = (build: number) => ({ definition, build, lane: ONLY_LANE, mode: 'live' as const });
     return verifyBuild(
       { ...parts, signal },
