@@ -104,9 +104,9 @@ export function lookupsOf(kind: FactKind, field: string, value: Json): readonly 
       const date = timeText(value);
       if (date !== undefined) return [[LOOKUP.birthDate, cut(date)]];
     }
-  } else if (kind === 'ENCOUNTER' && field === 'location') {
+  } else if (kind === 'ENCOUNTER' && (field === 'location' || field === 'planned')) {
     const found: (readonly [LookupKind, string])[] = [];
-    for (const part of locationParts(value)) {
+    for (const part of locationParts(field === 'planned' ? member(value, 'location') : value)) {
       const token = locationLookup(part);
       if (token !== '') found.push([LOOKUP.location, token]);
     }

@@ -409,7 +409,7 @@ const CASES: Readonly<Record<number, readonly (readonly [string, string])[]>> = 
     ['analytics/server', 'knownAt is what was known'],
   ],
   31: [['query/hard-cases', '31: a search finds']],
-  32: [['query/graph', 'counts by place, class']],
+  32: [['query/population', '32: counts at random points']],
   33: [
     ['query/hard-cases', '33: facts beyond'],
     ['master/apply', 'beyond the last partition'],

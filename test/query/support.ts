@@ -161,7 +161,9 @@ export class TestHub {
       createMasterProjection({ hashes: keys.hashes }),
       createSearchProjection({
         hashes: keys.hashes,
-        ...(options.openSearch === undefined ? {} : { outside: options.openSearch.outside(keys.hashes, reader.id, database.pool) }),
+        ...(options.openSearch === undefined
+          ? {}
+          : { outside: options.openSearch.outside(keys.hashes, reader.id, database.pool) }),
       }),
     ]) {
       const build = await installBuild(database.pool, definition, reader.id, { state: 'live', serving: true });

@@ -17,6 +17,7 @@ import { previousUuid, readThingId } from '../ids.js';
 import type { Node, PatientNode, Snapshot, ThingNode } from '../snapshot.js';
 import { summarise } from '../../mapping/summarise.js';
 import { codedView, encounterView } from '../view/clinical.js';
+import { locationLookup } from '../../../projections/master/lookup.js';
 import { isAt } from './patients.js';
 
 export interface EncounterFilter {
@@ -140,7 +141,14 @@ export async function encountersAt(
   // The record of the cursor is read again: the page may have ended in the middle of it.
   let after = passed === undefined ? undefined : previousUuid(passed.record);
   do {
-    const found = await at.store.scan(at.basis.build, [ENCOUNTER_KIND], at.basis.position, after, SCAN_ROWS);
+    const found = await at.store.scan(
+      at.basis.build,
+      [ENCOUNTER_KIND],
+      at.basis.position,
+      after,
+      SCAN_ROWS,
+      filter.location == null ? undefined : locationLookup(filter.location),
+    );
     for (const node of at.present(found.things)) {
       const { record, entity } = node.thing;
       if (passed !== undefined && record === passed.record && entity <= passed.entity) continue;

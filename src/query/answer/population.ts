@@ -1,7 +1,9 @@
 /**
- * Counts of people at a basis, exact: everybody's rows are read in the order of the fold and folded. Where a place or a class of encounter is
+ * Counts of people at a basis, exact: everybody's rows of the kinds that the question hangs on are read in the order of the fold and folded; of a
+ * place, only those of people who ever were there. Where a place or a class of encounter is
  * asked for, those with such an encounter under way are counted; a person is counted once in each group they belong to.
  */
+import { LOOKUP, locationLookup } from '../../../projections/master/lookup.js';
 import { foldThing, isPresent, mergeFolded, valuesOf, type Folded } from '../../../projections/master/fold.js';
 import { FACT_KINDS } from '../../mapping/fact.js';
 import { PATIENT_KIND, type Snapshot } from '../snapshot.js';
@@ -48,7 +50,16 @@ export async function populationAt(
 ): Promise<PopulationCount[]> {
   const dimensions = [...new Set(by)];
   const counts = new Map<string, PopulationCount & { count: number }>();
-  for await (const person of people(snapshot)) {
+  const needed: Needed = {
+    encounters:
+      dimensions.includes('LOCATION') ||
+      dimensions.includes('CLASS') ||
+      filter.location != null ||
+      filter.encounterClass != null,
+    conditions: dimensions.includes('DIAGNOSIS_GROUP') || filter.condition != null,
+  };
+  const everybody = filter.location == null ? people(snapshot, needed) : peopleAt(snapshot, filter.location, needed);
+  for await (const person of everybody) {
     if (!person.present) continue;
     for (const key of groupsOf(person, dimensions, filter, snapshot.point.validAt)) {
       const text = JSON.stringify(key);
@@ -65,21 +76,18 @@ export async function populationAt(
 }
 
 /** Everybody, whole: people of one record as they come, those of several once all their records are read. */
-async function* people(snapshot: Snapshot): AsyncGenerator<Person> {
+async function* people(snapshot: Snapshot, needed: Needed): AsyncGenerator<Person> {
   const { build, position } = snapshot.basis;
   const patients = await snapshot.store.allLinks(build, position);
   const recordsOf = new Map<string, number>();
   for (const patient of patients.values()) recordsOf.set(patient, (recordsOf.get(patient) ?? 0) + 1);
   const several = new Map<string, Person>();
+  // Records of which nothing that is read stands: other facts may tell that somebody is there.
+  const unseen = new Set(patients.keys());
+  const kinds = kindsOf(needed);
   let after: string | undefined;
   do {
-    const page = await snapshot.store.scan(
-      build,
-      FACT_KINDS.map((_, index) => index),
-      position,
-      after,
-      SCAN_ROWS,
-    );
+    const page = await snapshot.store.scan(build, kinds, position, after, SCAN_ROWS);
     let record: string | undefined;
     let current: Person | undefined;
     for (const thing of page.things) {
@@ -100,6 +108,7 @@ async function* people(snapshot: Snapshot): AsyncGenerator<Person> {
       const folded = foldThing(thing.rows, snapshot.point);
       if (!isPresent(folded)) continue;
       person.present = true;
+      unseen.delete(thing.record);
       if (thing.kind === PATIENT_KIND) person.parts.push(folded);
       else if (thing.kind === ENCOUNTER_KIND) person.encounters.push(valuesOf(folded));
       else if (thing.kind === CONDITION_KIND) person.conditions.push(valuesOf(folded));
@@ -107,7 +116,76 @@ async function* people(snapshot: Snapshot): AsyncGenerator<Person> {
     if (current !== undefined) yield current;
     after = page.last;
   } while (after !== undefined);
+  // Where encounters are counted, nobody without one is.
+  for (const record of needed.encounters ? [] : await standingOtherwise(snapshot, [...unseen], kinds)) {
+    const person = several.get(patients.get(record) ?? '');
+    if (person === undefined && recordsOf.get(patients.get(record) ?? '') === 1) yield { ...nobody(), present: true };
+    else if (person === undefined) several.set(patients.get(record) ?? '', { ...nobody(), present: true });
+    else person.present = true;
+  }
   yield* several.values();
+}
+
+/** Kinds of facts that a question hangs on, beside the person's own. */
+interface Needed {
+  readonly encounters: boolean;
+  readonly conditions: boolean;
+}
+
+function kindsOf({ encounters, conditions }: Needed): number[] {
+  return [PATIENT_KIND, ...(encounters ? [ENCOUNTER_KIND] : []), ...(conditions ? [CONDITION_KIND] : [])];
+}
+
+const RECORDS_A_READ = 500;
+
+/** Those of the records of which a fact of another kind stands. */
+async function standingOtherwise(
+  snapshot: Snapshot,
+  records: readonly string[],
+  kinds: readonly number[],
+): Promise<Set<string>> {
+  const { build, position } = snapshot.basis;
+  const others = FACT_KINDS.flatMap((_, kind) => (kinds.includes(kind) ? [] : [kind]));
+  const found = new Set<string>();
+  for (let start = 0; start < records.length; start += RECORDS_A_READ) {
+    const some = records.slice(start, start + RECORDS_A_READ);
+    for (const { record, rows } of await snapshot.store.things(build, some, others, position))
+      if (!found.has(record) && isPresent(foldThing(rows, snapshot.point))) found.add(record);
+  }
+  return found;
+}
+
+const PATIENTS_A_READ = 500;
+
+/** People who ever were at a place, whole. */
+async function* peopleAt(snapshot: Snapshot, location: string, needed: Needed): AsyncGenerator<Person> {
+  const { build, position } = snapshot.basis;
+  const token = locationLookup(location);
+  if (token === '') return;
+  const tokens = [{ kind: LOOKUP.location, from: token }];
+  let after: string | undefined;
+  do {
+    const ids = await snapshot.store.patients(build, position, after, PATIENTS_A_READ, { tokens });
+    const links = await snapshot.store.linksOfPatients(build, ids, position);
+    const holders = new Map(links.map(({ record, patient }) => [record, patient]));
+    const people = new Map(ids.map((id) => [id, nobody()]));
+    for (const { record, kind, rows } of await snapshot.store.things(
+      build,
+      [...holders.keys()],
+      kindsOf(needed),
+      position,
+    )) {
+      const person = people.get(holders.get(record) ?? '');
+      const folded = foldThing(rows, snapshot.point);
+      if (person === undefined || !isPresent(folded)) continue;
+      person.present = true;
+      if (kind === PATIENT_KIND) person.parts.push(folded);
+      else if (kind === ENCOUNTER_KIND) person.encounters.push(valuesOf(folded));
+      else person.conditions.push(valuesOf(folded));
+    }
+    yield* people.values();
+    after = ids.length < PATIENTS_A_READ ? undefined : ids.at(-1);
+  } while (after !== undefined);
 }
 
 function nobody(): Person {

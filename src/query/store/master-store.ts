@@ -1,6 +1,7 @@
 /** Reads of the master store, each one statement for any number of records, patients or messages. SQL on the master's tables stands here alone. */
 import type pg from 'pg';
 import type { FactBody } from '../../../projections/master/fold.js';
+import { LOOKUP } from '../../../projections/master/lookup.js';
 import { masterTables, type MasterTables } from '../../../projections/master/tables.js';
 import type { Position } from '../../log/event-log.js';
 import type { Instant } from '../../time/valid-time.js';
@@ -382,26 +383,31 @@ export class MasterStore {
     return rows.map(({ patient }) => patient);
   }
 
-  /** Rows of some kinds of all records after one, whatever their valid time, whole records at a time, at most about `limit` rows. */
+  /**
+   * Rows of some kinds of all records after one, whatever their valid time, whole records at a time, at most about `limit` rows.
+   * @param location only of records that ever were at that place, as `locationLookup` folds it
+   */
   async scan(
     build: number,
     kinds: readonly number[],
     upTo: Position,
     after: string | undefined,
     limit: number,
+    location?: string,
   ): Promise<{ readonly things: Thing[]; readonly last: string | undefined }> {
-    const { fact } = this.tables(build);
+    const { fact, lookup } = this.tables(build);
     const rows = await this.query<FactRow & pg.QueryResultRow>(
-      `scan-${build}`,
+      `scan-${build}${location === undefined ? '' : '-at'}`,
       `select ${FACT_COLUMNS} from ${fact} where ($3::uuid is null or record > $3) and kind = any($1::int2[]) and pos <= $2
+         ${location === undefined ? '' : `and record in (select record from ${lookup} where kind = ${LOOKUP.location} and token = $5 and pos <= $2)`}
          order by record, kind, entity, valid_from, pos limit $4`,
-      [kinds, upTo, after ?? null, limit],
+      [kinds, upTo, after ?? null, limit, ...(location === undefined ? [] : [location])],
     );
     if (rows.length < limit) return { things: thingsOf(rows), last: undefined };
     const cut = (rows.at(-1) as FactRow).record;
     const whole = rows.findLastIndex((row) => row.record !== cut);
     // One record with more rows than a page: read it with a larger one.
-    if (whole < 0) return this.scan(build, kinds, upTo, after, limit * 4);
+    if (whole < 0) return this.scan(build, kinds, upTo, after, limit * 4, location);
     return { things: thingsOf(rows.slice(0, whole + 1)), last: (rows[whole] as FactRow).record };
   }
 
