@@ -18,6 +18,7 @@ import { ProjectingLoads1763700018000 } from './018-projecting-loads.js';
 import { Verification1763700019000 } from './019-verification.js';
 import { Lanes1763700028000 } from './028-lanes.js';
 import { Leases1763700038000 } from './038-leases.js';
+import { Projected1763700048000 } from './048-projected.js';
 
 /** Every migration, oldest first. Append only: a released migration never changes. */
 export const MIGRATIONS: (new () => MigrationInterface)[] = [
@@ -41,4 +42,5 @@ export const MIGRATIONS: (new () => MigrationInterface)[] = [
   Verification1763700019000,
   Lanes1763700028000,
   Leases1763700038000,
+  Projected1763700048000,
 ];

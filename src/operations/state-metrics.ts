@@ -7,6 +7,7 @@ interface StateRow {
     | 'head'
     | 'mark'
     | 'lag'
+    | 'lagSeconds'
     | 'rate'
     | 'letters'
     | 'building'
@@ -25,6 +26,10 @@ const STATE = `
   select 'mark', '', extract(epoch from clock_timestamp() - at)::float8 from hub.clock_mark
   union all
   select 'lag', p.name, greatest(m.head - c.position, 0)::float8
+    from hub.projection p join hub.checkpoint c on c.projection = p.name and c.version = p.version, hub.clock_mark m where p.serving
+  union all
+  select 'lagSeconds', p.name, case when c.position >= m.head then 0
+      else greatest(0, extract(epoch from m.at - coalesce(c.recorded_at, p.started_at))) end::float8
     from hub.projection p join hub.checkpoint c on c.projection = p.name and c.version = p.version, hub.clock_mark m where p.serving
   union all
   select 'rate', p.name, c.rate
@@ -56,6 +61,11 @@ export async function stateMetrics(pool: Pool): Promise<string> {
     lag: labelled('projection', {
       name: 'anamnesis_projection_lag_positions',
       help: 'Positions between the head of the log and the serving build of a projection',
+      registers,
+    }),
+    lagSeconds: labelled('projection', {
+      name: 'anamnesis_projection_lag_seconds',
+      help: 'Time between the clock mark and the last event in the serving build of a projection; 0 where it is caught up',
       registers,
     }),
     rate: labelled('projection', {

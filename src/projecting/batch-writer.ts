@@ -48,7 +48,13 @@ export interface Batch {
   readonly target: Position;
   /** Events per second, to show. */
   readonly rate: number;
+  /** Attempts that failed in passing since the last batch that went through, to show. */
+  readonly retries?: number;
 }
+
+/** How long it is known when a live build had reached what: for receipts. */
+const PROJECTED_KEPT = '1 hour';
+const FORGET_EVERY_BATCHES = 256;
 
 /** Belongs to one connection: it remembers which staging tables that session has. */
 export class BatchWriter {
@@ -57,6 +63,7 @@ export class BatchWriter {
   private readonly filled = new Set<string>();
 
   private readonly held: HeldLines;
+  private batches = 0;
   /** The lines, as far as the search for poison has got. */
   private trial = new Queues();
 
@@ -106,7 +113,6 @@ export class BatchWriter {
     poison: readonly Parking[],
     omitted: ReadonlySet<string>,
   ): Promise<BatchResult> {
-    const { definition, build } = this.lane;
     this.filled.clear();
     // What is read before the transaction holds in it: whoever changes it moves the checkpoint, and then this batch does not commit.
     const queues = await this.held.load(batch.events);
@@ -121,8 +127,7 @@ export class BatchWriter {
       for (const parking of found) await storeLetter(this.client, parking);
       await this.held.store(queues);
     }
-    const notice = `select pg_notify('${PROJECTED_CHANNEL}', '${definition.name} ${build} ${batch.target}')`;
-    await this.open([...opening, ...steps, { text: notice }, { text: 'commit' }], batch);
+    await this.open([...opening, ...steps, ...this.closing(batch), { text: 'commit' }], batch);
     this.held.committed(queues);
     return { parked: found, rows };
   }
@@ -233,7 +238,7 @@ export class BatchWriter {
     return [
       { text: 'begin' },
       {
-        text: 'select hub.move_checkpoint($1, $2, $3, $4, $5, $6, $7, $8)',
+        text: 'select hub.move_checkpoint($1, $2, $3, $4, $5, $6, $7, $8, $9)',
         values: [
           definition.name,
           String(build),
@@ -243,9 +248,35 @@ export class BatchWriter {
           String(batch.events.length),
           last?.envelope.recordedAt ?? null,
           batch.rate.toFixed(1),
+          String(batch.retries ?? 0),
         ],
       },
     ];
+  }
+
+  /** Tells who waits, and keeps for a while when a live build had reached what. */
+  private closing({ target }: Batch): PipelineStep[] {
+    const { definition, build, mode } = this.lane;
+    const names = [definition.name, String(build)];
+    const steps: PipelineStep[] = [
+      {
+        text: `select pg_notify('${PROJECTED_CHANNEL}', concat_ws(' ', $1::text, $2::text, $3::text))`,
+        values: [...names, String(target)],
+      },
+    ];
+    if (mode !== 'live') return steps;
+    steps.push({
+      text: 'insert into hub.projected (projection, version, position, at) values ($1, $2, $3, clock_timestamp()) on conflict do nothing',
+      values: [...names, String(target)],
+    });
+    this.batches += 1;
+    if (this.batches % FORGET_EVERY_BATCHES === 0) {
+      steps.push({
+        text: `delete from hub.projected where projection = $1 and version = $2 and at < clock_timestamp() - interval '${PROJECTED_KEPT}'`,
+        values: names,
+      });
+    }
+    return steps;
   }
 
   /** Carries out steps of which the first may be those of {@link opening}. */
@@ -309,7 +340,7 @@ export class BatchWriter {
   }
 }
 
-/** SQLSTATE of `hub.move_checkpoint` for a checkpoint that is not where it should be (migrations/028-lanes.ts). */
+/** SQLSTATE of `hub.move_checkpoint` for a checkpoint that is not where it should be (migrations/048-projected.ts). */
 const CHECKPOINT_MOVED = 'AN001';
 
 function isCheckpointMoved(error: unknown): boolean {

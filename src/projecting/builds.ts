@@ -190,6 +190,7 @@ export async function dropBuild(pool: Pool, definition: ProjectionDefinition, bu
     for (const statement of definition.uninstall(build)) await client.query(statement);
     await client.query('delete from hub.checkpoint where projection = $1 and version = $2', [definition.name, build]);
     await client.query('delete from hub.held where projection = $1 and version = $2', [definition.name, build]);
+    await client.query('delete from hub.projected where projection = $1 and version = $2', [definition.name, build]);
   });
 }
 

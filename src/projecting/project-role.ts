@@ -14,6 +14,7 @@ import { createEventDecoder } from './decode.js';
 import { Projections } from './projections.js';
 
 const POOL_CONNECTIONS = 6;
+const BATCH_EVENTS = [1, 4, 16, 64, 256, 512, 1024, 4096];
 const BATCH_SECONDS = [0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5];
 
 /**
@@ -85,11 +86,16 @@ function metrics(): Pick<ConstructorParameters<typeof Projections>[0], 'onBatch'
     'projection',
     'mode',
   ]);
+  const sizes = histogram('anamnesis_projection_batch_events', 'Events of a batch', BATCH_EVENTS, [
+    'projection',
+    'mode',
+  ]);
   return {
     onBatch: (batch) => {
       const labels = { projection: batch.projection, mode: batch.mode };
       events.inc(labels, batch.events);
       rows.inc(labels, batch.rows);
+      sizes.observe(labels, batch.events);
       seconds.observe(labels, batch.milliseconds / 1000);
     },
     onRetry: (projection) => retries.inc({ projection }),

@@ -35,6 +35,10 @@ export interface ProjectionStatus {
   readonly lagEvents: bigint;
   /** Events per second lately. */
   readonly rate: number;
+  /** Events of its last batch. */
+  readonly batchEvents: number;
+  /** Batches that had to be tried again after a passing failure, since the build was made. */
+  readonly retries: number;
   /** Messages in the dead letters that this projection leaves out. */
   readonly parked: number;
   readonly state: ProjectionStateName;
@@ -48,6 +52,8 @@ interface Row extends BuildRow {
   position: Position | null;
   rate: number | null;
   idle_seconds: number | null;
+  batch_events: number | null;
+  retries: bigint | null;
 }
 
 /** Further behind than this it is catching up. */
@@ -61,7 +67,7 @@ export async function listProjections(
   reader: Pick<EventLogReader, 'head' | 'readPage'>,
 ): Promise<ProjectionStatus[]> {
   const { rows } = await database.query<Row>(
-    `select p.*, c.position, c.rate, extract(epoch from clock_timestamp() - c.updated_at)::float8 as idle_seconds
+    `select p.*, c.position, c.rate, c.batch_events, c.retries, extract(epoch from clock_timestamp() - c.updated_at)::float8 as idle_seconds
      from hub.projection p left join hub.checkpoint c on c.projection = p.name and c.version = p.version and c.lane = 0
      order by p.name, p.version desc`,
   );
@@ -85,6 +91,8 @@ export async function listProjections(
       lagSeconds,
       lagEvents: head > position ? head - position : 0n,
       rate: rateOf(serving),
+      batchEvents: serving.batch_events ?? 0,
+      retries: Number(serving.retries ?? 0n),
       parked: count,
       state: stateOf(serving, builds, lagSeconds),
       rebuild: rebuildOf(builds, serving),

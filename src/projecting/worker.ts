@@ -49,6 +49,8 @@ export class ProjectionWorker {
   private checkpoint: Position | undefined;
   private rate = 0;
   private lastBatchAt = 0;
+  /** Retries that the checkpoint knows of. */
+  private toldRetries = 0;
   private readonly abort = new AbortController();
 
   constructor(private readonly options: WorkerOptions) {}
@@ -86,10 +88,17 @@ export class ProjectionWorker {
       const writer = await this.connect();
       const started = performance.now();
       const result = await writer.write(
-        { events: page.events, expected, target: page.last, rate: this.rate },
+        {
+          events: page.events,
+          expected,
+          target: page.last,
+          rate: this.rate,
+          retries: this.counters.retries - this.toldRetries,
+        },
         this.options.parkings,
       );
       this.counters.batchMs = performance.now() - started;
+      this.toldRetries = this.counters.retries;
       this.counters.rows += result.rows;
       if (result.parked.length > 0) {
         for (const parking of result.parked) this.options.parkings.add(parking);

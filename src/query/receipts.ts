@@ -2,12 +2,13 @@
 import type { Request, Response, Router } from 'express';
 import express from 'express';
 import type pg from 'pg';
-import { CONTROL_ID_PURPOSE } from '../../projections/master/index.js';
+import { CONTROL_ID_PURPOSE, MASTER } from '../../projections/master/index.js';
 import { masterTables } from '../../projections/master/tables.js';
 import { mayAct, principalOf, type AuthRole, type Principal } from '../auth/principal.js';
 import { duplicateKey } from '../inbound/duplicates.js';
 import { PROBLEMS, sendProblem, type Problem } from '../inbound/http/problem.js';
 import type { Position } from '../log/event-log.js';
+import { servingBuild } from '../projecting/builds.js';
 import type { Watermarks } from '../projecting/watermark.js';
 import type { KeyedHashes } from '../sealing/hashes.js';
 import { readUuid } from './ids.js';
@@ -88,6 +89,7 @@ async function answer(options: ReceiptsOptions, request: Request<{ id: string }>
       position: receipt.position.toString(),
       ...(receipt.patientId === null ? {} : { patientId: receipt.patientId }),
       projections: Object.fromEntries(reached),
+      projectedMs: await projectedMs(options.pool, receipt.position),
     });
 }
 
@@ -103,6 +105,25 @@ function textOf(value: unknown): string {
 async function projectionNames(pool: pg.Pool): Promise<string[]> {
   const { rows } = await pool.query<{ name: string }>('select name from hub.projection where serving order by name');
   return rows.map(({ name }) => name);
+}
+
+/**
+ * Milliseconds from the stamp of the message's append batch until each projection had it. Known of live builds for an hour; the others, and
+ * those that do not have it yet, are left out.
+ */
+async function projectedMs(pool: pg.Pool, position: Position): Promise<Record<string, number>> {
+  const master = await servingBuild(pool, MASTER);
+  if (master === undefined) return {};
+  const { rows } = await pool.query<{ name: string; milliseconds: number }>(
+    `select p.name, greatest(0, extract(epoch from d.at - b.recorded_at) * 1000)::float8 as milliseconds
+     from (select recorded_at from ${masterTables(master).clock} where pos >= $1 order by pos limit 1) b, hub.projection p
+       cross join lateral (select at, position from hub.projected d where d.projection = p.name and d.version = p.version and d.position >= $1
+         order by d.position limit 1) d
+     where p.serving and exists (select from hub.projected e where e.projection = p.name and e.version = p.version and e.position < $1)
+     order by p.name`,
+    [position.toString()],
+  );
+  return Object.fromEntries(rows.map(({ name, milliseconds }) => [name, Math.round(milliseconds)]));
 }
 
 /**

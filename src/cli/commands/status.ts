@@ -7,7 +7,7 @@ import { grouped, table } from '../output.js';
 const STATUS = `{
   log { head clockMark events adapter id
     statistics { bytes blobs blobBytes rate roundEvents appendMs waitMs longestWaitMs signedHead { position time } } }
-  projections { name version state position lagEvents lagSeconds rate parked lastError rebuild { version progress rate etaSeconds } }
+  projections { name version state position lagEvents lagSeconds rate batchEvents retries parked lastError rebuild { version progress rate etaSeconds } }
   sources { id kind enabled version }
   deadLetters(first: 1000) { nodes { status } pageInfo { hasNextPage } }
 }`;
@@ -46,6 +46,8 @@ export interface ProjectionStatus {
   readonly lagEvents: string;
   readonly lagSeconds: number;
   readonly rate: number;
+  readonly batchEvents: number;
+  readonly retries: number;
   readonly parked: number;
   readonly lastError: string | null;
   readonly rebuild: { version: number; progress: number; rate: number; etaSeconds: number | null } | null;
@@ -93,7 +95,19 @@ function describe(hub: HubClient, status: StatusAnswer & { health: Health }): st
     `letters  ${grouped(waiting)}${more} parked`,
     '',
     table(
-      ['projection', 'version', 'state', 'position', 'behind', 'seconds', 'events/s', 'parked', 'error'],
+      [
+        'projection',
+        'version',
+        'state',
+        'position',
+        'behind',
+        'seconds',
+        'events/s',
+        'batch',
+        'retries',
+        'parked',
+        'error',
+      ],
       projections.map((projection) => [
         projection.name,
         projection.version,
@@ -104,6 +118,8 @@ function describe(hub: HubClient, status: StatusAnswer & { health: Health }): st
         projection.lagEvents,
         projection.lagSeconds.toFixed(1),
         Math.round(projection.rate),
+        projection.batchEvents,
+        projection.retries,
         projection.parked,
         projection.lastError,
       ]),
