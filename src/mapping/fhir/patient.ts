@@ -32,6 +32,7 @@ export const PATIENT_SLOTS: readonly string[] = [
   'gender',
   'generalPractitioner',
   'generalPractitioner:organization',
+  'generalPractitioner:role',
   'identifier',
   'identifier:alternate',
   'identifier:driver',

@@ -96,6 +96,13 @@ function costs(segment: Hl7Segment, field: number): JsonObject[] | undefined {
   ];
 }
 
+/** IN2-6, by its system in FHIR. */
+const medicare: SlotReader = (segment, field, reading, slots) =>
+  (plainId('MC')(segment, field, reading, slots) as JsonObject[] | undefined)?.map((id) => ({
+    ...id,
+    system: 'http://hl7.org/fhir/sid/us-medicare',
+  }));
+
 /** IN2 says more of the insured: numbers of theirs with public programmes, and the member. */
 export const IN2: SegmentMap = {
   map: 'IN2[Coverage] (no map in the guide)',
@@ -103,7 +110,7 @@ export const IN2: SegmentMap = {
   kind: 'COVERAGE',
   rules: [
     [2, 'identifier:insured', plainId('SS')],
-    [6, 'identifier:medicare', plainId('MC')],
+    [6, 'identifier:medicare', medicare],
     [8, 'identifier:medicaid', plainId('MA')],
     [61, 'identifier:member', identifiers('MB')],
   ],

@@ -91,10 +91,11 @@ export function readRelatedPerson(nk1: Hl7Segment, sourceRecordId: string, event
   reading.read.add(nk1);
   const number = nk1.text(33, 1, 1) || nk1.text(12, 1, 1);
   const name = nk1.rawField(2) === '' ? nk1.text(13) || nk1.text(30) : nk1.text(2, 1, 1, 1) + '^' + nk1.text(2, 1, 2);
-  if (number === '' && name === '') return;
   const slots = reading.slots();
   slots.fields(nk1, NK1_RELATED.rules);
-  const key = number === '' ? `${nk1.text(3)}|${name}` : `id|${number}`;
+  // One without a name is told apart by where it stands in the list.
+  const named = name === '' || name === '^' ? `unnamed|${nk1.text(1)}` : name;
+  const key = number === '' ? `${nk1.text(3)}|${named}` : `id|${number}`;
   reading.add({ kind: 'RELATED_PERSON', sourceRecordId, key, valid: event }, slots);
 }
 

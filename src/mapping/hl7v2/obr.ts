@@ -2,7 +2,7 @@
 import type { Hl7Segment } from '../../inbound/hl7/message.js';
 import type { ValidTime } from '../../time/valid-time.js';
 import { putDateTime, putInstant, type JsonObject } from '../fhir-time.js';
-import { codeableConcept, ei, mappedCode } from './datatypes.js';
+import { codeableConcept, ei, identifier, mappedCode, reference } from './datatypes.js';
 import { conceptKey, orderKey } from './keys.js';
 import { annotations } from './obx.js';
 import type { Reading } from './reading.js';
@@ -73,6 +73,9 @@ export function readObr(group: ReportGroup, reading: Reading): void {
 /** NDL.1 (a CNN within the component): the interpreter's name. */
 function ndl(obr: Hl7Segment, field: number): JsonObject | undefined {
   const part = (subcomponent: number): string => obr.text(field, 1, 1, subcomponent);
-  const display = [part(3), part(2)].filter((text) => text !== '').join(' ') || part(1);
-  return display === '' ? undefined : { display };
+  // A CNN that is only words has them in its first part.
+  const words = [part(6), part(3), part(4), part(2), part(5), part(7)].filter((text) => text !== '').join(' ');
+  return words === ''
+    ? reference(part(1), undefined)
+    : reference(words, identifier(part(1), { namespace: part(9), universalId: part(10), universalIdType: part(11) }));
 }

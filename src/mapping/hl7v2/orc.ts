@@ -1,5 +1,6 @@
 /** ORC, OBR and TQ1 → ServiceRequest (v2-to-FHIR maps ORC[ServiceRequest], OBR[ServiceRequest], TQ1[ServiceRequest]). */
 import type { Hl7Segment } from '../../inbound/hl7/message.js';
+import type { ParsedTime } from '../../time/parse.js';
 import { timeValue, type JsonObject } from '../fhir-time.js';
 import { codeableConcept, ei, mappedCode } from './datatypes.js';
 import {
@@ -18,6 +19,7 @@ import {
 import type { Reading } from './reading.js';
 import type { SegmentMap } from './segment-map.js';
 import type { SlotReader, SlotRule, Slots } from './slots.js';
+import { readTiming, TIMING_FIELDS } from './timing.js';
 import { ORDER_CONTROL_STATUS, ORDER_STATUS, REQUEST_PRIORITY } from './tables.js';
 
 const STATUS_REASON_URL = 'http://hl7.org/fhir/StructureDefinition/request-statusReason';
@@ -42,6 +44,7 @@ export const ORC_SERVICE: SegmentMap = {
     [12, 'requester', person],
     [13, 'locationReference', only(place)],
     [16, 'extension:reason', only((segment, field) => reasonExtension(segment, field))],
+    [29, 'locationCode', concepts(), 'OrderType'],
     [33, 'identifier:alternate', identifiers('PLAC')],
   ],
   also: {
@@ -89,7 +92,7 @@ export const TQ1_SERVICE: SegmentMap = {
     [9, 'priority', code(REQUEST_PRIORITY), 'ExtendedPriorityCodes'],
     [11, 'note:timing', (segment, field) => [{ text: segment.text(field) }]],
   ],
-  also: { 1: 'set id', 3: 'occurrenceTiming.code', 7: 'occurrence[x].start', 8: 'occurrencePeriod.end' },
+  also: { 1: 'set id', ...TIMING_FIELDS },
 };
 
 function reasonExtension(segment: Hl7Segment, field: number): JsonObject | undefined {
@@ -137,7 +140,7 @@ export function readService(
   if (slots.assert['requester'] === undefined && orc?.text(21)) slots.assert['requester'] = { display: orc.text(21) };
   const parents = [...parentsOf(orc, 8), ...parentsOf(obr, 29)];
   if (parents.length > 0) slots.assert['basedOn'] = parents;
-  readTiming(orc, obr, tq1, slots, reading);
+  readTimes(orc, obr, tq1, slots, reading);
 }
 
 /** EIP: numbers of the order this one belongs to. */
@@ -155,8 +158,8 @@ function parentsOf(segment: Hl7Segment | undefined, field: number): JsonObject[]
   return found;
 }
 
-/** TQ1, else the TQ of ORC-7 or OBR-27 (withdrawn): when and how urgently. */
-function readTiming(
+/** TQ1, else the TQ of ORC-7 or OBR-27 (withdrawn): when and how urgently. A repeated order has a timing, one that is not a time or a period. */
+function readTimes(
   orc: Hl7Segment | undefined,
   obr: Hl7Segment | undefined,
   tq1: Hl7Segment | undefined,
@@ -165,32 +168,30 @@ function readTiming(
 ): void {
   if (tq1 !== undefined) {
     slots.fields(tq1, TQ1_SERVICE.rules);
-    const pattern = codeableConcept(tq1, 3);
-    if (pattern !== undefined) slots.assert['occurrenceTiming.code'] = pattern;
+    if (tq1.rawField(3) !== '' || tq1.rawField(13) !== '' || tq1.rawField(14) !== '') {
+      readTiming(tq1, 'occurrenceTiming', slots, reading);
+      return;
+    }
+    putOccurrence(reading.time(tq1, 7), reading.time(tq1, 8), slots);
   }
   for (const [segment, field] of [
-    [tq1, 0],
     [orc, 7],
     [obr, 27],
   ] as const) {
     if (segment === undefined) continue;
-    const start = field === 0 ? reading.time(segment, 7) : reading.time(segment, field, 1, 4);
-    const end = field === 0 ? reading.time(segment, 8) : reading.time(segment, field, 1, 5);
-    const urgent = field === 0 ? undefined : mappedCode(REQUEST_PRIORITY, segment.text(field, 1, 6));
-    if (urgent !== undefined && slots.assert['priority'] === undefined) slots.assert['priority'] = urgent;
-    if (
-      start === undefined ||
-      slots.assert['occurrenceDateTime'] !== undefined ||
-      slots.assert['occurrencePeriod.start'] !== undefined
-    )
-      continue;
-    if (slots.assert['occurrenceTiming.code'] !== undefined) {
-      slots.assert['occurrenceTiming.repeat.boundsPeriod.start'] = timeValue(start);
-      if (end !== undefined) slots.assert['occurrenceTiming.repeat.boundsPeriod.end'] = timeValue(end);
-    } else if (end === undefined) slots.assert['occurrenceDateTime'] = timeValue(start);
-    else {
-      slots.assert['occurrencePeriod.start'] = timeValue(start);
-      slots.assert['occurrencePeriod.end'] = timeValue(end);
-    }
+    const urgent = mappedCode(REQUEST_PRIORITY, segment.text(field, 1, 6));
+    if (urgent !== undefined) slots.assert['priority'] ??= urgent;
+    putOccurrence(reading.time(segment, field, 1, 4), reading.time(segment, field, 1, 5), slots);
+  }
+}
+
+/** The first time that was stated stands. */
+function putOccurrence(start: ParsedTime | undefined, end: ParsedTime | undefined, slots: Slots): void {
+  if (start === undefined) return;
+  if (slots.assert['occurrenceDateTime'] !== undefined || slots.assert['occurrencePeriod.start'] !== undefined) return;
+  if (end === undefined) slots.assert['occurrenceDateTime'] = timeValue(start);
+  else {
+    slots.assert['occurrencePeriod.start'] = timeValue(start);
+    slots.assert['occurrencePeriod.end'] = timeValue(end);
   }
 }

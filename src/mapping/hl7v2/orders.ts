@@ -171,7 +171,7 @@ function readRequest(
     reading,
   );
   const note = annotations(order.notes, reading);
-  if (note.length > 0 && !context.results) slots.assert['note'] = note;
+  if (note.length > 0) slots.assert['note'] = note;
   finish('SERVICE_REQUEST', key, order, slots, context, reading);
 }
 
@@ -213,7 +213,7 @@ function readMedication(order: Order, number: string | undefined, context: Order
       slots.assert['requester'] = { display: orc.text(21) };
   }
   if (rxr !== undefined) readRxr(rxr, slots);
-  if (tq1 !== undefined) readTq1(tq1, slots);
+  if (tq1 !== undefined) readTq1(tq1, slots, reading);
   if (slots.assert['dosageInstruction[].maxDosePerPeriod.numerator'] !== undefined)
     slots.assert['dosageInstruction[].maxDosePerPeriod.denominator'] = {
       value: 1,

@@ -25,6 +25,7 @@ import type { SegmentMap } from './segment-map.js';
 import type { SlotReader, Slots } from './slots.js';
 import { REQUEST_PRIORITY } from './tables.js';
 import type { Reading } from './reading.js';
+import { readTiming, TIMING_FIELDS } from './timing.js';
 
 const DOSE = 'dosageInstruction[]';
 const RATE = `${DOSE}.doseAndRate[]`;
@@ -149,15 +150,15 @@ export const TQ1_DOSE: SegmentMap = {
   segment: 'TQ1',
   kind: 'MEDICATION_REQUEST',
   rules: [
-    [3, `${DOSE}.timing.code`, concept(v2Table('0335')), 'RepeatPattern'],
-    [7, `${DOSE}.timing.repeat.boundsPeriod.start`, time],
-    [8, `${DOSE}.timing.repeat.boundsPeriod.end`, time],
     [9, 'priority', code(REQUEST_PRIORITY), 'ExtendedPriorityCodes'],
     [10, `${DOSE}.additionalInstruction:condition`, only((segment, field) => ({ text: segment.text(field) }))],
     [11, `${DOSE}.text`, text],
-    [14, `${DOSE}.timing.repeat.count`, count],
   ],
-  also: { 1: 'set id', 2: 'doseQuantity, where the order says none' },
+  also: {
+    1: 'set id',
+    2: 'doseQuantity, where the order says none',
+    ...TIMING_FIELDS,
+  },
 };
 
 export const RXC: SegmentMap = {
@@ -251,8 +252,9 @@ export function readRxr(rxr: Hl7Segment, slots: Slots): void {
   slots.fields(rxr, RXR_DOSE.rules);
 }
 
-export function readTq1(tq1: Hl7Segment, slots: Slots): void {
+export function readTq1(tq1: Hl7Segment, slots: Slots, reading: Reading): void {
   slots.fields(tq1, TQ1_DOSE.rules);
+  readTiming(tq1, `${DOSE}.timing`, slots, reading);
   const amount = slots.assert[`${RATE}.doseQuantity`] === undefined && slots.assert[`${RATE}.doseRange`] === undefined;
   const dose = amount ? cq(tq1, 2) : undefined;
   if (dose !== undefined) slots.assert[`${RATE}.doseQuantity`] = dose;
