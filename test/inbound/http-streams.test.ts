@@ -232,7 +232,14 @@ describe('a sender that is slow or sends no HTTP', () => {
 
   it('gets nothing stored from half a body', async () => {
     const count = (await hub.events()).length;
-    await raw(`POST /events HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5000\r\n\r\n${eventLine()}`, true);
+    const line = eventLine();
+    const head = 'POST /events HTTP/1.1\r\nHost: localhost\r\nContent-Length: ';
+    const half = await raw(`${head}${line.length + 1}\r\n\r\n${line}`, true);
+    expect(half).toMatch(/^HTTP\/1\.1 400 .*BODY_CUT_OFF/s);
+    // One answer to one request, whatever comes behind it.
+    const large = await raw(`${head}5000000\r\n\r\n${line}`, true);
+    expect(large.match(/HTTP\/1\.1/g)).toEqual(['HTTP/1.1']);
+    expect(large).toContain('EVENT_TOO_LARGE');
     expect((await hub.events()).length).toBe(count);
   });
 

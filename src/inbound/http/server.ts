@@ -170,7 +170,14 @@ export async function startInboundHttp(settings: InboundHttpSettings): Promise<I
       : https.createServer({ ...options, ...tls.serverOptions, handshakeTimeout: times.headersMs }, express);
   const unfollow = server instanceof https.Server ? tls?.follow(server) : undefined;
   server.maxConnections = CONNECTIONS;
-  server.on('clientError', refuseMalformed);
+  // The last answer of each connection, and so its request.
+  const answers = new WeakMap<Duplex, http.ServerResponse>();
+  server.on('request', (request: http.IncomingMessage, response: http.ServerResponse) =>
+    answers.set(request.socket, response),
+  );
+  server.on('clientError', (error: NodeJS.ErrnoException, socket: Duplex) =>
+    refuseMalformed(error, socket, answers.get(socket)),
+  );
   server.on('upgrade', (request: http.IncomingMessage, socket: Duplex, head: Buffer) => {
     socket.on('error', () => socket.destroy());
     admit(authentication, request).then(
@@ -266,8 +273,10 @@ function refuseForeigners(request: Request, response: Response, next: NextFuncti
 }
 
 /** What is no HTTP, or comes too slowly or too large to become a request, gets an answer where the connection still takes one. */
-function refuseMalformed(error: NodeJS.ErrnoException, socket: Duplex): void {
-  if (error.code === 'ECONNRESET' || !socket.writable) {
+function refuseMalformed(error: NodeJS.ErrnoException, socket: Duplex, last?: http.ServerResponse): void {
+  // A request whose body goes on behind its answer has had that one.
+  const inBody = last !== undefined && !last.req.complete;
+  if (error.code === 'ECONNRESET' || !socket.writable || (inBody && last.headersSent)) {
     socket.destroy();
     return;
   }
@@ -276,7 +285,9 @@ function refuseMalformed(error: NodeJS.ErrnoException, socket: Duplex): void {
       ? PROBLEMS.headersTooLarge
       : error.code === 'ERR_HTTP_REQUEST_TIMEOUT'
         ? PROBLEMS.headersTimeout
-        : PROBLEMS.malformedRequest;
+        : error.code === 'HPE_INVALID_EOF_STATE' && inBody
+          ? PROBLEMS.bodyCutOff
+          : PROBLEMS.malformedRequest;
   endWith(socket, problem);
 }
 
