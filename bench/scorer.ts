@@ -6,8 +6,8 @@ import { agreementFor, type Agreed } from './scorer/agreement.js';
 import { compare, type Comparison } from './scorer/compare.js';
 import { exceptionFor } from './scorer/exceptions.js';
 import type { Fact } from './scorer/flatten.js';
-import { factSetsOf } from './scorer/ours.js';
-import { cases, countedCases, guideRows, type Case } from './scorer/peers.js';
+import { factSetsOf, kindsOf } from './scorer/ours.js';
+import { cases, countedCases, guideRows, realMessages, type Case } from './scorer/peers.js';
 import type { Figures } from './support.js';
 
 interface Scored {
@@ -76,7 +76,7 @@ export function run(args: readonly string[] = []): Figures {
       };
   }
   figures['left out with a reason'] = { values: [excepted], unit: 'facts', goal: '' };
-  Object.assign(figures, countFigures());
+  Object.assign(figures, countFigures(), kindFigures());
   return figures;
 }
 
@@ -109,6 +109,19 @@ function countFigures(): Figures {
       unit: `of ${count.matched + count.missed}`,
       goal: '',
     },
+  };
+}
+
+/** Facts by kind out of every message of real senders that is at hand; one that the mapping threw at would end the bench. */
+function kindFigures(): Figures {
+  const kinds = new Map<string, number>();
+  const messages = realMessages();
+  for (const message of messages) for (const kind of kindsOf(message)) kinds.set(kind, (kinds.get(kind) ?? 0) + 1);
+  return {
+    'messages of real senders': { values: [messages.length], unit: 'messages', goal: '' },
+    ...Object.fromEntries(
+      [...kinds].sort().map(([kind, facts]) => [`facts ${kind}`, { values: [facts], unit: 'facts', goal: '' }]),
+    ),
   };
 }
 

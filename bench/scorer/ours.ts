@@ -49,3 +49,8 @@ export function factSetsOf(bytes: Buffer): { readonly sets: FactSet[]; readonly 
     unmapped: mapped.unmapped,
   };
 }
+
+/** The kinds of the facts of a message, one for each fact. */
+export function kindsOf(bytes: Buffer): FactKind[] {
+  return mapMessage({ kind: 'hl7v2', message: readHl7(bytes) }, CONTEXT).facts.map(({ kind }) => kind);
+}

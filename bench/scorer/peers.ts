@@ -1,5 +1,6 @@
 /** The peers: whose expected outputs stand under `expected/`, and what each says. */
 import path from 'node:path';
+import { splitMessages } from '../../src/inbound/hl7/batch.js';
 import { readHl7 } from '../../src/inbound/hl7/reader.js';
 import { isObject, objectsIn } from '../../src/mapping/concepts.js';
 import type { JsonObject } from '../../src/mapping/fhir-time.js';
@@ -142,4 +143,11 @@ function pathOf(cells: readonly string[]): string | undefined {
   if (!target.includes('extension')) return target;
   const url = /"(http[^"]*)"/.exec(cells.slice(10).join(' '))?.[1];
   return url === undefined ? undefined : `${target}(${url.slice(url.lastIndexOf('/') + 1)})`;
+}
+
+/** Every HL7 v2 message of real senders that is at hand. */
+export function realMessages(): Buffer[] {
+  return sharedFiles('messages', ['.hl7', '.txt', '.out']).flatMap(({ bytes }) =>
+    splitMessages(bytes).messages.map((message) => message.bytes),
+  );
 }

@@ -37,6 +37,15 @@ const TIME_PATHS: readonly (readonly string[])[] = [
   ['period', 'end'],
 ];
 
+/**
+ * What is asked for or agreed on is true since it was, not since it is to take place: an appointment of next week stands in the chart today.
+ */
+const AGREED_PATHS: Readonly<Record<string, readonly (readonly string[])[]>> = {
+  Appointment: [['created']],
+  MedicationRequest: [['authoredOn']],
+  ServiceRequest: [['authoredOn']],
+};
+
 export function parseFhirTime(value: Json | undefined, context: MappingContext): ParsedTime | undefined {
   return typeof value === 'string' ? parseIsoTime(value, context) : undefined;
 }
@@ -53,7 +62,8 @@ function at(resource: Json, path: readonly string[]): Json | undefined {
 
 /** The clinical time of a resource; undefined where it states none. */
 export function clinicalTime(resource: FhirResource, context: MappingContext): ValidTime | undefined {
-  for (const path of TIME_PATHS) {
+  const own = Object.hasOwn(AGREED_PATHS, resource.resourceType) ? AGREED_PATHS[resource.resourceType]! : TIME_PATHS;
+  for (const path of own) {
     const parsed = parseFhirTime(at(resource, path), context);
     if (parsed !== undefined) return validTime(parsed, path.join('.'));
   }

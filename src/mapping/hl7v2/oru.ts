@@ -56,7 +56,7 @@ export function readVisitOf(
   const { defaultAuthority } = reading.context;
   const key = visitKey(pv1, defaultAuthority);
   const admitted = reading.firstTime({ segment: pv1, field: 44 });
-  if (key.startsWith('visit|')) {
+  if (key !== '') {
     const slots = reading.slots();
     readVisitIdentity(pv1, slots, reading);
     if (admitted !== undefined) {
