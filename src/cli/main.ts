@@ -5,6 +5,7 @@ import { ConfigError } from '../config/config.js';
 import { HubError } from '../supervisor/hub-error.js';
 import { CliError, EXIT } from './cli-error.js';
 import { anonymizedCommand } from './commands/anonymized.js';
+import { clinicalCommand } from './commands/clinical.js';
 import { deadLettersCommand } from './commands/dead-letters.js';
 import { demoCommand } from './commands/demo.js';
 import { ingestCommand } from './commands/ingest.js';
@@ -54,6 +55,7 @@ async function buildProgram(): Promise<Command> {
   keysCommand(program);
   deadLettersCommand(program);
   anonymizedCommand(program);
+  clinicalCommand(program);
   demoCommand(program);
   notYetCommands(program);
   for (const command of allCommands(program)) command.exitOverride();

@@ -57,6 +57,10 @@ export interface HubConfig {
     /** How often `now` moves on for analysts. */
     readonly releaseEvery: ReleaseEvery;
   };
+  readonly exports: {
+    /** Whether the chart may be exported, with identity. */
+    readonly clinical: boolean;
+  };
   /** Where bodies stand that are too large for the log. */
   readonly blobs: {
     /** A folder (absolute path), or `s3://<bucket>[/<prefix>]?endpoint=…&region=…`. */
@@ -259,6 +263,7 @@ const FILE_KEYS = new Set<string>([
   'anonymized.releaseEvery',
   'anonymized.rowRelease',
   'blobs.inlineBytes',
+  'exports.clinical',
   'projections.keepRetiredSeconds',
   'sources',
   ...Object.keys(DEFAULT_LIMITS).map((name) => `limits.${name}`),
@@ -297,6 +302,7 @@ function build(values: ReadonlyMap<string, Value>, cwd: string): HubConfig {
       rowRelease: read.oneOf('anonymized.rowRelease', ['yearly', 'immediate']) ?? 'yearly',
       releaseEvery: read.oneOf('anonymized.releaseEvery', RELEASE_EVERY) ?? 'change',
     },
+    exports: { clinical: read.boolean('exports.clinical') ?? false },
     blobs: {
       store: read.storeLocation('blobs.store') ?? path.join(dataDir, 'blobs'),
       inlineBytes: read.integer('blobs.inlineBytes', LEAST_INLINE_BYTES, MOST_INLINE_BYTES) ?? DEFAULT_INLINE_BYTES,

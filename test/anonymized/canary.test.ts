@@ -227,7 +227,10 @@ beforeAll(async () => {
   ({ remove } = data);
   folder = path.dirname(data.dataDir);
   await mkdir(folder, { recursive: true });
-  await writeFile(path.join(folder, 'hub.yaml'), 'anonymized: { rowRelease: immediate }\n');
+  await writeFile(
+    path.join(folder, 'hub.yaml'),
+    'anonymized: { rowRelease: immediate }\nexports: { clinical: true }\n',
+  );
   hub = await startHubProcess(data.dataDir, { ANAMNESIS_LOG_LEVEL: 'trace' }, [
     '--config',
     path.join(folder, 'hub.yaml'),
@@ -267,6 +270,16 @@ async function send(person: number): Promise<void> {
   await post(`/fhir/${token(person, 'path')}`, 'application/fhir+json', '{}');
   await post('/hl7', er7, `MSH|^~\\&|${token(person, 'cut')}`);
   await post('/hl7', er7, messages(person)[0]?.replace('PID|1|', 'PID|1\u0000|') ?? '');
+}
+
+/** The command line, beside the hub that runs. */
+async function anamnesis(config: string, ...args: string[]): Promise<string> {
+  const { stdout, stderr } = await promisify(execFile)(
+    process.execPath,
+    [path.join(ROOT, 'bin/anamnesis.js'), ...args, '--data', hub.dataDir, '--config', path.join(folder, config)],
+    { cwd: folder, env: { ...process.env, NODE_OPTIONS: '' } },
+  );
+  return stdout + stderr;
 }
 
 /** All that analysts can read: every table of their schema, asked for after the graph has been asked for everything. */
@@ -346,24 +359,10 @@ describe('no canary of any field of any message', () => {
   });
 
   test('is in what the command line exports and reports', async () => {
-    const anamnesis = async (...args: string[]): Promise<string> => {
-      const { stdout, stderr } = await promisify(execFile)(
-        process.execPath,
-        [
-          path.join(ROOT, 'bin/anamnesis.js'),
-          'anonymized',
-          ...args,
-          '--data',
-          hub.dataDir,
-          '--config',
-          path.join(folder, 'hub.yaml'),
-        ],
-        { cwd: folder, env: { ...process.env, NODE_OPTIONS: '' } },
-      );
-      return stdout + stderr;
-    };
     const to = path.join(folder, 'lake');
-    const printed = (await anamnesis('report')) + (await anamnesis('export', '--to', to));
+    const printed =
+      (await anamnesis('hub.yaml', 'anonymized', 'report')) +
+      (await anamnesis('hub.yaml', 'anonymized', 'export', '--to', to));
     expect(printed).toMatch(/smallest k of what is shown: \d\d/);
     expect(hits(printed)).toEqual([]);
     const duckdb = await (await DuckDBInstance.create(':memory:')).connect();
@@ -378,6 +377,24 @@ describe('no canary of any field of any message', () => {
       expect(hits(await readFile(path.join(to, table, '_delta_log', '00000000000000000000.json'), 'utf8'))).toEqual([]);
     }
     expect(rows).toBeGreaterThan(4 * PATIENTS);
+    duckdb.closeSync();
+  });
+
+  test('but in what it exports of the chart, where that is permitted: every fact that the graph shows', async () => {
+    await writeFile(path.join(folder, 'other.yaml'), '');
+    const to = path.join(folder, 'clinical');
+    await expect(anamnesis('other.yaml', 'clinical', 'export', '--to', to)).rejects.toThrow('exports.clinical: true');
+    await anamnesis('hub.yaml', 'clinical', 'export', '--to', to);
+    const duckdb = await (await DuckDBInstance.create(':memory:')).connect();
+    const read = await duckdb.runAndReadAll(
+      `select kind, fields, patient_id from read_parquet('${to}/facts/*/*.parquet') order by kind`,
+    );
+    const facts = read.getRowObjectsJson();
+    expect(hits(JSON.stringify(facts))).not.toEqual([]);
+    const { rows } = await pool.query<{ n: bigint }>(
+      `select count(distinct (record, entity)) as n from master.fact_v1 where kind = 0`,
+    );
+    expect(BigInt(facts.filter(({ kind }) => kind === 'PATIENT').length)).toBe(rows[0]?.n);
     duckdb.closeSync();
   });
 });

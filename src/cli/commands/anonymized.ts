@@ -1,12 +1,11 @@
-import cliProgress from 'cli-progress';
 import type { Command } from 'commander';
 import { ANALYST_ROLE } from '../../../projections/anonymized/tables.js';
 import { ANONYMIZED_VERSION } from '../../../projections/anonymized/index.js';
 import { AnalyticsInputError, AnonymizedAnswers } from '../../analytics/answers.js';
 import { UnknownBasisError } from '../../analytics/basis.js';
-import { anonymizedTablesOf } from '../../analytics/export/anonymized-tables.js';
-import { DeltaLogError } from '../../analytics/export/delta-log.js';
-import { ERASURES_KEY, exportTables, type ExportedTable } from '../../analytics/export/export.js';
+import { anonymizedTablesOf } from '../../analytics/anonymized-tables.js';
+import { DeltaLogError } from '../../lake/delta-log.js';
+import { ERASURES_KEY, exportTables } from '../../lake/export.js';
 import { Releases } from '../../analytics/releases.js';
 import { NotProjectedError, Snapshots, type AnonymityReport } from '../../analytics/snapshots.js';
 import type { HubConfig } from '../../config/config.js';
@@ -14,6 +13,7 @@ import { openPool } from '../../database/database.js';
 import { fileKeyProvider } from '../../sealing/key-provider.js';
 import { KeyStore } from '../../sealing/key-store.js';
 import { CliError, EXIT } from '../cli-error.js';
+import { describeExport, exportProgress } from '../export-output.js';
 import { withHubDatabase } from '../hub-database.js';
 import { configOf, withCommon, type CommonOptions } from '../options.js';
 import { grouped, table } from '../output.js';
@@ -49,7 +49,7 @@ export function anonymizedCommand(program: Command): void {
     .requiredOption('--to <folder>', 'a folder of this export alone')
     .option('--at <date>', 'what was known when the month of this day began, or a basis (default: now)')
     .action(async (options: ExportOptions) => {
-      const bar = progressBar(options);
+      const bar = exportProgress(options);
       const exported = await withModel(options, async ({ answers, hub, at }) => {
         const { snapshot, basis } = await answers.at(at);
         const { id } = await snapshot.rows(true);
@@ -116,25 +116,6 @@ async function withModel<T>(
   });
 }
 
-function progressBar(
-  options: CommonOptions,
-): { part(this: void, done: number, all: number, rows: number): void; stop(): void } | undefined {
-  if (options.json === true || !process.stderr.isTTY) return undefined;
-  const bar = new cliProgress.SingleBar({
-    format: 'exporting [{bar}] {percentage} %  {rows} rows',
-    stream: process.stderr,
-    hideCursor: true,
-  });
-  bar.start(1, 0, { rows: '0' });
-  return {
-    part: (done, all, rows) => {
-      bar.setTotal(all);
-      bar.update(done, { rows: grouped(rows) });
-    },
-    stop: () => bar.stop(),
-  };
-}
-
 function describe(report: AnonymityReport, knownAt: string): string {
   const sizes = [...new Set([...report.before, ...report.after].map(({ k }) => k))];
   const of = (list: AnonymityReport['before'], k: string): string => {
@@ -156,11 +137,4 @@ function describe(report: AnonymityReport, knownAt: string): string {
     ),
     report.smallestK === null ? 'no row shows any of them' : `smallest k of what is shown: ${report.smallestK}`,
   ].join('\n');
-}
-
-function describeExport(tables: readonly ExportedTable[]): string {
-  return table(
-    ['table', 'rows', 'bytes', 'files', 'version'],
-    tables.map(({ table: name, rows, bytes, files, version }) => [name, grouped(rows), grouped(bytes), files, version]),
-  );
 }

@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto';
 import { appendFile, mkdir, readdir, readFile, rm, stat } from 'node:fs/promises';
 import path from 'node:path';
 import type pg from 'pg';
-import { inTransaction } from '../../database/database.js';
+import { inTransaction } from '../database/database.js';
 import { commitDelta, MARK_KEY, readDeltaLog, type DeltaFile } from './delta-log.js';
 import { BUCKET_COLUMN, BUCKETS, type LakeTable } from './lake-table.js';
 import { writePart } from './parquet-part.js';

@@ -1,9 +1,9 @@
 /** The anonymized model at one basis as tables: what the rows of the graph show, no more. */
-import { COLORS, ETHNICITIES, RACES, SEXES } from '../../../projections/anonymized/declaration.js';
-import { snapshotTables } from '../../../projections/anonymized/tables.js';
-import { OLDEST_CODE, partOf, SHOWN } from '../packing.js';
-import { DATED, type DatedKind } from '../snapshots.js';
-import { daysOf, type LakeColumn, type LakeTable } from './lake-table.js';
+import { COLORS, ETHNICITIES, RACES, SEXES } from '../../projections/anonymized/declaration.js';
+import { snapshotTables } from '../../projections/anonymized/tables.js';
+import { OLDEST_CODE, partOf, SHOWN } from './packing.js';
+import { DATED, type DatedKind } from './snapshots.js';
+import { daysOf, sqlTable, type LakeTable, type SqlColumn } from '../lake/lake-table.js';
 
 function named(list: readonly string[], code: string): string {
   return `(array[${list.map((value) => `'${value.replaceAll("'", "''")}'`).join(', ')}])[nullif(${code}, 0)]`;
@@ -13,18 +13,19 @@ export function anonymizedTablesOf(snapshot: number): LakeTable[] {
   const { rows, dated } = snapshotTables(snapshot);
   const age = partOf('shown', SHOWN.age);
   const zip3 = partOf('shown', SHOWN.zip3);
-  const subject: LakeColumn = { name: 'subject_id', type: 'string', sql: 'subject' };
-  const datedTable = (name: string, kind: DatedKind, columns: readonly LakeColumn[]): LakeTable => ({
-    name,
-    columns: [subject, ...columns],
-    from: (bucket) => `from ${dated} where kind = ${DATED[kind]} and ${bucket.holds('subject')}`,
-    order: 'place',
-  });
-  const date: LakeColumn = { name: 'date', type: 'date', sql: daysOf('at') };
-  const system: LakeColumn = { name: 'system', type: 'string', sql: 'system' };
-  const code: LakeColumn = { name: 'code', type: 'string', sql: 'code' };
+  const subject: SqlColumn = { name: 'subject_id', type: 'string', sql: 'subject' };
+  const datedTable = (name: string, kind: DatedKind, columns: readonly SqlColumn[]): LakeTable =>
+    sqlTable({
+      name,
+      columns: [subject, ...columns],
+      from: (bucket) => `from ${dated} where kind = ${DATED[kind]} and ${bucket.holds('subject')}`,
+      order: 'place',
+    });
+  const date: SqlColumn = { name: 'date', type: 'date', sql: daysOf('at') };
+  const system: SqlColumn = { name: 'system', type: 'string', sql: 'system' };
+  const code: SqlColumn = { name: 'code', type: 'string', sql: 'code' };
   return [
-    {
+    sqlTable({
       name: 'subjects',
       columns: [
         subject,
@@ -42,7 +43,7 @@ export function anonymizedTablesOf(snapshot: number): LakeTable[] {
       ],
       from: (bucket) => `from ${rows} where ${bucket.holds('subject')}`,
       order: 'subject',
-    },
+    }),
     datedTable('encounters', 'encounter', [
       { name: 'start_date', type: 'date', sql: daysOf('at') },
       { name: 'class', type: 'string', sql: 'system' },
