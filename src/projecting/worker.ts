@@ -2,9 +2,11 @@
 import type pg from 'pg';
 import { openClient } from '../database/database.js';
 import type { Position } from '../log/event-log.js';
+import { traceMessages } from '../operations/tracing.js';
 import { BatchWriter, type Lane } from './batch-writer.js';
 import { CheckpointConflictError, RuntimeClosedError, errorWord, failureKind } from './errors.js';
 import type { DecodedPage } from './feed.js';
+import { isInbound } from './message-events.js';
 import type { Parking, Parkings } from './parkings.js';
 import type { ProjectionMode } from './projection.js';
 
@@ -87,6 +89,7 @@ export class ProjectionWorker {
       }
       const writer = await this.connect();
       const started = performance.now();
+      const startedAt = Date.now();
       const result = await writer.write(
         {
           events: page.events,
@@ -105,6 +108,7 @@ export class ProjectionWorker {
         this.counters.parked += result.parked.length;
         this.options.onParked?.(result.parked);
       }
+      this.traceBatch(page, startedAt, result.rows);
       this.options.onBatch?.({
         projection: this.lane.definition.name,
         mode: this.lane.mode,
@@ -114,6 +118,27 @@ export class ProjectionWorker {
       });
       return this.committed(page);
     });
+  }
+
+  private traceBatch(page: DecodedPage, started: number, rows: number): void {
+    const { definition, build, mode } = this.lane;
+    traceMessages(
+      {
+        name: `project ${definition.name}`,
+        started,
+        ended: Date.now(),
+        kind: 'consumer',
+        attributes: {
+          'anamnesis.projection': definition.name,
+          'anamnesis.version': build,
+          'anamnesis.mode': mode,
+          'anamnesis.position': String(page.last),
+          'anamnesis.events': page.events.length,
+          'anamnesis.rows': rows,
+        },
+      },
+      () => page.events.filter((event) => isInbound(event.type)).map((event) => event.id),
+    );
   }
 
   /** On from wherever the checkpoint stands now. */

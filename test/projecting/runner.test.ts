@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, expect, jest, test } from '@jest/globals';
+import { trace, TraceFlags, type Context, type Span, type SpanOptions, type Tracer } from '@opentelemetry/api';
 import fc from 'fast-check';
 import { randomUUID } from 'node:crypto';
 import pg from 'pg';
@@ -419,6 +420,47 @@ test('without the compare-and-set two workers on one lane would double what they
     await database.pool.query(rows[0]?.source ?? '');
   }
   for (const client of clients) await client.end();
+});
+
+test('the spans of a message in all projections are in the trace that its id names, and without an SDK there are none', async () => {
+  const log = new MemoryLog();
+  const definition = ownProjection();
+  log.append(message(recordOf(0), 0), message(recordOf(1), 1));
+  await installBuild(database.pool, definition, log.id, { state: 'live', serving: true });
+  const spans: { name: string; traceId: string | undefined; links: number }[] = [];
+  const tracer = {
+    startSpan: (name: string, options: SpanOptions = {}, parent?: Context): Span => {
+      const context = parent === undefined ? undefined : trace.getSpanContext(parent);
+      spans.push({ name, traceId: context?.traceId, links: options.links?.length ?? 0 });
+      const own = {
+        traceId: context?.traceId ?? 'f'.repeat(32),
+        spanId: 'f'.repeat(16),
+        traceFlags: TraceFlags.SAMPLED,
+      };
+      return Object.assign(trace.wrapSpanContext(own), { isRecording: () => true });
+    },
+  } as unknown as Tracer;
+  const worker = new ProjectionWorker({
+    databaseUrl: database.url,
+    lane: { definition, build: 1, lane: 0, mode: 'live' },
+    parkings: new Parkings(),
+  });
+  const feed = new EventFeed({ reader: log, decoder: testDecoder(log), maxEvents: 5 });
+  try {
+    trace.setGlobalTracerProvider({ getTracer: () => tracer });
+    await worker.process(await feed.pageAfter(0n));
+    const name = `project ${definition.name}`;
+    const own = log.events.map(({ id }) => ({ name, traceId: id.replaceAll('-', ''), links: 1 }));
+    expect(spans).toEqual([{ name: `${name} batch`, traceId: undefined, links: 0 }, ...own]);
+    trace.disable();
+    log.append(message(recordOf(2), 2));
+    await worker.process(await feed.pageAfter(2n));
+    expect(spans).toHaveLength(3);
+  } finally {
+    trace.disable();
+    await worker.close();
+    await feed.close();
+  }
 });
 
 test('a batch of whatever size costs a projection at most three round trips', async () => {

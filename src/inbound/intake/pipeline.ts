@@ -13,6 +13,7 @@ import type { IdentityDecision, IdentityInput } from '../../identity/types.js';
 import { EVENT_TYPES, type LetterMark } from '../../log/envelope.js';
 import { LogUnavailableError } from '../../log/event-log.js';
 import type { PendingEvent, RecordedResult } from '../../log/writer.js';
+import { traceMessages } from '../../operations/tracing.js';
 import type { KeyedHashes } from '../../sealing/hashes.js';
 import type { DataKey } from '../../sealing/key-store.js';
 import { CircuitBreaker } from '../breaker.js';
@@ -191,7 +192,9 @@ export class IntakePipeline implements Intake {
       const [one] = sealed;
       if (one === undefined) throw refusal ?? new LogUnavailableError(UNAVAILABLE);
       leave = await handOver(leave, this.appending);
+      const started = Date.now();
       const results = await this.staged('append', () => this.append(sealed));
+      traceMessages({ name: 'append message', started, ended: Date.now() }, () => sealed.map(({ eventId }) => eventId));
       this.parts.identity.announced(one.decisions);
       const { identified } = one;
       return {
@@ -317,7 +320,9 @@ export class IntakePipeline implements Intake {
       leave = await handOver(leave, this.storing);
       const sealed = await this.sealer.storeOutside(prepared);
       leave = await handOver(leave, this.appending);
+      const started = Date.now();
       const results = await this.staged('append', () => this.append(sealed));
+      traceMessages({ name: 'append message', started, ended: Date.now() }, () => sealed.map(({ eventId }) => eventId));
       this.breaker.succeeded();
       this.parts.identity.announced(sealed.flatMap((message) => message.decisions));
       for (const message of sealed) message.resolve(this.answers.outcomeOf(message, results));
