@@ -1,5 +1,6 @@
 /** Opens, parses and maps each event once, for every projection and for the graph. A body that cannot be read is a state, never a crash. */
 import { Buffer } from 'node:buffer';
+import { setImmediate } from 'node:timers/promises';
 import type { ClinicalEvent } from '../inbound/events/clinical-event.js';
 import { jsonText } from '../inbound/events/validation.js';
 import { BundleIncompleteError, reassembleBundle, type BundlePiece } from '../inbound/fhir/bundle.js';
@@ -75,6 +76,8 @@ export interface Redacted {
 export type Keep = (event: DecodedEvent) => DecodedEvent;
 
 const NO_CONTENT = Buffer.alloc(0);
+/** How long decoding keeps a process to itself. */
+const LONGEST_TURN_MS = 20;
 
 const LOST_KEY_CODES = { missing: 'KEY_MISSING', damaged: 'KEY_DAMAGED', locked: 'KEY_LOCKED' } as const;
 
@@ -119,7 +122,13 @@ export class EventDecoder {
     const bodies = await this.openAll(events, envelopes);
     const own = new Map<string, Opened>();
     const decoded: DecodedEvent[] = [];
+    let since = performance.now();
     for (const [index, event] of events.entries()) {
+      if (performance.now() - since > LONGEST_TURN_MS) {
+        // Others of this process have their turn: live batches while a rebuild decodes, and the renewal of leases.
+        await setImmediate();
+        since = performance.now();
+      }
       const envelope = envelopes[index] as Envelope;
       const opened = bodies[index] as EventBody | OutsideBody;
       const body = await this.complete(opened);

@@ -26,6 +26,7 @@ import type { Build, DecodedEvent, ProjectionDefinition } from './projection.js'
 import { Rebuild } from './rebuild.js';
 import { LiveRunner, type RuntimeLog } from './runner.js';
 import { Shares } from './shares.js';
+import { Throttle } from './throttle.js';
 import { microsOfInstant, now } from '../time/clock.js';
 import { VerificationRuns } from './verification/runs.js';
 import { UnknownProjectionError } from './watermark.js';
@@ -75,6 +76,7 @@ export class Projections {
   private readonly parkings = new Parkings();
   private control: Control | undefined;
   private readonly shares: Shares;
+  private readonly throttle = new Throttle();
   private readonly announcer: Announcer;
   private readonly verifications: VerificationRuns;
   /** Looks again when the first kept build is due to go. */
@@ -122,7 +124,10 @@ export class Projections {
         options.onParked?.(parked);
         this.announcer.notice();
       },
-      ...(options.onBatch === undefined ? {} : { onBatch: options.onBatch }),
+      onBatch: (batch) => {
+        this.throttle.liveBatch(batch.delayMs);
+        options.onBatch?.(batch);
+      },
       ...(options.onRetry === undefined ? {} : { onRetry: options.onRetry }),
     });
     this.verifications = new VerificationRuns({
@@ -377,6 +382,7 @@ export class Projections {
     if (this.rebuilds.has(key) || this.abort.signal.aborted) return;
     const shared = {
       runner: this.runner,
+      throttle: this.throttle,
       parkings: this.parkings,
       feed: this.rebuildFeed,
       verifications: this.verifications,

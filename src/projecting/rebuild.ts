@@ -9,6 +9,7 @@ import type { Parkings } from './parkings.js';
 import type { ProjectionDefinition } from './projection.js';
 import type { LiveRunner, RuntimeLog } from './runner.js';
 import type { VerificationRuns } from './verification/runs.js';
+import type { Throttle } from './throttle.js';
 import { ProjectionWorker, backOff, pause, type CommittedBatch } from './worker.js';
 
 export interface RebuildOptions {
@@ -17,6 +18,8 @@ export interface RebuildOptions {
   readonly reader: EventLogReader;
   readonly parkings: Parkings;
   readonly runner: LiveRunner;
+  /** What live work leaves to rebuilds. */
+  readonly throttle: Throttle;
   /** Shared by the rebuilds that run side by side. */
   readonly feed: EventFeed;
   readonly verifications: VerificationRuns;
@@ -136,6 +139,8 @@ export class Rebuild {
         if (committed !== page.last) next = this.read(place, committed);
         place.moveTo(committed);
         await this.noteTarget(committed);
+        const rest = this.options.throttle.rest();
+        if (rest > 0) await pause(rest, this.abort.signal);
       }
     } finally {
       place.leave();

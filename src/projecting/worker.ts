@@ -3,6 +3,7 @@ import type pg from 'pg';
 import { openClient } from '../database/database.js';
 import type { Position } from '../log/event-log.js';
 import { traceMessages } from '../operations/tracing.js';
+import { microsOfInstant, now } from '../time/clock.js';
 import { BatchWriter, type Lane } from './batch-writer.js';
 import { CheckpointConflictError, RuntimeClosedError, errorWord, failureKind } from './errors.js';
 import type { DecodedPage } from './feed.js';
@@ -29,6 +30,8 @@ export interface CommittedBatch {
   readonly events: number;
   readonly rows: number;
   readonly milliseconds: number;
+  /** Milliseconds between the stamp of its last event and its commit. */
+  readonly delayMs: number;
 }
 
 export interface WorkerOptions {
@@ -115,6 +118,7 @@ export class ProjectionWorker {
         events: page.events.length,
         rows: result.rows,
         milliseconds: this.counters.batchMs,
+        delayMs: delayOf(page),
       });
       return this.committed(page);
     });
@@ -160,13 +164,13 @@ export class ProjectionWorker {
     this.checkpoint = page.last;
     this.counters.batches += 1;
     this.counters.events += page.events.length;
-    const now = performance.now();
+    const at = performance.now();
     if (this.lastBatchAt > 0) {
-      const current = (page.events.length * 1000) / Math.max(now - this.lastBatchAt, 1);
+      const current = (page.events.length * 1000) / Math.max(at - this.lastBatchAt, 1);
       // A mean over about the last ten batches.
       this.rate = this.rate === 0 ? current : this.rate * 0.9 + current * 0.1;
     }
-    this.lastBatchAt = now;
+    this.lastBatchAt = at;
     return true;
   }
 
@@ -227,6 +231,13 @@ export class ProjectionWorker {
       }
     }
   }
+}
+
+/** Milliseconds since the last event of a page was stamped; 0 for a clock of the writer that is ahead of this one. */
+function delayOf(page: DecodedPage): number {
+  const last = page.events.at(-1);
+  if (last === undefined) return 0;
+  return Math.max(0, Number(microsOfInstant(now()) - microsOfInstant(last.envelope.recordedAt)) / 1_000);
 }
 
 /** Doubling, with full jitter, so that workers that failed together do not come back together. */

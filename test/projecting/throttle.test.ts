@@ -1,0 +1,48 @@
+import { expect, test } from '@jest/globals';
+import { LIVE_BUDGET_MS, Throttle } from '../../src/projecting/throttle.js';
+
+function throttleAt(clock: { ms: number }): Throttle {
+  return new Throttle(() => clock.ms);
+}
+
+test('a rebuild does not rest while live batches are in time, or there are none', () => {
+  const clock = { ms: 0 };
+  const throttle = throttleAt(clock);
+  expect(throttle.rest()).toBe(0);
+  for (let batch = 0; batch < 20; batch += 1) {
+    clock.ms += 100;
+    throttle.liveBatch(LIVE_BUDGET_MS);
+    expect(throttle.rest()).toBe(0);
+  }
+});
+
+test('it rests longer and longer while live work is late, but never stands still, and comes back when it is in time again', () => {
+  const clock = { ms: 0 };
+  const throttle = throttleAt(clock);
+  const rests: number[] = [];
+  for (let batch = 0; batch < 12; batch += 1) {
+    clock.ms += 100;
+    throttle.liveBatch(LIVE_BUDGET_MS + 1);
+    rests.push(throttle.rest());
+  }
+  expect(rests.every((rest, index) => rest > 0 && rest <= 1_000 && rest >= (rests[index - 1] ?? 0))).toBe(true);
+  expect(rests.at(-1)).toBe(1_000);
+  for (let batch = 0; batch < 20; batch += 1) {
+    clock.ms += 1_000;
+    throttle.liveBatch(10);
+    rests.push(throttle.rest());
+  }
+  expect(rests.at(-1)).toBe(0);
+});
+
+test('of several projections the slowest counts, and what was said long ago does not', () => {
+  const clock = { ms: 0 };
+  const throttle = throttleAt(clock);
+  throttle.liveBatch(5_000);
+  clock.ms += 100;
+  throttle.liveBatch(10);
+  expect(throttle.rest()).toBeGreaterThan(0);
+  clock.ms += 10_000;
+  for (let batch = 0; batch < 10; batch += 1) throttle.rest();
+  expect(throttle.rest()).toBe(0);
+});
