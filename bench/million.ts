@@ -14,12 +14,13 @@ import { simulate } from '../src/simulator/simulate.js';
 import { answerCode, MllpClient } from '../test/support/mllp-client.js';
 import {
   graphql,
+  pidOfRole,
   startHubProcess,
   temporaryDataDir,
   untilCaughtUp,
   type HubProcess,
 } from '../test/support/hub-process.js';
-import { numberArgument, secondsOf, type Figures } from './support.js';
+import { numberArgument, peakMemoryMb, secondsOf, type Figures } from './support.js';
 
 /** Messages per person, as in the simulated hospital. */
 const MESSAGES_PER_PATIENT = 10;
@@ -55,6 +56,7 @@ export async function run(args: readonly string[]): Promise<Figures> {
     const { log } = await graphql<{ log: { events: string } }>(hub.run.http, '{ log { events } }');
     if (Number(log.events) < distinct.size)
       throw new Error(`${distinct.size} different messages were acknowledged, ${log.events} events are in the log`);
+    const memory = await memoryOfRoles(hub);
     const floor = await floorSeconds(hub.run.postgres);
     const all = load.secondsToLastAck + behind;
     const figures: Figures = {
@@ -67,6 +69,7 @@ export async function run(args: readonly string[]): Promise<Figures> {
       floorSeconds: { values: [floor], unit: 's', goal: '' },
       ratioToFloor: { values: [all / floor], unit: 'ratio', goal: '≤ 2' },
       ackP50Ms: { values: [quantile(load.ackMs, 0.5)], unit: 'ms', goal: '' },
+      ...memory,
       ackP99Ms: { values: [quantile(load.ackMs, 0.99)], unit: 'ms', goal: '≤ 50' },
     };
     if (load.queryableMs.length === 0) return figures;
@@ -161,6 +164,17 @@ async function overHttp(hub: HubProcess, source: Generator<Buffer>): Promise<Loa
   };
   const secondsToLastAck = await secondsOf(() => Promise.all(Array.from({ length: REQUESTS_AT_ONCE }, worker)));
   return { sent, secondsToLastAck, ackMs, queryableMs: [] };
+}
+
+/** Most memory that each Node process of the hub has had. */
+async function memoryOfRoles(hub: HubProcess): Promise<Figures> {
+  const figures: Record<string, Figures[string]> = {};
+  for (const role of ['ingest', 'project', 'query']) {
+    const pid = await pidOfRole(hub, role);
+    if (pid === undefined) continue;
+    figures[`${role}PeakMemoryMb`] = { values: [await peakMemoryMb(pid)], unit: 'MB', goal: '≤ 512' };
+  }
+  return figures;
 }
 
 /** A COPY of every final row of log, identity, duplicates and projections into empty tables of the same form, one after another. */

@@ -20,7 +20,14 @@ import { bodyHash, sealBody } from '../src/sealing/body.js';
 import { localKeyProvider } from '../src/sealing/key-provider.js';
 import { KeyStore } from '../src/sealing/key-store.js';
 import { projectingStages } from './projecting-stages.js';
-import { numberArgument, postgresCpuSeconds, secondsOf, startBenchDatabase, type Figures } from './support.js';
+import {
+  numberArgument,
+  peakMemoryMb,
+  postgresCpuSeconds,
+  secondsOf,
+  startBenchDatabase,
+  type Figures,
+} from './support.js';
 
 const SUBMIT_EVENTS = 1_000;
 const WAIT_MS = 600_000;
@@ -207,6 +214,7 @@ export async function run(args: readonly string[]): Promise<Figures> {
       rebuild.push(count / seconds);
       ratio.push(seconds / (await floorSeconds(database.url, definitions, build)));
     }
+    const memory = await peakMemoryMb(process.pid);
     const sample = await reader.readPage({ after: 0n, types: [EVENT_TYPES.hl7], limit: STAGE_EVENTS });
     const stages = await projectingStages(sample, keys, definitions);
     return {
@@ -215,6 +223,8 @@ export async function run(args: readonly string[]): Promise<Figures> {
       nodeCpuPerEvent: { values: cpu, unit: 'µs', goal: '' },
       postgresCpuPerEvent: { values: serverCpu, unit: 'µs', goal: '' },
       ratioToCopy: { values: ratio, unit: '×', goal: '≤ 2' },
+      // Of one process that writes the log, projects and measures.
+      peakMemoryMb: { values: [memory], unit: 'MB', goal: '≤ 512' },
       ...stages,
     };
   } finally {

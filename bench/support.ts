@@ -68,6 +68,12 @@ export async function postgresCpuSeconds(client: Pick<pg.Pool, 'query'>): Promis
   return ticks / CLOCK_TICKS_PER_SECOND;
 }
 
+/** Most memory that a process of this machine has had resident so far, in MB (`VmHWM`, proc(5)). */
+export async function peakMemoryMb(pid: number): Promise<number> {
+  const status = await readFile(`/proc/${pid}/status`, 'utf8');
+  return Number(/^VmHWM:\s+(\d+) kB$/m.exec(status)?.[1]) / 1024;
+}
+
 /** Seconds that the work takes. */
 export async function secondsOf(work: () => Promise<unknown>): Promise<number> {
   const started = performance.now();
