@@ -41,8 +41,22 @@ const CLASSES: Readonly<Record<string, string>> = {
 const KEY_LEAST_CHARACTERS = 3;
 const LATIN = /^[a-z]+$/;
 
+/** Of the words asked about last; the same names come again and again. */
+const remembered = new Map<string, readonly string[]>();
+const REMEMBERED_MOST = 20_000;
+
 /** Keys of a folded word: equal ones sound alike. None for words that are not Latin letters, or of too few consonants. */
-export function soundKeys(word: string): string[] {
+export function soundKeys(word: string): readonly string[] {
+  let keys = remembered.get(word);
+  if (keys === undefined) {
+    keys = soundsOf(word);
+    if (remembered.size >= REMEMBERED_MOST) remembered.clear();
+    remembered.set(word, keys);
+  }
+  return keys;
+}
+
+function soundsOf(word: string): string[] {
   if (!LATIN.test(word)) return [];
   const readings = word.includes('ch') ? [word.replaceAll('ch', 'k'), word.replaceAll('ch', 'sh')] : [word];
   const keys = readings.map(soundKey).filter((key) => key.length >= KEY_LEAST_CHARACTERS);

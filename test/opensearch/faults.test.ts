@@ -81,7 +81,7 @@ async function hub(url: string) {
     search: desk,
     reached: (projection: string) => watermarks.waitUntilProjected(projection, BigInt(log.events.length), WAIT_MS),
     /** How many things of a name are found once everything is. */
-    async found(name: string): Promise<number> {
+    found: async (name: string): Promise<number> => {
       const view = await desk.at(BigInt(log.events.length), WAIT_MS);
       return (await view.candidates({ atoms: readQuestion(name, synonyms).atoms, limit: 1_000 })).length;
     },
@@ -204,7 +204,7 @@ test(
     const record = randomUUID();
     const said = { record, data: { type: 'patient.attributes', data: { name: [{ family: 'Okafor' }] } } };
     for (let index = 0; index < 9; index += 1) log.append(said);
-    const events = (await testDecoder(log).decode(await log.readPage({ after: 0n, limit: 10 }))) as DecodedEvent[];
+    const events = (await testDecoder(log).decode(await log.readPage({ after: 0n, limit: 10 })));
     for (const places of [[4], [7], [2, 3], [8], [2]]) {
       // A worker of its own each time: nothing is remembered.
       const outside = new OpenSearchDocuments({ connection, hashes, pool: database.pool, logId: log.id });

@@ -25,7 +25,7 @@ import {
   type Understood,
 } from '../search/question.js';
 import { wordsOf } from '../../../projections/search/document.js';
-import { PatientNode, type Node, type Snapshot, type ThingNode } from '../snapshot.js';
+import { PATIENT_KIND, PatientNode, type Node, type Snapshot, type ThingNode } from '../snapshot.js';
 import { isUnderWay } from '../view/clinical.js';
 
 export interface SearchArguments extends PageArguments {
@@ -51,7 +51,7 @@ export interface SearchConnectionView extends Connection<SearchHitView> {
 }
 
 /** More candidates than this are not looked at: a text that matches so much says too little. */
-const CANDIDATES_MOST = 500;
+const CANDIDATES_MOST = 200;
 /** Persons whose facts are looked through, where one part of a question is about the person and another about a fact. */
 const PERSONS_MOST = 200;
 /** Candidates for each part, where no single entry has all parts of a question. */
@@ -172,9 +172,16 @@ class Search {
 
   /** Looks at candidates as they stand at the basis, and keeps those that meet the question there. */
   private async consider(candidates: readonly SearchCandidate[], missing = 0): Promise<void> {
-    const nodes = await Promise.all(candidates.map((candidate) => this.at.node(thingId(candidate))));
+    const nodes = await Promise.all(candidates.map((candidate) => this.nodeOf(candidate)));
     const distinct = new Map(nodes.flatMap((node) => (node === null ? [] : [[node.id, node] as const])));
     await Promise.all([...distinct.values()].map((node) => this.look(node, missing)));
+  }
+
+  /** A person by their record alone: their rows are read once, with those of their other records. */
+  private async nodeOf(candidate: SearchCandidate): Promise<Node | null> {
+    if (candidate.kind !== PATIENT_KIND) return this.at.node(thingId(candidate));
+    const patient = await this.at.patientOf(candidate.record);
+    return patient === undefined ? null : this.at.patient(patient);
   }
 
   private async look(node: Node, missing: number): Promise<void> {

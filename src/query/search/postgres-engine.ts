@@ -12,6 +12,8 @@ import type { Alternative, Atom } from './question.js';
 
 /** How far from what was typed a list goes. */
 type Reach = 'exact' | 'prefix' | 'near' | 'far';
+/** A list for each of so many words that may be the only one that is far off. */
+const SINGLED_OUT_MOST = 3;
 
 const PATIENT = FACT_KINDS.indexOf('PATIENT');
 
@@ -50,8 +52,8 @@ export class PostgresSearchEngine implements SearchEngine {
     const upTo = parameters.bind(position.toString(), 'int8');
     const table = documentTable(build);
     const columns = atoms.flatMap((atom) => [
-      `exists (select from ${table} where pos <= ${upTo} and kind = ${PATIENT} and ${meets([atom], 'far', parameters)})`,
-      `exists (select from ${table} where pos <= ${upTo} and kind <> ${PATIENT} and ${meets([atom], 'prefix', parameters)})`,
+      `exists (select from ${table} where pos <= ${upTo} and kind = ${PATIENT} and ${meets([atom], ['far'], parameters)})`,
+      `exists (select from ${table} where pos <= ${upTo} and kind <> ${PATIENT} and ${meets([atom], ['prefix'], parameters)})`,
     ]);
     const { rows } = await this.pool.query<{ found: boolean[] }>(
       `select array[${columns.join(', ')}] as found`,
@@ -84,9 +86,8 @@ function statement(table: string, query: CandidateQuery, parameters: Parameters)
     filters.push(`left(day, length(${to})) collate "C" <= left(${to}, length(day)) collate "C"`);
   }
   const limit = parameters.bind(query.limit, 'int8');
-  const reaches = reachesOf(query.atoms);
-  const lists = reaches.map((reach) => {
-    const conditions = query.atoms.length === 0 ? filters : [...filters, meets(query.atoms, reach, parameters)];
+  const lists = reachesOf(query.atoms).map((reaches) => {
+    const conditions = query.atoms.length === 0 ? filters : [...filters, meets(query.atoms, reaches, parameters)];
     return `(select record, kind, entity from ${table} where ${conditions.join(' and ')}
       order by pos desc, record, kind, entity limit ${limit})`;
   });
@@ -95,16 +96,26 @@ function statement(table: string, query: CandidateQuery, parameters: Parameters)
     : `select * from (${lists.join(' union all ')}) found limit 2 * ${limit}`;
 }
 
-/** Without words there is nothing to go further with. */
-function reachesOf(atoms: readonly Atom[]): readonly Reach[] {
-  const alternatives = atoms.flatMap((atom) => atom.alternatives);
-  if (alternatives.some((one) => one.as === 'word' && !one.exact)) return ['exact', 'prefix', 'near', 'far'];
-  return alternatives.some((one) => one.as !== 'term') ? ['exact', 'prefix'] : ['exact'];
+/** How far each list goes, atom by atom: a question of which one word alone is badly misspelt is answered before one of which all are. */
+function reachesOf(atoms: readonly Atom[]): readonly (readonly Reach[])[] {
+  const all = (reach: Reach): Reach[] => atoms.map(() => reach);
+  const near = atoms.flatMap(({ alternatives }, index) =>
+    alternatives.some((one) => one.as === 'word' && !one.exact) ? [index] : [],
+  );
+  if (near.length > 0) {
+    const alone = near.length === 1 || near.length > SINGLED_OUT_MOST ? [] : near;
+    const singled = alone.map((index) => atoms.map((_, at): Reach => (at === index ? 'far' : 'prefix')));
+    return [all('exact'), all('prefix'), ...singled, all('near'), all('far')];
+  }
+  // Without words there is nothing to go further with.
+  const words = atoms.some(({ alternatives }) => alternatives.some((one) => one.as !== 'term'));
+  return words ? [all('exact'), all('prefix')] : [all('exact')];
 }
 
 /** The condition that every atom is met. */
-function meets(atoms: readonly Atom[], reach: Reach, parameters: Parameters): string {
-  return `lexemes @@ ${parameters.bind(atoms.map((atom) => tsquery(atom, reach)).join(' & '), 'tsquery')}`;
+function meets(atoms: readonly Atom[], reaches: readonly Reach[], parameters: Parameters): string {
+  const all = atoms.map((atom, index) => tsquery(atom, reaches[index] ?? 'exact'));
+  return `lexemes @@ ${parameters.bind(all.join(' & '), 'tsquery')}`;
 }
 
 /** An atom is met by any of its alternatives. */
