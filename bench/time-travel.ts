@@ -1,6 +1,7 @@
 /**
  * Bench `time-travel`: one patient with their visit as of a random (K, V), through GraphQL over HTTP on a connection that is kept, and the one
- * statement that it rests on in SQL alone. Rows are made by PostgreSQL; what is measured are reads. `--versions n` rows of facts (default 1,000,000).
+ * statement that it rests on in SQL alone; a patient page, a difference, a count and FHIR reads; and beside it other temporal schemas. Rows are made
+ * by PostgreSQL, not through the projection; what is measured are reads. `--versions n` rows of facts (default 1,000,000).
  */
 import { LOOPBACK_PRINCIPAL } from '../src/auth/principal.js';
 import { NestFactory } from '@nestjs/core';
@@ -15,6 +16,7 @@ import { configuredSources } from '../src/inbound/sources.js';
 import { installBuild } from '../src/projecting/builds.js';
 import { ProjectionDesk } from '../src/projecting/commands.js';
 import { BasisResolver } from '../src/query/basis/basis.js';
+import { fhirRoutes } from '../src/query/fhir/routes.js';
 import { GraphModule } from '../src/query/graph/graph.module.js';
 import { MutationMemory } from '../src/query/graph/mutations/once.js';
 import { OperationsView } from '../src/query/operations-view.js';
@@ -24,19 +26,28 @@ import { SourceTrials } from '../src/query/source-trials.js';
 import { LiveSourceList } from '../src/query/sources.js';
 import { KeyDesk } from '../src/query/key-desk.js';
 import { LetterDesk } from '../src/query/letter-desk.js';
+import type { QueryServices } from '../src/query/session.js';
 import { MasterStore } from '../src/query/store/master-store.js';
 import { KeyedHashes } from '../src/sealing/hashes.js';
-import { numberArgument, startBenchDatabase, type Figures } from './support.js';
+import { measureSchema, SCHEMAS } from './temporal-schemas.js';
+import { numberArgument, secondsOf, startBenchDatabase, type Figures } from './support.js';
 
 const DEFAULT_VERSIONS = 1_000_000;
 /** Versions of each record: half of them demographics, half of one visit. */
 const EACH = 10;
 const ROUNDS = 5;
 const ASKED = 2_000;
+const FHIR_CONNECTIONS = 8;
 const WARM_UP = 500;
 
 const QUERY = `query ($id: ID!, $knownAt: DateTime, $validAt: DateTime) { at(knownAt: $knownAt, validAt: $validAt) { basis { position }
   patient(id: $id) { names { family given } birthDate sex encounters(first: 1) { nodes { status class location } } } } }`;
+
+const PAGE = `query ($id: ID!, $knownAt: DateTime) { at(knownAt: $knownAt) { patient(id: $id) { names { family given } birthDate sex
+  encounters { nodes { status class location start end } } observations(first: 50) { nodes { code display value unit effective } }
+  timeline(first: 50) { nodes { at kind title } } } } }`;
+const DIFF = `query ($id: ID!, $from: DateTime, $to: DateTime) { diff(from: { knownAt: $from }, to: { knownAt: $to }, patient: $id) {
+  nodes { kind operation fields { path before after } } } }`;
 
 export async function run(args: readonly string[]): Promise<Figures> {
   const versions = numberArgument(args, 'versions', DEFAULT_VERSIONS);
@@ -75,31 +86,32 @@ export async function run(args: readonly string[]): Promise<Figures> {
   const mailbox = { request: () => Promise.reject(new Error('no writer')) };
   const directory = { ...configuredSources({}, 'UTC'), settingsOf: () => ({}), look: async () => undefined };
   const sources = new LiveSourceList({ directory, reader, pool, defaults: { timeZone: 'UTC' }, file: {} });
+  const services: QueryServices = {
+    store: new MasterStore(pool),
+    basis: new BasisResolver({ pool, logId: reader.id, moved: async () => undefined }),
+    operations: new OperationsView(pool, reader),
+    reader,
+    decoder: { decode: async () => [] },
+    hashes,
+    sources,
+    keyDesk: new KeyDesk(pool, mailbox),
+    letterDesk: new LetterDesk(pool, mailbox, { keysForOwners: async () => new Map() }),
+    sourceDesk: new SourceDesk(mailbox, sources, directory),
+    trials: new SourceTrials(
+      {
+        tenant: 'main',
+        hashes: hashes,
+        identity: IdentityResolver.open({ pool: pool, hashes: hashes, cacheSize: 0 }),
+      },
+      directory,
+      { timeZone: 'UTC' },
+    ),
+    desk: new ProjectionDesk(pool, reader, mailbox, hashes),
+    mutations: new MutationMemory(pool, hashes),
+  };
   const app = await NestFactory.create(
     GraphModule.register({
-      services: {
-        store: new MasterStore(pool),
-        basis: new BasisResolver({ pool, logId: reader.id, moved: async () => undefined }),
-        operations: new OperationsView(pool, reader),
-        reader,
-        decoder: { decode: async () => [] },
-        hashes,
-        sources,
-        keyDesk: new KeyDesk(pool, mailbox),
-        letterDesk: new LetterDesk(pool, mailbox, { keysForOwners: async () => new Map() }),
-        sourceDesk: new SourceDesk(mailbox, sources, directory),
-        trials: new SourceTrials(
-          {
-            tenant: 'main',
-            hashes: hashes,
-            identity: IdentityResolver.open({ pool: pool, hashes: hashes, cacheSize: 0 }),
-          },
-          directory,
-          { timeZone: 'UTC' },
-        ),
-        desk: new ProjectionDesk(pool, reader, mailbox, hashes),
-        mutations: new MutationMemory(pool, hashes),
-      },
+      services,
       limits: { depth: 15, cost: 100_000 },
       principal: () => LOOPBACK_PRINCIPAL,
       onFailure: (error) => {
@@ -107,6 +119,17 @@ export async function run(args: readonly string[]): Promise<Figures> {
       },
     }),
     { logger: false },
+  );
+  app.use(
+    fhirRoutes({
+      services: {
+        ...services,
+        reader: Object.assign(Object.create(reader) as typeof reader, { head: async () => 0n }),
+      },
+      onFailure: (error) => {
+        throw error;
+      },
+    }),
   );
   await app.listen(0, '127.0.0.1');
   const { port } = (app.getHttpServer() as Server).address() as AddressInfo;
@@ -141,7 +164,28 @@ export async function run(args: readonly string[]): Promise<Figures> {
       values: [id, [0, 1], versions],
     });
   };
+  const page = async (): Promise<void> => {
+    const { id, knownAt } = point();
+    const text = await post(agent, port, JSON.stringify({ query: PAGE, variables: { id, knownAt } }));
+    if (text.includes('"errors"')) throw new Error(text);
+  };
+  const difference = async (): Promise<void> => {
+    const { id, knownAt } = point();
+    const from = new Date(Date.parse(knownAt) - Math.floor(span * 0.2)).toISOString();
+    const text = await post(agent, port, JSON.stringify({ query: DIFF, variables: { id, from, to: knownAt } }));
+    if (text.includes('"errors"')) throw new Error(text);
+  };
+  const readers = new http.Agent({ keepAlive: true, maxSockets: FHIR_CONNECTIONS });
+  const read = async (): Promise<void> => {
+    const status = await get(readers, port, `/fhir/Patient/${point().id}`);
+    if (status !== 200) throw new Error(`a FHIR read was answered ${status}`);
+  };
   const graphqlP99Ms: number[] = [];
+  const pageP99Ms: number[] = [];
+  const diffP99Ms: number[] = [];
+  const fhirReadP50Ms: number[] = [];
+  const fhirReadsPerSecond: number[] = [];
+  const populationMs: number[] = [];
   const sqlP99Ms: number[] = [];
   for (let index = 0; index < WARM_UP; index += 1) {
     await ask();
@@ -150,6 +194,31 @@ export async function run(args: readonly string[]): Promise<Figures> {
   for (let round = 0; round < ROUNDS; round += 1) {
     graphqlP99Ms.push(await p99(ask));
     sqlP99Ms.push(await p99(sql));
+    pageP99Ms.push(await p99(page));
+    diffP99Ms.push(await p99(difference));
+    fhirReadP50Ms.push(await quantile(read, 0.5));
+    const seconds = await secondsOf(() =>
+      Promise.all(
+        Array.from({ length: FHIR_CONNECTIONS }, async () => {
+          for (let index = 0; index < ASKED / FHIR_CONNECTIONS; index += 1) await read();
+        }),
+      ),
+    );
+    fhirReadsPerSecond.push(ASKED / seconds);
+    populationMs.push(
+      1000 *
+        (await secondsOf(() =>
+          post(agent, port, JSON.stringify({ query: '{ at { population(by: [SEX]) { count } } }' })),
+        )),
+    );
+  }
+  readers.destroy();
+  const schemas: Figures = {};
+  for (const name of Object.keys(SCHEMAS) as (keyof typeof SCHEMAS)[]) {
+    const { rowsPerSecond, bytesPerVersion, pointMs } = await measureSchema(pool, name, versions);
+    schemas[`${name}RowsPerSecond`] = { values: [rowsPerSecond], unit: '1/s', goal: '' };
+    schemas[`${name}BytesPerVersion`] = { values: [bytesPerVersion], unit: 'B', goal: '' };
+    schemas[`${name}PointMs`] = { values: [pointMs], unit: 'ms', goal: '' };
   }
   agent.destroy();
   await app.close();
@@ -159,10 +228,20 @@ export async function run(args: readonly string[]): Promise<Figures> {
   return {
     graphqlP99Ms: { values: graphqlP99Ms, unit: 'ms', goal: '≤ 5' },
     sqlP99Ms: { values: sqlP99Ms, unit: 'ms', goal: '≤ 0.5' },
+    pageP99Ms: { values: pageP99Ms, unit: 'ms', goal: '≤ 25' },
+    diffP99Ms: { values: diffP99Ms, unit: 'ms', goal: '≤ 5' },
+    fhirReadP50Ms: { values: fhirReadP50Ms, unit: 'ms', goal: '≤ 1' },
+    fhirReadsPerSecond: { values: fhirReadsPerSecond, unit: '1/s', goal: '≥ 2,000' },
+    populationMs: { values: populationMs, unit: 'ms', goal: '≤ 10' },
+    ...schemas,
   };
 }
 
-async function p99(work: () => Promise<void>): Promise<number> {
+function p99(work: () => Promise<void>): Promise<number> {
+  return quantile(work, 0.99);
+}
+
+async function quantile(work: () => Promise<void>, part: number): Promise<number> {
   const times: number[] = [];
   for (let index = 0; index < ASKED; index += 1) {
     const started = performance.now();
@@ -170,7 +249,19 @@ async function p99(work: () => Promise<void>): Promise<number> {
     times.push(performance.now() - started);
   }
   times.sort((left, right) => left - right);
-  return times[Math.ceil(ASKED * 0.99) - 1] as number;
+  return times[Math.ceil(ASKED * part) - 1] as number;
+}
+
+function get(agent: http.Agent, port: number, path: string): Promise<number | undefined> {
+  return new Promise((resolve, reject) => {
+    http
+      .get({ agent, port, host: '127.0.0.1', path }, (response) => {
+        response.resume();
+        response.on('end', () => resolve(response.statusCode));
+        response.on('error', reject);
+      })
+      .on('error', reject);
+  });
 }
 
 function post(agent: http.Agent, port: number, body: string): Promise<string> {
