@@ -299,9 +299,13 @@ function withReplaced(resource: JsonObject, replaces: readonly string[]): JsonOb
 /** Patients by their ids, in that order; undefined for an id that the hub never gave out. Three statements for any number of them. */
 export async function patientSubjects(snapshot: Snapshot, ids: readonly string[]): Promise<(Subject | undefined)[]> {
   const { build, position } = snapshot.basis;
-  const links = byRecord(await snapshot.store.linksOfPatients(build, ids, position));
+  const [found, said] = await Promise.all([
+    snapshot.store.linksOfPatients(build, ids, position),
+    snapshot.store.personThings(build, PATIENT_KIND, ids, position),
+  ]);
+  const links = byRecord(found);
   const things = new Map<string, Thing[]>();
-  for (const thing of await snapshot.things([...links.keys()], [PATIENT_KIND])) {
+  for (const thing of said) {
     const list = things.get(thing.record);
     if (list === undefined) things.set(thing.record, [thing]);
     else list.push(thing);
@@ -342,6 +346,6 @@ export async function subjectById(snapshot: Snapshot, id: string): Promise<Subje
   const global = ofFhirId(id);
   const wanted = readThingId(global);
   if (wanted === undefined || wanted.kind === PATIENT_KIND) return undefined;
-  const thing = await snapshot.thing(global);
+  const [thing] = await Promise.all([snapshot.thing(global), snapshot.linksOf(wanted.record)]);
   return thing === undefined ? undefined : (await thingSubjects(snapshot, [thing]))[0];
 }

@@ -156,6 +156,20 @@ export class MasterStore {
     );
   }
 
+  /** What is said of the persons of every record that was ever linked with one of these patients. */
+  async personThings(build: number, kind: number, patients: readonly string[], upTo: Position): Promise<Thing[]> {
+    const { fact, link } = this.tables(build);
+    return thingsOf(
+      await this.query<FactRow & pg.QueryResultRow>(
+        `person-things-${build}`,
+        `select ${FACT_COLUMNS} from ${fact}
+         where record in (select record from ${link} where patient = any($1::uuid[]) and pos <= $2) and kind = $3 and pos <= $2
+         order by record, kind, entity, valid_from, pos`,
+        [patients, upTo, kind],
+      ),
+    );
+  }
+
   /** Single things by their ids. */
   async thingsById(
     build: number,
