@@ -31,6 +31,19 @@ const METADATA = Buffer.from('{"schema":1,"recordedAt":"2026-01-01T00:00:00.0000
 
 const [place, databaseUrl, takeOver] = process.argv.slice(2) as [string, string, string];
 const pool = openPool(databaseUrl);
+/** What it does at the moment, for a parent that finds it standing still. */
+const doing = { step: 'starting', round: 0, attempts: 0, lastFailure: '' };
+
+function failed(error: unknown): void {
+  const { message, cause } = error as Error;
+  doing.lastFailure = cause instanceof Error ? `${message}: ${cause.message}` : message;
+}
+
+process.on('SIGUSR2', () => {
+  const { libuv } = process.report.getReport() as { libuv: { type: string; is_active: boolean }[] };
+  const sockets = libuv.filter(({ type }) => type === 'tcp');
+  process.stderr.write(`the writing process ${process.pid}: ${JSON.stringify({ ...doing, sockets })}\n`);
+});
 const options = { takeOver: takeOver === 'take-over', waitMs: 20_000 };
 
 function tell(message: LogProcessMessage): void {
@@ -39,16 +52,20 @@ function tell(message: LogProcessMessage): void {
 
 async function open(): Promise<EventLogWriter> {
   for (;;) {
+    doing.attempts += 1;
+    doing.step = 'opening the log';
     try {
       const log =
         place === 'postgres'
           ? await openPostgresLogWriter(databaseUrl, options)
           : await openEventStoreWriter(place, { ...options, lockUrl: databaseUrl });
       // Fences every stream and claims the clock mark, as a hub does before it accepts anything.
-      await LogWriter.open({ log, pool });
+      doing.step = 'taking over';
+      await LogWriter.open({ log, pool, onTrouble: failed });
       return log;
     } catch (error) {
       if (!(error instanceof LogUnavailableError)) throw error;
+      failed(error);
       await new Promise((resolve) => setTimeout(resolve, 20));
     }
   }
@@ -65,7 +82,9 @@ async function append(log: EventLogWriter, message: RoundMessage): Promise<void>
       data: Buffer.from(data, 'base64'),
     })),
   }));
+  Object.assign(doing, { step: 'appending', round: message.round, attempts: 0 });
   for (;;) {
+    doing.attempts += 1;
     let results: AppendResult[];
     try {
       results = await log.append(batches);
@@ -76,12 +95,14 @@ async function append(log: EventLogWriter, message: RoundMessage): Promise<void>
         tell({ is: 'stale', round, stream: error.stream, actual: String(error.actual) });
       } else if (error instanceof LogUnavailableError) {
         // The outcome is unknown: the identical round at the identical revisions.
+        failed(error);
         await new Promise((resolve) => setTimeout(resolve, 20));
         continue;
       } else throw error;
       return;
     }
     const positions = results.map((result) => result.positions.map(String));
+    doing.step = 'waiting for a round';
     tell({ is: 'stored', round: message.round, positions });
     return;
   }

@@ -26,6 +26,8 @@ const MOST_EVENTS = 200;
 const MOST_BYTES = 3_000;
 /** Longest time between two kills, in milliseconds. */
 const LONGEST_LIFE_MS = 250;
+/** Whatever is waited for comes sooner, on a busy machine too: then the course has failed, and says where it stands. */
+const STANDSTILL_MS = 120_000;
 
 type Kill = 'writer' | 'writer held still' | ServerKill;
 type ServerKill = 'server' | 'server at once' | 'server in order' | 'server held still';
@@ -50,7 +52,7 @@ export async function runLogCrash(options: CrashOptions & { log?: 'postgres' | '
   const postgres = await PostgresServer.start(path.join(folder, 'postgres'));
   const server = options.log === 'eventstore' ? await EventStoreServer.start(postgres) : postgres;
   const course = new Course(server, random);
-  try {
+  const run = async (): Promise<CrashResult> => {
     await course.begin();
     for (let kill = 1; kill <= options.kills; kill += 1) {
       // Mostly in the middle of appends; now and then while it is still taking the log over.
@@ -62,6 +64,9 @@ export async function runLogCrash(options: CrashOptions & { log?: 'postgres' | '
     }
     await course.finish();
     return { kills: options.kills, acknowledged: course.ledger.length, ...(await course.compare()) };
+  };
+  try {
+    return await Promise.race([run(), course.failure]);
   } finally {
     await course.end();
     await rm(folder, { recursive: true, force: true });
@@ -72,6 +77,8 @@ export async function runLogCrash(options: CrashOptions & { log?: 'postgres' | '
 interface LogServer {
   readonly place: LogPlace;
   readonly kills: readonly (readonly [weight: number, how: ServerKill])[];
+  /** Why it did not come back at the last attempt. */
+  readonly trouble: string;
   /** Resolves when it answers again. */
   kill(how: ServerKill): Promise<void>;
   stop(): Promise<void>;
@@ -83,6 +90,7 @@ class PostgresServer implements LogServer {
     [2, 'server at once'],
     [1, 'server in order'],
   ] as const;
+  trouble = '';
 
   private constructor(
     private readonly folder: string,
@@ -109,7 +117,9 @@ class PostgresServer implements LogServer {
         return;
       } catch (error) {
         // Sessions of a killed postmaster hold its memory until they notice.
-        if (!/did not start/.test((error as Error).message)) throw error;
+        const { message } = error as Error;
+        if (!/did not start/.test(message)) throw error;
+        this.trouble = message;
         await pause(50);
       }
     }
@@ -126,6 +136,7 @@ class EventStoreServer implements LogServer {
     [4, 'server'],
     [1, 'server held still'],
   ] as const;
+  readonly trouble = '';
 
   private constructor(
     private readonly postgres: PostgresServer,
@@ -160,17 +171,57 @@ class EventStoreServer implements LogServer {
 class Course {
   readonly ledger: LedgerEntry[] = [];
   private writer!: WriterProcess;
+  private zombie: WriterProcess | undefined;
   private open: Round | undefined;
   private rounds = 0;
   private readonly revisions = new Map<string, string>();
   private finishing = false;
   private mismatches = 0;
+  private over = false;
   private idle: (() => void) | undefined;
+  /** What it waits for now, and since when. */
+  private doing: { readonly step: string; readonly sinceMs: number } = { step: 'beginning', sinceMs: Date.now() };
+  private readonly watch: NodeJS.Timeout;
+  private fail!: (reason: Error) => void;
+  /** Rejects where the course cannot go on: it stands still, or a process ended that nobody killed. */
+  readonly failure = new Promise<never>((_, reject) => (this.fail = reject));
 
   constructor(
     private readonly server: LogServer,
     private readonly random: Random,
-  ) {}
+  ) {
+    this.failure.catch(() => undefined);
+    this.watch = setInterval(() => {
+      if (Date.now() - this.doing.sinceMs < STANDSTILL_MS) return;
+      clearInterval(this.watch);
+      void this.describe().then((state) => this.fail(new Error(`the course stands still: ${state}`)));
+    }, 1_000);
+  }
+
+  private step(step: string): void {
+    this.doing = { step, sinceMs: Date.now() };
+  }
+
+  /** Where everything stands: the writing processes say it on standard error, the rest is returned. */
+  private async describe(): Promise<string> {
+    const { doing, open, rounds, ledger } = this;
+    for (const process of [this.writer, this.zombie]) {
+      process?.signal('SIGCONT');
+      process?.signal('SIGUSR2');
+    }
+    await pause(1_000);
+    const pool = openPool(this.server.place.databaseUrl, { max: 1, connectMs: 2_000 });
+    const sessions = await pool
+      .query(
+        `select pid, application_name, state, wait_event_type, wait_event, left(query, 80) as query, pg_blocking_pids(pid) as blocked_by
+         from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()`,
+      )
+      .then(({ rows }) => rows as unknown[])
+      .catch((error: Error) => error.message);
+    await pool.end();
+    const { trouble } = this.server;
+    return JSON.stringify({ ...doing, open: open?.number, rounds, ledger: ledger.length, trouble, sessions });
+  }
 
   async begin(): Promise<void> {
     // Every stream exists before the first kill.
@@ -185,10 +236,12 @@ class Course {
 
   /** Resolves when the writer of now is open. */
   async writing(): Promise<void> {
+    this.step('waiting for a writer');
     await this.writer.opened;
   }
 
   async kill(what: Kill): Promise<void> {
+    this.step(`kill: ${what}`);
     switch (what) {
       case 'writer':
         await this.writer.kill();
@@ -204,11 +257,13 @@ class Course {
 
   /** No new rounds; resolves when the last one is acknowledged. */
   async finish(): Promise<void> {
+    this.step('waiting for the last answer');
     this.finishing = true;
     if (this.open !== undefined) await new Promise<void>((resolve) => (this.idle = resolve));
   }
 
   async compare(): Promise<Pick<CrashResult, 'lost' | 'doubled' | 'mismatches'>> {
+    this.step('comparing');
     await this.writer.kill();
     const stored = new Map<string, RecordedEvent[]>();
     const reader = await openLogReader(this.server.place);
@@ -252,14 +307,17 @@ class Course {
   }
 
   async end(): Promise<void> {
-    await this.writer.kill();
+    this.over = true;
+    clearInterval(this.watch);
+    await Promise.all([this.writer.kill(), this.zombie?.kill()]);
     await this.server.stop();
   }
 
   private startWriter(takeOver: boolean): void {
-    const writer = new WriterProcess(this.server.place, takeOver, (message) => {
+    const hear = (message: LogProcessMessage): void => {
       if (writer === this.writer) this.hear(message);
-    });
+    };
+    const writer = new WriterProcess(this.server.place, takeOver, hear, (error) => this.fail(error));
     this.writer = writer;
   }
 
@@ -269,12 +327,15 @@ class Course {
    */
   private async holdStill(): Promise<void> {
     const zombie = this.writer;
+    this.zombie = zombie;
     await zombie.opened;
     await pause(this.random.fraction() * 20);
     zombie.signal('SIGSTOP');
     this.startWriter(true);
     const written = this.ledger.length;
-    while (this.ledger.length === written) await pause(5);
+    this.step('waiting for the successor of a writer held still');
+    while (this.ledger.length === written && !this.over) await pause(5);
+    this.step('waiting for the answer of a writer let go');
     const late: Round = { number: -1, batches: [{ stream: clinicalStream(0), events: [anEvent(this.random)] }] };
     zombie.signal('SIGCONT');
     for (;;) {
@@ -290,6 +351,7 @@ class Course {
       break;
     }
     await zombie.kill();
+    this.zombie = undefined;
   }
 
   private hear(message: LogProcessMessage): void {
@@ -367,12 +429,18 @@ class Course {
 /** The writing process, seen from its parent. */
 class WriterProcess {
   /** Resolves when it has the log open for writing. */
-  readonly opened: Promise<unknown>;
+  readonly opened: Promise<void>;
   private readonly exited: Promise<void>;
   private readonly child: ChildProcess;
   private readonly listeners = new Set<(message: LogProcessMessage) => void>();
 
-  constructor(place: LogPlace, takeOver: boolean, hear: (message: LogProcessMessage) => void) {
+  /** @param failed told of an end of its own: one that is killed ends by a signal */
+  constructor(
+    place: LogPlace,
+    takeOver: boolean,
+    hear: (message: LogProcessMessage) => void,
+    failed: (error: Error) => void,
+  ) {
     this.child = fork(
       path.join(ROOT, 'dist/test/crash/log-process.js'),
       [place.eventLog, place.databaseUrl, takeOver ? 'take-over' : 'wait'],
@@ -386,14 +454,10 @@ class WriterProcess {
       for (const listener of this.listeners) listener(message);
     });
     this.child.on('error', () => undefined);
-    const ended = new Promise<never>((_, reject) => {
-      // One that is killed ends by a signal; one that ends by itself has failed.
-      this.child.once('exit', (code) => {
-        if (code !== null) reject(new Error(`the writing process ended with ${code}`));
-      });
+    this.child.once('exit', (code) => {
+      if (code !== null) failed(new Error(`the writing process ended with ${code}`));
     });
-    this.opened = Promise.race([this.next((message) => message.is === 'open'), ended]);
-    this.opened.catch(() => undefined);
+    this.opened = this.next((message) => message.is === 'open').then(() => undefined);
   }
 
   send(message: RoundMessage): void {

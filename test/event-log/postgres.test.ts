@@ -1,7 +1,8 @@
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
-import { LogUnavailableError, type EventLogWriter } from '../../src/log/event-log.js';
+import { LogUnavailableError, WriterFencedError, type EventLogWriter } from '../../src/log/event-log.js';
 import { openPostgresLogReader, openPostgresLogWriter } from '../../src/log/postgres/index.js';
 import { createTestDatabase, type TestDatabase } from '../support/database.js';
+import { startFaultProxy, type FaultProxy } from '../support/fault-proxy.js';
 import { anEvent, collect, eventLogContract, events } from './contract.js';
 
 eventLogContract('PostgreSQL', async () => {
@@ -122,6 +123,53 @@ describe('the log on PostgreSQL', () => {
     } finally {
       await reader.close();
     }
+  });
+
+  /** Writes through a proxy and stands still in the middle of an append: the server has its row locked and waits for the rest. */
+  const standStill = async (proxy: FaultProxy, through: EventLogWriter): Promise<{ answer: Promise<unknown> }> => {
+    proxy.standStillAfter(100_000);
+    const answer = through
+      .append([{ stream: 'a', expectedRevision: 1n, events: [anEvent({ data: Buffer.alloc(1_000_000) })] }])
+      .catch((error: unknown) => error);
+    const copying = `select 1 from pg_stat_activity where datname = current_database() and wait_event = 'ClientRead' and state = 'active'`;
+    while ((await database.pool.query(copying)).rowCount === 0);
+    return { answer };
+  };
+  const behind = async (answerMs: number): Promise<{ proxy: FaultProxy; through: EventLogWriter }> => {
+    const url = new URL(database.url);
+    const proxy = await startFaultProxy({
+      target: { host: url.hostname, port: Number(url.port) },
+      random: Math.random,
+    });
+    url.port = String(proxy.port);
+    const through = await openPostgresLogWriter(url.href, { answerMs });
+    await through.append([{ stream: 'a', expectedRevision: 'no_stream', events: events(2) }]);
+    return { proxy, through };
+  };
+
+  it('can be taken over from a writer that stands still in the middle of an append, and nothing of that is stored', async () => {
+    const { proxy, through } = await behind(60_000);
+    const { answer } = await standStill(proxy, through);
+    writer = await openPostgresLogWriter(database.url, { takeOver: true });
+    await append('b', 1);
+    proxy.cut();
+    expect(await answer).toBeInstanceOf(LogUnavailableError);
+    await expect(through.append([{ stream: 'a', expectedRevision: 1n, events: events(1) }])).rejects.toBeInstanceOf(
+      WriterFencedError,
+    );
+    expect((await writer.readPage({ limit: 100 })).map(({ position }) => position)).toEqual([1n, 2n, 3n]);
+    await through.close();
+    await proxy.close();
+  });
+
+  it('goes on itself where its connection was lost in the middle of an append and the server has not heard of it', async () => {
+    const { proxy, through } = await behind(300);
+    writer = through;
+    const { answer } = await standStill(proxy, through);
+    expect(await answer).toBeInstanceOf(LogUnavailableError);
+    await through.append([{ stream: 'a', expectedRevision: 1n, events: events(1) }]);
+    expect(await through.head()).toBe(3n);
+    await proxy.close();
   });
 
   it('goes on over the edges of partitions, and in the default partition where none was made', async () => {

@@ -25,6 +25,11 @@ export interface FaultProxy {
   set(fault: Fault): void;
   /** Sets the fault once a request with these bytes has passed, so that it hits the answer to it: the outcome is unknown. */
   setAfter(request: string, fault: Fault): void;
+  /**
+   * Each connection that is open now passes so many more bytes of requests; then nothing passes any more, and the far side hears nothing of it, nor
+   * of the near side's end: what is left of a process that is held still in the middle of a request. Until they are cut.
+   */
+  standStillAfter(bytes: number): void;
   /** Cuts every open connection once (a reset), in whatever state it is. */
   cut(): void;
   /** Connections open now. */
@@ -47,6 +52,8 @@ interface Pair {
   readonly far: Socket;
   /** Something it should have carried is gone. */
   damaged: boolean;
+  /** Bytes of requests that still pass; undefined: all. */
+  left?: number;
 }
 
 /** Starts a proxy on a free port of the loopback. */
@@ -69,11 +76,13 @@ export async function startFaultProxy(options: FaultProxyOptions): Promise<Fault
     carry(pair, far, near, 'answer');
     for (const socket of [near, far]) {
       socket.on('error', () => {
+        if (socket === near && pair.left === 0) return;
         // Under a fault that hides it the near side does not hear of the end of the far one.
         if (socket === far && fault === 'half-open') return;
         end(pair);
       });
       socket.on('close', () => {
+        if (socket === near && pair.left === 0) return;
         if (socket === far && (fault === 'half-open' || pair.damaged)) return;
         end(pair);
       });
@@ -85,7 +94,10 @@ export async function startFaultProxy(options: FaultProxyOptions): Promise<Fault
     from.on('data', (chunk: Buffer) => {
       from.pause();
       chain = chain.then(async () => {
-        for (const piece of pieces(chunk)) {
+        for (const whole of pieces(chunk)) {
+          if (pair.left === 0) break;
+          const piece = direction === 'request' ? whole.subarray(0, pair.left) : whole;
+          if (pair.left !== undefined && direction === 'request') pair.left -= piece.length;
           const meant = armed !== undefined && direction === 'request' && piece.includes(armed.request);
           if (fault === 'delay') await wait(options.random() * (options.delayMs ?? 50));
           if (fault === 'swallow' || fault === 'half-open' || (fault === 'swallow-answers' && direction === 'answer')) {
@@ -101,7 +113,7 @@ export async function startFaultProxy(options: FaultProxyOptions): Promise<Fault
     });
     from.on('end', () => {
       void chain.then(() => {
-        if (!pair.damaged) to.end();
+        if (!pair.damaged && pair.left !== 0) to.end();
       });
     });
   }
@@ -146,6 +158,9 @@ export async function startFaultProxy(options: FaultProxyOptions): Promise<Fault
     set,
     setAfter(request, next) {
       armed = { request, fault: next };
+    },
+    standStillAfter(bytes) {
+      for (const pair of pairs) pair.left = bytes;
     },
     cut() {
       for (const pair of [...pairs]) end(pair);

@@ -45,18 +45,46 @@ const WAIT_STEP_MS = 50;
 /** Arbitrary, fixed: the advisory lock that a connected writer holds. */
 const WRITER_LOCK = 7_261_002;
 const KNOWN_STREAMS = 20_000;
+const APPLICATION = 'anamnesis log writer';
 /**
- * Set here whatever the server or the role says: an append that is answered is on disk. A writer that hangs in the middle
- * of an append loses its session, and so the lock that its successor waits for.
+ * Set here whatever the server or the role says: an append that is answered is on disk. A writer that hangs between two statements of
+ * an append loses its session, and so does one whose machine is gone without a word: with it goes the lock that its successor waits for.
  */
-const SESSION = `set synchronous_commit = on; set idle_in_transaction_session_timeout = '10s'; set lock_timeout = 0; set statement_timeout = 0`;
+const SESSION = `set synchronous_commit = on; set idle_in_transaction_session_timeout = '10s'; set lock_timeout = 0; set statement_timeout = 0;
+  set tcp_keepalives_idle = 10; set tcp_keepalives_interval = 5; set tcp_keepalives_count = 3`;
+/** An append that is under way at a takeover has so long to end by itself. */
+const PREDECESSOR_APPEND_MS = 1_000;
+
+/**
+ * Ends the sessions in whose open transactions the writer's row is. One that waits for the rest of a COPY's rows ends by no timeout of
+ * PostgreSQL's, neither that of the statement nor that of the transaction: a writer that is held still there would hold its successor for ever.
+ * Whoever only waits for the row is another successor.
+ */
+const END_PREDECESSORS = `
+  select pg_terminate_backend(pid) from pg_locks join pg_stat_activity using (pid)
+  where relation = 'log.writer'::regclass and database = datid and datname = current_database()
+    and mode in ('RowShareLock', 'RowExclusiveLock') and pid <> pg_backend_pid() and wait_event_type is distinct from 'Lock'`;
+
+/** Ends a session that its client has lost: the server may not know that yet, and hold the writer's row for it. */
+const END_LOST = `
+  select pg_terminate_backend(pid) from pg_stat_activity
+  where pid = $1 and datname = current_database() and application_name = '${APPLICATION}'`;
 
 /** What log.advance fails with (migration 013): the writer was replaced; or head or a revision is another one. */
 const FENCED = 'AN001';
 const NOT_AS_BELIEVED = 'AN002';
+/** SQLSTATE lock_not_available. */
+const LOCK_NOT_AVAILABLE = '55P03';
 
 const EVENT_COLUMNS = ['position', 'batch', 'stream_id', 'revision', 'id', 'type', 'metadata', 'data'];
 const EVENT_TYPES: readonly CopyType[] = ['int8', 'int8', 'int4', 'int8', 'uuid', 'text', 'bytea', 'bytea'];
+
+/** The writer's row as it was taken over, and the server's process that did it. */
+interface Taken {
+  readonly epoch: bigint;
+  readonly head: bigint;
+  readonly pid: number;
+}
 
 /** A batch that is to be stored: after revision `from` of its stream (-1n: a new stream). */
 interface Fresh {
@@ -67,9 +95,12 @@ interface Fresh {
 
 export class PostgresLogWriter extends PostgresLogReader implements EventLogWriter {
   private client: pg.Client | undefined;
+  /** Server's process of the present session, or of the last one. */
+  private backend: number;
   private closed = false;
   private busy = false;
-  private lastPosition = 0n;
+  private readonly epoch: bigint;
+  private lastPosition: bigint;
   private partitionsUpTo = 0n;
   private readonly streamIds = new LruMap<string, number>(KNOWN_STREAMS);
 
@@ -77,11 +108,14 @@ export class PostgresLogWriter extends PostgresLogReader implements EventLogWrit
     id: string,
     url: string,
     pool: pg.Pool,
-    private readonly epoch: bigint,
+    { epoch, head, pid }: Taken,
     private readonly partitionEvents: bigint,
     private readonly answerMs: number,
   ) {
     super(id, url, pool);
+    this.epoch = epoch;
+    this.lastPosition = head;
+    this.backend = pid;
   }
 
   /**
@@ -94,19 +128,15 @@ export class PostgresLogWriter extends PostgresLogReader implements EventLogWrit
     try {
       client = await openSession(url, options.answerMs);
       await claim(client, options);
-      const { rows } = await client.query<{ epoch: bigint; head: bigint }>(
-        'update log.writer set epoch = epoch + 1 returning epoch, head',
-      );
-      const row = rows[0] as { epoch: bigint; head: bigint };
+      const taken = await nextEpoch(client);
       const writer = new PostgresLogWriter(
         id,
         url,
         pool,
-        row.epoch,
+        taken,
         options.partitionEvents ?? PARTITION_EVENTS,
         options.answerMs ?? SHORT_STATEMENTS_SILENCE_MS,
       );
-      writer.lastPosition = row.head;
       writer.adopt(client);
       await writer.prepare();
       return writer;
@@ -302,8 +332,12 @@ export class PostgresLogWriter extends PostgresLogReader implements EventLogWrit
     if (this.client !== undefined) return this.client;
     const client = await openSession(this.url, this.answerMs);
     this.adopt(client);
+    await client.query(END_LOST, [this.backend]);
     // Held again where it is free; the epoch is what protects the log.
-    await client.query('select pg_try_advisory_lock($1)', [WRITER_LOCK]);
+    const { rows } = await client.query<{ pid: number }>('select pg_try_advisory_lock($1), pg_backend_pid() as pid', [
+      WRITER_LOCK,
+    ]);
+    this.backend = (rows[0] as { pid: number }).pid;
     return client;
   }
 
@@ -321,7 +355,7 @@ export class PostgresLogWriter extends PostgresLogReader implements EventLogWrit
 }
 
 export async function openSession(url: string, answerMs = SHORT_STATEMENTS_SILENCE_MS): Promise<pg.Client> {
-  const client = await openClient(url, { applicationName: 'anamnesis log writer', connectMs: answerMs });
+  const client = await openClient(url, { applicationName: APPLICATION, connectMs: answerMs });
   await client.query(SESSION);
   return client;
 }
@@ -334,6 +368,23 @@ export async function claim(client: pg.Client, options: PostgresLogWriterOptions
     if (rows[0]?.free === true || options.takeOver === true) return;
     if (Date.now() >= deadline) throw new WriterActiveError();
     await new Promise((resolve) => setTimeout(resolve, WAIT_STEP_MS));
+  }
+}
+
+/** From here on every append of an earlier writer fails, also one that was under way and has not ended in time. */
+async function nextEpoch(client: pg.Client): Promise<Taken> {
+  await client.query(`set lock_timeout = ${PREDECESSOR_APPEND_MS}`);
+  for (;;) {
+    try {
+      const { rows } = await client.query<Taken>(
+        'update log.writer set epoch = epoch + 1 returning epoch, head, pg_backend_pid() as pid',
+      );
+      await client.query('set lock_timeout = 0');
+      return rows[0] as Taken;
+    } catch (error) {
+      if ((error as { code?: unknown }).code !== LOCK_NOT_AVAILABLE) throw error;
+      await client.query(END_PREDECESSORS);
+    }
   }
 }
 
