@@ -69,17 +69,27 @@ export async function eraseOwners(parts: ErasureParts, ownerIds: readonly string
 
 /**
  * Carries out what stands in the list and not in this database: called before a hub serves.
+ * @param openReader the log, asked for only where there is anything to carry out
  * @returns how many erasures the database did not know
- * @throws ErasureListError
+ * @throws ErasureListError, LogUnavailableError: nothing was carried out
  */
-export async function replayErasures(parts: Pick<ErasureParts, 'pool' | 'list' | 'reader'>): Promise<number> {
+export async function replayErasures(
+  parts: Pick<ErasureParts, 'pool' | 'list'>,
+  openReader: () => Promise<Pick<EventLogReader, 'readPage' | 'close'>>,
+): Promise<number> {
   const listed = await parts.list.read();
   return inTransaction(parts.pool, async (client) => {
     await client.query('select pg_advisory_xact_lock($1)', [ERASURE_LOCK]);
     const { rows } = await client.query<{ epoch: bigint }>('select epoch from sealing.erasure');
     const known = new Set(rows.map(({ epoch }) => epoch));
     const missing = listed.filter(({ epoch }) => !known.has(epoch));
-    await carryOut(client, missing, parts.reader);
+    if (missing.length === 0) return 0;
+    const reader = await openReader();
+    try {
+      await carryOut(client, missing, reader);
+    } finally {
+      await reader.close();
+    }
     return missing.length;
   });
 }
@@ -100,7 +110,6 @@ async function carryOut(
   erasures: readonly Erasure[],
   reader: ErasureParts['reader'],
 ): Promise<void> {
-  if (erasures.length === 0) return;
   await client.query('set local synchronous_commit = on');
   await client.query(DESTROY, [erasures.flatMap(({ owners }) => owners)]);
   await client.query(

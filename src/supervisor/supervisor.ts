@@ -11,6 +11,7 @@ import type { Logger } from 'pino';
 import { ROLES, type HubConfig, type Role } from '../config/config.js';
 import { openClient, openPool } from '../database/database.js';
 import { migrate } from '../database/migrate.js';
+import { openLogReader } from '../log/open-log.js';
 import { completeList, replayErasures } from '../sealing/erasure.js';
 import { ErasureList, ErasureListError } from '../sealing/erasure-list.js';
 import { fileKeyProvider } from '../sealing/key-provider.js';
@@ -143,7 +144,8 @@ class Supervisor implements RunningHub {
     const pool = openPool(databaseUrl, { max: 1, applicationName: 'anamnesis supervisor' });
     try {
       const list = new ErasureList(this.config.treeHeads);
-      const replayed = await replayErasures({ pool, list });
+      const { eventLog } = this.config;
+      const replayed = await replayErasures({ pool, list }, () => openLogReader({ eventLog, databaseUrl }));
       if (replayed > 0)
         this.logger.warn({ count: replayed }, 'erasures that this database did not know were carried out');
       await completeList({ pool, list });

@@ -295,7 +295,7 @@ describe('A restore', () => {
     expect(await restoreHeads(path.join(folder, 'backup'), manifest, heads)).toBe(false);
     const revived = await KeyStore.open(target.pool, hub.kek);
     expect((await revived.keysById([keyId])).get(keyId)).toMatchObject({ keyId });
-    expect(await replayErasures({ pool: target.pool, list })).toBe(1);
+    expect(await replayErasures({ pool: target.pool, list }, () => openPostgresLogReader(target.url))).toBe(1);
     const served = await KeyStore.open(target.pool, hub.kek);
     expect((await served.keysById([keyId])).get(keyId)).toEqual({ state: 'destroyed' });
     // And a backup of after it brings its list along.

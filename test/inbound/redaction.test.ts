@@ -8,6 +8,7 @@ import type { ReceivedMessage } from '../../src/inbound/received.js';
 import type { Mapped } from '../../src/mapping/fact.js';
 import { createEventDecoder, envelopeOf, type EventDecoder } from '../../src/projecting/decode.js';
 import type { DecodedEvent } from '../../src/projecting/projection.js';
+import { replayErasures } from '../../src/sealing/erasure.js';
 import { ErasureList } from '../../src/sealing/erasure-list.js';
 import { openBody } from '../../src/sealing/body.js';
 import { restoreIdentity } from '../../src/identity/restore.js';
@@ -132,6 +133,8 @@ const BUNDLE = fhir({
   ],
 });
 
+const PUT = { resourceType: 'Patient', id: 'p1', name: [{ family: 'FIRSTLY' }], birthDate: '1980-01-01' };
+
 it.each<[string, ReceivedMessage, number]>([
   ['a link of two PIDs, the first erased', A24, 0],
   ['a link of two PIDs, the second erased', A24, 1],
@@ -229,6 +232,57 @@ it('A rebuild of identity after the erasure knows the others again, and the same
   const again = await hub.intake.receive(ORU);
   expect(again).toMatchObject({ status: 'accepted' });
   expect(again.messageId).not.toBe(before.id);
+});
+
+it.each<[string, ReceivedMessage]>([
+  ['a message', ORU],
+  ['a version of a resource', fhir(PUT, { interaction: 'update', type: 'Patient', id: 'p1' })],
+  [
+    'a delivery that its sender named',
+    { ...fhir(PUT, { interaction: 'update', type: 'Patient', id: 'p1' }), idempotencyKey: 'k1' },
+  ],
+])(
+  'A register made again from the log after erasures gives the id of %s that is gone to no other',
+  async (_, received) => {
+    const ids = new Set<string>();
+    for (let time = 0; time < 3; time += 1) {
+      const { messageId } = await hub.intake.receive(received);
+      ids.add(messageId);
+      expect(await hub.intake.receive(received)).toMatchObject({ status: 'duplicate', messageId });
+      const { position, envelope } = await message();
+      const records = envelope.sourceRecordId === undefined ? [messageId] : [envelope.sourceRecordId];
+      await redactAndErase(parts(), { records: new Set([...records, messageId]) }, [position]);
+      await hub.database.pool.query(
+        'truncate inbound.message, inbound.fhir_resource; update inbound.progress set position = 0',
+      );
+      hub = await hub.restart();
+    }
+    expect(ids.size).toBe(3);
+  },
+);
+
+it('A database that is put back to before an erasure takes the same bytes for a new message once the list is carried out', async () => {
+  const received = hl7('MSH|^~\\&|A|H|||20260101||ADT^A01|P1|P|2.5\nPID|1||M9^^^M^MR||PRIOR^PAT||19700101|M');
+  const { messageId } = await hub.intake.receive(received);
+  const record = (await message()).envelope.sourceRecordId as string;
+  const { pool } = hub.database;
+  const { rows } = await pool.query<{ wrapped: Buffer }>('select wrapped from sealing.data_key where owner_id = $1', [
+    record,
+  ]);
+  await redactAndErase({ ...parts(), reader: hub.reader }, { records: new Set([record]) }, []);
+  await pool.query('truncate sealing.erasure');
+  await pool.query('update sealing.data_key set destroyed_at = null, wrapped = $2 where owner_id = $1', [
+    record,
+    rows[0]?.wrapped,
+  ]);
+  await pool.query('update inbound.message set erased = false');
+  const close = async (): Promise<void> => undefined;
+  const readPage: typeof hub.reader.readPage = (options) => hub.reader.readPage(options);
+  expect(await replayErasures({ pool, list: new ErasureList(folder) }, async () => ({ readPage, close }))).toBe(1);
+  hub = await hub.restart();
+  const again = await hub.intake.receive(received);
+  expect(again.status).toBe('accepted');
+  expect(again.messageId).not.toBe(messageId);
 });
 
 it('A form that does not tell whose is what is not cut, and nothing of it is kept', async () => {

@@ -28,6 +28,7 @@ afterEach(async () => {
   await rm(folder, { recursive: true });
 });
 
+const emptyLog = async () => ({ readPage: async () => [], close: async () => undefined });
 const atOnce = { leaseMs: 0, sleep: async (): Promise<void> => undefined };
 
 async function withKey(store: KeyStore, owner = randomUUID()): Promise<{ owner: string; keyId: string }> {
@@ -122,8 +123,8 @@ describe('The list', () => {
     const { owner, keyId } = await withKey(store);
     // The crash came between the list and the database.
     await list.append({ epoch: 1n, at: '2026-01-01T00:00:00.000000Z', owners: [owner] });
-    expect(await replayErasures({ pool: database.pool, list })).toBe(1);
-    expect(await replayErasures({ pool: database.pool, list })).toBe(0);
+    expect(await replayErasures({ pool: database.pool, list }, emptyLog)).toBe(1);
+    expect(await replayErasures({ pool: database.pool, list }, emptyLog)).toBe(0);
     const fresh = await KeyStore.open(database.pool, kek);
     expect((await fresh.keysById([keyId])).get(keyId)).toEqual({ state: 'destroyed' });
     const elsewhere = new ErasureList(path.join(folder, 'new'));
@@ -145,7 +146,7 @@ describe('The list', () => {
         [row['key_id'], row['owner_id'], row['wrapped'], row['kek_id']],
       );
     }
-    await replayErasures({ pool: database.pool, list });
+    await replayErasures({ pool: database.pool, list }, emptyLog);
     const restored = await KeyStore.open(database.pool, kek);
     const found = await restored.keysById([first.keyId, second.keyId]);
     expect(found.get(first.keyId)).toEqual({ state: 'destroyed' });
