@@ -6,6 +6,7 @@
 import type pg from 'pg';
 import type { Instant } from '../time/valid-time.js';
 import { WriterFencedError, type Position } from './event-log.js';
+import { asLogFailure } from './postgres/failures.js';
 
 export interface ClockMark {
   readonly at: Instant;
@@ -35,9 +36,14 @@ export async function readClockMark(pool: pg.Pool): Promise<ClockMark | undefine
 /**
  * Makes `writer` the only one that can publish, and gives the mark as its predecessor left it.
  * @param writer a new random UUID
+ * @throws LogUnavailableError
  */
 export async function claimClockMark(pool: pg.Pool, writer: string): Promise<ClockMark> {
-  const { rows } = await pool.query<{ at: Instant; head: bigint }>(CLAIM, [writer, BEFORE_EVERYTHING, 0n]);
+  const { rows } = await pool
+    .query<{ at: Instant; head: bigint }>(CLAIM, [writer, BEFORE_EVERYTHING, 0n])
+    .catch((error: unknown) => {
+      throw asLogFailure(error, 'claiming the clock mark');
+    });
   const [row] = rows;
   if (row === undefined) throw new Error('the clock mark could not be claimed');
   return row;

@@ -54,8 +54,9 @@ async function open(): Promise<EventLogWriter> {
   for (;;) {
     doing.attempts += 1;
     doing.step = 'opening the log';
+    let log: EventLogWriter | undefined;
     try {
-      const log =
+      log =
         place === 'postgres'
           ? await openPostgresLogWriter(databaseUrl, options)
           : await openEventStoreWriter(place, { ...options, lockUrl: databaseUrl });
@@ -66,6 +67,7 @@ async function open(): Promise<EventLogWriter> {
     } catch (error) {
       if (!(error instanceof LogUnavailableError)) throw error;
       failed(error);
+      await log?.close();
       await new Promise((resolve) => setTimeout(resolve, 20));
     }
   }

@@ -28,6 +28,7 @@ const MOST_BYTES = 3_000;
 const LONGEST_LIFE_MS = 250;
 /** Whatever is waited for comes sooner, on a busy machine too: then the course has failed, and says where it stands. */
 const STANDSTILL_MS = 120_000;
+const SETTLE_MS = 10_000;
 
 type Kill = 'writer' | 'writer held still' | ServerKill;
 type ServerKill = 'server' | 'server at once' | 'server in order' | 'server held still';
@@ -54,7 +55,7 @@ export async function runLogCrash(options: CrashOptions & { log?: 'postgres' | '
   const course = new Course(server, random);
   const run = async (): Promise<CrashResult> => {
     await course.begin();
-    for (let kill = 1; kill <= options.kills; kill += 1) {
+    for (let kill = 1; kill <= options.kills && !course.over; kill += 1) {
       // Mostly in the middle of appends; now and then while it is still taking the log over.
       if (random.chance(0.85)) await course.writing();
       await pause(random.fraction() * LONGEST_LIFE_MS);
@@ -65,9 +66,13 @@ export async function runLogCrash(options: CrashOptions & { log?: 'postgres' | '
     await course.finish();
     return { kills: options.kills, acknowledged: course.ledger.length, ...(await course.compare()) };
   };
+  const running = run();
   try {
-    return await Promise.race([run(), course.failure]);
+    return await Promise.race([running, course.failure]);
   } finally {
+    // What failed while a server was on its way back up leaves none running.
+    course.over = true;
+    await Promise.race([running.catch(() => undefined), pause(SETTLE_MS)]);
     await course.end();
     await rm(folder, { recursive: true, force: true });
   }
@@ -170,6 +175,8 @@ class EventStoreServer implements LogServer {
 
 class Course {
   readonly ledger: LedgerEntry[] = [];
+  /** No more kills: it has ended or failed. */
+  over = false;
   private writer!: WriterProcess;
   private zombie: WriterProcess | undefined;
   private open: Round | undefined;
@@ -177,7 +184,6 @@ class Course {
   private readonly revisions = new Map<string, string>();
   private finishing = false;
   private mismatches = 0;
-  private over = false;
   private idle: (() => void) | undefined;
   /** What it waits for now, and since when. */
   private doing: { readonly step: string; readonly sinceMs: number } = { step: 'beginning', sinceMs: Date.now() };
@@ -307,7 +313,6 @@ class Course {
   }
 
   async end(): Promise<void> {
-    this.over = true;
     clearInterval(this.watch);
     await Promise.all([this.writer.kill(), this.zombie?.kill()]);
     await this.server.stop();

@@ -1,6 +1,7 @@
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
 import { randomBytes, randomUUID } from 'node:crypto';
 import fc from 'fast-check';
+import { openPool } from '../../src/database/database.js';
 import { readClockMark } from '../../src/log/clock-mark.js';
 import { EVENT_TYPES, PARTITIONS, type Envelope } from '../../src/log/envelope.js';
 import {
@@ -430,4 +431,11 @@ describe('time', () => {
       { numRuns: 12 },
     );
   });
+});
+
+it('says that the log is unavailable where the database goes away while it takes over', async () => {
+  writer = await open();
+  const away = openPool('postgres://nobody@127.0.0.1:1/nothing');
+  await expect(LogWriter.open({ log: unreliable.asLog(), pool: away })).rejects.toBeInstanceOf(LogUnavailableError);
+  await away.end();
 });
