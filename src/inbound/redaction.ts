@@ -11,7 +11,7 @@ import { thingsOf } from '../mapping/fhir/index.js';
 import { personGroups } from '../mapping/hl7v2/groups.js';
 import { Reading } from '../mapping/hl7v2/reading.js';
 import type { MappingContext } from '../mapping/context.js';
-import { envelopeOf, type EventDecoder } from '../projecting/decode.js';
+import { envelopeOf, lastOfEach, type EventDecoder, type Redacted } from '../projecting/decode.js';
 import type { SealedHeader } from '../projecting/projection.js';
 import { eraseOwners, type ErasureParts } from '../sealing/erasure.js';
 import type { Erasure } from '../sealing/erasure-list.js';
@@ -32,7 +32,7 @@ export interface Erased {
 
 export interface RedactionParts {
   readonly reader: Pick<EventLogReader, 'readPage'>;
-  readonly decoder: Pick<EventDecoder, 'decode' | 'redactedOf'>;
+  readonly decoder: Pick<EventDecoder, 'asMessage' | 'redactedOf'>;
   readonly writer: { submit(events: readonly PendingEvent[]): Promise<RecordedResult[]> };
   readonly keys: { keysForOwners(ownerIds: readonly string[]): Promise<Map<string, DataKey>> };
   readonly hashes: Pick<KeyedHashes, 'uuid'>;
@@ -92,28 +92,28 @@ export async function redactMessage(parts: RedactionParts, position: Position, e
   const [event] = await parts.reader.readPage({ after: position - 1n, limit: 1 });
   if (event?.position !== position) throw new RangeError(`there is no event at ${position}`);
   const envelope = envelopeOf(event);
-  const [decoded] = await parts.decoder.decode([event]);
+  const decoded = await parts.decoder.asMessage(event);
   const messageId = event.id;
-  const owners = [messageId];
   const written = await parts.decoder.redactedOf(messageId);
+  // Of earlier redactions, finished or cut short: what is about who is erased, or names them, and may be under a key of its own.
+  const touched = written.filter((left) => isAbout(left, erased) || names(messageIn(left, decoded.type), erased));
+  const owners = [messageId, ...touched.map(({ event: left }) => left.id)];
+  const last = lastOfEach(written);
   const wholes: Whole[] = [];
-  if (decoded?.body.state === 'open') {
+  if (decoded.body.state === 'open') {
     if (decoded.content === undefined) return { messageId, owners, state: 'not-cut', code: 'NOT_READABLE' };
     wholes.push({
       ...ownedBy(messageId, envelope.sourceRecordId),
       header: decoded.body.header,
       content: decoded.content,
     });
-  } else if (decoded?.body.state === 'erased') {
-    // It was redacted before. What is left of it for one person may name who is erased now, and is under a key of its own then.
-    for (const { event: left, envelope: of, body } of written) {
-      if (event.type !== EVENT_TYPES.hl7 || of.sourceRecordId === undefined || erased.records.has(of.sourceRecordId))
-        continue;
-      const charset = body.header.charset === undefined ? {} : { charsetOverride: body.header.charset };
-      const content: MessageContent = { kind: 'hl7v2', message: readHl7(body.content, charset) };
-      if (!names(content.message, erased)) continue;
-      wholes.push({ ...ownedBy(left.id, of.sourceRecordId), header: body.header, content });
-      owners.push(left.id);
+  } else if (decoded.body.state === 'erased') {
+    // What is left of it for somebody else is cut once more.
+    for (const left of touched) {
+      const { sourceRecordId } = left.envelope;
+      const content = messageIn(left, decoded.type);
+      if (isAbout(left, erased) || content === undefined || last.get(sourceRecordId ?? '') !== left) continue;
+      wholes.push({ ...ownedBy(left.event.id, sourceRecordId), header: left.body.header, content });
     }
   } else return { messageId, owners, state: 'not-cut', code: 'NOT_READABLE' };
 
@@ -125,8 +125,8 @@ export async function redactMessage(parts: RedactionParts, position: Position, e
       const cut = cutFor(record, whole, erased, messageId, envelope);
       if (cut === undefined) return { messageId, owners, state: 'not-cut', code: 'NOT_CUT' };
       records.push(record);
-      const earlier = written.find((one) => one.envelope.sourceRecordId === record && one.event.id !== whole.ownerId);
-      if (earlier?.body.content.equals(cut.content) === true) continue;
+      const earlier = last.get(record);
+      if (earlier?.event.id !== whole.ownerId && earlier?.body.content.equals(cut.content) === true) continue;
       const pending = await pendingEvent(parts, { event, envelope }, record, cut);
       if (pending === undefined) records.pop();
       else events.push(pending);
@@ -136,6 +136,17 @@ export async function redactMessage(parts: RedactionParts, position: Position, e
   return records.length === 0
     ? { messageId, owners, state: 'alone' }
     : { messageId, owners, state: 'redacted', records };
+}
+
+function isAbout({ envelope }: Redacted, erased: Erased): boolean {
+  return envelope.sourceRecordId !== undefined && erased.records.has(envelope.sourceRecordId);
+}
+
+/** Undefined for what names others by references only, which a cut leaves out. */
+function messageIn({ body }: Redacted, type: string): Extract<MessageContent, { kind: 'hl7v2' }> | undefined {
+  if (type !== EVENT_TYPES.hl7) return undefined;
+  const charset = body.header.charset === undefined ? {} : { charsetOverride: body.header.charset };
+  return { kind: 'hl7v2', message: readHl7(body.content, charset) };
 }
 
 function ownedBy(ownerId: string, sourceRecordId: string | undefined): Pick<Whole, 'ownerId' | 'sourceRecordId'> {
@@ -296,10 +307,14 @@ function cutHl7(
   const same =
     again.segments.length === message.segments.length &&
     again.segments.every((segment, index) => segment.name === message.segments[index]?.name);
-  return same && !names(again, erased) ? { content, namesOthers } : undefined;
+  return same && !namesIn(again, erased) ? { content, namesOthers } : undefined;
 }
 
-function names(message: Hl7Message, erased: Erased): boolean {
+function names(content: ReturnType<typeof messageIn>, erased: Erased): boolean {
+  return content !== undefined && namesIn(content.message, erased);
+}
+
+function namesIn(message: Hl7Message, erased: Erased): boolean {
   return message.segments.some((segment) =>
     numbersOfOthers(segment).some((number) => erased.numbers?.has(number) === true),
   );

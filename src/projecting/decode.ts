@@ -104,6 +104,11 @@ export function createEventDecoder(options: {
   });
 }
 
+/** Of each person the last one, by source record. */
+export function lastOfEach(redacted: readonly Redacted[]): Map<string, Redacted> {
+  return new Map(redacted.map((one) => [one.envelope.sourceRecordId ?? '', one]));
+}
+
 export class EventDecoder {
   private readonly redactions: Redactions;
 
@@ -145,6 +150,13 @@ export class EventDecoder {
     return decoded;
   }
 
+  /** An event as the message that it holds, though it was parked or is the correction of another: what it would say if it were applied as it stands. */
+  async asMessage(event: RecordedEvent): Promise<DecodedEvent> {
+    const opened = await this.openOne(event, envelopeOf(event));
+    if (opened.state === 'erased') await this.redactions.refresh();
+    return this.decodeContent(event, opened, event.id);
+  }
+
   /** Events with their sealed headers and without content: nothing is parsed or mapped, and no blob is loaded. */
   async headers(
     events: readonly RecordedEvent[],
@@ -161,23 +173,25 @@ export class EventDecoder {
     return found;
   }
 
-  /**
-   * What `message.redacted` events hold of a message up to now: of each person the last one that opens. Once the message is erased they stand
-   * for it: what they say is said at its position.
-   */
+  /** The `message.redacted` events that hold something of a message up to now and can be opened, earliest first. */
   async redactedOf(eventId: string): Promise<Redacted[]> {
     await this.redactions.refresh();
-    return this.restOf(eventId);
+    return this.openRedacted(eventId);
   }
 
-  private async restOf(eventId: string): Promise<Redacted[]> {
-    const last = new Map<string, Redacted>();
+  private async openRedacted(eventId: string): Promise<Redacted[]> {
+    const found: Redacted[] = [];
     for (const event of await this.redactions.of(eventId)) {
       const envelope = envelopeOf(event);
       const body = await this.openOne(event, envelope);
-      if (body.state === 'open') last.set(envelope.sourceRecordId ?? '', { event, envelope, body });
+      if (body.state === 'open') found.push({ event, envelope, body });
     }
-    return [...last.values()];
+    return found;
+  }
+
+  /** Once a message is erased they stand for it, of each person the last one: what they say is said at its position. */
+  private async restOf(eventId: string): Promise<Redacted[]> {
+    return [...lastOfEach(await this.openRedacted(eventId)).values()];
   }
 
   /** The keyed hashes that identity was decided by, of the persons who were not erased. */

@@ -1,8 +1,10 @@
 /** One of several persons in a message is erased: the others' facts stay, at their place and by their cause, and nothing of who was erased. */
 import { afterEach, beforeEach, expect, it } from '@jest/globals';
+import { randomUUID } from 'node:crypto';
 import { mkdtemp, rm } from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
+import { replayEvent } from '../../src/inbound/letters/replay-event.js';
 import { redactAndErase, redactMessage, type Erased, type RedactionParts } from '../../src/inbound/redaction.js';
 import type { ReceivedMessage } from '../../src/inbound/received.js';
 import type { Mapped } from '../../src/mapping/fact.js';
@@ -12,7 +14,7 @@ import { replayErasures } from '../../src/sealing/erasure.js';
 import { ErasureList } from '../../src/sealing/erasure-list.js';
 import { openBody } from '../../src/sealing/body.js';
 import { restoreIdentity } from '../../src/identity/restore.js';
-import { fhir, hl7, openTestHub, type TestHub } from './support.js';
+import { fhir, hl7, incompressible, openTestHub, type TestHub } from './support.js';
 
 let hub: TestHub;
 let folder: string;
@@ -87,6 +89,17 @@ const ORU = hl7(
     'OBX|1|NM|GLU^Glucose||101|mg/dL|||||F\nPID|2||M2^^^M^MR||SECOND^BOB||19900101|M\nOBR|1||F2|GLU^Glucose|||20260101\n' +
     'OBX|1|NM|GLU^Glucose||202|mg/dL|||||F',
 );
+const A40 = hl7(
+  'MSH|^~\\&|A|H|||20260101||ADT^A40|L2|P|2.5\nEVN|A40|20260101\nPID|1||M1^^^M^MR||FIRSTLY^ANN||19800101|F\nMRG|OLD71001^^^M^MR\nPV1|1|I|W1\n' +
+    'PID|2||M2^^^M^MR||SECOND^BOB||19900101|M\nMRG|OLD72002^^^M^MR\nPV1|1|I|W2',
+);
+/** Over the size from which a body stands outside the log. */
+const LARGE = hl7(
+  ORU.bytes
+    .toString()
+    .replace('101|mg/dL', `${incompressible(12_000, 'FIRSTLY')}|mg/dL`)
+    .replace('202|mg/dL', `${incompressible(12_000, 'SECOND')}|mg/dL`),
+);
 const BUNDLE = fhir({
   resourceType: 'Bundle',
   type: 'collection',
@@ -140,6 +153,10 @@ it.each<[string, ReceivedMessage, number]>([
   ['a link of two PIDs, the second erased', A24, 1],
   ['results of two persons, the first erased', ORU, 0],
   ['results of two persons, the second erased', ORU, 1],
+  ['two merges, the first survivor erased', A40, 0],
+  ['two merges, the second survivor erased', A40, 1],
+  ['results outside the log, the first person erased', LARGE, 0],
+  ['results outside the log, the second person erased', LARGE, 1],
   ['a bundle about two, the first erased', BUNDLE, 0],
   ['a bundle about two, the second erased', BUNDLE, 1],
 ])('Of %s, the other keeps exactly the facts that there were', async (_, received, which) => {
@@ -149,7 +166,8 @@ it.each<[string, ReceivedMessage, number]>([
   expect(records).toHaveLength(2);
   const gone = records[which] as string;
   const { redactions } = await redactAndErase(parts(), { records: new Set([gone]) }, [before.position]);
-  expect(redactions).toMatchObject([{ state: 'redacted', records: [records[1 - which]] }]);
+  expect(redactions).toMatchObject([{ state: 'redacted' }]);
+  expect(redactions[0]).toHaveProperty('records', expect.arrayContaining([records[1 - which]]));
   const after = await message();
   expect(after.body.state).toBe('erased');
   expect(after).toMatchObject({ id: before.id, position: before.position });
@@ -199,6 +217,76 @@ it('Of a merge, the survivor keeps its facts when the prior record goes, and its
   const after = await message();
   expect(after.mapped.facts).toEqual(before.mapped.facts);
   expect(await stands('M9')).toBe(false);
+});
+
+it('Of a merge, the prior record keeps its number when the survivor goes', async () => {
+  const merge = hl7(
+    'MSH|^~\\&|A|H|||20260102||ADT^A34|P2|P|2.5\nEVN|A34|20260102\nPID|1||M8^^^M^MR||STAYS^SAM||19700101|M\nMRG|M977001^^^M^MR',
+  );
+  await hub.intake.receive(merge);
+  const before = await message();
+  const survivor =
+    before.envelope.sourceRecordId ?? (before.body.state === 'open' ? before.body.header.records?.['PID[1]'] : '');
+  const erased: Erased = { records: new Set([survivor as string]), numbers: new Set(['M8']) };
+  const { redactions } = await redactAndErase(parts(), erased, [before.position]);
+  expect(redactions).toMatchObject([{ state: 'redacted', records: [expect.any(String)] }]);
+  expect((await message()).mapped.facts).toEqual([]);
+  expect([await stands('STAYS'), await stands('M8^'), await stands('M977001')]).toEqual([false, false, true]);
+});
+
+it('Of a Patient that links to another, the link goes when the other does, and all else of it stays', async () => {
+  const other = { identifier: { system: 'urn:m', value: 'OTHER9901' } };
+  await hub.intake.receive(
+    fhir({
+      resourceType: 'Patient',
+      identifier: [other.identifier],
+      name: [{ family: 'OTHER' }],
+      birthDate: '1970-01-01',
+    }),
+  );
+  const otherRecord = (await message()).envelope.sourceRecordId as string;
+  await hub.intake.receive(
+    fhir({
+      resourceType: 'Patient',
+      identifier: [{ system: 'urn:m', value: 'M1' }],
+      name: [{ family: 'FIRSTLY' }],
+      birthDate: '1980-01-01',
+      link: [{ other, type: 'replaces' }],
+    }),
+  );
+  const before = await message();
+  const records = recordsIn(before.mapped);
+  const erased: Erased = { records: new Set([otherRecord]), numbers: new Set(['OTHER9901']) };
+  const { redactions } = await redactAndErase(parts(), erased, [before.position]);
+  expect(redactions).toMatchObject([{ state: 'redacted', records }]);
+  const shown = ({ mapped }: DecodedEvent): unknown[] =>
+    mapped.facts.map(({ kind, key, assert }) => ({ kind, key, ...assert, link: undefined }));
+  expect(shown(await message())).toEqual(shown(before));
+  expect([await stands('OTHER9901'), await stands('FIRSTLY')]).toEqual([false, true]);
+});
+
+it('A correction about two persons is cut as the message is: what was replayed of the other stays', async () => {
+  const { messageId } = await hub.intake.receive(A24);
+  const original = await message();
+  const [gone, stays] = recordsIn(original.mapped) as [string, string];
+  const letter = { messageId, position: original.position.toString(), attempt: 0, requestedBy: 'engineer' };
+  const correctionId = randomUUID();
+  const { position } = await hub.intake.readmit({ received: ORU, eventId: correctionId, letter });
+  const content = { eventId: correctionId, position: position.toString() };
+  const context = { tenant: 'main', source: 'mllp', sourceVersion: 1, records: [gone, stays] };
+  await hub.writer.submit([replayEvent(hub.keys.hashes, { ...letter, attempt: 1, content, fresh: true }, context)]);
+  const replayed = async (): Promise<DecodedEvent> =>
+    (await decoded()).find(({ type }) => type === 'message.replayed') as DecodedEvent;
+  const before = await replayed();
+  expect(recordsIn(before.mapped).sort()).toEqual([gone, stays].sort());
+  const { redactions } = await redactAndErase(parts(), { records: new Set([gone]) }, [original.position, position]);
+  expect(redactions).toMatchObject([{ state: 'redacted' }, { state: 'redacted', records: [stays] }]);
+  expect((await replayed()).mapped.facts).toEqual(
+    before.mapped.facts.filter(({ sourceRecordId }) => sourceRecordId === stays),
+  );
+  expect([await stands('FIRSTLY'), await stands('SECOND')]).toEqual([false, true]);
+  await redactAndErase(parts(), { records: new Set([stays]) }, [original.position, position]);
+  expect((await replayed()).mapped.facts).toEqual([]);
 });
 
 it('What a kill cut short is done once more without doubling, and nothing is lost in between', async () => {
