@@ -1,7 +1,8 @@
 /** A large document whose blob is lost: parked before anything projects it, and applied by one replay once the blob is back, with what waited behind. */
 import { expect, test } from '@jest/globals';
-import { readdir, rename } from 'node:fs/promises';
+import { readdir, readFile, rename, writeFile } from 'node:fs/promises';
 import path from 'node:path';
+import { giveBack, UnknownBlobError } from '../../src/blobs/give-back.js';
 import { incompressible } from '../inbound/support.js';
 import { attributeProjection, LetterHub } from './support.js';
 
@@ -33,7 +34,14 @@ test('What waits for a lost blob is applied, in order, by a replay once the blob
     expect(await letters.values('colours')).toEqual(['elsewhere']);
 
     if (lost === undefined) throw new Error('no blob was stored');
-    await rename(lost.to, lost.from);
+    const { pool } = hub.database;
+    const sealed = await readFile(lost.to);
+    await expect(giveBack(pool, hub.blobs, sealed.subarray(1))).rejects.toBeInstanceOf(UnknownBlobError);
+    hub.blobs.put = put;
+    await writeFile(lost.from, 'what a broken disk left');
+    expect(await giveBack(pool, hub.blobs, sealed)).toMatchObject({ state: 'placed', length: sealed.length });
+    expect(await giveBack(pool, hub.blobs, sealed)).toMatchObject({ state: 'present' });
+    expect(await readFile(lost.from)).toEqual(sealed);
     await letters.replay([letter?.message_id as string]);
     await letters.until(async () => (await letters.values('colours')).length === 3);
     await letters.quiet();

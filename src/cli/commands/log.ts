@@ -3,6 +3,7 @@ import { backupCommands } from './log-backup.js';
 import { findHub } from '../hub-client.js';
 import { withHub, type HubOptions } from '../options.js';
 import { copyCommand } from './log-copy.js';
+import { restoreBlobCommand } from './log-restore-blob.js';
 import { verifyCommands } from './log-verify.js';
 
 interface LogAnswer {
@@ -18,6 +19,7 @@ interface LogAnswer {
 export function logCommand(program: Command): void {
   const log = program.command('log').description('the event log');
   backupCommands(log);
+  restoreBlobCommand(log);
   withHub(log.command('head'))
     .description('position of the last event, and the time up to which nothing more will be recorded')
     .action(async (options: HubOptions) => {
