@@ -543,8 +543,6 @@ describe('a message sent again while its original is on its way', () => {
       ...parts,
       register: {
         lookupResources: async () => new Map(),
-        forgets: () => false,
-        forgotten: async () => new Set(),
         lookup: (keys) => parts.register.lookup(keys),
         async record(rows, at) {
           await noted;
