@@ -231,6 +231,8 @@ async function make(client: pg.PoolClient, point: SnapshotPoint, build: number, 
     [build, key],
   );
   const id = (rows[0] as { id: number }).id;
+  // What an erased person's events had brought is not kept for a rebuild to leave out.
+  await client.query(`delete from ${anonymizedTables(build).fact} where ${IS_ERASED}`);
   await run(client, statements(id, point, build));
   const report = await reportOf(client);
   await client.query(`update ${SNAPSHOTS} set report = $2 where id = $1`, [id, JSON.stringify(report)]);
@@ -239,7 +241,8 @@ async function make(client: pg.PoolClient, point: SnapshotPoint, build: number, 
 }
 
 /** Records of people who were erased: they are in no snapshot, of whatever basis. */
-const ERASED = `record not in (select unnest(owners) from sealing.erasure)`;
+const IS_ERASED = `record in (select unnest(owners) from sealing.erasure)`;
+const NOT_ERASED = `not (${IS_ERASED})`;
 
 function instant(text: Instant): string {
   if (!/^\d{4}-\d\d-\d\dT[\d:.]+Z$/.test(text)) throw new RangeError('not an instant');
@@ -272,7 +275,7 @@ function fold(fact: string, fields: readonly number[], known: string, valid: str
                    bool_or(op & ${ASSERTS} <> 0) over at as stated,
                    first_value(op) over (at order by pos) as first_op
               from ${fact}
-             where field in (${fields.join(', ')}) and ${known} and ${valid} and ${ERASED}
+             where field in (${fields.join(', ')}) and ${known} and ${valid} and ${NOT_ERASED}
             window at as (partition by record, entity, field, valid_from)
           ) known
          where op & ${ASSERTS | ENDS} <> 0 and pos >= coalesce(retracted, pos) and not (first_op = ${RETRACTS} and pos = spoken)
@@ -286,7 +289,7 @@ const PERSON_FIELDS = ['favoriteColor', 'birthYear', 'sex', 'zip3', 'race', 'eth
 /** Who is which subject at a point. */
 function memberStatement(link: string, known: string): string {
   return `create temp table member on commit drop as
-    select distinct on (record) record, subject from ${link} where ${known} and ${ERASED} order by record, pos desc`;
+    select distinct on (record) record, subject from ${link} where ${known} and ${NOT_ERASED} order by record, pos desc`;
 }
 
 function statements(id: number, { known: asked, valid: at }: SnapshotPoint, build: number): string[] {

@@ -367,6 +367,10 @@ describe('dated things', () => {
     expect(colorsOf(await everybody(before))).toEqual(['blue', 'red']);
     await database.pool.query(`insert into sealing.erasure (epoch, at, owners) values (1, now(), $1)`, [[gone.record]]);
     expect(colorsOf(await everybody(before))).toEqual(['blue']);
+    const kept = await database.pool.query(`select from anonymized_private.fact_v${build} where record = $1`, [
+      gone.record,
+    ]);
+    expect(kept.rowCount).toBe(0);
     const { rows } = await database.pool.query<{ n: bigint }>(
       `select count(*) as n from pg_class c join pg_namespace n on n.oid = c.relnamespace where n.nspname = 'anonymized' and relname like 'rows_%' and relkind = 'r'`,
     );
