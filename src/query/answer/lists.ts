@@ -83,12 +83,16 @@ function matchesObservation(node: ThingNode, filter: ObservationFilter): boolean
 
 async function thingsPage(
   patient: PatientNode,
-  kind: FactKind,
+  kinds: FactKind | readonly FactKind[],
   keep: (node: ThingNode) => boolean,
   page: PageArguments,
 ): Promise<Connection<ThingNode>> {
   const at = await nodeForCursor(patient, page.after);
-  const nodes = (await at.node.things(kind)).filter(keep).map((node) => ({ node, began: beganAt(node), id: node.id }));
+  const found = await Promise.all([kinds].flat().map((kind) => at.node.things(kind)));
+  const nodes = found
+    .flat()
+    .filter(keep)
+    .map((node) => ({ node, began: beganAt(node), id: node.id }));
   nodes.sort((left, right) => {
     if (left.began !== right.began) return left.began < right.began ? 1 : -1;
     if (left.node.row.pos !== right.node.row.pos) return left.node.row.pos < right.node.row.pos ? 1 : -1;
@@ -118,8 +122,13 @@ export function observationsOf(
   return thingsPage(patient, 'OBSERVATION', (node) => matchesObservation(node, filter), page);
 }
 
-export function factsOf(patient: PatientNode, kind: FactKind, page: PageArguments): Promise<Connection<ThingNode>> {
-  return thingsPage(patient, kind, () => true, page);
+/** @param kinds listed together, newest first */
+export function factsOf(
+  patient: PatientNode,
+  kinds: FactKind | readonly FactKind[],
+  page: PageArguments,
+): Promise<Connection<ThingNode>> {
+  return thingsPage(patient, kinds, () => true, page);
 }
 
 const ENCOUNTER_KIND = FACT_KINDS.indexOf('ENCOUNTER');

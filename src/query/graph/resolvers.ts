@@ -156,6 +156,14 @@ const TYPE_NAMES: Partial<Readonly<Record<FactKind, string>>> = {
   IMMUNIZATION: 'Immunization',
 };
 
+/** What `Patient.medications` lists. */
+const MEDICATION_KINDS: readonly FactKind[] = [
+  'MEDICATION_REQUEST',
+  'MEDICATION_DISPENSE',
+  'MEDICATION_ADMINISTRATION',
+  'MEDICATION_STATEMENT',
+];
+
 export const resolvers = {
   DateTime: DateTimeScalar,
   PartialDateTime: PartialDateTimeScalar,
@@ -259,6 +267,18 @@ export const resolvers = {
     conditions: (node: PatientNode, page: PageArguments) => factsOf(node, 'CONDITION', page),
     allergies: (node: PatientNode, page: PageArguments) => factsOf(node, 'ALLERGY_INTOLERANCE', page),
     immunizations: (node: PatientNode, page: PageArguments) => factsOf(node, 'IMMUNIZATION', page),
+    medications: (node: PatientNode, page: PageArguments) => factsOf(node, MEDICATION_KINDS, page),
+    reports: (node: PatientNode, page: PageArguments) => factsOf(node, 'DIAGNOSTIC_REPORT', page),
+    orders: (node: PatientNode, page: PageArguments) => factsOf(node, 'SERVICE_REQUEST', page),
+    procedures: (node: PatientNode, page: PageArguments) => factsOf(node, 'PROCEDURE', page),
+    specimens: (node: PatientNode, page: PageArguments) => factsOf(node, 'SPECIMEN', page),
+    appointments: (node: PatientNode, page: PageArguments) => factsOf(node, 'APPOINTMENT', page),
+    documents: (node: PatientNode, page: PageArguments) => factsOf(node, 'DOCUMENT_REFERENCE', page),
+    coverages: (node: PatientNode, page: PageArguments) => factsOf(node, 'COVERAGE', page),
+    accounts: (node: PatientNode, page: PageArguments) => factsOf(node, 'ACCOUNT', page),
+    charges: (node: PatientNode, page: PageArguments) => factsOf(node, 'CHARGE_ITEM', page),
+    relatedPersons: (node: PatientNode, page: PageArguments) => factsOf(node, 'RELATED_PERSON', page),
+    familyHistory: (node: PatientNode, page: PageArguments) => factsOf(node, 'FAMILY_MEMBER_HISTORY', page),
     timeline: async (node: PatientNode, { first, after, ...filter }: PageArguments & TimelineFilter) => {
       const at = await nodeForCursor(node, after);
       const drafts = await timelineOf(at.node, filter);
