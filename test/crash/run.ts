@@ -1,6 +1,7 @@
 /**
- * `npm run crash -- [--transport all|mllp|http|files] --kills <n> --seed <n>` (the log alone: log-target.ts): a hub under load is killed at random instants; senders send again
- * what was not acknowledged, as real ones do. At the end the log and the chart are held against a ledger of what was acknowledged.
+ * `npm run crash -- [--transport all|mllp|http|files] --kills <n> --seed <n>` (the log alone: log-target.ts): a hub under load is killed at random instants, also in the
+ * middle of rebuilds; senders send again what was not acknowledged, as real ones do, some twice at once, out of order or long after. At the end the
+ * log and the chart are held against a ledger of what was acknowledged, and every projection against the log by its own fold.
  * Everything is looked at from outside: sockets, HTTP, GraphQL.
  *
  * Last line: `kills N, acknowledged N, lost N, doubled N, mismatches N`.
@@ -11,13 +12,14 @@ import { frameBatchSender, pipeliningSender, type MllpSenderContext } from './ml
 import { answerCode, MllpClient } from '../support/mllp-client.js';
 import {
   graphql,
-  pidOfRole,
   startHubProcess,
   temporaryDataDir,
   until,
   untilCaughtUp,
   type HubProcess,
 } from '../support/hub-process.js';
+import { askForRebuild, verifyEverything } from './rebuilds.js';
+import { kill, summary, VICTIMS, type Kill, type Victim } from './victims.js';
 
 export const TRANSPORTS = ['all', 'mllp', 'http', 'files'] as const;
 export type Transport = (typeof TRANSPORTS)[number];
@@ -37,8 +39,16 @@ export interface CrashResult {
   readonly lost: number;
   /** In the log more than once. */
   readonly doubled: number;
-  /** Patients whose chart is not what their messages say, and messages in the log that nobody sent. */
+  /** Patients whose chart is not what their messages say, messages in the log that nobody sent, and builds that differ from the log. */
   readonly mismatches: number;
+}
+
+/** Of a whole hub. */
+export interface HubCrashResult extends CrashResult {
+  /** Kills that were not seen to have happened. */
+  readonly unaccounted: number;
+  /** Rebuilds that were begun while processes were killed. */
+  readonly rebuilds: number;
 }
 
 const MLLP_SENDERS = 6;
@@ -48,11 +58,17 @@ const HTTP_KINDS = [eventSender, batchSender, fhirSender];
 const FILE_KINDS = [fileSender, folderSender];
 /** Numbers of the senders of mllp-senders.ts, apart from all others. */
 const MLLP_CONTEXTS_FROM = 100;
+const REPEATING_SENDERS = 2;
+const REPEATING_FROM = 50;
 const PATIENTS = 40;
 const LONGEST_LIFE_MS = 1_500;
 /** A hub of which a part was killed answers again within this, on a machine that has much else to do too. */
 const BACK_AGAIN_MS = 300_000;
 const CAUGHT_UP_MS = 1_200_000;
+/** About one kill in so many finds a rebuild that was asked for just before. */
+const REBUILD_EVERY = 3;
+const PROJECTIONS = ['master', 'anonymized', 'search', 'volume'];
+const FROZEN_MS = process.env['ANAMNESIS_TEST_SCALE'] === 'full' ? 20_000 : 2_500;
 
 /** Small deterministic generator (mulberry32): which instant and which victim, not what the machine makes of it. */
 function random(seed: number): () => number {
@@ -65,11 +81,15 @@ function random(seed: number): () => number {
   };
 }
 
+/** Between two attempts. */
+const breath = (): Promise<void> => new Promise((resolve) => setTimeout(resolve, 30));
+
 interface Ledger {
   /** Acknowledged messages by SHA-256 of their bytes. */
   readonly acknowledged: Set<string>;
   /** Everything that was ever sent, with what it should leave on the chart. */
   readonly sent: Map<string, { readonly patient: number; readonly order: string }>;
+  readonly kills: Kill[];
 }
 
 function hl7Message(sender: number, count: number, patient: number, seed: number): { bytes: Buffer; order: string } {
@@ -86,11 +106,12 @@ function hl7Message(sender: number, count: number, patient: number, seed: number
 }
 
 /** Runs it; the data directory is a temporary one. */
-export async function runCrash(options: CrashOptions): Promise<CrashResult> {
+export async function runCrash(options: CrashOptions): Promise<HubCrashResult> {
   const print = options.print ?? (() => undefined);
   const next = random(options.seed);
   const { dataDir, remove } = await temporaryDataDir();
-  const ledger: Ledger = { acknowledged: new Set(), sent: new Map() };
+  const ledger: Ledger = { acknowledged: new Set(), sent: new Map(), kills: [] };
+  let rebuilds = 0;
   let hub: HubProcess = await startHubProcess(dataDir);
   let finishing = false;
   /** The run has failed: nobody waits for answers any more. */
@@ -103,6 +124,7 @@ export async function runCrash(options: CrashOptions): Promise<CrashResult> {
     ],
     http: () => [
       ...Array.from({ length: HTTP_SENDERS }, (_, sender) => httpSender(MLLP_SENDERS + sender)),
+      ...Array.from({ length: REPEATING_SENDERS }, (_, sender) => repeatingSender(REPEATING_FROM + sender)),
       ...HTTP_KINDS.map((send, index) => send(contextOf(MLLP_SENDERS + HTTP_SENDERS + index))),
     ],
     files: () =>
@@ -141,7 +163,7 @@ export async function runCrash(options: CrashOptions): Promise<CrashResult> {
         } catch {
           acknowledged = false; // No answer: a real sender sends the same bytes again.
         }
-        if (!acknowledged) await new Promise((resolve) => setTimeout(resolve, 30));
+        if (!acknowledged) await breath();
       }
       ledger.acknowledged.add(digest);
     }
@@ -155,23 +177,56 @@ export async function runCrash(options: CrashOptions): Promise<CrashResult> {
     }).finally(() => client.close());
   }
 
+  /** A network that delivers twice and in another order: pairs of messages of one patient, the later first, each on two connections at once, and old ones again. */
+  async function repeatingSender(sender: number): Promise<void> {
+    const old: Buffer[] = [];
+    for (let count = 0; !finishing; count += 2) {
+      const patient = (sender * 7 + count) % PATIENTS;
+      const pair = [count + 1, count].map((n) => hl7Message(sender, n, patient, options.seed));
+      for (const { bytes, order } of pair) {
+        const digest = createHash('sha256').update(bytes).digest('base64url');
+        ledger.sent.set(digest, { patient, order });
+        while (!(await Promise.all([postHl7(bytes), postHl7(bytes)])).some((accepted) => accepted)) await breath();
+        ledger.acknowledged.add(digest);
+        old.push(bytes);
+      }
+      await postHl7(old[(count * 7) % old.length] as Buffer);
+    }
+  }
+
+  /** @returns whether the answer is AA; no answer is none */
+  async function postHl7(bytes: Buffer): Promise<boolean> {
+    try {
+      return await post(bytes);
+    } catch {
+      return false;
+    }
+  }
+
   function httpSender(sender: number): Promise<void> {
-    return eachMessage(sender, async (bytes) => {
-      const response = await fetch(`${hub.run.http}/hl7`, {
-        method: 'POST',
-        headers: { 'content-type': 'x-application/hl7-v2+er7', 'x-anamnesis-source': 'mllp' },
-        body: new Uint8Array(bytes),
-        signal: AbortSignal.timeout(5_000),
-      });
-      return response.ok && answerCode(Buffer.from(await response.arrayBuffer())) === 'AA';
+    return eachMessage(sender, post);
+  }
+
+  async function post(bytes: Buffer): Promise<boolean> {
+    const response = await fetch(`${hub.run.http}/hl7`, {
+      method: 'POST',
+      headers: { 'content-type': 'x-application/hl7-v2+er7', 'x-anamnesis-source': 'mllp' },
+      body: new Uint8Array(bytes),
+      signal: AbortSignal.timeout(5_000),
     });
+    return response.ok && answerCode(Buffer.from(await response.arrayBuffer())) === 'AA';
   }
 
   try {
-    for (let kill = 1; kill <= options.kills; kill += 1) {
+    for (let number = 1; number <= options.kills; number += 1) {
       await new Promise((resolve) => setTimeout(resolve, 50 + next() * LONGEST_LIFE_MS));
-      const victim = await killSomething(hub, next());
-      if (victim === 'supervisor') {
+      const rebuilt = PROJECTIONS[Math.floor(next() * PROJECTIONS.length * REBUILD_EVERY)];
+      if (rebuilt !== undefined && (await askForRebuild(hub.run.http, rebuilt))) rebuilds += 1;
+      const victim = VICTIMS[Math.floor(next() * VICTIMS.length)] as Victim;
+      const entry = await kill(hub, { number, victim, frozenMs: FROZEN_MS });
+      ledger.kills.push(entry);
+      const killedAt = performance.now();
+      if (entry.victim === 'supervisor') {
         hub = await startHubProcess(dataDir);
       } else {
         const { http } = hub.run;
@@ -181,13 +236,25 @@ export async function runCrash(options: CrashOptions): Promise<CrashResult> {
           BACK_AGAIN_MS,
         );
       }
-      print(`kill ${kill}/${options.kills}: ${victim}; acknowledged so far ${ledger.acknowledged.size}`);
+      entry.backAfterMs = performance.now() - killedAt;
+      print(
+        `kill ${number}/${options.kills}: ${entry.victim} (${entry.pid}); acknowledged so far ${ledger.acknowledged.size}, rebuilds ${rebuilds}`,
+      );
     }
     finishing = true;
     await Promise.all(senders);
     await untilCaughtUp(hub.run.http, CAUGHT_UP_MS);
-    const result = await compare(hub, ledger, options);
-    return { kills: options.kills, acknowledged: ledger.acknowledged.size, ...result };
+    const wrong = await verifyEverything(hub.run.http, print);
+    const { mismatches, ...result } = await compare(hub, ledger, options);
+    for (const line of summary(ledger.kills)) print(line);
+    return {
+      kills: ledger.kills.length,
+      unaccounted: ledger.kills.filter(({ confirmed }) => !confirmed).length,
+      rebuilds,
+      acknowledged: ledger.acknowledged.size,
+      ...result,
+      mismatches: mismatches + wrong,
+    };
   } catch (error) {
     abandoned = true;
     throw error;
@@ -197,22 +264,6 @@ export async function runCrash(options: CrashOptions): Promise<CrashResult> {
     await Promise.allSettled(senders);
     await remove();
   }
-}
-
-async function killSomething(hub: HubProcess, chance: number): Promise<string> {
-  const victims = ['supervisor', 'ingest', 'project', 'query', 'postgres'];
-  const victim = victims[Math.floor(chance * victims.length)] as string;
-  if (victim === 'supervisor') {
-    await hub.kill();
-    return victim;
-  }
-  const pid = await pidOfRole(hub, victim);
-  if (pid === undefined) {
-    await hub.kill();
-    return 'supervisor';
-  }
-  process.kill(pid, 'SIGKILL');
-  return victim;
 }
 
 interface MessagePage {
@@ -226,7 +277,7 @@ async function compare(
   hub: HubProcess,
   ledger: Ledger,
   options: CrashOptions,
-): Promise<Omit<CrashResult, 'kills' | 'acknowledged'>> {
+): Promise<Pick<CrashResult, 'lost' | 'doubled' | 'mismatches'>> {
   const seen = new Map<string, number>();
   let mismatches = 0;
   for (let after: string | null = null; ;) {
