@@ -33,6 +33,7 @@ export const volumeProjection: ProjectionDefinition = {
   name: VOLUME,
   version: VOLUME_VERSION,
   eventTypes: [...MESSAGES],
+  reads: 'envelopes',
   install: installVolume,
   uninstall: (build) => [`drop table if exists ${dayTable(build)}`],
   tables: (build) => [dayTable(build)],

@@ -40,7 +40,10 @@ export function placeQuery(query: string, point: string | undefined): string {
       .map((field) => {
         if (field.kind !== Kind.FIELD || field.name.value !== 'at') return field;
         placed = true;
-        if (added.length > 0 && (field.arguments ?? []).some(({ name }) => name.value !== 'wait')) {
+        if (
+          added.length > 0 &&
+          (field.arguments ?? []).some(({ name }) => !['wait', 'candidate'].includes(name.value))
+        ) {
           throw new CliError('the query says `at` with a point of its own: leave out --at', EXIT.usage);
         }
         return { ...field, arguments: [...(field.arguments ?? []), ...added] };

@@ -21,9 +21,14 @@ export interface HubDatabase {
 /**
  * Does the work on the database of the hub that runs in the data directory, else on the one that the configuration names, else on the embedded one, which is
  * started for as long as it takes, under the directory's lock.
+ * @param options.migrate whether the embedded one is first brought up to this release
  * @throws CliError where there is no hub's data; HubError
  */
-export async function withHubDatabase<T>(config: HubConfig, work: (database: HubDatabase) => Promise<T>): Promise<T> {
+export async function withHubDatabase<T>(
+  config: HubConfig,
+  work: (database: HubDatabase) => Promise<T>,
+  options: { readonly migrate: boolean } = { migrate: true },
+): Promise<T> {
   const run = await readRunFile(config.dataDir).catch(() => undefined);
   if (run !== undefined) return work({ url: run.postgres, running: true });
   if (config.databaseUrl !== undefined) return work({ url: config.databaseUrl, running: false });
@@ -35,7 +40,7 @@ export async function withHubDatabase<T>(config: HubConfig, work: (database: Hub
     await stopLeftoverPostgres(folder);
     const server = await startEmbeddedPostgres({ folder, settings: SERVE_SETTINGS });
     try {
-      await migrate(server.url);
+      if (options.migrate) await migrate(server.url);
       return await work({ url: server.url, running: false });
     } finally {
       await server.stop();

@@ -71,6 +71,8 @@ export interface HubConfig {
   readonly projections: {
     /** How long a build that was switched away from is kept current, so that a rollback is one update. */
     readonly keepRetiredSeconds: number;
+    /** Whether the rebuild that a new release makes at its start takes over once it is verified, or waits for `projections switch`. */
+    readonly autoSwitch: boolean;
   };
   readonly limits: HubLimits;
   /** Settings by source id that differ from the built-in ones. */
@@ -264,6 +266,7 @@ const FILE_KEYS = new Set<string>([
   'anonymized.rowRelease',
   'blobs.inlineBytes',
   'exports.clinical',
+  'projections.autoSwitch',
   'projections.keepRetiredSeconds',
   'sources',
   ...Object.keys(DEFAULT_LIMITS).map((name) => `limits.${name}`),
@@ -308,6 +311,7 @@ function build(values: ReadonlyMap<string, Value>, cwd: string): HubConfig {
       inlineBytes: read.integer('blobs.inlineBytes', LEAST_INLINE_BYTES, MOST_INLINE_BYTES) ?? DEFAULT_INLINE_BYTES,
     },
     projections: {
+      autoSwitch: read.boolean('projections.autoSwitch') ?? true,
       keepRetiredSeconds:
         read.integer('projections.keepRetiredSeconds', 0, MOST_KEEP_RETIRED_SECONDS) ?? DEFAULT_KEEP_RETIRED_SECONDS,
     },

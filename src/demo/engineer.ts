@@ -17,7 +17,7 @@ export async function askAsEngineer({ hub, flags }: Asking, progress?: RebuildPr
   const { token } = (await hub.data<Basis>('clinical', '{ at { basis { token } } }')).at.basis;
   const before = JSON.stringify(await hub.data('clinical', CHART, { basis: token }));
   const started = performance.now();
-  const rebuilt = await rebuildProjection(hub, 'master', true, progress);
+  const rebuilt = await rebuildProjection(hub, 'master', { verify: true }, progress);
   const seconds = (performance.now() - started) / 1000;
   const after = JSON.stringify(await hub.data('clinical', CHART, { basis: token }));
   findings.expect(before.includes(STORY.newFamily), 'the chart is not the one that was sent');

@@ -38,6 +38,8 @@ export interface ProjectionDecision {
   readonly projection: string;
   readonly version?: number;
   readonly verify?: boolean;
+  /** On a rebuild: false leaves the new build beside the one that serves until somebody switches. */
+  readonly switch?: boolean;
   readonly requestedBy: string;
   readonly idempotencyKey?: string;
 }

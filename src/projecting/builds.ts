@@ -9,6 +9,7 @@ import {
   DefinitionChangedError,
   ProjectionTablesMissingError,
 } from './errors.js';
+import { codeHash, mappingHash } from './fingerprint.js';
 import type { Build, ProjectionDefinition } from './projection.js';
 
 /** A pool or a client. */
@@ -107,7 +108,8 @@ export async function installBuildIn(
   for (const statement of bulk?.prepare(build) ?? definition.install(build)) await client.query(statement);
   await client.query(
     `insert into hub.projection (name, version, definition_version, definition_hash, log_id, state, serving, paused, verify_wanted,
-         switch_wanted, requested_by, loading) values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)`,
+         switch_wanted, requested_by, loading, code_hash, mapping_hash)
+       values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)`,
     [
       definition.name,
       build,
@@ -121,6 +123,8 @@ export async function installBuildIn(
       wanted.switchWhenDone ?? true,
       wanted.requestedBy ?? null,
       bulk !== undefined,
+      codeHash(definition.name),
+      mappingHash(),
     ],
   );
   await client.query('insert into hub.checkpoint (projection, version, lane, position) values ($1, $2, $3, 0)', [
@@ -175,6 +179,11 @@ export async function finishLoad(
 /** A rebuild that has neither been switched to nor ended otherwise. */
 export function isUnderWay(row: BuildRow): boolean {
   return row.state === 'building' || row.state === 'built';
+}
+
+/** Built, verified where that was wanted, and not to be switched to by itself. */
+export function waitsForSwitch(row: BuildRow): boolean {
+  return row.state === 'built' && !row.switch_wanted && (!row.verify_wanted || row.verified !== null);
 }
 
 const BUILD_LOCK = 7_261_005;

@@ -37,6 +37,8 @@ export class RebuildProjection {
     readonly name: string,
     readonly verify: boolean,
     readonly options: CommandOptions,
+    /** False: the new build stays beside the one that serves until somebody switches. */
+    readonly switchWhenDone = true,
   ) {}
 }
 export class PauseProjection {
@@ -102,7 +104,7 @@ export class ProjectionDesk {
     name: string,
     type: ProjectionDecisionType,
     options: CommandOptions,
-    more: Pick<ProjectionDecision, 'verify'>,
+    more: Pick<ProjectionDecision, 'verify' | 'switch'>,
     check: (builds: readonly BuildRow[], serving: BuildRow) => { version?: number } | void,
   ): Promise<ProjectionStatus> {
     const key = options.idempotencyKey ?? randomUUID();
@@ -153,8 +155,9 @@ export class ProjectionDesk {
 export class RebuildProjectionHandler implements ICommandHandler<RebuildProjection, ProjectionStatus> {
   constructor(@Inject(ProjectionDesk) private readonly desk: ProjectionDesk) {}
 
-  execute({ name, verify, options }: RebuildProjection): Promise<ProjectionStatus> {
-    return this.desk.decide(name, EVENT_TYPES.rebuildRequested, options, { verify }, (builds) => {
+  execute({ name, verify, options, switchWhenDone }: RebuildProjection): Promise<ProjectionStatus> {
+    const more = { verify, ...(switchWhenDone ? {} : { switch: false }) };
+    return this.desk.decide(name, EVENT_TYPES.rebuildRequested, options, more, (builds) => {
       if (builds.some(isUnderWay)) throw new ProjectionConflictError(`a rebuild of ${name} is under way`);
     });
   }
@@ -239,11 +242,11 @@ export class VerifyProjectionHandler implements ICommandHandler<VerifyProjection
   }
 }
 
-/** Tables of another definition version need the code they were made for. */
+/** Tables of another form need the code they were made for; where only the rules changed, the build is carried on and can serve. */
 function refuseOtherDefinition(row: BuildRow, serving: BuildRow): void {
-  if (row.definition_version === serving.definition_version) return;
+  if (row.definition_hash === serving.definition_hash) return;
   throw new ProjectionConflictError(
-    `build ${row.version} was made by definition version ${row.definition_version}: start the release of the hub that has it`,
+    `build ${row.version} has other tables (definition version ${row.definition_version}): start the release of the hub that has them`,
   );
 }
 

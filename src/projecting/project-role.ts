@@ -58,7 +58,7 @@ export async function startProjectRole(context: RoleContext): Promise<RunningRol
             }),
       }),
       log: logger,
-      keepRetiredSeconds: config.projections.keepRetiredSeconds,
+      ...config.projections,
       ...metrics(),
     });
     opened.push(() => projections.stop());

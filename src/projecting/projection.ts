@@ -211,6 +211,8 @@ export interface ProjectionDefinition<Loaded = unknown> {
   readonly version: number;
   /** Event types that `apply` is given; without it all of them. */
   readonly eventTypes?: readonly string[];
+  /** `envelopes` for a projection that looks at no content: changes of mappings do not touch it. */
+  readonly reads?: 'facts' | 'envelopes';
   /** SQL that makes the tables of a build; runs once, in a transaction. Physical names carry the build's number. */
   install(version: Build): readonly string[];
   /**

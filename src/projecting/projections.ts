@@ -13,7 +13,7 @@ import {
   installBuildIn,
   isUnderWay,
   ONLY_LANE,
-  serve,
+  waitsForSwitch,
   type BuildRow,
 } from './builds.js';
 import { CONTROL, Control, type ProjectionChange } from './control.js';
@@ -49,6 +49,8 @@ export interface ProjectionsOptions {
   readonly keepRetiredSeconds?: number;
   /** How long another process waits for one that stands still, in milliseconds. */
   readonly leaseMs?: number;
+  /** Whether the rebuild that a raised version brings takes over by itself. Default: yes. */
+  readonly autoSwitch?: boolean;
 }
 
 const KEEP_RETIRED_SECONDS = 3_600;
@@ -62,11 +64,13 @@ const REBUILD_KEPT_PAGES = 3;
 const MOST_TIMER_MS = 2 ** 31 - 1;
 
 /**
- * Whether this release carries a serving build on. One of an earlier definition version is carried on by the present rules where the tables are
- * the same, so that readers stay up to date until the rebuild takes over; where the tables differ it stays as it is.
+ * Whether this release carries a build on. One of an earlier definition version is carried on by the present rules where the tables are the same, so
+ * that readers stay up to date until the rebuild takes over, and after a rollback; where the tables differ it stays as it is. One of a later version is
+ * the matter of the release that has it.
  */
 function isCarried(row: BuildRow, definition: ProjectionDefinition, hash: string): boolean {
-  return row.definition_version === definition.version || row.definition_hash === hash;
+  const earlier = row.definition_version < definition.version && row.definition_hash === hash;
+  return earlier || row.definition_version === definition.version;
 }
 
 export class Projections {
@@ -219,7 +223,11 @@ export class Projections {
           `update hub.projection set state = 'cancelled' where name = $1 and state in ('building', 'built') and definition_version <> $2`,
           [definition.name, definition.version],
         );
-        const build = await installBuild(pool, definition, reader.id, { state: 'building', serving: false });
+        const build = await installBuild(pool, definition, reader.id, {
+          state: 'building',
+          serving: false,
+          switchWhenDone: this.options.autoSwitch ?? true,
+        });
         if (build !== undefined) {
           log.info(
             { projection: definition.name, version: build },
@@ -323,7 +331,7 @@ export class Projections {
       }
       if (row.paused) await runner.pause(definition.name, version);
       else await runner.resume(definition.name, version);
-      if (row.state === 'retired' && this.isKept(row, definition)) {
+      if (row.state === 'retired' && isCarried(row, definition, hash) && this.secondsLeft(row) > 0) {
         if (!runner.isRunning(definition.name, version)) {
           runner.start({ definition, build: version, lane: ONLY_LANE, mode: 'live' }, row.paused);
         }
@@ -333,9 +341,9 @@ export class Projections {
       }
       if (row.state === 'cancelled') await dropBuild(pool, definition, version);
     }
-    // A build of another definition version is the matter of the release that has it.
-    for (const row of rows.filter((one) => one.definition_version === definition.version)) {
-      if (isUnderWay(row) && !row.paused) this.startRebuild(definition, row, serving);
+    for (const row of rows.filter((one) => isCarried(one, definition, hash))) {
+      if (waitsForSwitch(row)) this.carryBeside(definition, row);
+      else if (isUnderWay(row) && !row.paused) this.startRebuild(definition, row, serving);
       else if (isUnderWay(row)) await this.endRebuild(definition.name, row.version);
     }
     await this.dropSuperseded(definition, rows);
@@ -343,6 +351,12 @@ export class Projections {
       (await buildsOf(pool, definition.name)).map(({ version }) => version),
       serving?.version,
     );
+  }
+
+  /** A build that is done and waits for somebody's word stays up to date beside the one that serves. */
+  private carryBeside(definition: ProjectionDefinition, row: BuildRow): void {
+    if (this.runner.isRunning(definition.name, row.version)) return;
+    this.runner.start({ definition, build: row.version, lane: ONLY_LANE, mode: 'live' }, row.paused);
   }
 
   /** The build that served last is kept for a rollback, for a while; a failed one until the next rebuild begins. */
@@ -358,11 +372,6 @@ export class Projections {
       await this.runner.stop(definition.name, row.version);
       await dropBuild(this.options.pool, definition, row.version);
     }
-  }
-
-  /** A retired build of this definition goes on as long as a rollback to it should need nothing but an update. */
-  private isKept(row: BuildRow, definition: ProjectionDefinition): boolean {
-    return row.definition_version === definition.version && this.secondsLeft(row) > 0;
   }
 
   private secondsLeft({ finished_at }: BuildRow): number {
@@ -423,6 +432,7 @@ export class Projections {
           serving: false,
           requestedBy: eventId,
           verify: decision.verify !== false,
+          switchWhenDone: decision.switch !== false,
         });
         return;
       case EVENT_TYPES.rebuildCancelled:
@@ -450,9 +460,12 @@ export class Projections {
     version: number | undefined,
   ): Promise<void> {
     const row = (await buildsOf(client, definition.name)).find((candidate) => candidate.version === version);
-    if (row === undefined || row.serving || row.definition_version !== definition.version) return;
+    if (row === undefined || row.serving || !isCarried(row, definition, definitionHash(definition))) return;
     if (row.state === 'built') {
-      await serve(client, definition.name, row.version);
+      await client.query('update hub.projection set switch_wanted = true where name = $1 and version = $2', [
+        definition.name,
+        row.version,
+      ]);
       return;
     }
     if (row.state !== 'retired') return;

@@ -2,7 +2,7 @@
 import type { Json } from '../mapping/fact.js';
 import type { EventLogReader, Position } from '../log/event-log.js';
 import { microsOfInstant, now } from '../time/clock.js';
-import { isUnderWay, type BuildRow, type Queryable } from './builds.js';
+import { isUnderWay, waitsForSwitch, type BuildRow, type Queryable } from './builds.js';
 import { envelopeOf } from './decode.js';
 import { EVERY_PROJECTION } from './parkings.js';
 
@@ -115,7 +115,7 @@ function rateOf(row: Row): number {
 
 function stateOf(serving: Row, builds: readonly Row[], lagSeconds: number): ProjectionStateName {
   if (serving.paused) return 'PAUSED';
-  if (builds.some(isUnderWay)) return 'REBUILDING';
+  if (builds.some((build) => isUnderWay(build) && !waitsForSwitch(build))) return 'REBUILDING';
   if (serving.worker === 'stopped') return 'STOPPED';
   return lagSeconds <= LIVE_LAG_SECONDS ? 'LIVE' : 'CATCHING_UP';
 }

@@ -22,6 +22,7 @@ import { WriterMailbox } from '../log/writer-mailbox.js';
 import { mapMessage } from '../mapping/map.js';
 import { OpenSearchConnection } from '../opensearch/connection.js';
 import { operationsRoutes } from '../operations/routes.js';
+import { recordSchemas } from '../projecting/plan.js';
 import { ProjectionDesk } from '../projecting/commands.js';
 import { SourceCodes } from '../projecting/source-codes.js';
 import { EventDecoder } from '../projecting/decode.js';
@@ -38,6 +39,7 @@ import { KeyDesk } from './key-desk.js';
 import { LetterDesk } from './letter-desk.js';
 import { OperationsView } from './operations-view.js';
 import { receiptRoutes } from './receipts.js';
+import { servedSchemas } from './served-schemas.js';
 import { SearchDesk } from './search/desk.js';
 import { OpenSearchEngine } from './search/opensearch-engine.js';
 import { PostgresSearchEngine } from './search/postgres-engine.js';
@@ -192,6 +194,7 @@ export async function startQueryRole(context: RoleContext): Promise<RunningRole>
   });
   await app.listen(port, host);
   const address = server.address() as AddressInfo;
+  await recordSchemas(pool, servedSchemas());
   return {
     addresses: {
       http: `${tls === undefined ? 'http' : 'https'}://${host.includes(':') ? `[${host}]` : host}:${address.port}`,

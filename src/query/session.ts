@@ -74,11 +74,13 @@ export class Session {
   }
 
   /** @throws GraphError UNKNOWN_BASIS, BEYOND_WATERMARK */
-  byToken(token: string): Promise<Snapshot> {
-    let found = this.snapshots.get(token);
+  byToken(token: string, candidate = false): Promise<Snapshot> {
+    const key = candidate ? `${token} of the candidate` : token;
+    let found = this.snapshots.get(key);
     if (found === undefined) {
-      found = this.services.basis.resolve({ basis: token }).then((basis) => this.snapshotAt(basis, { basis: token }));
-      this.snapshots.set(token, found);
+      const given = { basis: token, ...(candidate ? { candidate } : {}) };
+      found = this.services.basis.resolve(given).then((basis) => this.snapshotAt(basis, given));
+      this.snapshots.set(key, found);
     }
     return found;
   }
@@ -103,6 +105,12 @@ export class Session {
       });
       this.messageLoaders.set(basis.build, messages);
     }
-    return new Snapshot(basis, this.services.store, given, (token) => this.byToken(token), messages);
+    return new Snapshot(
+      basis,
+      this.services.store,
+      given,
+      (token) => this.byToken(token, given.candidate === true),
+      messages,
+    );
   }
 }

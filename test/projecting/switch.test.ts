@@ -19,7 +19,7 @@ import { createTestDatabase, type TestDatabase } from '../support/database.js';
 import { MemoryLog, startProjections, testProjection, type TestEvent } from './support.js';
 
 const SWITCHES = process.env['ANAMNESIS_TEST_SCALE'] === 'full' ? 1_000 : 100;
-const LONG_MS = 120_000;
+const LONG_MS = 300_000;
 
 let database: TestDatabase;
 let watermarks: Watermarks;

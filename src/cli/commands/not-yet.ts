@@ -4,7 +4,6 @@ import { CliError } from '../cli-error.js';
 
 const NOT_YET: readonly (readonly [path: string, commands: readonly string[]])[] = [
   ['', ['patients', 'erase']],
-  ['projections', ['plan']],
 ];
 
 export function notYetCommands(program: Command): void {

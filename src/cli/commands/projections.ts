@@ -5,6 +5,7 @@ import { CliError } from '../cli-error.js';
 import { findHub, type HubClient } from '../hub-client.js';
 import { wholeNumber, withHub, type HubOptions } from '../options.js';
 import { duration, grouped, table } from '../output.js';
+import { planCommand } from './projections-plan.js';
 import { describeVerification, verifyProjection } from './projections-verify.js';
 
 const FIELDS = `name version position lagSeconds lagEvents rate parked state lastError
@@ -45,13 +46,16 @@ export function projectionsCommand(program: Command): void {
       console.log(options.json === true ? JSON.stringify(all) : describe(all));
     });
 
+  planCommand(projections);
+
   withHub(projections.command('rebuild <name>'))
     .description('build it anew from the log beside the one that serves, then switch')
     .option('--verify', 'compare with an independent fold before the switch', false)
-    .action(async (name: string, options: HubOptions & { verify: boolean }) => {
+    .option('--no-switch', 'leave it beside the one that serves: at(candidate: true) asks it, `switch` lets it serve')
+    .action(async (name: string, options: HubOptions & { verify: boolean; switch: boolean }) => {
       const hub = await findHub(options);
       const quiet = options.json === true || !process.stderr.isTTY;
-      const done = await rebuildProjection(hub, name, options.verify, quiet ? undefined : progressBar(name));
+      const done = await rebuildProjection(hub, name, options, quiet ? undefined : progressBar(name));
       console.log(options.json === true ? JSON.stringify(done) : describeRebuilt(done));
     });
 
@@ -108,19 +112,21 @@ export async function listProjections(hub: HubClient): Promise<readonly Projecti
 export type RebuildProgress = (under: Pick<Rebuild, 'progress' | 'rate' | 'etaSeconds'> | undefined) => void;
 
 /**
- * Rebuilds a projection and waits until the new version serves.
+ * Rebuilds a projection and waits until the new version serves, or with `switch: false` until it stands beside the one that does.
  * @throws CliError where the rebuild fails or its verification does not agree
  */
 export async function rebuildProjection(
   hub: HubClient,
   name: string,
-  verify: boolean,
+  options: { readonly verify: boolean; readonly switch?: boolean },
   progress?: RebuildProgress,
 ): Promise<Projection> {
+  // An older hub knows no `switch`: it is named only where it is asked for.
+  const stays = options.switch === false;
   const { changed } = await hub.data<{ changed: Projection }>(
     'clinical',
-    `mutation ($name: String!, $verify: Boolean!) { changed: rebuildProjection(name: $name, verify: $verify) { ${FIELDS} } }`,
-    { name, verify },
+    `mutation ($name: String!, $verify: Boolean!) { changed: rebuildProjection(name: $name, verify: $verify${stays ? ', switch: false' : ''}) { ${FIELDS} } }`,
+    { name, verify: options.verify },
   );
   const before = changed.version;
   const asked = performance.now();
@@ -132,6 +138,7 @@ export async function rebuildProjection(
       if (projection.version !== before) return projection;
       const { rebuild, state, lastError } = projection;
       const next = rebuild !== null && rebuild.version > before ? rebuild : undefined;
+      if (stays && next?.progress === 1 && state !== 'REBUILDING') return projection;
       if (state === 'REBUILDING' && next !== undefined) {
         begun = true;
         progress?.(next);
@@ -191,5 +198,9 @@ function describe(projections: readonly Projection[]): string {
 
 function describeRebuilt(projection: Projection): string {
   const verified = projection.rebuild?.verified === true ? ', verified' : '';
+  const { rebuild } = projection;
+  if (rebuild !== null && rebuild.version > projection.version) {
+    return `${projection.name} has version ${rebuild.version} beside the one that serves${verified}`;
+  }
   return `${projection.name} now serves version ${projection.version}${verified}`;
 }

@@ -17,6 +17,8 @@ export interface AtArguments {
   readonly validAt?: Instant | null;
   readonly basis?: string | null;
   readonly wait?: boolean | null;
+  /** The build that a rebuild has made, in place of the one that serves. */
+  readonly candidate?: boolean | null;
 }
 
 /** The point an answer stands on. */
@@ -39,6 +41,9 @@ export const WAIT_MOST_MS = 10_000;
 const LOOK_AGAIN_MS = 50;
 /** An Instant, for PostgreSQL's to_char. */
 const INSTANT = 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"';
+
+/** A rebuild that has caught up, or is as far as its checkpoint; one that is still being loaded in bulk has no indexes to answer by. */
+const CANDIDATE = `p.state in ('building', 'built') and not p.serving and not p.loading`;
 
 /** A restore: positions in (head, base] and times in (mark, at) were answered for by a log that was lost. */
 interface Restore {
@@ -94,7 +99,7 @@ export class BasisResolver {
     const validAt = given.validAt ?? undefined;
     const deadline = performance.now() + (given.wait === true ? WAIT_MOST_MS : 0);
     for (;;) {
-      const found = await this.tryResolve(asked, validAt);
+      const found = await this.tryResolve(asked, validAt, given.candidate === true);
       if (!(found instanceof NotYet)) return found;
       const left = deadline - performance.now();
       if (left <= 0) {
@@ -112,7 +117,7 @@ export class BasisResolver {
   async reached(position: Position, timeoutMs: number): Promise<boolean> {
     const deadline = performance.now() + timeoutMs;
     for (;;) {
-      const { watermark } = await this.progress();
+      const { watermark } = await this.progress(false);
       if (watermark >= position) return true;
       const left = deadline - performance.now();
       if (left <= 0) return false;
@@ -141,8 +146,8 @@ export class BasisResolver {
     return { kind: 'now' };
   }
 
-  private async tryResolve(asked: Asked, validAt: Instant | undefined): Promise<Basis | NotYet> {
-    const progress = await this.progress();
+  private async tryResolve(asked: Asked, validAt: Instant | undefined, candidate: boolean): Promise<Basis | NotYet> {
+    const progress = await this.progress(candidate);
     switch (asked.kind) {
       case 'now': {
         const knownAt = echoOf(progress, progress.watermark) ?? instantOfMicroseconds(this.clock());
@@ -194,7 +199,7 @@ export class BasisResolver {
     return this.options.clock?.() ?? BigInt(Date.now()) * 1000n;
   }
 
-  private async progress(): Promise<Progress> {
+  private async progress(candidate: boolean): Promise<Progress> {
     const { rows } = await this.options.pool.query<{
       build: number;
       definition_version: number;
@@ -205,7 +210,7 @@ export class BasisResolver {
       erasures: number;
       restores: { head: string; base: string; mark: Instant; at: Instant }[];
     }>({
-      name: 'basis-progress',
+      name: candidate ? 'basis-progress-candidate' : 'basis-progress',
       // One statement is one snapshot: a mark read apart from the watermark could claim more than is projected.
       text: `select p.version as build, p.definition_version, c.position, c.recorded_at, m.at as mark, m.head as mark_head,
           (select coalesce(max(epoch), 0)::int4 from sealing.erasure) as erasures,
@@ -215,9 +220,12 @@ export class BasisResolver {
         join lateral (select position, recorded_at from hub.checkpoint
           where projection = p.name and version = p.version order by position limit 1) c on true
         left join hub.clock_mark m on true
-        where p.name = 'master' and p.serving`,
+        where p.name = 'master' and ${candidate ? CANDIDATE : 'p.serving'}`,
     });
     const [row] = rows;
+    if (row === undefined && candidate) {
+      throw new GraphError('BAD_USER_INPUT', 'there is no build of the master store beside the one that serves');
+    }
     if (row === undefined) throw new GraphError('UNAVAILABLE', 'the master store is not there yet');
     return {
       build: row.build,

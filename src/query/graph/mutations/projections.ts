@@ -21,6 +21,7 @@ import { refusing } from './refusal.js';
 interface ProjectionArguments extends MutationArguments {
   readonly name: string;
   readonly verify?: boolean | null;
+  readonly switch?: boolean | null;
   readonly version?: number | null;
 }
 
@@ -34,7 +35,7 @@ export class ProjectionMutations {
   @Mutation('rebuildProjection')
   rebuild(@Args() asked: ProjectionArguments, @Context() context: GraphContext): Promise<ProjectionView> {
     return this.change('rebuildProjection', context, asked, (options) => {
-      return new RebuildProjection(asked.name, asked.verify ?? true, options);
+      return new RebuildProjection(asked.name, asked.verify ?? true, options, asked.switch ?? true);
     });
   }
 
