@@ -166,6 +166,8 @@ export async function finishLoad(
         signal.throwIfAborted();
         await client.query(statement);
       }
+      // Readers come right after the switch: without statistics their first questions would be planned for empty tables.
+      for (const table of definition.tables(build)) await client.query(`analyze ${table}`);
       await client.query('update hub.projection set loading = false where name = $1 and version = $2', [
         definition.name,
         build,
