@@ -1,8 +1,9 @@
 // Compiles src, projections, migrations, bench and the runners in test to dist with swc (types are checked by `npm run typecheck`),
 // and copies the schemas beside them. Files that have not changed since they were compiled are left as they are.
 import { transformFile } from '@swc/core';
-import { cp, mkdir, readdir, rm, stat, writeFile } from 'node:fs/promises';
+import { cp, mkdir, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import path from 'node:path';
+import { clientTypes } from './client-types.mjs';
 
 const root = path.resolve(import.meta.dirname, '..');
 const out = path.join(root, 'dist');
@@ -42,6 +43,9 @@ for (const folder of FOLDERS) {
   // What has no source any more.
   for await (const file of files(path.join(out, folder))) if (!wanted.has(file)) await rm(file);
 }
+const typesFile = path.join(root, 'schema/clinical.types.ts');
+const types = clientTypes(await readFile(path.join(root, 'schema/clinical.graphql'), 'utf8'));
+if ((await readFile(typesFile, 'utf8').catch(() => '')) !== types) await writeFile(typesFile, types);
 await rm(path.join(out, 'schema'), { recursive: true, force: true });
 await cp(path.join(root, 'schema'), path.join(out, 'schema'), { recursive: true });
 console.log(`built ${compiled} of ${wanted.size / 2} files`);

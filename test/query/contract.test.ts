@@ -16,6 +16,7 @@ import {
 } from 'graphql';
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
+import type { Patient, QueryAtArguments } from '../../schema/clinical.types.js';
 import { clinicalSchema } from '../../src/query/graph/graph.module.js';
 import { TestHub } from './support.js';
 
@@ -97,6 +98,17 @@ describe('the schema that is served', () => {
   it('would be found narrowed', () => {
     const narrowed = buildSchema(clinicalSchema().replace('isDeceased: Boolean', 'isDead: Boolean'));
     expect(broken(served, narrowed)).toEqual(['Patient.isDeceased']);
+  });
+
+  it('has its types for clients beside it, current and fit to use', async () => {
+    const script = path.resolve(import.meta.dirname, '../../scripts/client-types.mjs');
+    const { clientTypes } = (await import(script)) as { clientTypes: (sdl: string) => string };
+    const kept = readFileSync(path.resolve(import.meta.dirname, '../../schema/clinical.types.ts'), 'utf8');
+    expect(clientTypes(clinicalSchema())).toBe(kept);
+    // The compiler holds these to the schema.
+    const asked: QueryAtArguments = { position: '7' };
+    const shown: Pick<Patient, 'id' | 'sex'> = { id: 'x', sex: 'FEMALE' };
+    expect([asked.position, shown.sex]).toEqual(['7', 'FEMALE']);
   });
 
   it('describes every type and field', () => {
