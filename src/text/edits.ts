@@ -47,7 +47,8 @@ export function keyOf(purpose: string, text: string): string {
 }
 
 /**
- * Edits between two words: insertion, deletion, substitution, swap of neighbours (optimal string alignment), over code points.
+ * Edits between two words: insertion, deletion, substitution, swap of neighbours (Damerau-Levenshtein: also of what became neighbours by an edit,
+ * so two slips are two edits wherever they fall), over code points.
  * @returns more than `most` (not how many) where they are further apart
  */
 export function editDistance(one: string, other: string, most: number): number {
@@ -55,27 +56,34 @@ export function editDistance(one: string, other: string, most: number): number {
   const left = [...one];
   const right = [...other];
   if (Math.abs(left.length - right.length) > most) return most + 1;
-  let before: number[] = [];
-  let previous = Array.from({ length: right.length + 1 }, (_, index) => index);
+  // Row and column 0 stand before the words, and a row of too many before those (Lowrance and Wagner 1975).
+  const far = left.length + right.length;
+  const rows: number[][] = [Array.from({ length: right.length + 1 }, (_, column) => column)];
+  const lastRowOf = new Map<string, number>();
   for (let row = 1; row <= left.length; row += 1) {
     const current = [row];
-    let least = row;
+    const before = rows[row - 1] as number[];
+    let lastColumn = 0;
     for (let column = 1; column <= right.length; column += 1) {
       const same = left[row - 1] === right[column - 1];
-      let cost = Math.min(
-        (previous[column] as number) + 1,
-        (current[column - 1] as number) + 1,
-        (previous[column - 1] as number) + (same ? 0 : 1),
+      const metRow = lastRowOf.get(right[column - 1] as string) ?? 0;
+      const swapped =
+        metRow === 0 || lastColumn === 0
+          ? far
+          : (rows[metRow - 1]?.[lastColumn - 1] as number) + (row - metRow - 1) + 1 + (column - lastColumn - 1);
+      current.push(
+        Math.min(
+          (before[column] as number) + 1,
+          (current[column - 1] as number) + 1,
+          (before[column - 1] as number) + (same ? 0 : 1),
+          swapped,
+        ),
       );
-      if (row > 1 && column > 1 && left[row - 1] === right[column - 2] && left[row - 2] === right[column - 1]) {
-        cost = Math.min(cost, (before[column - 2] as number) + 1);
-      }
-      current.push(cost);
-      if (cost < least) least = cost;
+      if (same) lastColumn = column;
     }
-    if (least > most) return most + 1;
-    before = previous;
-    previous = current;
+    rows.push(current);
+    lastRowOf.set(left[row - 1] as string, row);
   }
-  return previous[right.length] as number;
+  const distance = rows[left.length]?.[right.length] as number;
+  return distance > most ? most + 1 : distance;
 }
