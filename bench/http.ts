@@ -4,7 +4,7 @@
  */
 import http from 'node:http';
 import { startHubProcess, temporaryDataDir } from '../test/support/hub-process.js';
-import { numberArgument, type Figures } from './support.js';
+import { cpuPerMessage, numberArgument, type Figures } from './support.js';
 
 const CONNECTIONS = 64;
 const WARM_UP_SECONDS = 2;
@@ -17,13 +17,16 @@ export async function run(args: readonly string[]): Promise<Figures> {
   const agent = new http.Agent({ keepAlive: true, maxSockets: CONNECTIONS });
   try {
     await load(hub.run.http, agent, rate, WARM_UP_SECONDS, 'warm');
-    const latencies = (await load(hub.run.http, agent, rate, seconds, 'run')).sort((a, b) => a - b);
+    const spent = await cpuPerMessage(hub, rate * seconds, () => load(hub.run.http, agent, rate, seconds, 'run'));
+    const latencies = spent.result.sort((a, b) => a - b);
     const at = (share: number): number =>
       latencies[Math.min(latencies.length - 1, Math.floor(latencies.length * share))] ?? 0;
     return {
       eventsP50Ms: { values: [at(0.5)], unit: 'ms', goal: '' },
       eventsP99Ms: { values: [at(0.99)], unit: 'ms', goal: rate === 1_000 ? '≤ 50' : '' },
       eventsMostMs: { values: [at(1)], unit: 'ms', goal: '' },
+      eventsIngestCpuUs: { values: [spent.ingestUs], unit: 'µs/event', goal: '' },
+      eventsPostgresCpuUs: { values: [spent.postgresUs], unit: 'µs/event', goal: '' },
     };
   } finally {
     agent.destroy();

@@ -12,7 +12,7 @@ import { once } from 'node:events';
 import { isMainThread, parentPort, Worker, workerData } from 'node:worker_threads';
 import { frameOf } from '../src/inbound/mllp/framing.js';
 import { startHubProcess, temporaryDataDir } from '../test/support/hub-process.js';
-import { numberArgument, type Figures } from './support.js';
+import { cpuPerMessage, numberArgument, type Figures } from './support.js';
 
 const WARM_UP_SECONDS = 3;
 /** Different people that the messages are about. */
@@ -55,12 +55,10 @@ export async function run(args: readonly string[]): Promise<Figures> {
       const task = { address: hub.run.mllp, connections };
       await measure({ ...task, rate: 500, seconds: WARM_UP_SECONDS, seed: 'warm' });
       for (const rate of rates) {
-        const { p50Ms, p99Ms, maxMs, answersPerSecond, refused, why } = await measure({
-          ...task,
-          rate,
-          seconds,
-          seed: `${rate}`,
-        });
+        const { result, ingestUs, postgresUs } = await cpuPerMessage(hub, rate * seconds, () =>
+          measure({ ...task, rate, seconds, seed: `${rate}` }),
+        );
+        const { p50Ms, p99Ms, maxMs, answersPerSecond, refused, why } = result;
         if (refused > 0) throw new Error(`${refused} messages were not accepted: ${why}`);
         const goal = rate <= 1_000 ? '≤ 10' : rate <= 10_000 ? '≤ 50' : '';
         const of = `${name}Roles${rate}PerSecond`;
@@ -68,6 +66,8 @@ export async function run(args: readonly string[]): Promise<Figures> {
         figures[`${of}P99Ms`] = { values: [p99Ms], unit: 'ms', goal };
         figures[`${of}MaxMs`] = { values: [maxMs], unit: 'ms', goal: '' };
         figures[`${of}Answers`] = { values: [answersPerSecond], unit: 'answers/s', goal: '' };
+        figures[`${of}IngestCpuUs`] = { values: [ingestUs], unit: 'µs/message', goal: '' };
+        figures[`${of}PostgresCpuUs`] = { values: [postgresUs], unit: 'µs/message', goal: '' };
       }
     } finally {
       await hub.stop();

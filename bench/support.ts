@@ -4,11 +4,13 @@ import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
 import type pg from 'pg';
+import { openClient } from '../src/database/database.js';
 import { migrate } from '../src/database/migrate.js';
 import { clinicalStream, EVENT_TYPES, PARTITIONS } from '../src/log/envelope.js';
 import type { PendingEvent } from '../src/log/writer.js';
 import { bodyHash } from '../src/sealing/body.js';
 import { startEmbeddedPostgres } from '../src/supervisor/embedded-postgres.js';
+import { pidOfRole, type HubProcess } from '../test/support/hub-process.js';
 
 /** USER_HZ of Linux. */
 const CLOCK_TICKS_PER_SECOND = 100;
@@ -47,7 +49,7 @@ export async function startBenchDatabase(): Promise<BenchDatabase> {
 }
 
 /** CPU seconds that a PostgreSQL server on this machine has used so far: its living processes, and those that have ended. */
-export async function postgresCpuSeconds(client: Pick<pg.Pool, 'query'>): Promise<number> {
+export async function postgresCpuSeconds(client: Pick<pg.Pool | pg.Client, 'query'>): Promise<number> {
   const { rows } = await client.query<{ folder: string }>("select current_setting('data_directory') as folder");
   const folder = (rows[0] as { folder: string }).folder;
   const postmaster = Number((await readFile(path.join(folder, 'postmaster.pid'), 'utf8')).split('\n', 1)[0]);
@@ -72,6 +74,39 @@ export async function postgresCpuSeconds(client: Pick<pg.Pool, 'query'>): Promis
 export async function peakMemoryMb(pid: number): Promise<number> {
   const status = await readFile(`/proc/${pid}/status`, 'utf8');
   return Number(/^VmHWM:\s+(\d+) kB$/m.exec(status)?.[1]) / 1024;
+}
+
+/** CPU seconds that a living process of this machine has used so far. */
+export async function cpuSecondsOf(pid: number): Promise<number> {
+  const stat = await readFile(`/proc/${pid}/stat`, 'utf8');
+  const fields = stat
+    .slice(stat.lastIndexOf(')') + 2)
+    .split(' ')
+    .map(Number);
+  return ((fields[11] ?? 0) + (fields[12] ?? 0)) / CLOCK_TICKS_PER_SECOND;
+}
+
+/** What a hub's ingest role and its PostgreSQL spend while something runs, as microseconds of CPU for each message: unlike times, it hangs little on what else the machine does. */
+export async function cpuPerMessage<T>(
+  hub: HubProcess,
+  messages: number,
+  work: () => Promise<T>,
+): Promise<{ readonly result: T; readonly ingestUs: number; readonly postgresUs: number }> {
+  const pid = await pidOfRole(hub, 'ingest');
+  if (pid === undefined) throw new Error('the ingest role is not running');
+  const client = await openClient(hub.run.postgres);
+  try {
+    const [ingest, postgres] = [await cpuSecondsOf(pid), await postgresCpuSeconds(client)];
+    const result = await work();
+    const spent = (before: number, after: number): number => ((after - before) * 1e6) / messages;
+    return {
+      result,
+      ingestUs: spent(ingest, await cpuSecondsOf(pid)),
+      postgresUs: spent(postgres, await postgresCpuSeconds(client)),
+    };
+  } finally {
+    await client.end();
+  }
 }
 
 /** Seconds that the work takes. */
