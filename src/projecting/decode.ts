@@ -8,6 +8,7 @@ import type { Hl7Message } from '../inbound/hl7/message.js';
 import { readHl7, type ReadHl7Options } from '../inbound/hl7/reader.js';
 import type { MessageReplayed } from '../log/decisions.js';
 import { EVENT_TYPES, type Envelope } from '../log/envelope.js';
+import { upcast, type StoredEnvelope } from '../log/upcast.js';
 import type { EventLogReader, Position, RecordedEvent } from '../log/event-log.js';
 import type { MessageContent, FhirResource } from '../mapping/content.js';
 import { MappingError, type Mapped } from '../mapping/fact.js';
@@ -82,8 +83,8 @@ const LONGEST_TURN_MS = 20;
 const LOST_KEY_CODES = { missing: 'KEY_MISSING', damaged: 'KEY_DAMAGED', locked: 'KEY_LOCKED' } as const;
 
 /** The envelope of an event: written by the hub itself, so one that does not parse means a damaged log. */
-export function envelopeOf(event: RecordedEvent): Envelope {
-  return JSON.parse(event.metadata.toString('utf8')) as Envelope;
+export function envelopeOf(event: Pick<RecordedEvent, 'metadata'>): Envelope {
+  return upcast(JSON.parse(event.metadata.toString('utf8')) as StoredEnvelope);
 }
 
 /** The decoder as the hub uses it, in the project role and for the graph. */
