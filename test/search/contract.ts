@@ -185,6 +185,7 @@ export function describeSearch(engine: string, openSearch?: () => Promise<TestOp
       ['Okaor Adaeze', 'ada'],
       ['Okfaro Adaeze', 'ada'],
       ['Ockaffor', 'ada'],
+      ['Pkafxr Adaeze', 'ada'],
       ['adaezze okaf0r', 'ada'],
       ['Mueller', 'muller'],
       ['Papadopulos', 'papa'],
