@@ -129,6 +129,24 @@ export interface ClinicalFactHistoryArguments {
   readonly after?: string | null;
 }
 
+/** A page of a list (Relay). */
+export interface ClinicalFactConnection {
+  /** Nodes with their cursors. */
+  readonly edges: ReadonlyArray<ClinicalFactEdge>;
+  /** The nodes of the page. */
+  readonly nodes: ReadonlyArray<ClinicalFact>;
+  /** Where the page stands. */
+  readonly pageInfo: PageInfo;
+}
+
+/** A node and its cursor (Relay). */
+export interface ClinicalFactEdge {
+  /** The node. */
+  readonly node: ClinicalFact;
+  /** Opaque; hand it to after. */
+  readonly cursor: string;
+}
+
 /** A diagnosis or problem. */
 export interface Condition extends Versioned {
   /** Unique in the whole graph. */
@@ -769,6 +787,7 @@ export interface MutationRebuildProjectionArguments {
   readonly verify?: boolean | null;
   readonly idempotencyKey?: string | null;
   readonly expectedVersion?: Int | null;
+  readonly switch?: boolean | null;
 }
 
 /** Arguments of Mutation.pauseProjection. */
@@ -958,6 +977,30 @@ export interface Patient extends Versioned {
   readonly allergies: AllergyConnection;
   /** Newest first. */
   readonly immunizations: ImmunizationConnection;
+  /** Diagnostic reports, newest first. */
+  readonly reports: ClinicalFactConnection;
+  /** Orders of services: tests, examinations, referrals, newest first. */
+  readonly orders: ClinicalFactConnection;
+  /** Procedures, newest first. */
+  readonly procedures: ClinicalFactConnection;
+  /** Medication orders, dispenses, administrations and what was stated to be taken, newest first. */
+  readonly medications: ClinicalFactConnection;
+  /** Specimens, newest first. */
+  readonly specimens: ClinicalFactConnection;
+  /** Appointments, newest first. */
+  readonly appointments: ClinicalFactConnection;
+  /** Documents, newest first. */
+  readonly documents: ClinicalFactConnection;
+  /** Insurance, newest first. */
+  readonly coverages: ClinicalFactConnection;
+  /** Accounts that stays are billed to, newest first. */
+  readonly accounts: ClinicalFactConnection;
+  /** Charges, newest first. */
+  readonly charges: ClinicalFactConnection;
+  /** Next of kin, insured persons and guarantors, newest first. */
+  readonly relatedPersons: ClinicalFactConnection;
+  /** Family history, newest first. */
+  readonly familyHistory: ClinicalFactConnection;
   /** In clinical order; a page never shifts under a basis. */
   readonly timeline: TimelineConnection;
   /** The FHIR R4 resource. */
@@ -996,6 +1039,78 @@ export interface PatientAllergiesArguments {
 
 /** Arguments of Patient.immunizations. */
 export interface PatientImmunizationsArguments {
+  readonly first?: Int | null;
+  readonly after?: string | null;
+}
+
+/** Arguments of Patient.reports. */
+export interface PatientReportsArguments {
+  readonly first?: Int | null;
+  readonly after?: string | null;
+}
+
+/** Arguments of Patient.orders. */
+export interface PatientOrdersArguments {
+  readonly first?: Int | null;
+  readonly after?: string | null;
+}
+
+/** Arguments of Patient.procedures. */
+export interface PatientProceduresArguments {
+  readonly first?: Int | null;
+  readonly after?: string | null;
+}
+
+/** Arguments of Patient.medications. */
+export interface PatientMedicationsArguments {
+  readonly first?: Int | null;
+  readonly after?: string | null;
+}
+
+/** Arguments of Patient.specimens. */
+export interface PatientSpecimensArguments {
+  readonly first?: Int | null;
+  readonly after?: string | null;
+}
+
+/** Arguments of Patient.appointments. */
+export interface PatientAppointmentsArguments {
+  readonly first?: Int | null;
+  readonly after?: string | null;
+}
+
+/** Arguments of Patient.documents. */
+export interface PatientDocumentsArguments {
+  readonly first?: Int | null;
+  readonly after?: string | null;
+}
+
+/** Arguments of Patient.coverages. */
+export interface PatientCoveragesArguments {
+  readonly first?: Int | null;
+  readonly after?: string | null;
+}
+
+/** Arguments of Patient.accounts. */
+export interface PatientAccountsArguments {
+  readonly first?: Int | null;
+  readonly after?: string | null;
+}
+
+/** Arguments of Patient.charges. */
+export interface PatientChargesArguments {
+  readonly first?: Int | null;
+  readonly after?: string | null;
+}
+
+/** Arguments of Patient.relatedPersons. */
+export interface PatientRelatedPersonsArguments {
+  readonly first?: Int | null;
+  readonly after?: string | null;
+}
+
+/** Arguments of Patient.familyHistory. */
+export interface PatientFamilyHistoryArguments {
   readonly first?: Int | null;
   readonly after?: string | null;
 }
@@ -1185,6 +1300,7 @@ export interface QueryAtArguments {
   readonly validAt?: DateTime | null;
   readonly basis?: string | null;
   readonly wait?: boolean | null;
+  readonly candidate?: boolean | null;
 }
 
 /** Arguments of Query.diff. */
