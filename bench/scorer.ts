@@ -85,7 +85,7 @@ function scoredCases(): Scored[] {
   return cases().flatMap((one) => {
     const agreed = agreementFor(guide, one.message);
     return compare(one.expected, factSetsOf(one.message).sets).map((comparison): Scored => {
-      const excepted = comparison.missed.filter((fact) => exceptionFor(one, comparison.type, fact) !== undefined);
+      const excepted = comparison.missed.filter((fact) => exceptionFor(one, comparison, fact) !== undefined);
       const missed = comparison.missed.filter((fact) => !excepted.includes(fact));
       return { one, agreed, comparison: { ...comparison, missed }, excepted };
     });

@@ -100,7 +100,10 @@ function walk(path: string, value: Json, scope: Walk): void {
     return;
   }
   if (!isObject(value)) {
-    scope.add(path, plain(path, value));
+    // One note of several lines, or a note for each line: who wrote the same says the same.
+    if (typeof value === 'string' && path.endsWith('note.text'))
+      for (const line of value.split('\n')) scope.add(path, line);
+    else scope.add(path, plain(path, value));
     return;
   }
   const name = path.slice(path.lastIndexOf('.') + 1);

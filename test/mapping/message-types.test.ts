@@ -126,6 +126,25 @@ describe('ORM^O01', () => {
 });
 
 describe('OML^O21', () => {
+  it('has a specimen where the OBR says who took one, and none where it speaks of none', () => {
+    const obr = (fields: Readonly<Record<number, string>>) =>
+      map(
+        hl7(MSH('OML^O21'), PID, 'ORC|NW|P1^HIS', segment('OBR', { 2: 'P1^HIS', 4: 'CBC^Blood count^L', ...fields })),
+      );
+    const taken = only(obr({ 7: '20261120080000', 10: '71^Moss^Kate' }), 'SPECIMEN');
+    expect(taken).toMatchObject({
+      collection: { collector: { display: 'Kate Moss' }, collectedDateTime: '2026-11-20T08:00:00+00:00' },
+    });
+    expect(factsOf(obr({ 7: '20261120080000' }), 'SPECIMEN')).toEqual([]);
+  });
+
+  it('knows whether an order is of an inpatient', () => {
+    const mapped = map(
+      hl7(MSH('OML^O21'), PID, segment('ORC', { 1: 'NW', 2: 'P1^HIS', 29: 'I' }), 'OBR|1|P1^HIS||CBC'),
+    );
+    expect(codeOf((only(mapped, 'SERVICE_REQUEST')['locationCode'] as JsonObject[])[0])).toBe('HOSP');
+  });
+
   it('has its specimens, each since it was taken', () => {
     const mapped = map(
       hl7(
@@ -181,6 +200,44 @@ describe('RDE^O11, RDS^O13 and RAS^O17', () => {
       ],
     });
     expect(codeOf(request['medicationCodeableConcept'])).toBe('314076');
+  });
+
+  it('are one order where the pharmacy encodes what was asked for, and nothing of the one drug stands at the other', () => {
+    const encoded = only(
+      map(
+        hl7(
+          msh('RDE^O11', '20261120090500'),
+          PID,
+          ORC,
+          'TQ1|1||TID',
+          segment('RXO', {
+            1: '723^Amoxicillin^RXNORM',
+            2: '250',
+            4: 'mg',
+            7: '^Three times a day',
+            9: 'G',
+            14: '14^Warn^Jane',
+          }),
+          'RXC|A|723^Amoxicillin^RXNORM|250|mg',
+          'RXE||314076^Lisinopril 10 MG^RXNORM|1||{tab}^tablet',
+          'RXR|PO^Oral^HL70162',
+          'RXC|A|29046^Lisinopril^RXNORM|10|mg',
+        ),
+      ),
+      'MEDICATION_REQUEST',
+    );
+    expect(encoded).toMatchObject({ intent: 'filler-order', requester: { display: 'Walt Disney' } });
+    expect(codeOf(encoded['medicationCodeableConcept'])).toBe('314076');
+    expect(encoded['dosageInstruction']).toEqual([
+      {
+        route: { coding: [{ system: 'http://terminology.hl7.org/CodeSystem/v2-0162', code: 'PO', display: 'Oral' }] },
+        doseAndRate: [{ doseQuantity: { value: 1, unit: 'tablet' } }],
+      },
+    ]);
+    expect(encoded['substitution']).toBeUndefined();
+    expect(encoded['contained']).toMatchObject([
+      { ingredient: [{ itemCodeableConcept: { coding: [{ code: '29046' }] } }] },
+    ]);
   });
 
   it('cancelled it is cancelled, in either order', () => {
@@ -519,6 +576,24 @@ describe('ADT', () => {
       );
     expect(chart([adt(event)], 'ENCOUNTER')).toHaveLength(1);
     expect(inAnyOrder([adt(event), adt(cancel)], 'ENCOUNTER')).toEqual([]);
+  });
+
+  it('tells two of kin apart that stand under one number', () => {
+    const mapped = map(
+      hl7(
+        MSH('ADT^A01'),
+        'EVN|A01|20261120101500',
+        PID,
+        segment('NK1', { 1: '1', 2: 'Okafor^Ben', 3: 'SPO', 33: '7' }),
+        segment('NK1', { 1: '2', 2: 'Okafor^Ben', 3: 'EMC', 33: '7' }),
+        segment('NK1', { 1: '3', 2: 'Roe^Jane', 3: 'MTH', 33: '8' }),
+      ),
+    );
+    expect(factsOf(mapped, 'RELATED_PERSON').map(({ key }) => key)).toEqual([
+      'id|7|SPO|Okafor^Ben',
+      'id|7|EMC|Okafor^Ben',
+      'id|8',
+    ]);
   });
 
   it('says who was next of kin, and the mother by her number', () => {

@@ -92,11 +92,14 @@ describe('PID', () => {
   });
 
   it('reads telephone numbers, mail addresses and their use', () => {
-    const fact = patient('PID|1||1||A||||||||(217)555-0100~^NET^Internet^ada@example.org~^PRN^CP^^1^217^5550101^12');
+    const fact = patient(
+      'PID|1||1||A||||||||(217)555-0100~^NET^Internet^ada@example.org~^PRN^CP^^1^217^5550101^12~555-0102^ORN^CP',
+    );
     expect(fact.assert!['telecom']).toEqual([
       { system: 'phone', value: '(217)555-0100', use: 'home' },
       { system: 'email', value: 'ada@example.org' },
-      { system: 'phone', value: '+1 217 5550101 X12', use: 'mobile' },
+      { system: 'phone', value: '+1 217 5550101 X12', use: 'home' },
+      { system: 'phone', value: '555-0102', use: 'mobile' },
     ]);
   });
 });

@@ -5,10 +5,10 @@ import type { JsonObject } from '../fhir-time.js';
 import { readAccountOf } from './account.js';
 import { readAl1 } from './al1.js';
 import { readDg1 } from './dg1.js';
-import type { PersonGroup } from './groups.js';
+import { every, type PersonGroup } from './groups.js';
 import { readIam } from './iam.js';
 import { readIn1 } from './in1.js';
-import { readMother, readPayingPerson, readRelatedPerson } from './nk1.js';
+import { readMother, readPayingPerson, readRelatedPersons } from './nk1.js';
 import { readPda } from './pda.js';
 import { readPr1 } from './pr1.js';
 import { readPrb } from './prb.js';
@@ -52,9 +52,6 @@ export function readOtherSegments(
       case 'PRB':
         readPrb(segment, sourceRecordId, event, encounter, reading);
         break;
-      case 'NK1':
-        readRelatedPerson(segment, sourceRecordId, event, reading);
-        break;
       case 'PDA':
         readPda(segment, sourceRecordId, event, reading);
         break;
@@ -77,6 +74,7 @@ export function readOtherSegments(
       default:
     }
   }
+  readRelatedPersons(every(group, 'NK1'), sourceRecordId, event, reading);
   readMother(group.pid, sourceRecordId, event, reading);
   readAccountOf({ pid: group.pid, guarantors, coverages, ...account }, sourceRecordId, event, reading);
 }

@@ -258,7 +258,10 @@ export function xad(segment: Hl7Segment, field: number, repetition = 1): JsonObj
   return address;
 }
 
-/** Data type map XTN[ContactPoint]. `use` is what the field says where the value does not. */
+/**
+ * Data type map XTN[ContactPoint]. `use` is what the field says where XTN.2 is empty (PID-13 home, PID-14 work); that it is a mobile telephone
+ * (XTN.3 CP, concept map TelecommunicationEquipmentType) has no other place and stands there where neither says anything.
+ */
 export function xtn(segment: Hl7Segment, field: number, repetition = 1, use?: string): JsonObject | undefined {
   if (segment.rawField(field) === '') return undefined;
   const count = segment.components(field, repetition);
@@ -279,9 +282,9 @@ export function xtn(segment: Hl7Segment, field: number, repetition = 1, use?: st
   if (system !== undefined) contact['system'] = system;
   else if (text(3) === '') contact['system'] = value.includes('@') ? 'email' : 'phone';
   contact['value'] = value;
-  const sentUse = equipment === 'CP' ? 'mobile' : mappedCode(TELECOM_USE, text(2));
+  const sentUse = mappedCode(TELECOM_USE, text(2)) ?? (text(2) === '' ? use : undefined);
   if (sentUse !== undefined) contact['use'] = sentUse;
-  else if (use !== undefined && text(2) === '') contact['use'] = use;
+  else if (equipment === 'CP') contact['use'] = 'mobile';
   if (count > 12) {
     const rank = number(text(18));
     if (rank !== undefined && Number.isInteger(rank) && rank > 0) contact['rank'] = rank;

@@ -10,7 +10,7 @@ import type { SegmentMap } from './segment-map.js';
 import type { Slots } from './slots.js';
 import { GENDER, RELATIONSHIP } from './tables.js';
 
-export const NK1_FIELDS: readonly number[] = [1, 2, 3, 4, 5, 6, 7, 8, 9, 13, 15, 40];
+export const NK1_FIELDS: readonly number[] = [1, 2, 3, 4, 5, 6, 7, 8, 9, 13, 15, 40, 41];
 
 const TABLE = 'http://terminology.hl7.org/CodeSystem/v2-';
 
@@ -35,6 +35,7 @@ function contactOf(nk1: Hl7Segment, reading: Reading): JsonObject | undefined {
     ...(list(nk1, 5, (segment, field, repetition) => xtn(segment, field, repetition, 'home')) ?? []),
     ...(list(nk1, 6, (segment, field, repetition) => xtn(segment, field, repetition, 'work')) ?? []),
     ...(list(nk1, 40, (segment, field, repetition) => xtn(segment, field, repetition)) ?? []),
+    ...(list(nk1, 41, (segment, field, repetition) => xtn(segment, field, repetition)) ?? []),
   ];
   if (telecom.length > 0) contact['telecom'] = telecom;
   const address = xad(nk1, 4);
@@ -84,18 +85,38 @@ function wrapped(language: JsonObject | undefined): JsonObject | undefined {
 }
 
 /**
- * The same person as a thing of its own, keyed by NK1-33, else NK1-12, else by relationship and name: what they say of themselves stands when a
- * message leaves them out.
+ * The same people as things of their own, each keyed by NK1-33, else NK1-12, else by relationship and name: what they say of themselves stands when
+ * a message leaves them out. A number stands for one person; where a message gives one to several, relationship and name tell them apart.
  */
-export function readRelatedPerson(nk1: Hl7Segment, sourceRecordId: string, event: ValidTime, reading: Reading): void {
+export function readRelatedPersons(
+  segments: readonly Hl7Segment[],
+  sourceRecordId: string,
+  event: ValidTime,
+  reading: Reading,
+): void {
+  const numbers = segments.map((nk1) => nk1.text(33, 1, 1) || nk1.text(12, 1, 1));
+  segments.forEach((nk1, index) => {
+    const number = numbers[index]!;
+    const shared = numbers.indexOf(number) !== numbers.lastIndexOf(number);
+    readRelatedPerson(nk1, { number, shared }, sourceRecordId, event, reading);
+  });
+}
+
+function readRelatedPerson(
+  nk1: Hl7Segment,
+  { number, shared }: { readonly number: string; readonly shared: boolean },
+  sourceRecordId: string,
+  event: ValidTime,
+  reading: Reading,
+): void {
   reading.read.add(nk1);
-  const number = nk1.text(33, 1, 1) || nk1.text(12, 1, 1);
   const name = nk1.rawField(2) === '' ? nk1.text(13) || nk1.text(30) : nk1.text(2, 1, 1, 1) + '^' + nk1.text(2, 1, 2);
   const slots = reading.slots();
   slots.fields(nk1, NK1_RELATED.rules);
   // One without a name is told apart by where it stands in the list.
   const named = name === '' || name === '^' ? `unnamed|${nk1.text(1)}` : name;
-  const key = number === '' ? `${nk1.text(3)}|${named}` : `id|${number}`;
+  const within = `${nk1.text(3)}|${named}`;
+  const key = number === '' ? within : shared ? `id|${number}|${within}` : `id|${number}`;
   reading.add({ kind: 'RELATED_PERSON', sourceRecordId, key, valid: event }, slots);
 }
 

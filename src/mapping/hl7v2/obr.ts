@@ -2,17 +2,19 @@
 import type { Hl7Segment } from '../../inbound/hl7/message.js';
 import type { ValidTime } from '../../time/valid-time.js';
 import { putDateTime, putInstant, type JsonObject } from '../fhir-time.js';
-import { codeableConcept, ei, identifier, mappedCode, reference } from './datatypes.js';
+import { codeableConcept, ei, identifier, list, mappedCode, reference } from './datatypes.js';
 import { conceptKey, orderKey } from './keys.js';
 import { annotations } from './obx.js';
 import type { Reading } from './reading.js';
 import { REPORT_STATUS } from './tables.js';
 
-export const OBR_FIELDS: readonly number[] = [1, 2, 3, 4, 7, 8, 22, 24, 25, 32];
+export const OBR_FIELDS: readonly number[] = [1, 2, 3, 4, 7, 8, 22, 24, 25, 32, 34, 35];
 export const ORC_FIELDS: readonly number[] = [1, 2, 3, 9];
 
 /** R5's DiagnosticReport.note, in R4 an extension. */
 const NOTE_URL = 'http://hl7.org/fhir/5.0/StructureDefinition/extension-DiagnosticReport.note';
+
+const FUNCTION_URL = 'http://hl7.org/fhir/StructureDefinition/event-performerFunction';
 
 export interface ReportGroup {
   readonly sourceRecordId: string;
@@ -57,6 +59,8 @@ export function readObr(group: ReportGroup, reading: Reading): void {
     resource['effectivePeriod'] = period;
   } else putDateTime(resource, 'effectiveDateTime', start);
   putInstant(resource, 'issued', reading.time(obr, 22));
+  const performer = [...doneBy(obr, 34, 'SPRF'), ...doneBy(obr, 35, 'TRANS')];
+  if (performer.length > 0) resource['performer'] = performer;
   const interpreter = ndl(obr, 32);
   if (interpreter !== undefined) resource['resultsInterpreter'] = [interpreter];
   const note = annotations(group.notes, reading);
@@ -70,9 +74,25 @@ export function readObr(group: ReportGroup, reading: Reading): void {
   });
 }
 
-/** NDL.1 (a CNN within the component): the interpreter's name. */
-function ndl(obr: Hl7Segment, field: number): JsonObject | undefined {
-  const part = (subcomponent: number): string => obr.text(field, 1, 1, subcomponent);
+/** Technicians (OBR-34) and transcriptionists (OBR-35), each with what they did. */
+function doneBy(obr: Hl7Segment, field: number, role: string): JsonObject[] {
+  const people = list(obr, field, ndl) ?? [];
+  return people.map((person) => ({
+    extension: [
+      {
+        url: FUNCTION_URL,
+        valueCodeableConcept: {
+          coding: [{ system: 'http://terminology.hl7.org/CodeSystem/v3-ParticipationType', code: role }],
+        },
+      },
+    ],
+    ...person,
+  }));
+}
+
+/** NDL.1 (a CNN within the component): who it was (map NDL[PractitionerRole]). */
+function ndl(obr: Hl7Segment, field: number, repetition = 1): JsonObject | undefined {
+  const part = (subcomponent: number): string => obr.text(field, repetition, 1, subcomponent);
   // A CNN that is only words has them in its first part.
   const words = [part(6), part(3), part(4), part(2), part(5), part(7)].filter((text) => text !== '').join(' ');
   return words === ''

@@ -185,9 +185,11 @@ function putValue(resource: JsonObject, obx: Hl7Segment, code: JsonObject, readi
     return;
   }
   const components: JsonObject[] = [];
+  const range = referenceRange(obx);
   for (let repetition = 1; repetition <= count; repetition += 1) {
     const value = valueOf(obx, repetition, type, reading);
-    if (Object.keys(value).length > 0) components.push({ code, ...value });
+    if (Object.keys(value).length > 0)
+      components.push({ code, ...value, ...(range === undefined ? {} : { referenceRange: [range] }) });
   }
   if (components.length > 0) resource['component'] = components;
 }

@@ -4,6 +4,7 @@ import type { ParsedTime } from '../../time/parse.js';
 import { timeValue, type JsonObject } from '../fhir-time.js';
 import { codeableConcept, ei, mappedCode } from './datatypes.js';
 import {
+  allByMap,
   code,
   compositeQuantity,
   concepts,
@@ -20,7 +21,7 @@ import type { Reading } from './reading.js';
 import type { SegmentMap } from './segment-map.js';
 import type { SlotReader, SlotRule, Slots } from './slots.js';
 import { readTiming, TIMING_FIELDS } from './timing.js';
-import { ORDER_CONTROL_STATUS, ORDER_STATUS, REQUEST_PRIORITY } from './tables.js';
+import { ORDER_CONTROL_STATUS, ORDER_STATUS, ORDER_TYPE, REQUEST_PRIORITY } from './tables.js';
 
 const STATUS_REASON_URL = 'http://hl7.org/fhir/StructureDefinition/request-statusReason';
 const SUPPORTING_URL = 'http://hl7.org/fhir/5.0/StructureDefinition/extension-ServiceRequest.supportingInfo';
@@ -44,7 +45,7 @@ export const ORC_SERVICE: SegmentMap = {
     [12, 'requester', person],
     [13, 'locationReference', only(place)],
     [16, 'extension:reason', only((segment, field) => reasonExtension(segment, field))],
-    [29, 'locationCode', concepts(), 'OrderType'],
+    [29, 'locationCode', allByMap(ORDER_TYPE, v2Table('0482')), 'OrderType'],
     [33, 'identifier:alternate', identifiers('PLAC')],
   ],
   also: {

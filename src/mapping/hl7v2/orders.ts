@@ -10,7 +10,7 @@ import { annotations } from './obx.js';
 import { isCancel, orderStatus, readService } from './orc.js';
 import { quantityOf, unitOf } from './readers.js';
 import type { Reading } from './reading.js';
-import { ORC_MEDICATION, readDose, readRxr, readTq, readTq1, RXA_GIVEN, RXD, RXE, RXO } from './rx.js';
+import { ORC_MEDICATION, readDose, readRxr, readTq, readTq1, RXA_GIVEN, RXD, RXE, RXO, RXO_BESIDE_RXE } from './rx.js';
 import type { Slots } from './slots.js';
 import { readSpecimen } from './spm.js';
 import { DELETES, IMMUNIZATION_STATUS, MEDICATION_STATUS } from './tables.js';
@@ -88,6 +88,9 @@ function ordersOf(segments: readonly Hl7Segment[]): Order[] {
         continue;
       case 'RXE':
         if (order === undefined || order.rxe !== undefined) order = begin(order?.orc);
+        // What the pharmacy encoded has its own schedule and ingredients; those of the RXO before are not mixed into it.
+        delete order.tq1;
+        order.rxc.length = 0;
         order.rxe = segment;
         noted = order.notes;
         continue;
@@ -195,8 +198,8 @@ function readMedication(order: Order, number: string | undefined, context: Order
     number ?? (prescription === '' ? `at|${context.event.instant}|${concept}` : `prescription|${prescription}`);
   const slots = reading.slots();
   if (rxo !== undefined) {
-    readDose(rxo, { low: 2, high: 3, units: 4 }, slots);
-    slots.fields(rxo, RXO.rules);
+    if (rxe === undefined) readDose(rxo, { low: 2, high: 3, units: 4 }, slots);
+    slots.fields(rxo, rxe === undefined ? RXO.rules : RXO_BESIDE_RXE);
   }
   if (rxe !== undefined) {
     readDose(rxe, { low: 3, high: 4, units: 5 }, slots);
@@ -379,8 +382,13 @@ function readSpecimens(order: Order, context: OrderContext, reading: Reading): v
     ...(orc === undefined ? {} : { orc }),
   };
   order.specimens.forEach((spm, index) => readSpecimen({ ...shared, spm, ordinal: index + 1 }, reading));
-  if (order.specimens.length === 0 && obr !== undefined && obr.text(15) + obr.text(15, 1, 1, 2) !== '')
+  if (order.specimens.length === 0 && obr !== undefined && saysOfSpecimen(obr))
     readSpecimen({ ...shared, ordinal: 1 }, reading);
+}
+
+/** Fields of OBR that are of a specimen alone: without one of them an OBR (a consultation, a fever chart) has none. */
+function saysOfSpecimen(obr: Hl7Segment): boolean {
+  return [9, 10, 14, 15].some((field) => obr.rawField(field) !== '' && !obr.isNull(field));
 }
 
 function markRead(segments: readonly (Hl7Segment | undefined)[], reading: Reading): void {

@@ -22,7 +22,7 @@ import {
   v2Table,
 } from './readers.js';
 import type { SegmentMap } from './segment-map.js';
-import type { SlotReader, Slots } from './slots.js';
+import type { SlotReader, SlotRule, Slots } from './slots.js';
 import { REQUEST_PRIORITY } from './tables.js';
 import type { Reading } from './reading.js';
 import { readTiming, TIMING_FIELDS } from './timing.js';
@@ -100,6 +100,14 @@ export const RXO: SegmentMap = {
     22: 'units of RXO-21',
   },
 };
+
+/**
+ * What an RXO still says where an RXE under the same ORC encodes it: who asked and why. Drug, dose, route and supply are those of the RXE alone
+ * (HL7 v2.9 §4A.4.4): put together, the instructions for one drug would stand at another.
+ */
+export const RXO_BESIDE_RXE: readonly SlotRule[] = RXO.rules.filter(
+  ([, slot]) => slot === 'requester' || slot === 'reasonCode',
+);
 
 export const RXE: SegmentMap = {
   map: 'RXE[MedicationRequest] (no map in the guide)',

@@ -397,6 +397,12 @@ export const ENCOUNTER_PRIORITY: CodingTable = {
   3: ['EL', 'elective', 'http://terminology.hl7.org/CodeSystem/v3-ActPriority'],
 };
 
+/** Concept map OrderType (HL70482 → RoleCode). */
+export const ORDER_TYPE: CodingTable = {
+  I: ['HOSP', 'Hospital', V3_ROLE],
+  O: ['OF', 'Outpatient facility', V3_ROLE],
+};
+
 /** Concept map YesNoIndicator[AvailabilityStatus] (HL70136 → specimen-status). */
 export const SPECIMEN_STATUS: CodeTable = { N: 'unavailable', Y: 'available' };
 
