@@ -243,7 +243,9 @@ export function xad(segment: Hl7Segment, field: number, repetition = 1): JsonObj
   if (use !== undefined) address['use'] = use;
   const type = mappedCode(ADDRESS_TYPE, text(7));
   if (type !== undefined) address['type'] = type;
-  const line = present(text(1, 1), text(1, 2), text(1, 3), text(2), text(19));
+  // SAD: without SAD.1, the whole as one line, dwelling number and street name are that line.
+  const street = text(1) === '' ? [present(text(1, 3), text(1, 2)).join(' ')] : [text(1), text(1, 2), text(1, 3)];
+  const line = present(...street, text(2), text(19));
   if (line.length > 0) address['line'] = line;
   if (text(3) !== '') address['city'] = text(3);
   const district = text(9) || text(9, 2);
