@@ -131,6 +131,7 @@ export class KeyRotation {
       [kekId],
     );
     let damaged = 0;
+    let replaced = false;
     for (const { name, wrapped, kek_id: old } of rows) {
       const again = await this.rewrap(rotation, old, wrapped, kekId);
       if (again === undefined) {
@@ -138,14 +139,16 @@ export class KeyRotation {
         continue;
       }
       await inTransaction(pool, async (client) => {
+        // A secret that was replaced meanwhile must not come back.
         const { rowCount } = await client.query(
-          'update sealing.secret set wrapped = $2, kek_id = $3 where name = $1 and kek_id = $4',
-          [name, again, kekId, old],
+          'update sealing.secret set wrapped = $2, kek_id = $3 where name = $1 and kek_id = $4 and wrapped = $5',
+          [name, again, kekId, old, wrapped],
         );
+        if (rowCount !== 1) replaced = true;
         await count(client, rotation, rowCount ?? 0, null);
       });
     }
-    return damaged;
+    return replaced ? this.rewrapSecrets(rotation, kekId) : damaged;
   }
 
   /** The next keys in the order of their ids; undefined where there are none. */

@@ -87,8 +87,8 @@ async function tamper(...statements: readonly string[]): Promise<void> {
 }
 
 const publicKey = async (): Promise<string> => {
-  const name = (await readdir(path.join(dataDir, 'heads'))).find((file) => file.startsWith('public-key-'));
-  return path.join(dataDir, 'heads', name as string);
+  const { id } = JSON.parse((await log('public-key', '--json')).out) as { readonly id: string };
+  return path.join(dataDir, 'heads', `public-key-${id}.pem`);
 };
 
 const headsFile = async (): Promise<string> => {
@@ -171,6 +171,30 @@ describe('with the hub running', () => {
   });
 });
 
+it('the key of the tree heads is changed while the hub runs: the first key and the new one verify the log, and the script checks new proofs', async () => {
+  const first = path.join(folder, 'first.pem');
+  await writeFile(first, (await log('public-key')).out);
+  const old = JSON.parse((await log('public-key', '--json')).out) as { readonly id: string };
+  const changed = await anamnesis('keys', 'rotate', '--signing', '--json', '--data', dataDir);
+  const { id, before, done } = JSON.parse(changed.out) as { id: string; before: string; done: boolean };
+  expect({ before, done }).toEqual({ before: old.id, done: true });
+  expect(JSON.parse((await log('public-key', '--json')).out)).toMatchObject({ id });
+  const later = await send('under-the-new-key');
+  const file = path.join(folder, 'later.json');
+  const save = () => log('verify', '--message', later, '--save', file);
+  await until(save, ({ code }) => code === 0);
+  expect((JSON.parse(await readFile(file, 'utf8')) as { key: string }).key).toBe(id);
+  const heads = path.join(dataDir, 'heads');
+  const checkWith = (key: string) => printedScript().then((script) => node(script, file, key));
+  expect(await checkWith(path.join(heads, `public-key-${id}.pem`))).toMatchObject({ code: 0 });
+  expect(await checkWith(first)).toMatchObject({ code: 1 });
+  const offline = await anamnesis('log', 'verify', '--proof', file, '--heads', heads, '--public-key', first);
+  expect(offline).toMatchObject({ code: 0, err: '' });
+  const keys = [{ id: old.id, fromHead: 1 }, { id }];
+  expect(await verify('--public-key', first)).toMatchObject({ ok: true, code: 0, keys });
+  expect(await verify()).toMatchObject({ ok: true, code: 0, keys });
+}, 60_000);
+
 describe('with the hub stopped', () => {
   beforeAll(async () => {
     expect(await hub.stop()).toBe(0);
@@ -183,7 +207,8 @@ describe('with the hub stopped', () => {
     expect(JSON.parse(shown.out)).toMatchObject({ ok: true, id: messageId });
     expect((await log('verify', '--between', '1..2', '--save', heads)).code).toBe(0);
 
-    const [key, kept] = [await publicKey(), await headsFile()];
+    // The first key, from which the heads lead to the one in use.
+    const [key, kept] = [path.join(folder, 'first.pem'), await headsFile()];
     const offline = (file: string, place: string): Promise<Ran> =>
       anamnesis('log', 'verify', '--proof', file, '--heads', place, '--public-key', key);
     expect(await offline(message, kept)).toMatchObject({ code: 0 });

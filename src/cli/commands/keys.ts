@@ -5,6 +5,7 @@ import { CliError } from '../cli-error.js';
 import { findHub, type HubClient } from '../hub-client.js';
 import { configOf, withHub, type HubOptions } from '../options.js';
 import { grouped, table } from '../output.js';
+import { rotateSigningKey } from './keys-signing.js';
 
 const FIELDS = `active versions { id state since wraps } rotation { id to startedAt finishedAt rewrapped total problem } erasures`;
 const POLL_MS = 250;
@@ -35,7 +36,9 @@ export function keysCommand(program: Command): void {
 
   withHub(keys.command('rotate'))
     .description('make a new version and wrap every key by it, while the hub runs; the log is not touched')
-    .action(async (options: HubOptions) => {
+    .option('--signing', 'change the key that signs the tree heads of the log instead')
+    .action(async (options: HubOptions & { readonly signing?: boolean }) => {
+      if (options.signing === true) return rotateSigningKey(options);
       const hub = await findHub(options);
       const { rotateKeys: begun } = await hub.data<{ rotateKeys: Keys }>(
         'clinical',

@@ -16,6 +16,7 @@ import {
   readPublicKey,
   type HeadStore,
 } from '../../log/evidence/head-store.js';
+import { KeyChain } from '../../log/evidence/key-chain.js';
 import {
   checkConsistency,
   checkInclusion,
@@ -26,7 +27,7 @@ import {
   type Proof,
 } from '../../log/evidence/proof.js';
 import { acceptRestored, NotRestoredError } from '../../log/evidence/restored.js';
-import { loadSigningKey } from '../../log/evidence/signing-key.js';
+import { loadSigningKey, storedNextKey } from '../../log/evidence/signing-key.js';
 import { BadHeadError, keyIdOf, parseHead, type SignedHead, type TreeHead } from '../../log/evidence/tree-head.js';
 import { verifyLog, type VerifyReport } from '../../log/evidence/verify.js';
 import { openLogReader, openLogWriter } from '../../log/open-log.js';
@@ -59,7 +60,7 @@ export function verifyCommands(log: Command): void {
     .option('--save <file>', 'write the proof of --message or --between to a file')
     .option('--proof <file>', 'check such a file, without the log and its database')
     .option('--heads <place>', 'folder or file of signed heads (default: the configured second place)')
-    .option('--public-key <file>', "key that the heads are signed with (default: the hub's own)")
+    .option('--public-key <file>', "a key that heads are signed with, the first or any other (default: the hub's own)")
     .action(async (options: VerifyCommandOptions) => {
       try {
         await verify(options);
@@ -97,7 +98,8 @@ export function verifyCommands(log: Command): void {
         try {
           const key = await ownKey(config, pool);
           if (key === undefined) throw new CliError('the key of the tree heads is not there');
-          return await acceptRestored({ pool, reader, heads, key, reason: options.reason });
+          const nextKey = storedNextKey(pool, await fileKeyProvider(config.masterKeyFile));
+          return await acceptRestored({ pool, reader, heads, key, nextKey, reason: options.reason });
         } catch (error) {
           if (error instanceof NotRestoredError || error instanceof RangeError) {
             throw new CliError(error.message, EXIT.failed, { cause: error });
@@ -124,10 +126,10 @@ async function verify(options: VerifyCommandOptions): Promise<void> {
     const heads = await headsOf(options, config);
     const { key, keyFrom } = await publicKeyOf(options, config, pool, heads);
     if (options.message !== undefined) {
-      return showProof(options, await proofOf(pool, reader, options.message), key, keyFrom);
+      return showProof(options, await proofOf(pool, reader, options.message), key, keyFrom, heads);
     }
     if (options.between !== undefined) {
-      return showProof(options, await proofBetween(pool, heads, options.between), key, keyFrom);
+      return showProof(options, await proofBetween(pool, heads, options.between), key, keyFrom, heads);
     }
     const quiet = options.json === true || !process.stderr.isTTY;
     const bar = quiet
@@ -282,14 +284,23 @@ async function checkProof(options: VerifyCommandOptions, file: string): Promise<
   const proof = parseProof(
     await readFile(file, 'utf8').catch(() => Promise.reject(new CliError(`${file} cannot be read`))),
   );
-  await showProof(options, proof, await readPublicKey(options.publicKey), 'given');
+  const heads = options.heads === undefined ? undefined : await openHeads(options.heads);
+  await showProof(options, proof, await readPublicKey(options.publicKey), 'given', heads);
 }
 
-async function showProof(options: VerifyCommandOptions, proof: Proof, key: KeyObject, keyFrom: KeyFrom): Promise<void> {
+/** @param heads by which keys are followed that signed before the key that is trusted, or after it */
+async function showProof(
+  options: VerifyCommandOptions,
+  proof: Proof,
+  key: KeyObject,
+  keyFrom: KeyFrom,
+  heads: HeadStore | undefined,
+): Promise<void> {
   if (options.save !== undefined) await writeFile(options.save, `${JSON.stringify(proof, null, 2)}\n`);
   const keys = { id: keyIdOf(key), from: keyFrom };
+  const trusted = heads === undefined ? key : await KeyChain.whole(heads, key);
   if (proof.kind === 'inclusion') {
-    const { position, id, head } = checkInclusion(proof, key);
+    const { position, id, head } = checkInclusion(proof, trusted);
     await mustBeAmong(options.heads, [proof]);
     if (options.json === true) {
       console.log(JSON.stringify({ ok: true, position, id, index: proof.index, head: headJson(head), key: keys }));
@@ -299,7 +310,7 @@ async function showProof(options: VerifyCommandOptions, proof: Proof, key: KeyOb
       );
     }
   } else {
-    const { older, newer } = checkConsistency(proof, key);
+    const { older, newer } = checkConsistency(proof, trusted);
     await mustBeAmong(options.heads, [proof.older, proof.newer]);
     if (options.json === true)
       console.log(JSON.stringify({ ok: true, older: headJson(older), newer: headJson(newer), key: keys }));
@@ -344,6 +355,7 @@ function reportJson(report: VerifyReport, adapter: string, key: string, from: Ke
     unsigned: report.unsigned,
     blobs: report.blobs,
     key: { id: key, from },
+    keys: report.keys.map(({ id, from: fromHead }) => ({ id, fromHead })),
     restored: report.restored.map(headJson),
     findings: report.findings.map(({ code, position, message }) => ({
       code,
@@ -370,6 +382,9 @@ function describe(report: VerifyReport, key: string, from: KeyFrom): string {
     `${grouped(report.events)} events read, up to position ${report.position}; ${grouped(report.heads)} signed heads hold`,
     wordKey(key, from),
   ];
+  if (report.keys.length > 1) {
+    lines.push(`signed by ${report.keys.map(({ id, from: head }) => `key ${id} from head ${head} on`).join(', ')}`);
+  }
   if (report.head !== undefined)
     lines.push(`last head ${report.head.sequence} of ${report.head.time}, up to position ${report.head.position}`);
   if (report.blobs > 0) lines.push(`${grouped(report.blobs)} large bodies outside the log`);

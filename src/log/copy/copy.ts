@@ -12,9 +12,10 @@ import {
   type RecordedEvent,
 } from '../event-log.js';
 import type { HeadStore } from '../evidence/head-store.js';
+import { KeyChain } from '../evidence/key-chain.js';
 import { leafHash } from '../evidence/leaf.js';
 import { TileTree } from '../evidence/tiles.js';
-import { openHead, type TreeHead } from '../evidence/tree-head.js';
+import type { TreeHead } from '../evidence/tree-head.js';
 
 export interface CopyProgress {
   readonly phase: 'copying' | 'comparing';
@@ -138,9 +139,10 @@ export async function compareLogs(
 
 /** Heads in order of size; those that a declared restore gave up are left out. */
 async function* headsToMeet(store: HeadStore, publicKey: KeyObject): AsyncGenerator<TreeHead, undefined> {
+  const chain = await KeyChain.of(store, publicKey);
   const all: TreeHead[] = [];
   for await (const { signed } of store.read()) {
-    const head = openHead(signed, publicKey);
+    const head = chain.open(signed);
     if (head.abandons !== undefined) while ((all.at(-1)?.size ?? 0) > head.size) all.pop();
     all.push(head);
   }

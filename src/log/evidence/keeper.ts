@@ -23,7 +23,8 @@ import { writeLeafHash } from './leaf.js';
 import { rangeRoot } from './merkle.js';
 import { clearTiles, loadTree, readHeadCopy, saveHead, saveTiles, tileLoader } from './tile-store.js';
 import { subtreesOf, TileTree } from './tiles.js';
-import { openHead, parseHead, signHead, type SignedHead, type TreeHead } from './tree-head.js';
+import { keysBehind, signBehind, type NextKey, type SigningKeys } from './key-change.js';
+import { parseHead, type SignedHead, type TreeHead } from './tree-head.js';
 
 export interface TreeKeeperOptions {
   /** The hub's PostgreSQL (schema evidence). */
@@ -32,6 +33,10 @@ export interface TreeKeeperOptions {
   readonly heads: HeadStore;
   /** Ed25519 private key. */
   readonly key: KeyObject;
+  /** The key that is to follow it, once somebody has asked for one. */
+  readonly nextKey?: NextKey;
+  /** Time between two looks whether there is one. */
+  readonly lookForKeyMs?: number;
   readonly clock?: () => Instant;
   /** Time between two heads while events come. */
   readonly signEveryMs?: number;
@@ -63,6 +68,7 @@ export interface TreeState {
 
 /** The promise is a second; what is left of it is for the flush. */
 const SIGN_EVERY_MS = 750;
+const LOOK_FOR_KEY_MS = 1_000;
 const RETRY_MS = 1_000;
 const PAGE_EVENTS = 1_000;
 const PAGE_BYTES = 8 * 1024 * 1024;
@@ -92,6 +98,7 @@ export class TreeKeeper {
   private signing: Promise<void> | undefined;
   private saving: Promise<void> = Promise.resolve();
   private timer: NodeJS.Timeout | undefined;
+  private keyTimer: NodeJS.Timeout | undefined;
   private signedAtMs = Date.now();
   /** Whether the last attempt to store a head may have succeeded after all. */
   private headInDoubt = false;
@@ -103,6 +110,7 @@ export class TreeKeeper {
     private tree: TileTree,
     private signed: TreeHead | undefined,
     private nextSequence: number,
+    private keys: SigningKeys,
   ) {}
 
   /**
@@ -111,11 +119,11 @@ export class TreeKeeper {
    * @throws LogContradictsHeadError, BadHeadError, HeadStoreError, LogUnavailableError
    */
   static async open(options: TreeKeeperOptions): Promise<TreeKeeper> {
-    const publicKey = createPublicKey(options.key);
-    await options.heads.putPublicKey(publicKey);
     const stored = await options.heads.last();
     const copy = await readHeadCopy(options.pool);
-    const signed = stored === undefined ? undefined : openHead(stored.signed, publicKey);
+    const at = { now: options.key, next: await options.nextKey?.load() };
+    const { keys, head: signed } = await keysBehind(stored?.signed, at, options.nextKey);
+    await putPublicKeys(options.heads, keys);
     const remembered = copy === undefined ? undefined : parseHead(copy.head);
     if (remembered !== undefined && remembered.sequence > (signed?.sequence ?? 0)) {
       const last = signed === undefined ? 'holds none' : `ends with head ${signed.sequence}`;
@@ -126,9 +134,10 @@ export class TreeKeeper {
     if (stored !== undefined && (signed?.sequence ?? 0) > (remembered?.sequence ?? 0))
       await saveHead(options.pool, stored.signed);
     const sequence = Math.max(signed?.sequence ?? 0, remembered?.sequence ?? 0) + 1;
-    const keeper = new TreeKeeper(options, tree, signed, sequence);
+    const keeper = new TreeKeeper(options, tree, signed, sequence, keys);
     keeper.readUpTo = (await newestEvent(options.reader))?.position ?? 0n;
     keeper.work();
+    keeper.lookForKeys();
     return keeper;
   }
 
@@ -160,6 +169,7 @@ export class TreeKeeper {
   fenced(): void {
     this.ended = true;
     clearTimeout(this.timer);
+    clearInterval(this.keyTimer);
   }
 
   get state(): TreeState {
@@ -177,6 +187,7 @@ export class TreeKeeper {
   /** Adds what it has seen, signs, and ends. Call it when the writer has ended. A log read for the first time is read on at the next start. */
   async close(): Promise<void> {
     this.closing = true;
+    clearInterval(this.keyTimer);
     while (this.working !== undefined) await this.working;
     clearTimeout(this.timer);
     if (!this.ended) await this.sign();
@@ -247,22 +258,53 @@ export class TreeKeeper {
     this.timer.unref();
   }
 
+  /** A change of the key waits for no events. */
+  private lookForKeys(): void {
+    const { nextKey, lookForKeyMs } = this.options;
+    if (nextKey === undefined || this.ended) return;
+    this.keyTimer = setInterval(() => {
+      if (this.signing === undefined) void this.sign(() => this.lookForKey(nextKey));
+    }, lookForKeyMs ?? LOOK_FOR_KEY_MS);
+    this.keyTimer.unref();
+  }
+
+  private async lookForKey(nextKey: NextKey): Promise<void> {
+    if (this.ended) return;
+    const { now: current } = this.keys;
+    const next = await nextKey.load();
+    // Left by a change that the database could not be told of when it was made.
+    if (next?.equals(current) === true) await nextKey.take();
+    else this.keys = { now: current, next };
+  }
+
   /** One at a time. Never throws: a head that could not be stored is followed by the next one. */
-  private async sign(): Promise<void> {
+  private async sign(before: () => Promise<void> = async () => undefined): Promise<void> {
     while (this.signing !== undefined) await this.signing;
-    this.signing = this.signNow().catch((error: unknown) => {
-      this.options.onTrouble?.(error);
-    });
+    this.signing = before()
+      .then(() => this.signNow())
+      .catch((error: unknown) => {
+        this.options.onTrouble?.(error);
+      });
     await this.signing;
     this.signing = undefined;
     this.onSigned();
   }
 
   private async signNow(): Promise<void> {
+    if (this.ended) return;
+    const { next } = this.keys;
+    if (this.tree.size === (this.signed?.size ?? 0) && (next === undefined || this.tree.size === 0)) return;
     this.signedAtMs = Date.now();
-    if (this.tree.size === (this.signed?.size ?? 0)) return;
     if (this.headInDoubt) await this.findOut();
-    const head: TreeHead = {
+    await this.signHead();
+    // Nothing stands between the head that announces a key and the first one that it signs.
+    if (this.signed?.nextKey !== undefined) await this.signHead();
+  }
+
+  private async signHead(): Promise<void> {
+    if (this.keys.next !== undefined) await putPublicKeys(this.options.heads, this.keys);
+    const changes = this.signed?.nextKey !== undefined;
+    const plain: TreeHead = {
       logId: this.options.reader.id,
       size: this.tree.size,
       root: this.tree.root(),
@@ -270,7 +312,7 @@ export class TreeKeeper {
       position: this.tree.lastPosition,
       time: (this.options.clock ?? now)(),
     };
-    const signed = signHead(head, this.options.key);
+    const { head, signed } = signBehind(this.signed, plain, this.keys);
     try {
       this.headInDoubt = true;
       await this.options.heads.put(head.sequence, signed);
@@ -280,6 +322,15 @@ export class TreeKeeper {
     } finally {
       await this.save(this.headInDoubt ? undefined : signed);
     }
+    if (changes) await this.takeKey();
+  }
+
+  /** The next key has signed. */
+  private async takeKey(): Promise<void> {
+    const { next } = this.keys;
+    if (next === undefined) return;
+    this.keys = { now: next, next: undefined };
+    await this.options.nextKey?.take();
   }
 
   /** One after another, so that an open tile never falls back. Tiles that cannot be stored now are stored with the next ones. */
@@ -300,12 +351,19 @@ export class TreeKeeper {
   /** Whether the head whose storing failed stands there all the same. */
   private async findOut(): Promise<void> {
     const last = await this.options.heads.last();
-    const head = last === undefined ? undefined : openHead(last.signed, createPublicKey(this.options.key));
+    const { keys, head } = await keysBehind(last?.signed, this.keys, this.options.nextKey);
+    this.keys = keys;
     this.headInDoubt = false;
     if (head === undefined || head.sequence < this.nextSequence) return;
     this.signed = head;
     this.nextSequence = head.sequence + 1;
   }
+}
+
+/** Beside the heads, before the first one that a key signs. */
+async function putPublicKeys(heads: HeadStore, { now: current, next }: SigningKeys): Promise<void> {
+  await heads.putPublicKey(createPublicKey(current));
+  if (next !== undefined) await heads.putPublicKey(createPublicKey(next));
 }
 
 /** The log as the writer appends to it, with every round that succeeds told to the keeper. */

@@ -6,6 +6,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import type { KeyObject } from 'node:crypto';
 import type pg from 'pg';
 import type { EventLogReader, Position } from '../event-log.js';
+import { KeyChain } from './key-chain.js';
 import { leafEntry, leafHashOfEntry } from './leaf.js';
 import { consistencyPath, inclusionPath, isConsistent, rootOfInclusion } from './merkle.js';
 import { firstHeadOver, leafIndexAt, tileLoader } from './tile-store.js';
@@ -113,13 +114,14 @@ export class ProofError extends Error {
 
 /**
  * Checks without log, database or network.
+ * @param keys the key that signed the head, or the chain that it is in
  * @throws ProofError, BadHeadError
  */
-export function checkInclusion(proof: InclusionProof, publicKey: KeyObject): ProvedEvent {
+export function checkInclusion(proof: InclusionProof, keys: KeyObject | KeyChain): ProvedEvent {
   const entry = Buffer.from(proof.entry, 'base64');
   const leaf = leafHashOfEntry(entry);
   if (!leaf.equals(hashOf(proof.leafHash))) throw new ProofError('the entry does not give the leaf');
-  const head = openHead(proof, publicKey);
+  const head = opened(proof, keys);
   if (String(head.size) !== proof.treeSize || !head.root.equals(hashOf(proof.rootHash))) {
     throw new ProofError('size and root are not those of the signed head');
   }
@@ -130,8 +132,11 @@ export function checkInclusion(proof: InclusionProof, publicKey: KeyObject): Pro
 }
 
 /** @throws ProofError, BadHeadError */
-export function checkConsistency(proof: ConsistencyProof, publicKey: KeyObject): { older: TreeHead; newer: TreeHead } {
-  const [older, newer] = [openHead(proof.older, publicKey), openHead(proof.newer, publicKey)];
+export function checkConsistency(
+  proof: ConsistencyProof,
+  keys: KeyObject | KeyChain,
+): { older: TreeHead; newer: TreeHead } {
+  const [older, newer] = [opened(proof.older, keys), opened(proof.newer, keys)];
   if (older.logId !== newer.logId) throw new ProofError('the heads are of two logs');
   const sized = (head: TreeHead) => ({ size: BigInt(head.size), root: head.root });
   if (!isConsistent(sized(older), sized(newer), proof.path.map(hashOf))) {
@@ -140,6 +145,10 @@ export function checkConsistency(proof: ConsistencyProof, publicKey: KeyObject):
     );
   }
   return { older, newer };
+}
+
+function opened(signed: SignedHead, keys: KeyObject | KeyChain): TreeHead {
+  return keys instanceof KeyChain ? keys.open(signed) : openHead(signed, keys);
 }
 
 /** @throws ProofError for anything but a proof */

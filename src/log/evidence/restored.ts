@@ -6,9 +6,10 @@ import { now } from '../../time/clock.js';
 import type { EventLogReader } from '../event-log.js';
 import type { HeadStore } from './head-store.js';
 import { addLeaves } from './keeper.js';
+import { keysBehind, signBehind, type NextKey } from './key-change.js';
 import { clearTiles, readHeadCopy, saveTiles } from './tile-store.js';
 import { TileTree } from './tiles.js';
-import { parseHead, signHead, type TreeHead } from './tree-head.js';
+import { parseHead, type TreeHead } from './tree-head.js';
 import { verifyLog } from './verify.js';
 
 /** There is nothing to accept, or more is wrong than a lost end. `code` is stable: NOT_RESTORED. */
@@ -31,9 +32,11 @@ export async function acceptRestored(parts: {
   readonly reader: EventLogReader;
   readonly heads: HeadStore;
   readonly key: KeyObject;
+  /** Where the key is kept that is to follow it. */
+  readonly nextKey?: NextKey;
   readonly reason: string;
 }): Promise<TreeHead> {
-  const { pool, reader, heads, key, reason } = parts;
+  const { pool, reader, heads, key, nextKey, reason } = parts;
   if (!REASON.test(reason)) throw new RangeError('a reason is one line of at most 200 characters');
   // Without the stored hashes: those of a database that was put back may be newer or older than its log.
   const report = await verifyLog({ reader, heads, publicKey: createPublicKey(key) });
@@ -52,7 +55,9 @@ export async function acceptRestored(parts: {
   const copy = await readHeadCopy(pool);
   const remembered = copy === undefined ? 0 : parseHead(copy.head).sequence;
   const last = Math.max(report.head.sequence, remembered);
-  const head: TreeHead = {
+  const at = { now: key, next: await nextKey?.load() };
+  const { keys } = await keysBehind((await heads.last())?.signed, at, nextKey);
+  const plain: TreeHead = {
     logId: reader.id,
     size: tree.size,
     root: tree.root(),
@@ -61,7 +66,7 @@ export async function acceptRestored(parts: {
     time: now(),
     abandons: { sequence: last, reason },
   };
-  const signed = signHead(head, key);
+  const { head, signed } = signBehind(report.head, plain, keys);
   await heads.put(head.sequence, signed);
   await pool.query('delete from evidence.head where size > $1', [head.size]);
   await saveTiles(pool, [], signed);

@@ -7,7 +7,7 @@ import type { KeyProvider } from '../../sealing/key-provider.js';
 import type { EventLogReader } from '../event-log.js';
 import { FolderHeadStore } from './head-store.js';
 import { TreeKeeper } from './keeper.js';
-import { openSigningKey } from './signing-key.js';
+import { openSigningKey, storedNextKey } from './signing-key.js';
 
 export { witnessed } from './keeper.js';
 
@@ -31,6 +31,7 @@ export async function startTreeKeeper(parts: KeeperParts): Promise<TreeKeeper> {
     reader,
     heads: new FolderHeadStore(config.treeHeads),
     key: await openSigningKey(pool, masterKey),
+    nextKey: storedNextKey(pool, masterKey),
     onTrouble: (error) => logger.warn({ err: error }, 'the evidence of the log is in trouble; it goes on trying'),
   });
   const unsigned = gauge('anamnesis_log_unsigned_events', 'Events of the tree that no signed head covers yet');

@@ -6,11 +6,12 @@ import type { KeyObject } from 'node:crypto';
 import type pg from 'pg';
 import { EventUnreadableError, type EventLogReader, type Position, type RecordedEvent } from '../event-log.js';
 import type { HeadStore } from './head-store.js';
+import { KeyChain, type KeyPeriod } from './key-chain.js';
 import { HASH_BYTES, writeLeafHash } from './leaf.js';
 import { hashAt, perfectRoot, rangeRoot } from './merkle.js';
 import { hasTiles, leafIndexAt, leafTiles, readHeadCopy, tileLoader } from './tile-store.js';
 import { subtreesOf, TILE_HASHES, TileTree, type LoadTile } from './tiles.js';
-import { BadHeadError, openHead, parseHead, type TreeHead } from './tree-head.js';
+import { BadHeadError, parseHead, type TreeHead } from './tree-head.js';
 
 /** What a check can find. The meaning of each stands in docs/evidence.md. */
 export type FindingCode =
@@ -51,7 +52,7 @@ export interface BlobChecker {
 export interface VerifyOptions {
   readonly reader: EventLogReader;
   readonly heads: HeadStore;
-  /** Of whoever signed; from a place that the log's owner cannot write to, if the answer is to convince anybody else. */
+  /** Of whoever signed, any of the keys that did so one after another; from a place that the log's owner cannot write to, if the answer is to convince anybody else. */
   readonly publicKey: KeyObject;
   /** Whether `heads` are only some of those that were signed. */
   readonly someHeads?: boolean;
@@ -82,6 +83,8 @@ export interface VerifyReport {
   /** Heads whose signature holds and whose root the log gives. */
   readonly heads: number;
   readonly head: TreeHead | undefined;
+  /** The keys that signed, one after another. */
+  readonly keys: readonly KeyPeriod[];
   /** Events behind the last head: nothing is proved of them yet. */
   readonly unsigned: number;
   /** The log was put back on purpose: what was given up then. */
@@ -132,7 +135,8 @@ class Findings {
 export async function verifyLog(options: VerifyOptions): Promise<VerifyReport> {
   const findings = new Findings();
   const copy = options.pool === undefined ? undefined : await copyOf(options.pool);
-  const survey = await surveyHeads(options, findings, copy?.sequence ?? 0);
+  const chain = await KeyChain.of(options.heads, options.publicKey);
+  const survey = await surveyHeads(options, chain, findings, copy?.sequence ?? 0);
   const end = await options.reader.head();
   const check = new EventCheck(options, findings);
   const range = options.from !== undefined || options.to !== undefined;
@@ -151,6 +155,7 @@ export async function verifyLog(options: VerifyOptions): Promise<VerifyReport> {
     position: check.position,
     heads: survey.confirmed,
     head: survey.last,
+    keys: chain.periods,
     unsigned: check.unsigned,
     restored: survey.restored,
     blobs: check.blobs,
@@ -169,6 +174,7 @@ function inOrder(a: Finding, b: Finding): number {
 
 /** What the heads say together, before the log is looked at. */
 interface HeadSurvey {
+  readonly chain: KeyChain;
   last: TreeHead | undefined;
   /** Heads that say that earlier ones are given up. */
   readonly restored: TreeHead[];
@@ -187,13 +193,18 @@ async function copyOf(pool: pg.Pool): Promise<TreeHead | undefined> {
 }
 
 /** Signatures and order of all heads. */
-async function surveyHeads(options: VerifyOptions, findings: Findings, remembered: number): Promise<HeadSurvey> {
-  const survey: HeadSurvey = { last: undefined, restored: [], confirmed: 0 };
+async function surveyHeads(
+  options: VerifyOptions,
+  chain: KeyChain,
+  findings: Findings,
+  remembered: number,
+): Promise<HeadSurvey> {
+  const survey: HeadSurvey = { chain, last: undefined, restored: [], confirmed: 0 };
   let expected = options.someHeads === true ? undefined : 1;
   for await (const { signed, place } of options.heads.read()) {
     let head: TreeHead;
     try {
-      head = openHead(signed, options.publicKey);
+      head = chain.open(signed);
     } catch (error) {
       if (!(error instanceof BadHeadError)) throw error;
       findings.add(error.code, `${place}: ${error.message}`);
@@ -236,7 +247,7 @@ async function* countingHeads(options: VerifyOptions, survey: HeadSurvey): Async
   for await (const { signed } of options.heads.read()) {
     let head: TreeHead;
     try {
-      head = openHead(signed, options.publicKey);
+      head = survey.chain.open(signed);
     } catch {
       continue;
     }
