@@ -310,7 +310,7 @@ describe('a message sent again', () => {
         ]);
         expect(sent.map(({ status }) => status)).toEqual(['accepted', 'duplicate']);
         expect(new Set(sent.map(({ messageId }) => messageId)).size).toBe(1);
-        ids.push((sent[0]).messageId);
+        ids.push(sent[0].messageId);
         const stored = (await running.reader.readPage({ limit: 1_000 })).find(({ id }) => id === ids.at(-1));
         const { sourceRecordId } = JSON.parse(String(stored?.metadata)) as { sourceRecordId: string };
         // The next one is sealed under a key of its own, for the record's is gone.

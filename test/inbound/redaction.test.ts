@@ -211,9 +211,11 @@ it('Of a merge, the survivor keeps its facts when the prior record goes, and its
   const priorRecord = (await message()).envelope.sourceRecordId as string;
   await hub.intake.receive(merge);
   const before = await message();
-  const { redactions } = await redactAndErase(parts(), { records: new Set([priorRecord]), numbers: new Set(['M900990']) }, [
-    before.position,
-  ]);
+  const { redactions } = await redactAndErase(
+    parts(),
+    { records: new Set([priorRecord]), numbers: new Set(['M900990']) },
+    [before.position],
+  );
   expect(redactions).toMatchObject([{ state: 'redacted', records: [before.envelope.sourceRecordId] }]);
   const after = await message();
   expect(after.mapped.facts).toEqual(before.mapped.facts);

@@ -204,7 +204,7 @@ test(
     const record = randomUUID();
     const said = { record, data: { type: 'patient.attributes', data: { name: [{ family: 'Okafor' }] } } };
     for (let index = 0; index < 9; index += 1) log.append(said);
-    const events = (await testDecoder(log).decode(await log.readPage({ after: 0n, limit: 10 })));
+    const events = await testDecoder(log).decode(await log.readPage({ after: 0n, limit: 10 }));
     for (const places of [[4], [7], [2, 3], [8], [2]]) {
       // A worker of its own each time: nothing is remembered.
       const outside = new OpenSearchDocuments({ connection, hashes, pool: database.pool, logId: log.id });

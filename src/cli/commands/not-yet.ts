@@ -2,9 +2,7 @@
 import type { Command } from 'commander';
 import { CliError } from '../cli-error.js';
 
-const NOT_YET: readonly (readonly [path: string, commands: readonly string[]])[] = [
-  ['', ['patients', 'erase']],
-];
+const NOT_YET: readonly (readonly [path: string, commands: readonly string[]])[] = [['', ['patients', 'erase']]];
 
 export function notYetCommands(program: Command): void {
   for (const [group, names] of NOT_YET) {
