@@ -138,6 +138,12 @@ describe('OML^O21', () => {
     expect(factsOf(obr({ 7: '20261120080000' }), 'SPECIMEN')).toEqual([]);
   });
 
+  it('keeps two orders of the same apart that name no number', () => {
+    const mapped = map(hl7(MSH('OML^O21'), PID, 'ORC|SC||||HD', 'OBR|1|||CBC', 'ORC|SC||||CM', 'OBR|1|||CBC'));
+    expect(factsOf(mapped, 'SERVICE_REQUEST').map(({ assert }) => assert!['status'])).toEqual(['on-hold', 'completed']);
+    expect(new Set(factsOf(mapped, 'SERVICE_REQUEST').map(({ key }) => key)).size).toBe(2);
+  });
+
   it('knows whether an order is of an inpatient', () => {
     const mapped = map(
       hl7(MSH('OML^O21'), PID, segment('ORC', { 1: 'NW', 2: 'P1^HIS', 29: 'I' }), 'OBR|1|P1^HIS||CBC'),

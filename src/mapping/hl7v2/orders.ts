@@ -151,7 +151,7 @@ function isRequest({ orc, obr }: Order, { results }: OrderContext): boolean {
 function readRequest(
   order: Order,
   number: string | undefined,
-  numbers: ReadonlyMap<string, number>,
+  numbers: Map<string, number>,
   context: OrderContext,
   reading: Reading,
 ): void {
@@ -162,7 +162,7 @@ function readRequest(
   // A number stands for one order; where a message gives one to several, what is ordered tells them apart.
   const shared = number !== undefined && (numbers.get(number) ?? 0) > 1;
   const key =
-    number === undefined ? `at|${context.event.instant}|${concept}` : shared ? `${number}|${concept ?? ''}` : number;
+    number === undefined ? unnumbered(concept!, numbers, context) : shared ? `${number}|${concept ?? ''}` : number;
   const slots = reading.slots();
   readService(
     {
@@ -176,6 +176,14 @@ function readRequest(
   const note = annotations(order.notes, reading);
   if (note.length > 0) slots.assert['note'] = note;
   finish('SERVICE_REQUEST', key, order, slots, context, reading);
+}
+
+/** Orders without a number are known by what was ordered and when; several of the same in one message by their place. */
+function unnumbered(concept: string, numbers: Map<string, number>, { event }: OrderContext): string {
+  const key = `at|${event.instant}|${concept}`;
+  const place = (numbers.get(key) ?? 0) + 1;
+  numbers.set(key, place);
+  return place === 1 ? key : `${key}|${place}`;
 }
 
 /** RXO and RXE of one ORC are one order; in a message of a pharmacy an ORC alone (a cancel, a status) is of a medication too. */
