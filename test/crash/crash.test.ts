@@ -14,7 +14,7 @@ test(
     expect(result.acknowledged).toBeGreaterThan(0);
     expect(result.rebuilds).toBeGreaterThan(0);
   },
-  KILLS * 30_000,
+  KILLS * 60_000,
 );
 
 const LOG_KILLS = full ? 300 : 12;
@@ -26,5 +26,5 @@ test.each(['postgres', 'eventstore'] as const)(
     expect(result).toMatchObject({ kills: LOG_KILLS, lost: 0, doubled: 0, mismatches: 0 });
     expect(result.acknowledged).toBeGreaterThan(0);
   },
-  LOG_KILLS * 30_000,
+  LOG_KILLS * 60_000,
 );
