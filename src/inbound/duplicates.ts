@@ -132,10 +132,20 @@ export function erasedMessage(eventId: string, position: Position, recordedAt: s
   return { eventId, duplicateKey: eventId, position, recordedAt, status: 'accepted', answer: 'AA', erased: true };
 }
 
+/** The database crashed and took back the register's last rows, which are committed without waiting for the disk: they are in the log. */
+export class RegisterTakenBackError extends Error {
+  constructor() {
+    super('the register of messages was taken back by its database: it is completed from the log');
+    this.name = 'RegisterTakenBackError';
+  }
+}
+
 /** The table `inbound.message`. One process writes it. */
 export class MessageRegister {
   private readonly nameless = new Set<string>();
   private recalled = false;
+  /** Where this register left the mark; undefined where it does not know. */
+  private mark: Position | undefined;
 
   /** @param pool sessions with relaxed commit: everything here can be made again from the log */
   constructor(private readonly pool: pg.Pool) {}
@@ -159,10 +169,10 @@ export class MessageRegister {
   async lookup(keys: readonly string[]): Promise<Map<string, StoredMessage[]>> {
     const found = new Map<string, StoredMessage[]>();
     if (keys.length === 0) return found;
-    const { rows } = await this.pool.query<Row>(
+    const rows = await this.found<Row>(
       `select event_id, duplicate_key, position, recorded_at, status, answer, patient_id, duplicate_of, problem, people, entries, erased
-       from inbound.message where duplicate_key = any ($1::uuid[]) order by position`,
-      [keys],
+       from inbound.message where duplicate_key = any ($1::uuid[])`,
+      keys,
     );
     for (const row of rows) {
       const message = storedOf(row);
@@ -173,7 +183,12 @@ export class MessageRegister {
     return found;
   }
 
-  /** Adds messages that the log holds now, and moves the progress mark, in one transaction and one round trip. */
+  /**
+   * Adds messages that the log holds now, and moves the progress mark, in one transaction and one round trip. The mark is moved only from where
+   * this register left it: a server that crashed has taken back what these relaxed commits had written last, the mark with it, and then
+   * nothing may be put beyond the rows that are gone.
+   * @throws where the mark stands elsewhere; {@link progress} and what follows it in the log make the table complete again
+   */
   async record(
     messages: readonly StoredMessage[],
     progress: Position,
@@ -181,15 +196,21 @@ export class MessageRegister {
   ): Promise<void> {
     const client = await this.pool.connect();
     let broken: Error | undefined;
+    const { mark } = this;
+    this.mark = undefined;
     try {
       const rows = messages.map(rowOf);
       await runScript(client, [
         'begin',
         { table: 'inbound.message', columns: COLUMNS, types: TYPES, rows },
         ...(resources.length === 0 ? [] : [insertResources(resources)]),
-        `update inbound.progress set position = greatest(position, ${progress})`,
+        // The column takes no null: the transaction fails.
+        `update inbound.progress set position = ${
+          mark === undefined ? 'null' : `case when position = ${mark} then greatest(position, ${progress}) end`
+        }`,
         'commit',
       ]);
+      if (mark !== undefined) this.mark = progress > mark ? progress : mark;
     } catch (error) {
       broken = error as Error;
       throw error;
@@ -220,12 +241,12 @@ export class MessageRegister {
   async lookupResources(keys: readonly string[]): Promise<Map<string, FoundResource[]>> {
     const found = new Map<string, FoundResource[]>();
     if (keys.length === 0) return found;
-    const { rows } = await this.pool.query<Row & { key: string; location: string; named: boolean }>(
+    const rows = await this.found<Row & { key: string; location: string; named: boolean }>(
       `select r.key, r.location, r.named, event_id, duplicate_key, position, recorded_at, status, answer, patient_id, duplicate_of,
               problem, people, entries, erased
        from inbound.fhir_resource r join inbound.message m using (event_id)
-       where r.key = any ($1::uuid[]) and not erased order by position`,
-      [keys],
+       where r.key = any ($1::uuid[]) and not erased`,
+      keys,
     );
     for (const row of rows) {
       const resource = { location: row.location, named: row.named, message: storedOf(row) };
@@ -236,10 +257,26 @@ export class MessageRegister {
     return found;
   }
 
+  /**
+   * What a query by keys finds, earliest first.
+   * @throws RegisterTakenBackError where rows that this register wrote may be gone, so that "not found" would say nothing
+   */
+  private async found<R extends Row>(query: string, keys: readonly string[]): Promise<R[]> {
+    const { mark } = this;
+    const { rows } = await this.pool.query<R & { mark: bigint }>(
+      `select progress.position as mark, found.* from inbound.progress left join (${query}) found on true order by found.position`,
+      [keys],
+    );
+    if (mark !== undefined && (rows[0] === undefined || rows[0].mark < mark)) throw new RegisterTakenBackError();
+    // A row of nulls: nothing was found.
+    return rows.filter((row: { event_id: string | null }) => row.event_id !== null);
+  }
+
   /** Up to this position every message of the log stands in the table. */
   async progress(): Promise<Position> {
     const { rows } = await this.pool.query<{ position: bigint }>('select position from inbound.progress');
-    return rows[0]?.position ?? 0n;
+    this.mark = rows[0]?.position ?? 0n;
+    return this.mark;
   }
 }
 

@@ -568,6 +568,34 @@ describe('a message sent again while its original is on its way', () => {
   });
 });
 
+describe('a database that crashes', () => {
+  /** As a sender does: what is refused for now is sent again. */
+  async function persistently<T>(send: () => Promise<T>): Promise<T> {
+    return send().catch((error: unknown) => {
+      expect(error).toBeInstanceOf(LogUnavailableError);
+      return send();
+    });
+  }
+
+  it.each([
+    ['at once', false],
+    ['after another one was noted', true],
+  ])('and takes the register back loses no message: one that comes again %s is recognised', async (_, another) => {
+    const { intake, database, events } = await start();
+    const first = await intake.receive(adt('M1', '1'));
+    await intake.remembered();
+    // Rows that did not wait for the disk are gone, and the mark with them.
+    await database.pool.query('delete from inbound.message; update inbound.progress set position = 0');
+    if (another) {
+      await persistently(() => intake.receive(adt('M2', '2')));
+      await intake.remembered();
+    }
+    const again = await persistently(() => intake.receive(adt('M1', '1')));
+    expect(again).toMatchObject({ status: 'duplicate', messageId: first.messageId });
+    expect((await events()).filter(({ type }) => type === 'inbound.hl7v2')).toHaveLength(another ? 2 : 1);
+  });
+});
+
 describe('a failure', () => {
   /** The stage throws: `before` it has done anything, or `after` it has done everything. */
   const failing =

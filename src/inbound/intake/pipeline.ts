@@ -96,7 +96,11 @@ export class IntakePipeline implements Intake {
   private readonly lanes: Lanes<Pending>;
   private pumping = false;
   private closed = false;
-  private recoveryNeeded = true;
+  /** How often it became doubtful whether the register has all that is in the log, and up to which of them that was made good. */
+  private doubts = 1;
+  private settled = 0;
+  /** An append whose outcome is unknown may still reach the log; it cannot any more once a later one is stored. */
+  private undecided = false;
   /** Before all that may be away. */
   readonly breaker: CircuitBreaker;
   private readonly identifying = new Stage();
@@ -224,12 +228,14 @@ export class IntakePipeline implements Intake {
 
   /** Completes the register, so that the first sender does not wait for it. Not needed: the first batch would do it. */
   async recover(): Promise<void> {
-    if (!this.recoveryNeeded) return;
+    if (this.doubts === this.settled) return;
     // Nothing else writes to the register meanwhile: a row is written once.
     const leave = await this.remembering.enter();
     try {
+      // A doubt that comes up meanwhile is not settled by what was read before it.
+      const { doubts } = this;
       await this.staged('recover', () => this.parts.recover());
-      this.recoveryNeeded = false;
+      this.settled = doubts;
     } finally {
       leave();
     }
@@ -307,6 +313,8 @@ export class IntakePipeline implements Intake {
       if (recognised.fresh.length === 0) this.breaker.succeeded();
       return recognised;
     } catch (error) {
+      // What the register said last may have been taken back with the connection.
+      this.doubts += 1;
       this.breaker.failedOnce();
       fail(batch, error);
       return NOTHING;
@@ -330,7 +338,8 @@ export class IntakePipeline implements Intake {
       await this.remember(sealed, results);
     } catch (error) {
       // Whether the append was stored is not known: the register learns it from the log before anything else is taken.
-      this.recoveryNeeded = true;
+      this.doubts += 1;
+      this.undecided = true;
       this.breaker.failedOnce();
       fail(fresh, error);
     } finally {
@@ -356,13 +365,18 @@ export class IntakePipeline implements Intake {
     const rows: StoredMessage[] = [];
     let progress = 0n;
     for (const result of results.values()) if (result.position > progress) progress = result.position;
+    if (this.undecided) {
+      // What was read before this append may have missed the one before it.
+      this.undecided = false;
+      this.doubts += 1;
+    }
     for (const message of sealed) {
       rows.push(storedOf(message, resultOf(results, message.eventId)));
       for (const part of message.parts) rows.push(partRow(part, resultOf(results, part.id)));
     }
     try {
       // Behind a batch that is missing in the register the mark stands still, or its recovery would begin beyond that batch.
-      const mark = this.recoveryNeeded ? 0n : progress;
+      const mark = this.doubts === this.settled ? progress : 0n;
       const resources = sealed.flatMap((message) =>
         this.answers
           .resourcesOf(message)
@@ -370,7 +384,7 @@ export class IntakePipeline implements Intake {
       );
       await this.staged('record', () => this.parts.register.record(rows, mark, resources));
     } catch {
-      this.recoveryNeeded = true;
+      this.doubts += 1;
     }
     await this.nameBlobs(sealed, results);
   }
