@@ -3,7 +3,7 @@ import { runLogCrash } from './log-target.js';
 import { runCrash } from './run.js';
 
 const full = process.env['ANAMNESIS_TEST_SCALE'] === 'full';
-const KILLS = full ? 200 : 12;
+const KILLS = full ? 200 : 8;
 const SEED = 4;
 
 test(
@@ -17,7 +17,7 @@ test(
   KILLS * 60_000,
 );
 
-const LOG_KILLS = full ? 300 : 12;
+const LOG_KILLS = full ? 300 : 8;
 
 test.each(['postgres', 'eventstore'] as const)(
   `a log (%s) whose writer and server are killed ${LOG_KILLS} times is what was acknowledged, event by event and in order`,

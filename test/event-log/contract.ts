@@ -628,7 +628,7 @@ export function eventLogContract(name: string, create: () => Promise<LogUnderTes
         }
         expect(BODIES * BODY_BYTES).toBeGreaterThan(BOUND_BYTES);
         expect(most).toBeLessThan(BOUND_BYTES);
-      });
+      }, 240_000);
     });
 
     describe('a subscription', () => {

@@ -41,8 +41,8 @@ async function postgresPid(): Promise<number> {
   return Number(file.split('\n')[0]);
 }
 
-/** As a real sender: again until it is acknowledged. @returns how often it was refused */
-async function send(patient: number, n: number): Promise<number> {
+/** As a real sender: again until it is acknowledged. Whether it is refused meanwhile or waits is the hub's affair. */
+async function send(patient: number, n: number): Promise<void> {
   const body = JSON.stringify({
     eventId: `p${patient}-${n}`,
     type: 'patient.attributes',
@@ -50,7 +50,7 @@ async function send(patient: number, n: number): Promise<number> {
     patient: { identifiers: [{ authority: 'MERCY', value: `m${patient}`, type: 'MR' }] },
     data: { favoriteColor: `c${n}` },
   });
-  for (let refused = 0; ; refused += 1) {
+  for (;;) {
     try {
       const response = await fetch(`${hub.run.http}/events`, {
         method: 'POST',
@@ -60,7 +60,7 @@ async function send(patient: number, n: number): Promise<number> {
       const answer = (await response.json()) as { status?: string };
       if (response.status === 202) {
         expect(['accepted', 'duplicate']).toContain(answer.status);
-        return refused;
+        return;
       }
       expect(response.status).toBe(503);
     } catch (error) {
@@ -73,11 +73,10 @@ async function send(patient: number, n: number): Promise<number> {
 test('a database that is stopped twice under load costs time and nothing else', async () => {
   const outages = 2;
   let going = true;
-  let refused = 0;
   const sent = [0, 0, 0, 0];
   const senders = sent.map(async (_, patient) => {
     for (let n = 1; going; n += 1) {
-      refused += await send(patient, n);
+      await send(patient, n);
       sent[patient] = n;
     }
   });
@@ -96,7 +95,6 @@ test('a database that is stopped twice under load costs time and nothing else', 
   );
   going = false;
   await Promise.all(senders);
-  expect(refused).toBeGreaterThan(0);
 
   await untilCaughtUp(hub.run.http);
   const total = sent.reduce((sum, count) => sum + count, 0);
