@@ -144,7 +144,7 @@ export class RegisterTakenBackError extends Error {
 export class MessageRegister {
   private readonly nameless = new Set<string>();
   private recalled = false;
-  /** Where this register left the mark; undefined where it does not know. */
+  /** Where this register left the mark, also while a record is under way; undefined until it was read. */
   private mark: Position | undefined;
 
   /** @param pool sessions with relaxed commit: everything here can be made again from the log */
@@ -197,7 +197,6 @@ export class MessageRegister {
     const client = await this.pool.connect();
     let broken: Error | undefined;
     const { mark } = this;
-    this.mark = undefined;
     try {
       const rows = messages.map(rowOf);
       await runScript(client, [

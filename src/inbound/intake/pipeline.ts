@@ -66,7 +66,6 @@ export interface IntakeBlobs {
 
 export type IntakeStage = 'recover' | 'duplicates' | 'identity' | 'blobs' | 'append' | 'record';
 
-/** A message on its way. */
 /** A parked message that is to be taken in anew. */
 export interface Readmission {
   readonly received: ReceivedMessage;
