@@ -19,6 +19,7 @@ import { Verification1763700019000 } from './019-verification.js';
 import { Lanes1763700028000 } from './028-lanes.js';
 import { Leases1763700038000 } from './038-leases.js';
 import { Projected1763700048000 } from './048-projected.js';
+import { EventPlaces1763700052000 } from './052-event-places.js';
 
 /** Every migration, oldest first. Append only: a released migration never changes. */
 export const MIGRATIONS: (new () => MigrationInterface)[] = [
@@ -43,4 +44,5 @@ export const MIGRATIONS: (new () => MigrationInterface)[] = [
   Lanes1763700028000,
   Leases1763700038000,
   Projected1763700048000,
+  EventPlaces1763700052000,
 ];

@@ -10,6 +10,7 @@ interface StateRow {
     | 'lagSeconds'
     | 'rate'
     | 'letters'
+    | 'doubled'
     | 'building'
     | 'blobs'
     | 'blobBytes'
@@ -46,6 +47,8 @@ const STATE = `
   select 'erasures', '', coalesce(max(epoch), 0)::float8 from sealing.erasure
   union all
   select 'unwrapped', '', coalesce(sum(total - rewrapped), 0)::float8 from sealing.rotation where finished_at is null
+  union all
+  select 'doubled', '', count(*)::float8 from hub.doubled_event
   union all
   select 'letters', status, count(*)::float8 from hub.dead_letter group by status`;
 
@@ -88,6 +91,13 @@ export async function stateMetrics(pool: Pool): Promise<string> {
       new Gauge({
         name: 'anamnesis_key_rotation_remaining',
         help: 'Keys that a rotation of the master key under way has not wrapped again yet',
+        registers,
+      }),
+    ),
+    doubled: plain(
+      new Gauge({
+        name: 'anamnesis_log_doubled_events',
+        help: 'Events whose id stands in the log before, and which nothing applies: more than 0 is a fault of the intake',
         registers,
       }),
     ),

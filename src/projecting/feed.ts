@@ -4,7 +4,7 @@
  */
 import type { Envelope } from '../log/envelope.js';
 import type { EventLogReader, Position, RecordedEvent } from '../log/event-log.js';
-import type { EventDecoder } from './decode.js';
+import type { Keep } from './decode.js';
 import { RuntimeClosedError } from './errors.js';
 import type { DecodedEvent } from './projection.js';
 
@@ -13,12 +13,18 @@ export interface DecodedPage {
   readonly after: Position;
   /** Position of the last event. */
   readonly last: Position;
+  /** Without those that stand in the log before. */
   readonly events: readonly DecodedEvent[];
+}
+
+/** As {@link EventDecoder}; told that the events of a page are all that follow a position. */
+export interface PageDecoder {
+  decode(events: readonly RecordedEvent[], keep?: Keep, after?: Position): Promise<DecodedEvent[]>;
 }
 
 export interface FeedOptions {
   readonly reader: EventLogReader;
-  readonly decoder: Pick<EventDecoder, 'decode'>;
+  readonly decoder: PageDecoder;
   /** Sees every page before any worker does (parkings and releases). */
   readonly observe?: (events: readonly DecodedEvent[]) => Promise<void>;
   /** Most events of a page; an append batch larger than that still comes whole. */
@@ -51,11 +57,10 @@ class NothingToRead extends Error {}
 
 /** Where another worker's page ended, an append batch ended. */
 function cutAt(page: DecodedPage, after: Position, until: Position | undefined): DecodedPage | undefined {
-  const fits = until === undefined || page.last <= until;
-  if (fits && page.after === after) return page;
-  const events = page.events.filter((event) => event.position > after && (fits || event.position <= until));
-  const last = events.at(-1)?.position;
-  return last === undefined ? undefined : { after, last, events };
+  const last = until === undefined || page.last <= until ? page.last : until;
+  if (last <= after) return undefined;
+  if (page.after === after && page.last === last) return page;
+  return { after, last, events: page.events.filter(({ position }) => position > after && position <= last) };
 }
 
 interface Entry {
@@ -264,7 +269,7 @@ export class EventFeed {
   }
 
   private async decode(after: Position, events: readonly RecordedEvent[]): Promise<DecodedPage> {
-    const decoded = await this.options.decoder.decode(events, mappedOnly);
+    const decoded = await this.options.decoder.decode(events, mappedOnly, after);
     await this.options.observe?.(decoded);
     return { after, last: (events.at(-1) as RecordedEvent).position, events: decoded };
   }

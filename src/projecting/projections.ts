@@ -19,6 +19,7 @@ import {
 import { CONTROL, Control, type ProjectionChange } from './control.js';
 import { deadLetterChange, decisionOf, observe, positionBefore } from './dead-letters.js';
 import type { EventDecoder } from './decode.js';
+import { DecodingOnce, DoubledEvents } from './doubled-events.js';
 import { RuntimeClosedError, errorWord, failureKind } from './errors.js';
 import { EventFeed } from './feed.js';
 import { Parkings, type Parking } from './parkings.js';
@@ -80,6 +81,7 @@ export class Projections {
   private readonly parkings = new Parkings();
   private control: Control | undefined;
   private readonly shares: Shares;
+  private readonly doubles: DoubledEvents;
   private readonly throttle = new Throttle();
   private readonly announcer: Announcer;
   private readonly verifications: VerificationRuns;
@@ -91,7 +93,9 @@ export class Projections {
   private again = false;
 
   constructor(private readonly options: ProjectionsOptions) {
-    const { databaseUrl, pool, reader, decoder, mailbox, log, maxEvents } = options;
+    const { databaseUrl, pool, reader, mailbox, log, maxEvents } = options;
+    this.doubles = new DoubledEvents({ databaseUrl, reader, log });
+    const decoder = new DecodingOnce(options.decoder, this.doubles);
     this.announcer = new Announcer({ pool, reader, mailbox, log });
     this.feed = new EventFeed({
       reader,
@@ -260,6 +264,7 @@ export class Projections {
     // A rebuild may have started its live worker while the others were stopped.
     await this.runner.stopAll();
     await Promise.all([this.feed.close(), this.rebuildFeed.close()]);
+    await this.doubles.close();
     await this.shares.release();
   }
 

@@ -6,6 +6,7 @@ import { EventRejected, type ProjectionDefinition } from '../../src/projecting/p
 import type { Projections } from '../../src/projecting/projections.js';
 import { listProjections } from '../../src/projecting/status.js';
 import { Watermarks } from '../../src/projecting/watermark.js';
+import { stateMetrics } from '../../src/operations/state-metrics.js';
 import {
   PauseProjection,
   RebuildProjectionHandler,
@@ -104,6 +105,69 @@ test('a rebuild gives the same rows as the live run, is verified and takes over,
   expect(report.tables.map((table) => table.equal)).toEqual([true, true, true, true]);
   const [status] = await listProjections(database.pool, log);
   expect(status).toMatchObject({ version: 2, lagEvents: 0n, rebuild: { version: 2, progress: 1, verified: true } });
+});
+
+test('an event that stands in the log twice is applied once, live and in a rebuild, and is reported', async () => {
+  const definition = testProjection();
+  const once = Array.from({ length: 30 }, (_, n) => ({ ...message(n), id: randomUUID() }));
+  const again = (n: number): TestEvent => once[n] as TestEvent;
+  for (let n = 0; n < 20; n += 1) log.append(again(n));
+  // In the append of its first, on the page of its first, and later, beside others and alone.
+  log.append(again(20), again(20), again(21));
+  log.append(again(21));
+  log.append(again(3), again(22));
+  const { desk } = await start([definition], { maxEvents: 7 });
+  await projected();
+  await running?.stop();
+  for (const event of [again(5), ...once.slice(23), again(22), again(29)]) log.append(event);
+  const later = await start([definition], { maxEvents: 7 });
+  await projected();
+  await new RebuildProjectionHandler(later.desk).execute(new RebuildProjection('sample', true, { requestedBy }));
+  await serving(2);
+  await projected();
+
+  expect(desk).toBeDefined();
+  const live = await contentOf(database.pool, definition, 1);
+  const { rows } = await database.pool.query<{ id: string }>('select id from sample.row_v1 order by pos');
+  expect(rows.map(({ id }) => id)).toEqual(once.map(({ id }) => id));
+  expect(await contentOf(database.pool, definition, 2)).toEqual(live);
+  expect(await row(2)).toMatchObject({ serving: true, verified: true });
+  const doubled = await database.pool.query(
+    'select position, first_position as first from hub.doubled_event order by 1',
+  );
+  expect(doubled.rows).toEqual([
+    { position: 22n, first: 21n },
+    { position: 24n, first: 23n },
+    { position: 25n, first: 4n },
+    { position: 27n, first: 6n },
+    { position: 35n, first: 26n },
+    { position: 36n, first: 34n },
+  ]);
+  expect(await stateMetrics(database.pool)).toContain('anamnesis_log_doubled_events 6');
+});
+
+test('an id that only the table of places knows, but not the log, leaves no message out', async () => {
+  const definition = testProjection();
+  const event = { ...message(1), id: randomUUID() };
+  log.append(message(0), event);
+  // Places of a log that ended later: the end of it was given up.
+  await database.pool.query('update hub.event_place_progress set position = 9');
+  await database.pool.query('insert into hub.event_place values ($1, 9)', [randomUUID()]);
+  const { projections } = await startProjections(database, log, [definition]);
+  running = projections;
+  await projected();
+  const late = { ...message(2), id: randomUUID() };
+  await database.pool.query('insert into hub.event_place values ($1, 1)', [late.id]);
+  log.append(late);
+  await projected();
+  expect((await contentOf(database.pool, definition, 1))['sample.row']).toHaveLength(3);
+  const { rows } = await database.pool.query('select id, position from hub.event_place order by position');
+  expect(rows).toEqual([
+    { id: log.events[0]?.id, position: 1n },
+    { id: event.id, position: 2n },
+    { id: late.id, position: 3n },
+  ]);
+  expect((await database.pool.query('select * from hub.doubled_event')).rows).toEqual([]);
 });
 
 test('a rebuild that would differ does not take over, and its report says in which table', async () => {

@@ -172,7 +172,7 @@ export function testProjection(options: { name?: string; version?: number } = {}
     version: options.version ?? 1,
     install: (build) => [
       `create schema if not exists ${name}`,
-      `create table ${name}.row_v${build} (pos bigint primary key, id uuid not null, record uuid, body jsonb, at timestamptz)`,
+      `create table ${name}.row_v${build} (pos bigint primary key, id uuid not null unique, record uuid, body jsonb, at timestamptz)`,
       `create table ${name}.seen_v${build} (record uuid primary key, pos bigint not null)`,
       `create table ${name}.last_v${build} (record uuid primary key, pos bigint not null, n text)`,
       `create table ${name}.total_v${build} (one int primary key, events bigint not null)`,
