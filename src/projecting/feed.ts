@@ -240,6 +240,8 @@ export class EventFeed {
       if (this.live === undefined) {
         const events = await this.readWholeBatches(after);
         if (events.length > 0) return this.decode(after, events);
+        // Closed meanwhile: nobody would close a subscription that is opened now.
+        if (this.abort.signal.aborted) continue;
         this.live ??= new LiveTail(
           this.options.reader,
           after,
@@ -344,8 +346,8 @@ class LiveTail {
     readonly pageSize: number,
     outer: AbortSignal,
   ) {
-    outer.addEventListener('abort', () => this.abort.abort(), { once: true, signal: this.abort.signal });
-    const pages = reader.subscribe({ after: position, pageSize, signal: this.abort.signal });
+    const signal = AbortSignal.any([outer, this.abort.signal]);
+    const pages = reader.subscribe({ after: position, pageSize, signal });
     this.iterator = pages[Symbol.asyncIterator]();
   }
 

@@ -293,6 +293,8 @@ export class Projections {
     }
     this.reconciling = this.reconcileUntilDone().finally(() => {
       this.reconciling = undefined;
+      // One that came after the last look and before this.
+      if (this.again && !this.abort.signal.aborted) this.reconcile();
     });
   }
 

@@ -32,12 +32,19 @@ export interface RunnerOptions {
 /** Conflicts in one run of a worker that holds the lease: more than these are made by a process that asks for no lease. */
 const MOST_CONFLICTS = 5;
 
+interface Gate {
+  readonly open: Promise<void>;
+  readonly release: () => void;
+}
+
 interface Running {
   readonly worker: ProjectionWorker;
   readonly abort: AbortController;
-  /** Open while the worker may run; replaced by a pause. */
-  gate: { readonly open: Promise<void>; readonly release: () => void } | undefined;
-  /** Goes no further than this end of a page, then holds. */
+  /** There while an operator's pause holds the worker. */
+  paused: Gate | undefined;
+  /** There while an alignment holds it: nobody else may let it go on. */
+  held: Gate | undefined;
+  /** Goes to this end of a page and no further, paused or not, then holds. */
   until: Position | undefined;
   /** Told when it has got there. */
   idle: (() => void) | undefined;
@@ -78,14 +85,14 @@ export class LiveRunner {
     const running: Running = {
       worker,
       abort: new AbortController(),
-      gate: undefined,
+      paused: paused ? newGate() : undefined,
+      held: undefined,
       until: undefined,
       idle: undefined,
       committing: Promise.resolve(),
       done: Promise.resolve(),
       failure: undefined,
     };
-    if (paused) running.gate = newGate();
     this.running.set(key, running);
     running.done = this.run(running, lane);
   }
@@ -93,16 +100,16 @@ export class LiveRunner {
   /** Finishes the batch in hand and holds the worker there. */
   async pause(name: string, build: number): Promise<void> {
     const running = this.running.get(keyOf(name, build));
-    if (running === undefined || running.gate !== undefined) return;
-    running.gate = newGate();
+    if (running === undefined || running.paused !== undefined) return;
+    running.paused = newGate();
     await this.note(name, build, 'paused');
   }
 
   async resume(name: string, build: number): Promise<void> {
     const running = this.running.get(keyOf(name, build));
-    const gate = running?.gate;
+    const gate = running?.paused;
     if (running === undefined || gate === undefined) return;
-    running.gate = undefined;
+    running.paused = undefined;
     gate.release();
     await this.note(name, build, 'running');
   }
@@ -131,32 +138,28 @@ export class LiveRunner {
     const pair = [one, other].map((lane) => this.running.get(keyOf(lane.definition.name, lane.build)));
     const [first, second] = pair;
     if (first === undefined || second === undefined) return undefined;
-    const gates = new Map(pair.map((running) => [running, (running as Running).gate]));
     try {
       const positions = [await this.hold(first), await this.hold(second)] as const;
       const target = positions[0] > positions[1] ? positions[0] : positions[1];
       for (const [index, running] of [first, second].entries()) {
         if (positions[index] !== target) await this.goTo(running, target);
-        if (running.failure !== undefined) return undefined;
+        if (running.failure !== undefined || (await running.worker.position()) !== target) return undefined;
       }
       return await work(target);
     } finally {
       for (const running of [first, second]) {
         running.until = undefined;
         running.idle = undefined;
-        // A pause that an operator asked for stays.
-        if (gates.get(running) === undefined) {
-          const gate = running.gate;
-          running.gate = undefined;
-          gate?.release();
-        }
+        const { held } = running;
+        running.held = undefined;
+        held?.release();
       }
     }
   }
 
   /** Holds a worker at the end of its batch. */
   private async hold(running: Running): Promise<Position> {
-    running.gate ??= newGate();
+    running.held ??= newGate();
     // A batch that fails shows as the worker's failure.
     await running.committing.catch(() => undefined);
     return running.worker.position();
@@ -164,13 +167,19 @@ export class LiveRunner {
 
   /** Lets a held worker go on to the end of a page and holds it there. */
   private async goTo(running: Running, target: Position): Promise<void> {
-    const gate = running.gate;
+    if ((await running.worker.position()) >= target) return;
+    const { held, paused } = running;
     running.until = target;
     const arrived = new Promise<void>((resolve) => {
       running.idle = resolve;
     });
-    running.gate = undefined;
-    gate?.release();
+    running.held = undefined;
+    held?.release();
+    if (paused !== undefined) {
+      // A gate opens once: the pause goes on behind a new one.
+      running.paused = newGate();
+      paused.release();
+    }
     await Promise.race([arrived, running.done]);
   }
 
@@ -181,7 +190,8 @@ export class LiveRunner {
     if (running === undefined) return;
     running.abort.abort();
     running.worker.giveUpRetrying();
-    running.gate?.release();
+    running.paused?.release();
+    running.held?.release();
     await running.done;
     this.running.delete(key);
   }
@@ -237,7 +247,7 @@ export class LiveRunner {
   private async run(running: Running, lane: Lane): Promise<void> {
     const { definition, build } = lane;
     try {
-      await this.note(definition.name, build, running.gate === undefined ? 'running' : 'paused');
+      await this.note(definition.name, build, running.paused === undefined ? 'running' : 'paused');
       await this.carryOn(running);
       await this.note(definition.name, build, 'stopped');
     } catch (error) {
@@ -307,21 +317,26 @@ export class LiveRunner {
   private async follow(running: Running, reader: FeedReader): Promise<void> {
     const { worker, abort } = running;
     while (!abort.signal.aborted) {
-      await running.gate?.open;
-      if (abort.signal.aborted) return;
+      const gate = closedGate(running);
+      if (gate !== undefined) {
+        await gate.open;
+        continue;
+      }
+      if (running.until !== undefined && (await worker.position()) >= running.until) {
+        running.until = undefined;
+        running.held = newGate();
+        running.idle?.();
+        continue;
+      }
       const page = await untilAborted(this.nextPage(worker, reader, abort.signal), abort.signal);
       if (page === undefined) return;
-      // A pause that came while this was waiting for events holds before they are written.
-      if (running.gate !== undefined) continue;
+      // A gate that closed while this was waiting for events holds before they are written.
+      if (closedGate(running) !== undefined) continue;
       const { until } = running;
       const wanted = until === undefined || page.last <= until ? page : upTo(page, until);
       if (wanted.last === page.last) this.options.feed.prefetch(page.last, reader);
       running.committing = worker.process(wanted);
       await running.committing;
-      if (until !== undefined && wanted.last >= until) {
-        running.gate = newGate();
-        running.idle?.();
-      }
     }
   }
 
@@ -376,7 +391,12 @@ function upTo(page: DecodedPage, until: Position): DecodedPage {
   return { after: page.after, last: until, events: page.events.filter((event) => event.position <= until) };
 }
 
-function newGate(): { open: Promise<void>; release: () => void } {
+/** What holds the worker now: an alignment, else a pause that no alignment has set aside. */
+function closedGate({ held, paused, until }: Running): Gate | undefined {
+  return held ?? (until === undefined ? paused : undefined);
+}
+
+function newGate(): Gate {
   let release = (): void => undefined;
   const open = new Promise<void>((resolve) => {
     release = resolve;

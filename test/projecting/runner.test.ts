@@ -14,6 +14,7 @@ import {
   DefinitionChangedError,
   ProjectionTablesMissingError,
 } from '../../src/projecting/errors.js';
+import type { RecordedEvent } from '../../src/log/event-log.js';
 import { EventFeed } from '../../src/projecting/feed.js';
 import { Parkings } from '../../src/projecting/parkings.js';
 import type { ProjectionDefinition } from '../../src/projecting/projection.js';
@@ -69,6 +70,57 @@ test('what is in the log before and after the start is projected, each event onc
     `select count(*)::int as rows, (select events::int from ${definition.name}.total_v1) as events from ${definition.name}.row_v1`,
   );
   expect(rows).toEqual([{ rows: 12, events: 12 }]);
+});
+
+test('a feed that is closed while it looks at the end of the log opens no subscription any more', async () => {
+  const log = new MemoryLog();
+  const found = Promise.withResolvers<RecordedEvent[]>();
+  const asked = Promise.withResolvers<void>();
+  log.readPage = () => {
+    asked.resolve();
+    return found.promise;
+  };
+  const feed = new EventFeed({ reader: log, decoder: testDecoder(log) });
+  const page = feed.pageAfter(0n);
+  await asked.promise;
+  const closed = feed.close();
+  found.resolve([]);
+  await expect(page).rejects.toMatchObject({ code: 'RUNTIME_CLOSED' });
+  await closed;
+});
+
+test('while builds are held at one position, a decision that is carried out meanwhile lets none of them go on', async () => {
+  const log = new MemoryLog();
+  const [held, free] = [ownProjection(), ownProjection()];
+  log.append(message(recordOf(0), 0));
+  const runtime = await startRuntime(database, log, [held, free]);
+  await projected(held.name, 1n);
+  await projected(free.name, 1n);
+  const lane = { definition: held, build: 1, lane: 0, mode: 'live' as const };
+  const seen = await runtime.runner.aligned(lane, lane, async (position) => {
+    // As every decision about a projection that is not paused does.
+    await runtime.runner.resume(held.name, 1);
+    log.append(message(recordOf(1), 1));
+    await projected(free.name, 2n);
+    log.append(message(recordOf(2), 2));
+    await projected(free.name, 3n);
+    return [position, await runtime.runner.position(held.name, 1)];
+  });
+  expect(seen).toEqual([1n, 1n]);
+  await projected(held.name, 3n);
+
+  // A pause survives an alignment, and one that comes or goes during it counts afterwards.
+  await runtime.runner.pause(held.name, 1);
+  log.append(message(recordOf(3), 3));
+  await projected(free.name, 4n);
+  const other = { ...lane, definition: free };
+  expect(await runtime.runner.aligned(lane, other, async (position) => position)).toBe(4n);
+  log.append(message(recordOf(4), 4));
+  await projected(free.name, 5n);
+  expect(await runtime.runner.position(held.name, 1)).toBe(4n);
+  await runtime.runner.aligned(lane, other, () => runtime.runner.resume(held.name, 1));
+  await projected(held.name, 5n);
+  await runtime.close();
 });
 
 test('any page size gives the same tables', async () => {

@@ -53,6 +53,8 @@ export class VerificationRuns {
     this.again = true;
     this.following ??= this.run().finally(() => {
       this.following = undefined;
+      // A call that came after the last look and before this.
+      if (this.again && !this.options.parts.signal.aborted) this.follow();
     });
   }
 
