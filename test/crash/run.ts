@@ -6,7 +6,7 @@
  *
  * Last line: `kills N, acknowledged N, lost N, doubled N, mismatches N`.
  */
-import { createHash } from 'node:crypto';
+import { compare, digestOf } from './comparison.js';
 import { batchSender, eventSender, fhirSender, fileSender, folderSender, type SenderContext } from './http-senders.js';
 import { frameBatchSender, pipeliningSender, type MllpSenderContext } from './mllp-senders.js';
 import { answerCode, MllpClient } from '../support/mllp-client.js';
@@ -137,7 +137,6 @@ export async function runCrash(options: CrashOptions): Promise<HubCrashResult> {
   }
 
   function contextOf(sender: number): SenderContext {
-    const digestOf = (bytes: Buffer): string => createHash('sha256').update(bytes).digest('base64url');
     return {
       seed: options.seed,
       sender,
@@ -154,7 +153,7 @@ export async function runCrash(options: CrashOptions): Promise<HubCrashResult> {
     for (let count = 0; !finishing; count += 1) {
       const patient = (sender * 7 + count) % PATIENTS;
       const { bytes, order } = hl7Message(sender, count, patient, options.seed);
-      const digest = createHash('sha256').update(bytes).digest('base64url');
+      const digest = digestOf(bytes);
       ledger.sent.set(digest, { patient, order });
       for (let acknowledged = false; !acknowledged;) {
         if (abandoned) return;
@@ -184,7 +183,7 @@ export async function runCrash(options: CrashOptions): Promise<HubCrashResult> {
       const patient = (sender * 7 + count) % PATIENTS;
       const pair = [count + 1, count].map((n) => hl7Message(sender, n, patient, options.seed));
       for (const { bytes, order } of pair) {
-        const digest = createHash('sha256').update(bytes).digest('base64url');
+        const digest = digestOf(bytes);
         ledger.sent.set(digest, { patient, order });
         while (!(await Promise.all([postHl7(bytes), postHl7(bytes)])).some((accepted) => accepted)) await breath();
         ledger.acknowledged.add(digest);
@@ -245,7 +244,11 @@ export async function runCrash(options: CrashOptions): Promise<HubCrashResult> {
     await Promise.all(senders);
     await untilCaughtUp(hub.run.http, CAUGHT_UP_MS);
     const wrong = await verifyEverything(hub.run.http, print);
-    const { mismatches, ...result } = await compare(hub, ledger, options);
+    const { mismatches, ...result } = await compare(ledger, {
+      http: hub.run.http,
+      identifierOf: (patient) => `P${options.seed}-${patient}`,
+      print,
+    });
     for (const line of summary(ledger.kills)) print(line);
     return {
       kills: ledger.kills.length,
@@ -263,94 +266,5 @@ export async function runCrash(options: CrashOptions): Promise<HubCrashResult> {
     await hub.stop();
     await Promise.allSettled(senders);
     await remove();
-  }
-}
-
-interface MessagePage {
-  messages: {
-    nodes: { id: string; status: string; body: { base64: string } | null }[];
-    pageInfo: { hasNextPage: boolean; endCursor: string | null };
-  };
-}
-
-async function compare(
-  hub: HubProcess,
-  ledger: Ledger,
-  options: CrashOptions,
-): Promise<Pick<CrashResult, 'lost' | 'doubled' | 'mismatches'>> {
-  const seen = new Map<string, number>();
-  let mismatches = 0;
-  for (let after: string | null = null; ;) {
-    const page: MessagePage = await graphql<MessagePage>(
-      hub.run.http,
-      'query ($after: String) { messages(first: 500, after: $after) { nodes { id status body { base64 } } pageInfo { hasNextPage endCursor } } }',
-      { after },
-    );
-    for (const node of page.messages.nodes) {
-      const digest = createHash('sha256')
-        .update(Buffer.from(node.body?.base64 ?? '', 'base64'))
-        .digest('base64url');
-      seen.set(digest, (seen.get(digest) ?? 0) + 1);
-      if (!ledger.sent.has(digest) || node.status !== 'APPLIED') mismatches += 1;
-    }
-    if (!page.messages.pageInfo.hasNextPage) break;
-    after = page.messages.pageInfo.endCursor;
-  }
-  let lost = 0;
-  for (const digest of ledger.acknowledged) if (!seen.has(digest)) lost += 1;
-  let doubled = 0;
-  for (const count of seen.values()) doubled += count - 1;
-
-  const expected = new Map<number, number>();
-  for (const [digest, { patient }] of ledger.sent)
-    if (seen.has(digest)) expected.set(patient, (expected.get(patient) ?? 0) + 1);
-  for (const [patient, count] of expected)
-    if ((await observationsOf(hub.run.http, `P${options.seed}-${patient}`)) !== count) mismatches += 1;
-  const people = await graphql<{ at: { population: { count: number }[] } }>(
-    hub.run.http,
-    '{ at { population(by: []) { count } } }',
-  );
-  if (people.at.population.reduce((sum, { count }) => sum + count, 0) !== expected.size) mismatches += 1;
-  return { lost, doubled, mismatches };
-}
-
-interface ObservationPage {
-  at: {
-    patientByIdentifier: {
-      observations: { nodes: { id: string }[]; pageInfo: { hasNextPage: boolean; endCursor: string | null } };
-    } | null;
-  };
-}
-
-/** Number of different results on the patient's chart; -1 where there is no such patient. */
-async function observationsOf(http: string, identifier: string): Promise<number> {
-  const ids = new Set<string>();
-  for (let after: string | null = null; ;) {
-    const answer: ObservationPage = await graphql<ObservationPage>(
-      http,
-      `
-        query ($value: String!, $after: String) {
-          at {
-            patientByIdentifier(authority: "CRASH", value: $value) {
-              observations(first: 1000, after: $after) {
-                nodes {
-                  id
-                }
-                pageInfo {
-                  hasNextPage
-                  endCursor
-                }
-              }
-            }
-          }
-        }
-      `,
-      { value: identifier, after },
-    );
-    const patient = answer.at.patientByIdentifier;
-    if (patient === null) return -1;
-    for (const { id } of patient.observations.nodes) ids.add(id);
-    if (!patient.observations.pageInfo.hasNextPage) return ids.size;
-    after = patient.observations.pageInfo.endCursor;
   }
 }
