@@ -145,8 +145,12 @@ describe('rules', () => {
       '""',
       'ABC',
       '\\F\\',
+      '\\X0D\\',
       '1&2',
       '7',
+      '&x',
+      'x&y& z',
+      '2026&20269901',
     );
     const value = fc
       .array(fc.array(part, { minLength: 1, maxLength: 3 }), { minLength: 1, maxLength: 2 })
@@ -166,6 +170,8 @@ describe('rules', () => {
             if (typeFault(first!, 3, repetition, type) !== undefined) faults += 1;
           }
           expect(compileConformance([{ path: 'OBX-3', type }])(message)).toHaveLength(2 * faults);
+          const two = compileConformance([{ path: 'OBX-3', type, min: 2, max: 2 }])(message);
+          expect(two).toHaveLength(2 * (faults + (count === 2 ? 0 : 1)));
           const limited = compileConformance([{ path: 'OBX-3', maxLength: 3, max: 1, table: ['7', 'ABC', ''] }]);
           const alone = limited(readHl7(Buffer.from(`MSH|^~\\&|A\r${line}`)));
           expect(limited(message)).toHaveLength(2 * alone.length);

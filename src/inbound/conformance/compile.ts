@@ -2,15 +2,20 @@
  * Conformance rules of a source, made ready once and checked against every message of it. What is found are problems with a stable code, a path
  * and a byte offset, never with content; whether they warn or reject is the source's choice (docs/conformance.md).
  */
-import type { Hl7Message, Hl7Segment, Hl7Separators } from '../hl7/message.js';
+import type { Hl7Message, Hl7Segment, Hl7Separators, TextPlace } from '../hl7/message.js';
 import type { ConformanceRule, SourceConformance } from '../source.js';
 import {
   componentTypeFault,
   DATA_TYPES,
+  isDivided,
   isPlainlyOfType,
+  namedType,
+  signsOf,
   subcomponentTypeFault,
+  surelyOfType,
   typeFault,
   VARIES,
+  type Signs,
 } from './data-types.js';
 import { codesOfTable, TABLE_NUMBERS } from './tables.js';
 
@@ -216,17 +221,16 @@ function check(message: Hl7Message, plan: Plan): readonly ConformanceProblem[] {
   const problems: ConformanceProblem[] = [];
   const { fields } = plan;
   if (fields.size > 0) {
-    const numbers = new Map<string, number>();
     const glance = new Glance(message.separators);
+    let numbers: ReadonlyMap<Hl7Segment, number> | undefined;
+    const numberOf = (segment: Hl7Segment): number => (numbers ??= numbersOf(message)).get(segment)!;
     for (const segment of message.segments) {
       const rules = fields.get(segment.name);
       if (rules === undefined) continue;
-      const number = (numbers.get(segment.name) ?? 0) + 1;
-      numbers.set(segment.name, number);
       for (const rule of rules) {
         if (glance.isWell(segment, rule)) continue;
         const before = problems.length;
-        if (rule.where === undefined || holds(rule.where, segment)) checkField(segment, number, rule, problems);
+        if (rule.where === undefined || holds(rule.where, segment)) checkField(segment, numberOf, rule, problems);
         if (problems.length === before) glance.foundWell(segment, rule);
       }
       if (problems.length >= MOST_PROBLEMS) return problems.slice(0, MOST_PROBLEMS);
@@ -251,36 +255,65 @@ function check(message: Hl7Message, plan: Plan): readonly ConformanceProblem[] {
   return problems.length > MOST_PROBLEMS ? problems.slice(0, MOST_PROBLEMS) : problems;
 }
 
+/** Which of its name each segment is, from 1. */
+function numbersOf(message: Hl7Message): ReadonlyMap<Hl7Segment, number> {
+  const numbers = new Map<Hl7Segment, number>();
+  const counts = new Map<string, number>();
+  for (const segment of message.segments) {
+    const number = (counts.get(segment.name) ?? 0) + 1;
+    counts.set(segment.name, number);
+    numbers.set(segment, number);
+  }
+  return numbers;
+}
+
 /**
- * Most fields are well, and a glance says so: one of a single plain value, or one that said the same as in a segment before. Whatever a glance is not
- * sure of is looked at properly.
+ * Most fields are well, and a glance says so: one without escapes whose parts are plainly what they should be, or one that said the same as in a
+ * segment before. Whatever a glance is not sure of is looked at properly.
  */
 class Glance {
   private readonly well = new Map<FieldRule, Set<string>>();
+  private readonly signs: Signs | undefined;
+  /** Of the field that is looked at. */
+  private readonly place: TextPlace = { text: '', from: 0, to: 0 };
 
-  private readonly repetition: number;
-  private readonly component: number;
-  private readonly subcomponent: number;
-  private readonly escape: number;
-
-  constructor({ repetition, component, subcomponent, escape }: Hl7Separators) {
-    // Of one that the message does without: NaN, which is no character.
-    this.repetition = repetition.charCodeAt(0);
-    this.component = component.charCodeAt(0);
-    this.subcomponent = subcomponent.charCodeAt(0);
-    this.escape = escape.charCodeAt(0);
+  constructor(separators: Hl7Separators) {
+    this.signs = signsOf(separators);
   }
 
   isWell(segment: Hl7Segment, rule: FieldRule): boolean {
-    const { place, type, codes } = rule;
-    const text = segment.shortField(place.field);
-    if (text === undefined) return false;
-    if (text === '') return !rule.required && rule.min === 0;
-    if (this.isDivided(text)) return type !== VARIES && this.well.get(rule)?.has(text) === true;
-    if (place.component > 0 || rule.forbidden || rule.min > 1 || rule.max < 1 || text.length > rule.maxLength)
+    const { place: rulePlace, codes } = rule;
+    const { place, signs } = this;
+    if (signs === undefined || !segment.findShortField(rulePlace.field, place)) return false;
+    const { text, from, to } = place;
+    if (from === to) return !rule.required && rule.min === 0;
+    const type = rule.type === VARIES ? namedType(segment) : rule.type;
+    if (rule.type === VARIES && type === undefined) return false;
+    if (isDivided(place, signs)) return this.isSurelyWell(rule, type, signs) || this.wasWell(segment, rule);
+    if (rulePlace.component > 0 || rule.forbidden || rule.min > 1 || rule.max < 1 || to - from > rule.maxLength)
       return false;
-    if (text === NULL_FIELD || (codes !== undefined && !codes.has(text))) return false;
-    return type === undefined || isPlainlyOfType(segment, text, type);
+    if (codes === undefined && type === undefined) return !isNullField(text, from, to);
+    const value = text.slice(from, to);
+    if (value === NULL_FIELD || (codes !== undefined && !codes.has(value))) return false;
+    return type === undefined || isPlainlyOfType(value, type);
+  }
+
+  /** Of a field with delimiters in it, of which only a type is asked. */
+  private isSurelyWell(
+    { place: rulePlace, codes, maxLength, min, max }: FieldRule,
+    type: string | undefined,
+    signs: Signs,
+  ): boolean {
+    const { place } = this;
+    if (rulePlace.component > 0 || type === undefined || codes !== undefined || place.to - place.from > maxLength)
+      return false;
+    const repetitions = surelyOfType(place, type, signs);
+    return repetitions > 0 && repetitions >= min && repetitions <= max;
+  }
+
+  private wasWell(segment: Hl7Segment, rule: FieldRule): boolean {
+    const known = this.well.get(rule);
+    return known !== undefined && known.has(segment.shortField(rule.place.field)!);
   }
 
   /** That field was looked at properly. What a rule asks of a field with a condition, or of a type named elsewhere, does not hang on it alone. */
@@ -292,30 +325,31 @@ class Glance {
     if (known === undefined) this.well.set(rule, new Set([text]));
     else known.add(text);
   }
-
-  private isDivided(text: string): boolean {
-    const { repetition, component, subcomponent, escape } = this;
-    for (let at = 0; at < text.length; at += 1) {
-      const code = text.charCodeAt(at);
-      if (code === component || code === repetition || code === subcomponent || code === escape) return true;
-    }
-    return false;
-  }
 }
 
 /** HL7 v2.9 §2.5.3. */
 const NULL_FIELD = '""';
 
+function isNullField(text: string, from: number, to: number): boolean {
+  return to - from === NULL_FIELD.length && text.startsWith(NULL_FIELD, from);
+}
+
 function holds({ place, values }: NonNullable<FieldRule['where']>, segment: Hl7Segment): boolean {
   return values.has(segment.text(place.field, 1, place.component || 1, place.subcomponent || 1));
 }
 
-function checkField(segment: Hl7Segment, number: number, rule: FieldRule, problems: ConformanceProblem[]): void {
+function checkField(
+  segment: Hl7Segment,
+  numberOf: (segment: Hl7Segment) => number,
+  rule: FieldRule,
+  problems: ConformanceProblem[],
+): void {
   const { place } = rule;
   const repetitions = segment.isNull(place.field) ? 0 : segment.repetitions(place.field);
   const report = (code: ConformanceCode, repetition: number, below: readonly number[] = []): void => {
     const parts = [place.component, place.subcomponent].filter((part) => part > 0);
     const inner = (parts.length > 0 ? parts : below).map((part) => `.${part}`).join('');
+    const number = numberOf(segment);
     const path =
       segment.name +
       (number > 1 ? `[${number}]` : '') +

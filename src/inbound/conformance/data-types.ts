@@ -2,7 +2,8 @@
  * Data types of HL7 v2 as conformance rules check them (HL7 v2.9 chapter 2A; withdrawn ones as their last version had them). Whether a value is
  * well formed is looked at, not whether it is true: codes are a matter of tables.
  */
-import type { Hl7Segment } from '../hl7/message.js';
+import type { Hl7Segment, Hl7Separators, TextPlace } from '../hl7/message.js';
+import { DEFAULT_SEPARATORS } from '../hl7/reader.js';
 import { daysInMonth } from '../../time/calendar.js';
 
 /** Whether a text is a value of a primitive type. */
@@ -10,7 +11,17 @@ type Primitive = (text: string) => boolean;
 
 const any: Primitive = () => true;
 /** A code: no blanks around it and no line ends in it. */
-const code: Primitive = (text) => !/^\s|\s$|[\r\n]/.test(text);
+const code: Primitive = (text) => isUsualCode(text) || !/^\s|\s$|[\r\n]/.test(text);
+
+/** Letters, digits and signs of ASCII, no blank among them. Others are looked at properly. */
+function isUsualCode(text: string): boolean {
+  for (let at = 0; at < text.length; at += 1) {
+    const character = text.charCodeAt(at);
+    if (character <= 0x20 || character >= 0x7f) return false;
+  }
+  return true;
+}
+
 const number: Primitive = (text) => /^[+-]?(?:\d+\.?\d*|\.\d+)$/.test(text.trim());
 const TIME =
   /^(\d{4})(?:(\d{2})(?:(\d{2})(?:([01]\d|2[0-3])(?:[0-5]\d(?:(?:[0-5]\d|60)(?:\.\d{1,6})?)?)?)?)?)?(?:[+-](?:0\d|1[0-5])[0-5]\d)?$/;
@@ -154,12 +165,14 @@ export function typeFault(segment: Hl7Segment, field: number, repetition: number
   return composite === undefined ? undefined : compositeFault(composite, segment, field, repetition);
 }
 
+/** The type that a segment names for its field of {@link VARIES}; undefined where it names none in a few plain letters. */
+export function namedType(segment: Hl7Segment): string | undefined {
+  const field = TYPE_FIELD[segment.name];
+  return field === undefined ? undefined : segment.shortField(field);
+}
+
 /** Whether a text without any delimiter or escape, as the whole of a field that is not empty, is surely of a type; false where only a closer look can tell. */
-export function isPlainlyOfType(segment: Hl7Segment, text: string, type: string): boolean {
-  if (type === VARIES) {
-    const named = TYPE_FIELD[segment.name];
-    return named !== undefined && isPlainlyOfType(segment, text, segment.shortField(named) ?? VARIES);
-  }
+export function isPlainlyOfType(text: string, type: string): boolean {
   const primitive = PLAIN.get(type);
   return primitive !== undefined && primitive(text);
 }
@@ -172,6 +185,134 @@ const PLAIN: ReadonlyMap<string, Primitive> = new Map([
     return first !== undefined && oneOf.every((set) => set.includes(1)) ? [[type, first] as const] : [];
   }),
 ]);
+
+/** What a character is inside a field. */
+const enum Sign {
+  Text = 0,
+  Component = 1,
+  Repetition = 2,
+  Subcomponent = 3,
+  Escape = 4,
+}
+
+/** What each character of ASCII is inside the fields of a message. */
+export type Signs = Uint8Array;
+
+const ASCII_CHARACTERS = 128;
+
+/** @returns undefined where a delimiter is no character of ASCII */
+export function signsOf(separators: Hl7Separators): Signs | undefined {
+  const { component, repetition, subcomponent, escape } = separators;
+  const isUsual = component === '^' && repetition === '~' && subcomponent === '&' && escape === '\\';
+  return isUsual ? USUAL_SIGNS : makeSigns(separators);
+}
+
+function makeSigns({ component, repetition, subcomponent, escape }: Hl7Separators): Signs | undefined {
+  const signs = new Uint8Array(ASCII_CHARACTERS);
+  const delimiters = [
+    [component, Sign.Component],
+    [repetition, Sign.Repetition],
+    [subcomponent, Sign.Subcomponent],
+    [escape, Sign.Escape],
+  ] as const;
+  for (const [delimiter, sign] of delimiters) {
+    // A message may do without one.
+    if (delimiter === '') continue;
+    const character = delimiter.charCodeAt(0);
+    if (character >= ASCII_CHARACTERS) return undefined;
+    signs[character] = sign;
+  }
+  return signs;
+}
+
+const USUAL_SIGNS = makeSigns(DEFAULT_SEPARATORS);
+
+function signAt(signs: Signs, text: string, at: number): Sign {
+  const character = text.charCodeAt(at);
+  return character < ASCII_CHARACTERS ? (signs[character] as Sign) : Sign.Text;
+}
+
+/** Whether there is a delimiter or an escape in a piece of a text. */
+export function isDivided({ text, from, to }: TextPlace, signs: Signs): boolean {
+  for (let at = from; at < to; at += 1) if (signAt(signs, text, at) !== Sign.Text) return true;
+  return false;
+}
+
+/** What is to be looked at in one component: in its first subcomponent, in each, or (undefined) in none. */
+type Look = readonly (Primitive | undefined)[] | undefined;
+
+interface Shape {
+  readonly looks: readonly Look[];
+  /** Of each of these sets, a bit for each component, one must be valued. */
+  readonly oneOf: readonly number[];
+}
+
+function lookOf(type: string): Look {
+  if (FREE.has(type)) return undefined;
+  const primitive = PRIMITIVES[type];
+  const looks = primitive === undefined ? COMPOSITES[type]!.components.map((part) => PRIMITIVES[part]) : [primitive];
+  return looks.map((look) => (look === any ? undefined : look));
+}
+
+const SHAPES: ReadonlyMap<string, Shape> = new Map(
+  Object.entries(COMPOSITES).map(([type, { components, oneOf = [] }]) => [
+    type,
+    {
+      looks: components.map(lookOf),
+      oneOf: oneOf.map((set) => set.reduce((bits, component) => bits | (1 << (component - 1)), 0)),
+    },
+  ]),
+);
+
+/**
+ * Whether a field is surely of a type in each of its repetitions, found in one walk through it; not where it holds escapes, or anything else that
+ * only a closer look can tell.
+ * @returns how many repetitions there are; 0 for a field that is not surely well
+ */
+export function surelyOfType({ text, from, to }: TextPlace, type: string, signs: Signs): number {
+  const shape = SHAPES.get(type);
+  if (shape === undefined) return 0;
+  const { looks, oneOf } = shape;
+  let repetitions = 1;
+  let start = from;
+  let number = 0;
+  let said = 0;
+  for (let at = from; at <= to; at += 1) {
+    const sign = at === to ? Sign.Repetition : signAt(signs, text, at);
+    if (sign === Sign.Text || sign === Sign.Subcomponent) continue;
+    if (sign === Sign.Escape) return 0;
+    if (at > start && number < looks.length) {
+      // One that begins with a delimiter may say nothing at all.
+      if (signAt(signs, text, start) === Sign.Subcomponent) return 0;
+      said |= 1 << number;
+      const look = looks[number];
+      if (look !== undefined && !isSurelyWell(text, start, at, look, signs)) return 0;
+    }
+    start = at + 1;
+    number += 1;
+    if (sign === Sign.Component) continue;
+    // A repetition that says nothing is counted by a closer look.
+    if (said === 0) return 0;
+    for (const set of oneOf) if ((said & set) === 0) return 0;
+    if (at < to) repetitions += 1;
+    number = 0;
+    said = 0;
+  }
+  return repetitions;
+}
+
+/** One component: its subcomponents, as far as they are looked at. */
+function isSurelyWell(text: string, from: number, to: number, look: NonNullable<Look>, signs: Signs): boolean {
+  let start = from;
+  for (let number = 0; start <= to && number < look.length; number += 1) {
+    let end = start;
+    while (end < to && signAt(signs, text, end) !== Sign.Subcomponent) end += 1;
+    const primitive = look[number];
+    if (primitive !== undefined && end > start && !primitive(text.slice(start, end))) return false;
+    start = end + 1;
+  }
+  return true;
+}
 
 /** Checks one component. */
 export function componentTypeFault(

@@ -18,6 +18,13 @@ export interface Hl7Warning {
   readonly path?: string;
 }
 
+/** A piece of a text, from one place up to another. */
+export interface TextPlace {
+  text: string;
+  from: number;
+  to: number;
+}
+
 /**
  * One segment. Fields, repetitions, components and subcomponents count as the standard does: from 1
  * (MSH-1 is the field separator itself). Omitted repetition, component and subcomponent mean 1.
@@ -50,6 +57,11 @@ export interface Hl7Segment {
   rawField(field: number): string;
   /** The same where it is so short that it costs nothing to look at as a whole; undefined for a longer one, and for the delimiters of a header. */
   shortField(field: number): string | undefined;
+  /**
+   * Where the same stands in a text that holds it, for a look that makes no text of its own. An empty field has a place too.
+   * @returns false for one that is long, and for the delimiters of a header
+   */
+  findShortField(field: number, place: TextPlace): boolean;
   /** Byte offset of a field within the message; of one that is not there: the end of the segment. */
   fieldOffset(field: number): number;
   /** True where the whole field is `""`: deletes all repetitions. */

@@ -1,7 +1,7 @@
 /** One segment, read when asked: a segment nobody asks about is never decoded or split, and a large field never made text before somebody wants it. */
 import type { Charset } from './charset.js';
 import { unescapeText } from './escapes.js';
-import type { Hl7Segment, Hl7Separators } from './message.js';
+import type { Hl7Segment, Hl7Separators, TextPlace } from './message.js';
 import { FieldCursor, lastSaid, piece, piecesOfBytes, type Piece } from './pieces.js';
 
 /** HL7 v2.9 §2.5.3: two quotes say "delete what you have". */
@@ -23,8 +23,12 @@ export interface SegmentContext {
 }
 
 export class LazySegment implements Hl7Segment {
-  /** The line as text, and where its fields begin, as far as anybody asked; one place behind the last field ends the list once it is whole. */
+  /**
+   * A text that holds the line, up to where, and where in it the fields begin, as far as anybody asked; one place behind the last field ends the list
+   * once it is whole. The message's own text where there is one: looking for something in a piece of it would be slower.
+   */
   private line: string | undefined;
+  private lineEnd = 0;
   private starts: number[] = NO_STARTS;
   private isWhole = false;
   /** The field that was asked for last: most are asked for more than once in a row. */
@@ -127,6 +131,17 @@ export class LazySegment implements Hl7Segment {
     return typeof sent === 'string' && sent.length <= SHORT_FIELD ? sent : undefined;
   }
 
+  findShortField(field: number, place: TextPlace): boolean {
+    this.prepare();
+    if (this.line === undefined || !(field >= 1) || this.isDelimiters(field)) return false;
+    const index = this.isHeader ? field - 1 : field;
+    const starts = this.startsUpTo(index + 1);
+    place.text = this.line;
+    place.from = starts[index] ?? this.lineEnd;
+    place.to = (starts[index + 1] ?? place.from + 1) - 1;
+    return place.to - place.from <= SHORT_FIELD;
+  }
+
   fieldOffset(field: number): number {
     const { source, byteOffset, byteEnd, context } = this;
     const index = this.isHeader && field > 1 ? field - 1 : field;
@@ -135,7 +150,7 @@ export class LazySegment implements Hl7Segment {
     // MSH-1 is the separator itself.
     if (this.isHeader && field === 1) return byteOffset + this.name.length * context.encoding.unitBytes;
     const start = this.starts[index];
-    if (typeof source === 'string') return byteOffset + start!;
+    if (typeof source === 'string') return start!;
     const separator = context.separators.field.charCodeAt(0);
     if (context.encoding.delimitsBytes && separator < 0x80) {
       let at = byteOffset - 1;
@@ -178,11 +193,12 @@ export class LazySegment implements Hl7Segment {
     const { starts } = this;
     if (this.isWhole || starts.length > index) return starts;
     const line = this.line!;
+    const { lineEnd } = this;
     const separator = this.context.separators.field;
     while (starts.length <= index) {
       const next = line.indexOf(separator, starts[starts.length - 1]);
-      if (next < 0) {
-        starts.push(line.length + 1);
+      if (next < 0 || next >= lineEnd) {
+        starts.push(lineEnd + 1);
         this.isWhole = true;
         break;
       }
@@ -194,15 +210,19 @@ export class LazySegment implements Hl7Segment {
   private prepare(): void {
     if (this.line !== undefined || this.fields !== undefined) return;
     const { source, byteOffset, byteEnd, context } = this;
-    if (typeof source === 'string') this.line = source.slice(byteOffset, byteEnd);
-    else {
-      const line = source.subarray(byteOffset, byteEnd);
-      if (line.length > LONG_LINE_BYTES) {
-        this.fields = piecesOfBytes(line, context.separators.field, context.encoding);
-        if (this.fields !== undefined) return;
-      }
-      this.line = context.encoding.decode(line);
+    if (typeof source === 'string') {
+      this.line = source;
+      this.lineEnd = byteEnd;
+      this.starts = [byteOffset];
+      return;
     }
+    const line = source.subarray(byteOffset, byteEnd);
+    if (line.length > LONG_LINE_BYTES) {
+      this.fields = piecesOfBytes(line, context.separators.field, context.encoding);
+      if (this.fields !== undefined) return;
+    }
+    this.line = context.encoding.decode(line);
+    this.lineEnd = this.line.length;
     this.starts = [0];
   }
 
