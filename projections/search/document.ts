@@ -1,6 +1,6 @@
 /** What the index holds of a thing: words, keys that misspelt names share, exact keys, a number and a day. The same for every engine. */
 import type { FactKind, Json } from '../../src/mapping/fact.js';
-import { keyOf, nearKeys } from '../../src/text/edits.js';
+import { keyOf, keysWithin, nearKeys } from '../../src/text/edits.js';
 import { Remembered } from '../../src/text/remembered.js';
 import { soundKeys } from '../../src/text/sounds.js';
 import { latinTokens } from '../../src/text/transliterate.js';
@@ -50,7 +50,16 @@ const keysOfWords = new Remembered<readonly string[]>(KEPT_NAME_WORDS);
 
 /** Keys of a word of a name: under these it is found misspelt. */
 export function nameKeys(word: string): readonly string[] {
-  return keysOfWords.get(word, () => [...nearKeys(word), ...soundKeys(word).map((key) => keyOf('s', key))]);
+  return keysOfWords.get(word, () => [...nearKeys(word), ...soundsOf(word)]);
+}
+
+/** Keys of which every word of a name has one that is at most so many edits from the one sought, or, with two, sounds like it. */
+export function soughtKeys(word: string, edits: 1 | 2): readonly string[] {
+  return edits === 1 ? keysWithin(word, 1) : [...keysWithin(word, 2), ...soundsOf(word)];
+}
+
+function soundsOf(word: string): string[] {
+  return soundKeys(word).map((key) => keyOf('s', key));
 }
 
 /** What a row asserts, as search keeps it; undefined where it says nothing that could be searched for. */

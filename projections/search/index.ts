@@ -6,12 +6,21 @@
 import type { OutsideStore, ProjectionDefinition, TableRows } from '../../src/projecting/projection.js';
 import type { KeyedHashes } from '../../src/sealing/hashes.js';
 import { searchRows } from './rows.js';
-import { COLUMNS, documentTable, finishSearch, installSearch, lexemesOf, prepareSearch, TYPES } from './tables.js';
+import {
+  COLUMNS,
+  comparedWords,
+  documentTable,
+  finishSearch,
+  installSearch,
+  lexemesOf,
+  prepareSearch,
+  TYPES,
+} from './tables.js';
 import { verifySearch } from './verify.js';
 
 export const SEARCH = 'search';
 /** Raise with every change of the tables, of the folding, or of what the mappings give. */
-export const SEARCH_VERSION = 3;
+export const SEARCH_VERSION = 4;
 /** Added where the documents are in OpenSearch: a change of engine is a change of version, so the new one is built beside the old. */
 const OPENSEARCH_VERSIONS = 1_000_000;
 
@@ -60,6 +69,7 @@ export function createSearchProjection({ hashes, outside }: SearchProjectionOpti
         lexemesOf(document),
         document.amount ?? null,
         document.day ?? null,
+        comparedWords(document),
       ]);
       return [{ table: documentTable(build), columns: COLUMNS, types: TYPES, rows, onConflict: 'ignore' }];
     },

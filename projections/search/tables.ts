@@ -2,8 +2,8 @@
 import type { Build } from '../../src/projecting/projection.js';
 import type { SearchDocument } from './document.js';
 
-export const COLUMNS = ['record', 'kind', 'entity', 'text_hash', 'pos', 'lexemes', 'amount', 'day'] as const;
-export const TYPES = ['uuid', 'int2', 'int8', 'int8', 'int8', 'tsvector', 'float8', 'text'] as const;
+export const COLUMNS = ['record', 'kind', 'entity', 'text_hash', 'pos', 'lexemes', 'amount', 'day', 'words'] as const;
+export const TYPES = ['uuid', 'int2', 'int8', 'int8', 'int8', 'tsvector', 'float8', 'text', 'text'] as const;
 
 /** How a word, a key of a misspelt name and an exact key stand among the lexemes: exact keys have a colon behind their first letter. */
 export const LEXEME = {
@@ -14,6 +14,11 @@ export const LEXEME = {
 
 export function lexemesOf({ words, keys, terms }: SearchDocument): string[] {
   return [...words.map(LEXEME.word), ...keys.map(LEXEME.key), ...terms.map(LEXEME.term)];
+}
+
+/** Of what has names: its words again, to be compared with misspelt ones without reading whose they are. Nothing else is compared so. */
+export function comparedWords({ words, keys }: SearchDocument): string | null {
+  return keys.length === 0 ? null : words.join(' ');
 }
 
 /** Physical name of a build's table. */
@@ -30,7 +35,7 @@ export function prepareSearch(build: Build): readonly string[] {
   return [
     'create schema if not exists search',
     `create table ${documentTable(build)} (record uuid not null, kind int2 not null, entity int8 not null, text_hash int8 not null,
-       pos int8 not null, lexemes tsvector not null, amount float8, day text)`,
+       pos int8 not null, lexemes tsvector not null, amount float8, day text, words text)`,
   ];
 }
 

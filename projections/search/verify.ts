@@ -9,10 +9,10 @@ import { FACT_KINDS } from '../../src/mapping/fact.js';
 import type { ProjectionVerification, VerificationRun } from '../../src/projecting/projection.js';
 import type { KeyedHashes } from '../../src/sealing/hashes.js';
 import { documentOf } from './document.js';
-import { documentTable, lexemesOf } from './tables.js';
+import { comparedWords, documentTable, lexemesOf } from './tables.js';
 
-const COLUMNS = ['record', 'kind', 'entity', 'pos', 'lexemes', 'amount', 'day'] as const;
-const TYPES = ['uuid', 'int2', 'int8', 'int8', 'tsvector', 'float8', 'text'] as const;
+const COLUMNS = ['record', 'kind', 'entity', 'pos', 'lexemes', 'amount', 'day', 'words'] as const;
+const TYPES = ['uuid', 'int2', 'int8', 'int8', 'tsvector', 'float8', 'text', 'text'] as const;
 /** Findings read at most; the counts of the table say how many rows there are on either side. */
 const MOST_ROWS = 10_000;
 
@@ -24,7 +24,7 @@ export function verifySearch(hashes: Pick<KeyedHashes, 'thing'>): ProjectionVeri
       if (spooling) return;
       spooling = true;
       await client.query(`create temp table verify_document (record uuid, kind int2, entity int8, pos int8, lexemes tsvector,
-        amount float8, day text) on commit drop`);
+        amount float8, day text, words text) on commit drop`);
     };
     return {
       async page(events) {
@@ -34,15 +34,24 @@ export function verifySearch(hashes: Pick<KeyedHashes, 'thing'>): ProjectionVeri
             const document = assert === undefined ? undefined : documentOf(kind, assert);
             if (document === undefined) return [];
             const thing = [record, FACT_KINDS.indexOf(kind), hashes.thing(record, kind, key)];
-            return [[...thing, position, lexemesOf(document), document.amount ?? null, document.day ?? null]];
+            return [
+              [
+                ...thing,
+                position,
+                lexemesOf(document),
+                document.amount ?? null,
+                document.day ?? null,
+                comparedWords(document),
+              ],
+            ];
           }),
         );
         await copyRows(client, 'verify_document', COLUMNS, TYPES, rows);
       },
       async finish() {
         await makeSpool();
-        const text = 'record, kind, entity, lexemes::text, amount, day';
-        const first = `select ${text}, min(pos) as pos from verify_document group by record, kind, entity, lexemes, amount, day`;
+        const text = 'record, kind, entity, lexemes::text, amount, day, words';
+        const first = `select ${text}, min(pos) as pos from verify_document group by record, kind, entity, lexemes, amount, day, words`;
         const stored = `select ${text}, pos from ${documentTable(build)}`;
         const { rows: counts } = await client.query<{ expected: bigint; stored: bigint }>(
           `select (select count(*) from (${first}) f) as expected, (select count(*) from ${documentTable(build)}) as stored`,

@@ -9,28 +9,49 @@ export function editsAllowed(characters: number): 0 | 1 | 2 {
 /** Characters at the beginning of a word that its keys are made of. */
 const KEY_PREFIX_CHARACTERS = 7;
 
-/**
- * Keys such that two words share one whenever at most as many edits lie between them as both allow: each word with up to that many of its
- * first characters left out (symmetric delete). What shares a key may be further apart: ask {@link editDistance}.
- * @param edits at most so many characters left out, and no more than the word allows
- */
-export function nearKeys(word: string, edits = 2): string[] {
+/** The first characters of a word with some of them left out, by how many: 0 up to `edits`, and no more than the word allows. */
+function shortened(word: string, edits: number): readonly (readonly string[])[] {
   const allowed = Math.min(edits, editsAllowed([...word].length));
-  const found = new Set<string>();
-  let level = [[...word].slice(0, KEY_PREFIX_CHARACTERS).join('')];
-  found.add(level[0] as string);
+  const levels = [[[...word].slice(0, KEY_PREFIX_CHARACTERS).join('')]];
   for (let left = allowed; left > 0; left -= 1) {
     const shorter = new Set<string>();
-    for (const text of level) {
+    for (const text of levels.at(-1) as string[]) {
       const characters = [...text];
       for (let index = 0; index < characters.length; index += 1) {
         shorter.add(characters.slice(0, index).join('') + characters.slice(index + 1).join(''));
       }
     }
-    level = [...shorter];
-    for (const text of level) found.add(text);
+    levels.push([...shorter]);
   }
-  return [...found].map((text) => keyOf('e', text));
+  return levels;
+}
+
+/** Key of what is left of a word's first characters without so many of them. */
+function keyWithout(left: string, out: number): string {
+  return keyOf(`e${out}`, left);
+}
+
+/**
+ * Keys that a word is indexed under, so that it is found misspelt (symmetric delete): each is its first characters with up to two of them left out,
+ * and how many those are.
+ */
+export function nearKeys(word: string): string[] {
+  return shortened(word, 2).flatMap((texts, out) => texts.map((text) => keyWithout(text, out)));
+}
+
+/**
+ * Keys of which a word has one ({@link nearKeys}) whenever at most so many edits lie between it and the one sought, as far as both allow edits: an
+ * edit leaves out at most one character on either side. What has one may be further apart: ask {@link editDistance}.
+ */
+export function keysWithin(sought: string, edits: 1 | 2): string[] {
+  const allowed = Math.min(edits, editsAllowed([...sought].length));
+  return shortened(sought, edits).flatMap((texts) =>
+    texts.flatMap((text) =>
+      Array.from({ length: allowed + 1 }, (_, out) => out)
+        .filter((out) => [...text].length + out <= KEY_PREFIX_CHARACTERS)
+        .map((out) => keyWithout(text, out)),
+    ),
+  );
 }
 
 /** 32 bits of a text (FNV-1a), in letters and digits: two texts with one key only cost a second look. */

@@ -83,7 +83,8 @@ async function hub(url: string) {
     /** How many things of a name are found once everything is. */
     found: async (name: string): Promise<number> => {
       const view = await desk.at(BigInt(log.events.length), WAIT_MS);
-      return (await view.candidates({ atoms: readQuestion(name, synonyms).atoms, limit: 1_000 })).length;
+      return (await view.candidates({ atoms: readQuestion(name, synonyms).atoms, reach: 'close', limit: 1_000 }))
+        .length;
     },
   };
 }
@@ -274,7 +275,9 @@ test(
     expect(rows[0]?.last_error).toContain('anamnesis projections rebuild search');
     const view = await running.search.at(1n, 0);
     const { atoms } = readQuestion('okafor', synonyms);
-    await expect(view.candidates({ atoms, limit: 1 })).rejects.toMatchObject({ code: 'SEARCH_UNAVAILABLE' });
+    await expect(view.candidates({ atoms, reach: 'close', limit: 1 })).rejects.toMatchObject({
+      code: 'SEARCH_UNAVAILABLE',
+    });
     await running.projections.rebuild('search', { verify: true });
     await until(async () => (await running.watermarks.watermark('search')).build === 2);
     expect(await running.found('okafor')).toBe(2);

@@ -1,6 +1,6 @@
 import { expect, test } from '@jest/globals';
 import fc from 'fast-check';
-import { editDistance, editsAllowed, nearKeys } from '../../src/text/edits.js';
+import { editDistance, editsAllowed, keysWithin, nearKeys } from '../../src/text/edits.js';
 
 /** Every word that one edit makes of a word, over an alphabet. */
 function edited(word: string, alphabet: readonly string[]): Set<string> {
@@ -57,10 +57,23 @@ test('words that are as near as both allow share a key, also long ones and with 
       }
       const [one, two] = [original.join(''), other.join('')];
       const allowed = Math.min(editsAllowed(one.length), editsAllowed(two.length));
-      if (editDistance(one, two, allowed) > allowed) return;
+      const distance = editDistance(one, two, allowed);
+      if (distance > allowed) return;
       const keys = new Set(nearKeys(one));
-      expect(nearKeys(two).some((key) => keys.has(key))).toBe(true);
+      expect(keysWithin(two, distance === 2 ? 2 : 1).some((key) => keys.has(key))).toBe(true);
     }),
     { seed: 4, numRuns: 5_000 },
+  );
+});
+
+test('of short words, those one edit away alone share a key of one edit: what is further off has other characters left out', () => {
+  fc.assert(
+    fc.property(word, word, (one, other) => {
+      const keys = new Set(nearKeys(one));
+      const shared = keysWithin(other, 1).some((key) => keys.has(key));
+      // Leaving out a character on either side may also be a deletion and an insertion.
+      if (shared) expect(slowDistance(one, other, ALPHABET)).toBeLessThanOrEqual(2);
+    }),
+    { seed: 6, numRuns: 150 },
   );
 });

@@ -15,6 +15,7 @@ import { readUuid, thingId } from '../ids.js';
 import { SearchBehindError, type SearchDesk, type SearchView } from '../search/desk.js';
 import { SearchUnavailableError, type CandidateQuery, type SearchCandidate } from '../search/engine.js';
 import { find, readableOf, type Readable } from '../search/match.js';
+import { misspeltIn } from '../search/reaches.js';
 import {
   compares,
   isEmpty,
@@ -141,6 +142,9 @@ class Search {
     if (atoms.length === 0 && comparisons.length === 0) await this.thoseInPlace();
     else {
       await this.consider(await this.candidates({ atoms, comparisons }));
+      // Names that are far off in several words are meant only where nothing nearer is there.
+      if (this.found.size === 0 && misspeltIn(atoms).length > 1)
+        await this.consider(await this.candidates({ atoms, comparisons, reach: 'far' }));
       if (this.mayBeAboutBoth()) await this.factsOfPersons();
       if (this.found.size === 0 && atoms.length > 1) await this.spread();
     }
@@ -151,11 +155,16 @@ class Search {
   }
 
   private candidates(
-    query: Pick<CandidateQuery, 'atoms' | 'comparisons' | 'records'> & { kinds?: readonly FactKind[]; limit?: number },
+    query: Pick<CandidateQuery, 'atoms' | 'comparisons' | 'records'> & {
+      kinds?: readonly FactKind[];
+      limit?: number;
+      reach?: CandidateQuery['reach'];
+    },
   ): Promise<readonly SearchCandidate[]> {
     const { kinds, from, to } = this.question;
     return this.view.candidates({
       limit: CANDIDATES_MOST,
+      reach: 'close',
       ...(kinds === undefined ? {} : { kinds }),
       ...(from === undefined ? {} : { from }),
       ...(to === undefined ? {} : { to }),
@@ -167,7 +176,7 @@ class Search {
   /** Persons who meet atoms, whatever kinds and days are asked for. */
   private persons(atoms: readonly Atom[], limit: number): Promise<readonly SearchCandidate[]> {
     const records = this.records === undefined ? {} : { records: this.records };
-    return this.view.candidates({ atoms, kinds: ['PATIENT'], limit, ...records });
+    return this.view.candidates({ atoms, reach: 'far', kinds: ['PATIENT'], limit, ...records });
   }
 
   /** Looks at candidates as they stand at the basis, and keeps those that meet the question there. */

@@ -7,6 +7,8 @@ import type { Atom, Comparison } from './question.js';
 export interface CandidateQuery {
   /** Every one is met by the thing itself. */
   readonly atoms: readonly Atom[];
+  /** `close`: names at most two edits from what was typed, in all, or one of them by its sound; `far`: as much in each word. */
+  readonly reach: 'close' | 'far';
   readonly comparisons?: readonly Comparison[];
   readonly kinds?: readonly FactKind[];
   /** Only of these source records. */
@@ -41,8 +43,8 @@ export interface SearchEngine {
    */
   ready(build: Build, position: Position, reached: Position): Promise<void>;
   /**
-   * Those that meet the query best first: exact keys and words, then beginnings, then names one edit away, then two or by their sound; the
-   * newest first among equals. The same position always gives the same list.
+   * Those that meet the query best first: exact keys and words, then beginnings, then misspelt names, the nearest first; the newest first among
+   * equals. The same position always gives the same list.
    * @throws SearchUnavailableError
    */
   candidates(build: Build, query: CandidateQuery): Promise<readonly SearchCandidate[]>;

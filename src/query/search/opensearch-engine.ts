@@ -1,11 +1,10 @@
 /** Search on OpenSearch: the same conditions as on PostgreSQL, in one request, with constant scores: nothing depends on what else is in the index. */
-import { nameKeys } from '../../../projections/search/document.js';
+import { soughtKeys } from '../../../projections/search/document.js';
 import { buildAlias } from '../../../projections/search/opensearch.js';
 import type { Position } from '../../log/event-log.js';
 import { FACT_KINDS } from '../../mapping/fact.js';
 import { OpenSearchError, type OpenSearchConnection, type OpenSearchRequest } from '../../opensearch/connection.js';
 import type { Build } from '../../projecting/projection.js';
-import { nearKeys } from '../../text/edits.js';
 import {
   SearchUnavailableError,
   type CandidateQuery,
@@ -15,6 +14,7 @@ import {
 } from './engine.js';
 import { takesPrefix } from './match.js';
 import type { Alternative, Atom } from './question.js';
+import { closeWays, type Reach } from './reaches.js';
 
 /** How much a way to meet an atom counts: each more than all weaker ways of a question's other atoms that could make up for it. */
 const BOOST = { exact: 8, prefix: 4, near: 2, far: 1 } as const;
@@ -55,7 +55,12 @@ export class OpenSearchEngine implements SearchEngine {
       track_total_hits: false,
       docvalue_fields: ['record', { field: 'kind', format: '#' }, { field: 'entity', format: '#' }],
       sort: [{ _score: 'desc' }, { pos: 'desc' }, { record: 'asc' }, { kind: 'asc' }, { entity: 'asc' }],
-      query: { bool: { filter: filtersOf(query), must: query.atoms.map((atom) => atomQuery(atom, 'far')) } },
+      query: {
+        bool: {
+          filter: [...filtersOf(query), ...closely(query)],
+          must: query.atoms.map((atom) => atomQuery(atom, 'far')),
+        },
+      },
     };
     const answer = await this.request<Hits>({ method: 'POST', path: `/${this.alias(build)}/_search`, body });
     const found = new Map<string, SearchCandidate>();
@@ -157,12 +162,22 @@ function filtersOf(query: CandidateQuery): Query[] {
   return filters;
 }
 
-function atomQuery(atom: Atom, reach: 'prefix' | 'far'): Query {
+/** That at most two edits lie between, where no more are wanted. */
+function closely({ atoms, reach }: CandidateQuery): Query[] {
+  const ways = reach === 'far' || atoms.length === 1 ? [] : closeWays(atoms);
+  if (ways.length === 0) return [];
+  const should = ways.map((reaches) => ({
+    bool: { filter: atoms.map((atom, index) => atomQuery(atom, reaches[index] ?? 'prefix')) },
+  }));
+  return [{ bool: { should, minimum_should_match: 1 } }];
+}
+
+function atomQuery(atom: Atom, reach: Reach): Query {
   const queries = atom.alternatives.flatMap((alternative) => ways(alternative, reach));
   return queries.length === 1 ? (queries[0] as Query) : { dis_max: { queries } };
 }
 
-function ways(alternative: Alternative, reach: 'prefix' | 'far'): Query[] {
+function ways(alternative: Alternative, reach: Reach): Query[] {
   const constant = (filter: Query, boost: number): Query => ({ constant_score: { filter, boost } });
   switch (alternative.as) {
     case 'term':
@@ -185,11 +200,10 @@ function ways(alternative: Alternative, reach: 'prefix' | 'far'): Query[] {
         ...(takesPrefix(word) ? [constant({ prefix: { words: word } }, BOOST.prefix)] : []),
       ];
       if (exact || reach === 'prefix') return plain;
-      return [
-        ...plain,
-        constant({ terms: { keys: nearKeys(word, 1) } }, BOOST.near),
-        constant({ terms: { keys: nameKeys(word) } }, BOOST.far),
-      ];
+      const near = constant({ terms: { keys: soughtKeys(word, 1) } }, BOOST.near);
+      return reach === 'near'
+        ? [...plain, near]
+        : [...plain, near, constant({ terms: { keys: soughtKeys(word, 2) } }, BOOST.far)];
     }
   }
 }

@@ -1,19 +1,17 @@
 /** Search on PostgreSQL: one table, whose GIN index holds words, keys of misspelt names and exact keys. */
 import type pg from 'pg';
-import { nameKeys } from '../../../projections/search/document.js';
+import { soughtKeys } from '../../../projections/search/document.js';
 import { documentTable, LEXEME } from '../../../projections/search/tables.js';
 import type { Position } from '../../log/event-log.js';
 import { FACT_KINDS } from '../../mapping/fact.js';
 import type { Build } from '../../projecting/projection.js';
-import { nearKeys } from '../../text/edits.js';
 import type { CandidateQuery, Places, SearchCandidate, SearchEngine } from './engine.js';
-import { takesPrefix } from './match.js';
+import { nameScore, takesPrefix, wordScore } from './match.js';
 import type { Alternative, Atom } from './question.js';
+import { closeWays, farWay, misspeltIn, type Reach } from './reaches.js';
 
-/** How far from what was typed a list goes. */
-type Reach = 'exact' | 'prefix' | 'near' | 'far';
-/** A list for each of so many words that may be the only one that is far off. */
-const SINGLED_OUT_MOST = 3;
+/** Rows of which some name may be near enough, looked at again word by word: the newest of them. */
+const COMPARED_MOST = 1_000;
 
 const PATIENT = FACT_KINDS.indexOf('PATIENT');
 
@@ -37,11 +35,11 @@ export class PostgresSearchEngine implements SearchEngine {
   async candidates(build: Build, query: CandidateQuery): Promise<readonly SearchCandidate[]> {
     const parameters = new Parameters();
     const text = statement(documentTable(build), query, parameters);
-    const { rows } = await this.pool.query<SearchCandidate>(text, parameters.values);
+    const { rows } = await this.pool.query<FoundRow>(text, parameters.values);
     const found = new Map<string, SearchCandidate>();
-    for (const row of rows) {
-      const key = `${row.record}|${row.kind}|${row.entity}`;
-      if (!found.has(key)) found.set(key, row);
+    for (const { record, kind, entity } of nearestFirst(rows, query.atoms)) {
+      const key = `${record}|${kind}|${entity}`;
+      if (!found.has(key)) found.set(key, { record, kind, entity });
     }
     return [...found.values()].slice(0, query.limit);
   }
@@ -64,9 +62,14 @@ export class PostgresSearchEngine implements SearchEngine {
   }
 }
 
+interface FoundRow extends SearchCandidate {
+  /** Of a list of misspelt names: the words that stand there. */
+  readonly words: string | null;
+}
+
 /**
- * Lists one behind another, each with a limit of its own, so that many weak matches never push a strong one out; PostgreSQL runs a later one
- * only where those before it have not filled the limit of all.
+ * Lists one behind another, those that were met as typed first, so that many weak matches never push a strong one out; PostgreSQL runs a later one
+ * only where those before it have not filled the limit.
  */
 function statement(table: string, query: CandidateQuery, parameters: Parameters): string {
   const filters = [`pos <= ${parameters.bind(query.position.toString(), 'int8')}`];
@@ -85,37 +88,78 @@ function statement(table: string, query: CandidateQuery, parameters: Parameters)
     const to = parameters.bind(query.to, 'text');
     filters.push(`left(day, length(${to})) collate "C" <= left(${to}, length(day)) collate "C"`);
   }
-  const limit = parameters.bind(query.limit, 'int8');
-  const lists = reachesOf(query.atoms).map((reaches) => {
-    const conditions = query.atoms.length === 0 ? filters : [...filters, meets(query.atoms, reaches, parameters)];
-    return `(select record, kind, entity from ${table} where ${conditions.join(' and ')}
-      order by pos desc, record, kind, entity limit ${limit})`;
+  const { atoms } = query;
+  const limit = `2 * ${parameters.bind(query.limit, 'int8')}`;
+  const list = (conditions: readonly string[], words: string, order: string, most: string): string =>
+    `select record, kind, entity, ${words} as words from ${table} where ${[...filters, ...conditions].join(' and ')}
+      order by ${order}pos desc, record, kind, entity limit ${most}`;
+  const typed = (reach: Reach): string =>
+    meets(
+      atoms,
+      atoms.map(() => reach),
+      parameters,
+    );
+  const plain =
+    atoms.length === 0
+      ? list([], 'null', '', limit)
+      : list([typed('prefix')], 'null', `(${typed('exact')}) desc, `, limit);
+  const ways = waysOf(query);
+  const lists = ways.map((either) => {
+    const met = either.map((reaches) => meets(atoms, reaches, parameters));
+    return list([`(${met.join(' or ')})`], 'words', '', String(COMPARED_MOST));
   });
-  return lists.length === 1
-    ? (lists[0] as string)
-    : `select * from (${lists.join(' union all ')}) found limit 2 * ${limit}`;
+  if (lists.length === 0) return plain;
+  const before = (count: number): string =>
+    ['plain', ...lists.slice(0, count).map((_, index) => `misspelt${index}`)]
+      .map((name) => `(select count(*) from ${name})`)
+      .join(' + ');
+  return `with plain as materialized (${plain})${lists
+    .map(
+      (sql, index) => `, misspelt${index} as materialized (select * from (${sql}) m where ${before(index)} < ${limit})`,
+    )
+    .join('')}
+    select * from plain${lists.map((_, index) => ` union all select * from misspelt${index}`).join('')}`;
 }
 
-/** How far each list goes, atom by atom: a question of which one word alone is badly misspelt is answered before one of which all are. */
-function reachesOf(atoms: readonly Atom[]): readonly (readonly Reach[])[] {
-  const all = (reach: Reach): Reach[] => atoms.map(() => reach);
-  const near = atoms.flatMap(({ alternatives }, index) =>
-    alternatives.some((one) => one.as === 'word' && !one.exact) ? [index] : [],
-  );
-  if (near.length > 0) {
-    const alone = near.length === 1 || near.length > SINGLED_OUT_MOST ? [] : near;
-    const singled = alone.map((index) => atoms.map((_, at): Reach => (at === index ? 'far' : 'prefix')));
-    return [all('exact'), all('prefix'), ...singled, all('near'), all('far')];
+/** Lists of misspelt names, each of what is met in one of some ways. Only persons have names. */
+function waysOf({ atoms, kinds, reach }: CandidateQuery): readonly (readonly (readonly Reach[])[])[] {
+  const misspelt = misspeltIn(atoms).length;
+  if (misspelt === 0 || kinds?.includes('PATIENT') === false) return [];
+  // The nearest of one word by themselves, for many words are two edits from a short one.
+  if (misspelt === 1) return [[atoms.map(() => 'near')], [farWay(atoms)]];
+  return reach === 'far' ? [[farWay(atoms)]] : [closeWays(atoms)];
+}
+
+/** Of lists of misspelt names, those whose words are near enough after all, the nearest first; the others stay in front as they came. */
+function nearestFirst(rows: readonly FoundRow[], atoms: readonly Atom[]): readonly FoundRow[] {
+  const scored = rows.map((row) => ({ row, score: row.words === null ? undefined : nearness(row.words, atoms) }));
+  const compared = scored.filter(({ score }) => score !== undefined && score > 0);
+  compared.sort((one, other) => (other.score as number) - (one.score as number));
+  return [...scored.filter(({ score }) => score === undefined), ...compared].map(({ row }) => row);
+}
+
+/** How near the words of a row come to all atoms; 0 where one is not met. What is no single word was met in the index. */
+function nearness(text: string, atoms: readonly Atom[]): number {
+  const words = text.split(' ');
+  let sum = 0;
+  for (const { alternatives } of atoms) {
+    let best = 0;
+    for (const alternative of alternatives) {
+      if (alternative.as !== 'word') best = 1;
+      else if (alternative.exact)
+        best = words.reduce((most, word) => Math.max(most, wordScore(alternative.word, word)), best);
+      else best = words.reduce((most, word) => Math.max(most, nameScore(alternative.word, word)), best);
+    }
+    if (best === 0) return 0;
+    sum += best;
   }
-  // Without words there is nothing to go further with.
-  const words = atoms.some(({ alternatives }) => alternatives.some((one) => one.as !== 'term'));
-  return words ? [all('exact'), all('prefix')] : [all('exact')];
+  return sum;
 }
 
-/** The condition that every atom is met. */
+/** The condition that every atom is met. Each is a key of the index scan of its own, so that the rarer ones say where the others are looked up. */
 function meets(atoms: readonly Atom[], reaches: readonly Reach[], parameters: Parameters): string {
-  const all = atoms.map((atom, index) => tsquery(atom, reaches[index] ?? 'exact'));
-  return `lexemes @@ ${parameters.bind(all.join(' & '), 'tsquery')}`;
+  const all = atoms.map((atom, index) => parameters.bind(tsquery(atom, reaches[index] ?? 'exact'), 'tsquery'));
+  return `(${all.map((query) => `lexemes @@ ${query}`).join(' and ')})`;
 }
 
 /** An atom is met by any of its alternatives. */
@@ -134,8 +178,7 @@ function ways(alternative: Alternative, reach: Reach): string[] {
     }
     case 'word': {
       const { word, exact } = alternative;
-      const keys =
-        exact || reach === 'exact' || reach === 'prefix' ? [] : reach === 'near' ? nearKeys(word, 1) : nameKeys(word);
+      const keys = exact || reach === 'exact' || reach === 'prefix' ? [] : soughtKeys(word, reach === 'near' ? 1 : 2);
       return [wordLexeme(word, reach !== 'exact'), ...keys.map((key) => lexeme(LEXEME.key(key)))];
     }
   }
