@@ -29,7 +29,7 @@ import { searchAt } from '../src/query/answer/search.js';
 import type { Basis } from '../src/query/basis/basis.js';
 import { SearchDesk } from '../src/query/search/desk.js';
 import { OpenSearchEngine } from '../src/query/search/opensearch-engine.js';
-import { PostgresSearchEngine } from '../src/query/search/postgres-engine.js';
+import { openSearchPool, PostgresSearchEngine } from '../src/query/search/postgres-engine.js';
 import { Synonyms } from '../src/query/search/synonyms.js';
 import { Snapshot } from '../src/query/snapshot.js';
 import { MasterStore } from '../src/query/store/master-store.js';
@@ -200,7 +200,7 @@ class Hub {
     private readonly store: MasterStore,
     private readonly desk: SearchDesk,
     private readonly watermarks: Watermarks,
-    private readonly pool: pg.Pool,
+    private readonly pools: readonly pg.Pool[],
   ) {}
 
   static async open(url: string, openSearch: OpenSearchConnection | undefined): Promise<Hub> {
@@ -228,14 +228,15 @@ class Hub {
       });
     }
     const watermarks = await Watermarks.open(pool, url);
+    const searchPool = openSearchPool(url);
     const desk = new SearchDesk({
       pool,
       watermarks,
-      postgres: new PostgresSearchEngine(pool),
+      postgres: new PostgresSearchEngine(searchPool),
       ...(openSearch === undefined ? {} : { openSearch: new OpenSearchEngine(openSearch) }),
       synonyms: Synonyms.load(),
     });
-    return new Hub(lanes, masterBuild, new MasterStore(pool), desk, watermarks, pool);
+    return new Hub(lanes, masterBuild, new MasterStore(pool), desk, watermarks, [pool, searchPool]);
   }
 
   /** @returns seconds that search took for it */
@@ -284,7 +285,7 @@ class Hub {
   async close(): Promise<void> {
     for (const { client } of this.lanes) await client.end();
     await this.watermarks.close();
-    await this.pool.end();
+    for (const pool of this.pools) await pool.end();
   }
 }
 

@@ -36,6 +36,8 @@ export interface PoolSettings {
   readonly applicationName?: string;
   /** Run with `synchronous_commit = off`: only where the log can give everything again. */
   readonly relaxedCommit?: boolean;
+  /** A table is read by its indexes wherever one fits: for conditions that cost far more for each row than the planner thinks. */
+  readonly byIndexes?: boolean;
   /** Statements are sent without waiting for the answers to those before (PostgreSQL manual, 54.2.4); no COPY goes over such a connection. */
   readonly pipelined?: boolean;
   /**
@@ -73,6 +75,7 @@ export async function openClient(url: string, settings: PoolSettings = {}): Prom
 function connectionSettings(url: string, settings: PoolSettings): pg.ClientConfig {
   const options = ['-c TimeZone=UTC', '-c DateStyle=ISO', '-c jit=off'];
   if (settings.relaxedCommit === true) options.push('-c synchronous_commit=off');
+  if (settings.byIndexes === true) options.push('-c enable_seqscan=off');
   return {
     connectionString: url,
     options: options.join(' '),

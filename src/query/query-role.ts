@@ -42,7 +42,7 @@ import { receiptRoutes } from './receipts.js';
 import { servedSchemas } from './served-schemas.js';
 import { SearchDesk } from './search/desk.js';
 import { OpenSearchEngine } from './search/opensearch-engine.js';
-import { PostgresSearchEngine } from './search/postgres-engine.js';
+import { openSearchPool, PostgresSearchEngine } from './search/postgres-engine.js';
 import { Synonyms } from './search/synonyms.js';
 import type { QueryServices } from './session.js';
 import { SourceDesk } from './source-desk.js';
@@ -63,6 +63,7 @@ const CLOSE_TIMEOUT_MS = 4_000;
 export async function startQueryRole(context: RoleContext): Promise<RunningRole> {
   const { config, databaseUrl, logger } = context;
   const pool = openPool(databaseUrl, { max: CONNECTIONS, applicationName: 'anamnesis query' });
+  const searchPool = openSearchPool(databaseUrl);
   const kek = await fileKeyProvider(config.masterKeyFile);
   const keys = await KeyStore.open(pool, kek, { listen: databaseUrl });
   const reader = await openLogReader({ eventLog: config.eventLog, databaseUrl });
@@ -124,7 +125,7 @@ export async function startQueryRole(context: RoleContext): Promise<RunningRole>
     search: new SearchDesk({
       pool,
       watermarks,
-      postgres: new PostgresSearchEngine(pool),
+      postgres: new PostgresSearchEngine(searchPool),
       ...(openSearch === undefined ? {} : { openSearch: new OpenSearchEngine(openSearch) }),
       synonyms: Synonyms.load(config.searchSynonyms),
     }),
@@ -215,6 +216,7 @@ export async function startQueryRole(context: RoleContext): Promise<RunningRole>
       await watermarks.close();
       await keys.close();
       await reader.close();
+      await searchPool.end();
       await pool.end();
     },
   };

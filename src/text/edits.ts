@@ -45,12 +45,14 @@ export function nearKeys(word: string): string[] {
  */
 export function keysWithin(sought: string, edits: 1 | 2): string[] {
   const allowed = Math.min(edits, editsAllowed([...sought].length));
-  return shortened(sought, edits).flatMap((texts) =>
-    texts.flatMap((text) =>
-      Array.from({ length: allowed + 1 }, (_, out) => out)
-        .filter((out) => [...text].length + out <= KEY_PREFIX_CHARACTERS)
-        .map((out) => keyWithout(text, out)),
-    ),
+  return shortened(sought, edits).flatMap((texts, left) =>
+    texts.flatMap((text) => {
+      const characters = [...text].length;
+      return Array.from({ length: allowed + 1 }, (_, out) => out)
+        .filter((out) => characters + out <= KEY_PREFIX_CHARACTERS)
+        .filter((out) => Math.max(left, out) <= editsAllowed(characters + out))
+        .map((out) => keyWithout(text, out));
+    }),
   );
 }
 

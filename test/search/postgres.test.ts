@@ -1,3 +1,67 @@
+import { expect, test } from '@jest/globals';
+import { randomUUID } from 'node:crypto';
+import type pg from 'pg';
+import { documentOf } from '../../projections/search/document.js';
+import {
+  COLUMNS,
+  comparedWords,
+  documentTable,
+  installSearch,
+  lexemesOf,
+  TYPES,
+} from '../../projections/search/tables.js';
+import { copyRows } from '../../src/database/binary-copy.js';
+import { FACT_KINDS } from '../../src/mapping/fact.js';
+import { openSearchPool, PostgresSearchEngine } from '../../src/query/search/postgres-engine.js';
+import { readQuestion } from '../../src/query/search/question.js';
+import { Synonyms } from '../../src/query/search/synonyms.js';
+import { createTestDatabase } from '../support/database.js';
 import { describeSearch } from './contract.js';
 
 describeSearch('PostgreSQL');
+
+test('whatever is asked of however small a table goes by the index, and is few lists to plan', async () => {
+  const database = await createTestDatabase();
+  const pool = openSearchPool(database.url);
+  try {
+    for (const statement of installSearch(1)) await database.pool.query(statement);
+    const client = await database.pool.connect();
+    const rows = Array.from({ length: 2_000 }, (_, index) => {
+      const name = { family: `M${'aeiou'.charAt(index % 5)}ller${index % 40}`, given: [`J${index % 9}an`] };
+      const document = documentOf('PATIENT', { name: [name] });
+      if (document === undefined) throw new Error('nothing to be found');
+      const place = BigInt(index);
+      return [randomUUID(), 0, place, place, place, lexemesOf(document), null, null, comparedWords(document)];
+    });
+    await copyRows(client, documentTable(1), COLUMNS, TYPES, rows);
+    client.release();
+    await database.pool.query(`vacuum analyze ${documentTable(1)}`);
+    const plans: string[] = [];
+    const explained: Pick<pg.Pool, 'query'> = {
+      query: (async (text: string, values: unknown[]) => {
+        const { rows: lines } = await pool.query<Record<'QUERY PLAN', string>>(`explain ${text}`, values);
+        plans.push(lines.map((line) => line['QUERY PLAN']).join('\n'));
+        return pool.query(text, values);
+      }) as pg.Pool['query'],
+    };
+    const engine = new PostgresSearchEngine(explained);
+    const synonyms = new Synonyms('');
+    for (const [text, reach] of [
+      ['mller7 jan', 'close'],
+      ['mller7 jan', 'far'],
+      ['moller', 'close'],
+      ['mler7 1984 jean', 'close'],
+    ] as const) {
+      const { atoms } = readQuestion(text, synonyms);
+      for (const kinds of [['PATIENT'] as const, FACT_KINDS])
+        await engine.candidates(1, { atoms, reach, kinds, position: 10_000n, limit: 50 });
+    }
+    for (const plan of plans) {
+      expect(plan).not.toMatch(/Seq Scan|document_v1_pkey/);
+      expect(plan.match(/Limit/g)?.length).toBeLessThanOrEqual(3);
+    }
+  } finally {
+    await pool.end();
+    await database.drop();
+  }
+});
