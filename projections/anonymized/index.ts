@@ -7,7 +7,16 @@ import type { DecodedEvent, ProjectionDefinition, TableRows } from '../../src/pr
 import type { KeyedHashes } from '../../src/sealing/hashes.js';
 import { ANONYMIZED_FIELDS, type AnonymizedField } from './declaration.js';
 import { loadSubjects, type LoadedSubjects } from './subjects.js';
-import { anonymizedTables, ASSERTS, ENDS, installAnonymized, RETRACTS, uninstallAnonymized } from './tables.js';
+import {
+  anonymizedTables,
+  ASSERTS,
+  ENDS,
+  finishAnonymized,
+  installAnonymized,
+  prepareAnonymized,
+  RETRACTS,
+  uninstallAnonymized,
+} from './tables.js';
 import { verifyAnonymized } from './verify.js';
 
 export const ANONYMIZED = 'anonymized';
@@ -86,6 +95,7 @@ export function createAnonymizedProjection(options: {
     name: ANONYMIZED,
     version: ANONYMIZED_VERSION,
     install: installAnonymized,
+    bulk: { prepare: prepareAnonymized, finish: finishAnonymized },
     uninstall: uninstallAnonymized,
     tables: (version) => Object.values(anonymizedTables(version)),
     load: loadSubjects,

@@ -62,7 +62,22 @@ export function installVault(): readonly string[] {
   ];
 }
 
+const FACT_KEY = 'primary key (record, entity, field, valid_from, pos)';
+
 export function installAnonymized(version: number): readonly string[] {
+  return statements(version, `,\n       ${FACT_KEY}`);
+}
+
+/** What a load needs: the facts, by far the most rows, without the key that no row of a load can run into. */
+export function prepareAnonymized(version: number): readonly string[] {
+  return statements(version, '');
+}
+
+export function finishAnonymized(version: number): readonly string[] {
+  return [`alter table ${anonymizedTables(version).fact} add ${FACT_KEY}`];
+}
+
+function statements(version: number, factKey: string): readonly string[] {
   const tables = anonymizedTables(version);
   return [
     `create schema if not exists ${PRIVATE_SCHEMA}`,
@@ -99,8 +114,7 @@ export function installAnonymized(version: number): readonly string[] {
        pos bigint not null,
        recorded_at timestamptz not null,
        op int2 not null,
-       value text,
-       primary key (record, entity, field, valid_from, pos)
+       value text${factKey}
      )`,
     `create table ${tables.state} (single boolean primary key default true check (single), head bigint not null)`,
     `insert into ${tables.state} (head) values (0)`,

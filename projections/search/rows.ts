@@ -1,9 +1,10 @@
 /** What events bring to search: one entry for each distinct text of a thing, named by what it says, so that the same text is the same entry. */
 import { hash } from 'node:crypto';
-import { FACT_KINDS } from '../../src/mapping/fact.js';
+import { FACT_KINDS, type FactKind, type Json } from '../../src/mapping/fact.js';
 import type { Position } from '../../src/log/event-log.js';
 import { EventRejected, type DecodedEvent } from '../../src/projecting/projection.js';
 import type { KeyedHashes } from '../../src/sealing/hashes.js';
+import { Remembered } from '../../src/text/remembered.js';
 import { documentOf, type SearchDocument } from './document.js';
 
 export interface SearchRow {
@@ -19,24 +20,38 @@ export interface SearchRow {
   readonly document: SearchDocument;
 }
 
+/** A document and the hash that names it. */
+interface Written {
+  readonly document: SearchDocument;
+  readonly textHash: bigint;
+}
+
+/** Persons and visits say the same in message after message, results hardly ever: of those the documents made last are kept. Some kilobytes each. */
+const KEPT_DOCUMENTS = 4_096;
+const KEPT_MOST_CHARACTERS = 4_096;
+const REPEATED: ReadonlySet<FactKind> = new Set<FactKind>(['PATIENT', 'ENCOUNTER']);
+const written = new Remembered<Written | null>(KEPT_DOCUMENTS);
+
 /** @param hashes gives the ids of things, the same as in the master store */
 export function searchRows(events: readonly DecodedEvent[], hashes: Pick<KeyedHashes, 'thing'>): SearchRow[] {
   const rows: SearchRow[] = [];
-  const known = new Set<string>();
+  /** Texts that a thing has in this batch already. */
+  const known = new Map<bigint, Set<bigint>>();
   for (const event of events) {
-    for (const fact of event.mapped.facts) {
-      if (fact.assert === undefined) continue;
-      const document = documentIn(event.id, () => documentOf(fact.kind, fact.assert ?? {}));
-      if (document === undefined) continue;
-      const entity = hashes.thing(fact.sourceRecordId, fact.kind, fact.key);
-      const textHash = hashOf(document);
-      const key = `${fact.sourceRecordId}|${fact.kind}|${entity}|${textHash}`;
-      if (known.has(key)) continue;
-      known.add(key);
+    for (const { kind, assert, sourceRecordId: record, key } of event.mapped.facts) {
+      if (assert === undefined) continue;
+      const found = writtenIn(event.id, kind, assert);
+      if (found === null) continue;
+      const { document, textHash } = found;
+      const entity = hashes.thing(record, kind, key);
+      const texts = known.get(entity);
+      if (texts === undefined) known.set(entity, new Set([textHash]));
+      else if (texts.has(textHash)) continue;
+      else texts.add(textHash);
       rows.push({
         eventId: event.id,
-        record: fact.sourceRecordId,
-        kind: FACT_KINDS.indexOf(fact.kind),
+        record,
+        kind: FACT_KINDS.indexOf(kind),
         entity,
         textHash,
         position: event.position,
@@ -47,13 +62,22 @@ export function searchRows(events: readonly DecodedEvent[], hashes: Pick<KeyedHa
   return rows;
 }
 
-function documentIn(eventId: string, make: () => SearchDocument | undefined): SearchDocument | undefined {
+function writtenIn(eventId: string, kind: FactKind, asserted: Readonly<Record<string, Json>>): Written | null {
   try {
-    return make();
+    if (!REPEATED.has(kind)) return write(kind, asserted);
+    const said = JSON.stringify(asserted);
+    return said.length > KEPT_MOST_CHARACTERS
+      ? write(kind, asserted)
+      : written.get(`${kind} ${said}`, () => write(kind, asserted));
   } catch {
     // Of an odd resource only its message is left out, and shows in the dead letters.
     throw new EventRejected(eventId, 'NOT_SEARCHABLE');
   }
+}
+
+function write(kind: FactKind, asserted: Readonly<Record<string, Json>>): Written | null {
+  const document = documentOf(kind, asserted);
+  return document === undefined ? null : { document, textHash: hashOf(document) };
 }
 
 /** Over what is stored; the keys follow from the words. */

@@ -13,7 +13,7 @@ import { isObject, textOf } from '../../src/mapping/concepts.js';
 import type { FactKind, Json } from '../../src/mapping/fact.js';
 import type { JsonObject } from '../../src/mapping/fhir-time.js';
 import { locationDisplay } from '../../src/mapping/locations.js';
-import { nameText, summarise } from '../../src/mapping/summarise.js';
+import { nameText, summarise, valueAndTime } from '../../src/mapping/summarise.js';
 import { latinTokens } from '../../src/text/transliterate.js';
 import { compact, dayTerms, phoneTerms, systemName, TERM } from './terms.js';
 
@@ -115,11 +115,10 @@ function encounter(fields: Fields): Searchable {
 
 function resource(kind: FactKind, fields: Fields): Searchable {
   const found = new Collected();
-  const summary = summarise(kind, fields);
   for (const value of Object.values(fields)) walk(value, '', found);
-  const { value } = summary;
+  const { value, effective } = valueAndTime(kind, fields);
   const amount = typeof value === 'number' ? value : typeof value === 'string' ? numberIn(value) : undefined;
-  return { ...finished(found, summary.effective), ...(amount === undefined ? {} : { amount }) };
+  return { ...finished(found, effective), ...(amount === undefined ? {} : { amount }) };
 }
 
 function finished(found: Collected, when: string | undefined): Searchable {

@@ -119,7 +119,11 @@ function assembleWhole(kind: FactKind, ids: ResourceIds, fields: Fields): FhirRe
 
 /** Values of an element that several fields of a message speak of: `telecom`, `telecom:work`, …, in order of their slots. */
 export function elementList(fields: Fields, element: string): JsonObject[] {
-  const slots = Object.keys(fields).filter((slot) => slot === element || slot.startsWith(`${element}:`));
+  const slots: string[] = [];
+  for (const slot in fields) {
+    if (slot.startsWith(element) && (slot.length === element.length || slot[element.length] === ':')) slots.push(slot);
+  }
+  if (slots.length <= 1) return slots.length === 0 ? [] : listOf(fields[slots[0]!]);
   return slots.sort().flatMap((slot) => listOf(fields[slot]));
 }
 

@@ -45,9 +45,9 @@ export function summarise(kind: FactKind, fields: Fields): Summary {
 
 /** Without what was not found. */
 function compact(summary: { [Key in keyof Summary]: Summary[Key] | undefined }): Summary {
-  return Object.fromEntries(
-    Object.entries(summary).filter(([, value]) => value !== undefined && value !== ''),
-  ) as unknown as Summary;
+  const found: Record<string, Json | readonly string[]> = {};
+  for (const [name, value] of Object.entries(summary)) if (value !== undefined && value !== '') found[name] = value;
+  return found as unknown as Summary;
 }
 
 /** A name as it is read: prefix, given, family, suffix; its own text where it has one. */
@@ -150,6 +150,18 @@ const TIME_ELEMENTS = [
   'issued',
 ] as const;
 const PERIOD_ELEMENTS = ['effectivePeriod', 'onsetPeriod', 'occurrencePeriod', 'performedPeriod', 'period'] as const;
+
+/** Value and clinical time of a thing that is neither patient nor visit, as {@link summarise} gives them. */
+export function valueAndTime(
+  kind: FactKind,
+  fields: Fields,
+): { value: Json | undefined; effective: string | undefined } {
+  const resource = elementsOf(fields);
+  return {
+    value: kind === 'OBSERVATION' ? observationValue(resource).value : undefined,
+    effective: effectiveOf(resource),
+  };
+}
 
 function summariseResource(kind: FactKind, fields: Fields): Summary {
   const resource = elementsOf(fields);

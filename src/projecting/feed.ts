@@ -76,6 +76,9 @@ export class EventFeed {
   private readonly maxBytes: number;
   private limit = FIRST_PAGE_EVENTS;
   private live: LiveTail | undefined;
+  /** Events behind the last page that was read, in order, and where that page ended. */
+  private ahead: RecordedEvent[] = [];
+  private aheadOf: Position | undefined;
   private readonly readers = new Set<FeedReader>();
   private readonly waitingReaders: (() => void)[] = [];
   private readonly keptPages: number;
@@ -101,14 +104,9 @@ export class EventFeed {
 
   private kept(position: Position): Promise<DecodedPage> | undefined {
     if (this.abort.signal.aborted) return Promise.reject(new RuntimeClosedError());
-    for (const entry of this.entries) {
-      if (entry.after === position) return entry.page;
-      const page = entry.settled;
-      if (page !== undefined && page.after < position && position < page.last) {
-        return Promise.resolve(cutAt(page, position, undefined) as DecodedPage);
-      }
-    }
-    return undefined;
+    const entry = this.entryWith(position);
+    if (entry === undefined || entry.after === position) return entry?.page;
+    return Promise.resolve(cutAt(entry.settled as DecodedPage, position, undefined) as DecodedPage);
   }
 
   /** Starts reading and decoding what follows, while the caller writes the page before it. */
@@ -121,31 +119,33 @@ export class EventFeed {
    * several projections) share pages, as long as they are no further apart than the pages that are kept.
    */
   async readAfter(position: Position, until?: Position, reader?: FeedReader): Promise<DecodedPage | undefined> {
-    for (const entry of this.entries) {
-      if (entry.after === position) {
-        try {
-          return cutAt(await entry.page, position, until);
-        } catch (error) {
-          if (error instanceof NothingToRead) return undefined;
-          throw error;
-        }
+    if (reader !== undefined && this.entryWith(position) === undefined) await this.waitForSlower(reader);
+    for (;;) {
+      // Somebody else may have begun to read it meanwhile.
+      const others = this.entryWith(position);
+      const entry = others ?? this.keep(position, this.someAfter(position, until));
+      try {
+        return cutAt(await entry.page, position, until);
+      } catch (error) {
+        if (!(error instanceof NothingToRead)) throw error;
+        // Another may have looked less far.
+        if (others === undefined) return undefined;
       }
-      const page = entry.settled;
-      if (page !== undefined && page.after < position && position < page.last) return cutAt(page, position, until);
     }
-    if (reader !== undefined) await this.waitForSlower(reader);
-    const head = this.readWholeBatches(position, until);
-    const page = head.then((events) => {
-      if (events.length === 0) throw new NothingToRead();
-      return this.decode(position, events);
-    });
-    const { page: shared } = this.keep(position, page);
-    try {
-      return await shared;
-    } catch (error) {
-      if (error instanceof NothingToRead) return undefined;
-      throw error;
-    }
+  }
+
+  /** One that begins there, or is at hand and holds what follows. */
+  private entryWith(position: Position): Entry | undefined {
+    return this.entries.find(
+      ({ after, settled }) =>
+        after === position || (settled !== undefined && settled.after < position && position < settled.last),
+    );
+  }
+
+  private async someAfter(position: Position, until: Position | undefined): Promise<DecodedPage> {
+    const events = await this.readWholeBatches(position, until);
+    if (events.length === 0) throw new NothingToRead();
+    return this.decode(position, events);
   }
 
   /** Takes part in the sharing of pages: none that a reader still needs is given up while it moves. */
@@ -160,6 +160,8 @@ export class EventFeed {
         this.readers.delete(reader);
         this.wakeReaders();
         if (this.readers.size > 0) return;
+        this.ahead = [];
+        this.aheadOf = undefined;
         for (const entry of this.entries.filter((one) => one.settled !== undefined)) this.forget(entry);
       },
     };
@@ -279,8 +281,13 @@ export class EventFeed {
   /** Whole append batches; grows from page to page while there is more than a page to read. */
   private async readWholeBatches(after: Position, until?: Position): Promise<RecordedEvent[]> {
     let maxBytes = this.maxBytes;
+    let read = this.beginningOfNext(after);
     for (let limit = this.limit; ; limit *= 2, maxBytes *= 2) {
-      const read = await this.options.reader.readPage({ after, limit, maxBytes });
+      const room = { limit: limit - read.length, maxBytes: maxBytes - bytesOf(read) };
+      if (room.limit > 0 && room.maxBytes > 0) {
+        const more = await this.options.reader.readPage({ after: read.at(-1)?.position ?? after, ...room });
+        read = read.length === 0 ? more : [...read, ...more];
+      }
       const full = read.length >= limit || bytesOf(read) >= maxBytes;
       const events = until === undefined ? read : read.filter((event) => event.position <= until);
       const whole = full && events.length === read.length ? withoutOpenBatch(events) : events;
@@ -290,8 +297,15 @@ export class EventFeed {
         continue;
       }
       this.adapt(full, whole, limit);
+      this.ahead = read.slice(whole.length);
+      this.aheadOf = whole.at(-1)?.position ?? after;
       return whole;
     }
+  }
+
+  /** What was read behind a page that ends before it is the beginning of the next one: the log is read once. */
+  private beginningOfNext(after: Position): RecordedEvent[] {
+    return this.aheadOf === after ? this.ahead : [];
   }
 
   private adapt(full: boolean, events: readonly RecordedEvent[], limit: number): void {

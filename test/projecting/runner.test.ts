@@ -6,6 +6,7 @@ import pg from 'pg';
 import { createProjections } from '../../projections/index.js';
 import { openClient } from '../../src/database/database.js';
 import { checkAtStart, installBuild, servingBuild } from '../../src/projecting/builds.js';
+import type { ReadOptions } from '../../src/log/event-log.js';
 import { BatchWriter } from '../../src/projecting/batch-writer.js';
 import {
   AnotherLogError,
@@ -162,6 +163,42 @@ test('a page never ends inside an append batch, however small pages are', async 
   for (let after = 0n; after < 114n; after = ends.at(-1) as bigint) ends.push((await feed.pageAfter(after)).last);
   expect(batchEnds).toEqual(expect.arrayContaining(ends));
   expect(ends.length).toBeGreaterThan(2);
+  await feed.close();
+});
+
+test('rebuilds side by side read and decode each event once, whatever the append batches are', async () => {
+  const log = new MemoryLog();
+  for (const size of [30, 1, 2, 30, 70, 1, 40, 30, 30])
+    log.append(...Array.from({ length: size }, (_, n) => message(recordOf(n), n)));
+  const decoder = testDecoder(log);
+  const passed = { read: 0, decoded: 0 };
+  const feed = new EventFeed({
+    maxEvents: 30,
+    reader: Object.assign(Object.create(log) as MemoryLog, {
+      readPage: async (options: ReadOptions) => {
+        const page = await log.readPage(options);
+        passed.read += page.length;
+        return page;
+      },
+    }),
+    decoder: {
+      decode: (events) => {
+        passed.decoded += events.length;
+        return decoder.decode(events);
+      },
+    },
+  });
+  const head = await log.head();
+  const lane = async (): Promise<void> => {
+    const place = feed.join(0n);
+    for (let page = await feed.readAfter(0n, head, place); page !== undefined;) {
+      place.moveTo(page.last);
+      page = await feed.readAfter(page.last, head, place);
+    }
+    place.leave();
+  };
+  await Promise.all([lane(), lane(), lane()]);
+  expect(passed).toEqual({ read: Number(head), decoded: Number(head) });
   await feed.close();
 });
 
