@@ -157,8 +157,8 @@ function movedBy<Row extends FoldRow>(mover: Row, earlier: readonly Row[], hidde
   return stands.size !== 1 || only === mover.validFrom ? [] : earlier.filter(({ validFrom }) => validFrom === only);
 }
 
-/** Rows [start, end) share one valid_from: lays what they leave visible over what stood before. */
-function foldInstant<Row extends FoldRow>(
+/** Rows [start, end) share one valid_from and stand in order of position: lays what they leave visible over what stood before. */
+export function foldInstant<Row extends FoldRow>(
   rows: readonly Row[],
   start: number,
   end: number,

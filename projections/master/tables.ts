@@ -1,5 +1,7 @@
 /** Tables of the master store: physical names and DDL (docs/architecture.md §8). */
 
+import { installCensus, uninstallCensus } from './census/tables.js';
+
 export interface MasterTables {
   readonly fact: string;
   readonly link: string;
@@ -68,6 +70,7 @@ export function prepareMaster(version: number): readonly string[] {
     `create table ${t.lookup} (
        kind int2 not null, token text collate "C" not null, record uuid not null, pos int8 not null)`,
     `create table ${t.clock} (recorded_at timestamptz primary key, pos int8 not null)`,
+    ...installCensus(version),
   ];
 }
 
@@ -112,5 +115,8 @@ function indexMaster(version: number): readonly string[] {
 }
 
 export function uninstallMaster(version: number): readonly string[] {
-  return Object.values(masterTables(version)).map((table) => `drop table if exists ${table as string}`);
+  return [
+    ...Object.values(masterTables(version)).map((table) => `drop table if exists ${table as string}`),
+    ...uninstallCensus(version),
+  ];
 }

@@ -1,6 +1,7 @@
 /** The project role: carries the log into every projection, and rebuilds them. */
 import { openBlobStore } from '../blobs/open.js';
 import { createProjections } from '../../projections/index.js';
+import { keepCensusUp } from '../../projections/master/census/upkeep.js';
 import { OpenSearchDocuments } from '../../projections/search/opensearch.js';
 import { openPool } from '../database/database.js';
 import { openLogReader } from '../log/open-log.js';
@@ -11,6 +12,7 @@ import { fileKeyProvider } from '../sealing/key-provider.js';
 import { KeyStore } from '../sealing/key-store.js';
 import type { RoleContext, RunningRole } from '../supervisor/role.js';
 import { createEventDecoder } from './decode.js';
+import { errorWord } from './errors.js';
 import { Projections } from './projections.js';
 
 const POOL_CONNECTIONS = 6;
@@ -65,6 +67,12 @@ export async function startProjectRole(context: RoleContext): Promise<RunningRol
     // Before the projections stop: a request that is not answered would hold them up, and is made again at the next start.
     if (openSearch !== undefined) opened.push(() => openSearch.close());
     await projections.start();
+    opened.push(
+      keepCensusUp({
+        pool,
+        onTrouble: (error) => logger.warn({ code: errorWord(error) }, 'the census is not kept up; it is tried again'),
+      }),
+    );
     return { addresses: {}, stop: closeAll };
   } catch (error) {
     await closeAll();

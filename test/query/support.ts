@@ -10,6 +10,7 @@ import type { AddressInfo } from 'node:net';
 import type { Server } from 'node:http';
 import type pg from 'pg';
 import { createMasterProjection } from '../../projections/master/index.js';
+import { censusTables } from '../../projections/master/census/tables.js';
 import { masterTables } from '../../projections/master/tables.js';
 import { createSearchProjection, type SearchProjectionOptions } from '../../projections/search/index.js';
 import { openClient } from '../../src/database/database.js';
@@ -324,8 +325,9 @@ export class TestHub {
 
   /** Empties the master store and derives it from the log again, in pages of so many events. */
   async deriveAnew(pageSize: number): Promise<void> {
-    const tables = Object.values(masterTables(1)) as string[];
+    const tables = [...(Object.values(masterTables(1)) as string[]), ...(Object.values(censusTables(1)) as string[])];
     await this.database.pool.query(`truncate ${tables.join()}`);
+    await this.database.pool.query(`insert into ${censusTables(1).state} (position, steps) values (0, 0)`);
     await this.database.pool.query("update hub.checkpoint set position = 0 where projection = 'master'");
     await this.project(pageSize);
   }

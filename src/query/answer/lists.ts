@@ -147,27 +147,53 @@ export async function encountersAt(
   if (cursor.key !== undefined && passed === undefined)
     throw new GraphError('BAD_USER_INPUT', 'not a cursor of this list');
   const edges: Edge<ThingNode>[] = [];
-  // The record of the cursor is read again: the page may have ended in the middle of it.
-  let after = passed === undefined ? undefined : previousUuid(passed.record);
-  do {
-    const found = await at.store.scan(
-      at.basis.build,
-      [ENCOUNTER_KIND],
-      at.basis.position,
-      after,
-      SCAN_ROWS,
-      filter.location == null ? undefined : locationLookup(filter.location),
-    );
-    for (const node of at.present(found.things)) {
-      const { record, entity } = node.thing;
-      if (passed !== undefined && record === passed.record && entity <= passed.entity) continue;
+  for await (const nodes of encounterCandidates(at, filter, passed, size)) {
+    for (const node of nodes) {
       if (!matchesEncounter(node, filter)) continue;
       if (edges.length === size) return connectionOf(edges, true, passed !== undefined);
       edges.push({ node, cursor: encodeCursor(at.basis.token, node.id) });
     }
+  }
+  return connectionOf(edges, false, passed !== undefined);
+}
+
+/** Encounters after one, in the store's order, among them all that match; a few at a time. */
+async function* encounterCandidates(
+  at: Snapshot,
+  filter: EncounterFilter,
+  passed: { readonly record: string; readonly entity: bigint } | undefined,
+  size: number,
+): AsyncGenerator<ThingNode[]> {
+  const { build, position } = at.basis;
+  const isNarrow = filter.status != null || filter.class != null || filter.location != null;
+  if (isNarrow && (await at.store.census.reaches(build, position))) {
+    let last = passed;
+    for (;;) {
+      const found = await at.store.census.stays(at.basis, filter, last, size + 1);
+      const ids = found.map(({ record, entity }) => ({ record, kind: ENCOUNTER_KIND, entity }));
+      yield at.present(await at.store.thingsById(build, ids, position));
+      if (found.length <= size) return;
+      last = found.at(-1);
+    }
+  }
+  // The record of the cursor is read again: the page may have ended in the middle of it.
+  let after = passed === undefined ? undefined : previousUuid(passed.record);
+  do {
+    const found = await at.store.scan(
+      build,
+      [ENCOUNTER_KIND],
+      position,
+      after,
+      SCAN_ROWS,
+      filter.location == null ? undefined : locationLookup(filter.location),
+    );
+    yield at
+      .present(found.things)
+      .filter(
+        ({ thing: { record, entity } }) => passed === undefined || record !== passed.record || entity > passed.entity,
+      );
     after = found.last;
   } while (after !== undefined);
-  return connectionOf(edges, false, passed !== undefined);
 }
 
 /** What a fact without a type of its own is called. */

@@ -46,8 +46,16 @@ export async function findPatients(
   const edges: Edge<PatientNode>[] = [];
   if (candidates === undefined) return connectionOf(edges, false, after !== undefined);
   const chunk = Math.max(size + 1, CHUNK_LEAST);
+  const byCensus =
+    (filter.location != null || filter.encounterClass != null) &&
+    candidates.tokens.every(({ kind }) => kind === LOOKUP.location) &&
+    candidates.patients === undefined &&
+    (await at.store.census.reaches(at.basis.build, at.basis.position));
   for (;;) {
-    const ids = await at.store.patients(at.basis.build, at.basis.position, after, chunk, candidates);
+    // Those in a ward now, out of all who ever were; with words of a name, those who are called so are fewer.
+    const ids = byCensus
+      ? await at.store.census.patientsIn(at.basis, filter, after, chunk)
+      : await at.store.patients(at.basis.build, at.basis.position, after, chunk, candidates);
     const nodes = await Promise.all(ids.map((id) => at.patient(id)));
     const kept = await keep(nodes, filter);
     for (const node of kept) {

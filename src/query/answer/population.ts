@@ -1,30 +1,20 @@
 /**
- * Counts of people at a basis, exact: everybody's rows of the kinds that the question hangs on are read in the order of the fold and folded; of a
- * place, only those of people who ever were there. Where a place or a class of encounter is
+ * Counts of people at a basis, exact. Where the census is behind, everybody's rows of the kinds that the question hangs on are read in the order
+ * of the fold and folded; of a place, only those of people who ever were there. Where a place or a class of encounter is
  * asked for, those with such an encounter under way are counted; a person is counted once in each group they belong to.
  */
 import { LOOKUP, locationLookup } from '../../../projections/master/lookup.js';
 import { foldThing, isPresent, mergeFolded, valuesOf, type Folded } from '../../../projections/master/fold.js';
 import { FACT_KINDS } from '../../mapping/fact.js';
 import { PATIENT_KIND, type Snapshot } from '../snapshot.js';
+import { DIMENSIONS, type Dimension, type GroupCount, type PopulationFilter } from '../store/census-store.js';
 import type { FactRow } from '../store/master-store.js';
 import { codedView, diagnosisGroup, encounterView, isUnderWay, locationOf } from '../view/clinical.js';
 import { birthDateOf, patientValues, sexOf } from '../view/people.js';
 import type { Values } from '../view/resource.js';
 import { isAt } from './patients.js';
 
-export const DIMENSIONS = ['LOCATION', 'CLASS', 'SEX', 'AGE_BAND', 'DIAGNOSIS_GROUP'] as const;
-export type Dimension = (typeof DIMENSIONS)[number];
-
-export interface PopulationFilter {
-  readonly location?: string | null;
-  readonly encounterClass?: string | null;
-  readonly sex?: string | null;
-  /** Years, inclusive. */
-  readonly ageFrom?: number | null;
-  readonly ageTo?: number | null;
-  readonly condition?: string | null;
-}
+export { DIMENSIONS, type Dimension, type PopulationFilter };
 
 export interface PopulationCount {
   readonly key: readonly { readonly dimension: Dimension; readonly value: string | null }[];
@@ -43,13 +33,45 @@ interface Person {
   present: boolean;
 }
 
+/** Counts by the census where it has come as far as the basis, else by folding everybody: the same counts either way. */
 export async function populationAt(
   snapshot: Snapshot,
   by: readonly Dimension[],
   filter: PopulationFilter,
 ): Promise<PopulationCount[]> {
   const dimensions = [...new Set(by)];
-  const counts = new Map<string, PopulationCount & { count: number }>();
+  const { build, position } = snapshot.basis;
+  const { census } = snapshot.store;
+  const groups = (await census.reaches(build, position))
+    ? await countedAt(snapshot, dimensions, filter)
+    : await foldedAt(snapshot, dimensions, filter);
+  return groups
+    .map(({ key, count }) => ({ text: JSON.stringify(key), key, count }))
+    .sort((left, right) => (left.text < right.text ? -1 : 1))
+    .map(({ key, count }) => ({
+      key: dimensions.map((dimension, index) => ({ dimension, value: key[index] ?? null })),
+      count,
+    }));
+}
+
+/** By the census: one statement. */
+async function countedAt(
+  { store: { census }, basis }: Snapshot,
+  dimensions: readonly Dimension[],
+  filter: PopulationFilter,
+): Promise<GroupCount[]> {
+  const [dimension, ...others] = dimensions;
+  const isFiltered = Object.values(filter).some((wanted) => wanted != null);
+  return isFiltered || others.length > 0 ? census.counts(basis, dimensions, filter) : census.totals(basis, dimension);
+}
+
+/** By folding everybody, however many there are. */
+export async function foldedAt(
+  snapshot: Snapshot,
+  dimensions: readonly Dimension[],
+  filter: PopulationFilter,
+): Promise<GroupCount[]> {
+  const counts = new Map<string, { readonly key: readonly (string | null)[]; count: number }>();
   const needed: Needed = {
     encounters:
       dimensions.includes('LOCATION') ||
@@ -64,15 +86,11 @@ export async function populationAt(
     for (const key of groupsOf(person, dimensions, filter, snapshot.point.validAt)) {
       const text = JSON.stringify(key);
       const known = counts.get(text);
-      if (known === undefined) {
-        counts.set(text, {
-          key: dimensions.map((dimension, index) => ({ dimension, value: key[index] ?? null })),
-          count: 1,
-        });
-      } else known.count += 1;
+      if (known === undefined) counts.set(text, { key, count: 1 });
+      else known.count += 1;
     }
   }
-  return [...counts.entries()].sort(([left], [right]) => (left < right ? -1 : 1)).map(([, count]) => count);
+  return [...counts.values()];
 }
 
 /** Everybody, whole: people of one record as they come, those of several once all their records are read. */

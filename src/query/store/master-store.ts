@@ -5,6 +5,7 @@ import { LOOKUP } from '../../../projections/master/lookup.js';
 import { masterTables, type MasterTables } from '../../../projections/master/tables.js';
 import type { Position } from '../../log/event-log.js';
 import type { Instant } from '../../time/valid-time.js';
+import { CensusStore } from './census-store.js';
 
 /** One row of facts, as stored. */
 export interface FactRow {
@@ -127,7 +128,12 @@ export class MasterStore {
   /** Statements run since the store was made; tests hold pages to a constant number of them. */
   statements = 0;
 
-  constructor(private readonly pool: pg.Pool) {}
+  /** The same rows, folded once for each change: for counts. */
+  readonly census: CensusStore;
+
+  constructor(private readonly pool: pg.Pool) {
+    this.census = new CensusStore(pool);
+  }
 
   private async query<Row extends pg.QueryResultRow>(
     name: string,

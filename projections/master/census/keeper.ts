@@ -1,0 +1,279 @@
+/**
+ * Keeps the census of a build up: folds whoever something was said of since, and puts spans, steps and totals in, in one transaction. It may run
+ * in any process, as often as wanted: the row of `census_state` lets one through at a time, and what is there already is not done again.
+ * A step costs what the people concerned have in the store, however many there are besides.
+ */
+import type pg from 'pg';
+import { copyRows, type CopyType } from '../../../src/database/binary-copy.js';
+import { inTransaction } from '../../../src/database/database.js';
+import type { FactBody } from '../fold.js';
+import { masterTables } from '../tables.js';
+import { Census, type CensusLink, type CensusRow, type CensusSpan, type CensusStep, type ValueBook } from './census.js';
+import { END } from './range.js';
+import { BLOCK_FACTOR, censusTables, LEVELS, type CensusTables } from './tables.js';
+import { FOLDED_NUMBERS } from './values.js';
+
+/** People whose rows are in memory at once. */
+const PAGE_PEOPLE = 250;
+/** Of what is not counted it is only asked whether there is something: what was asserted and never taken back is one row for each earlier time. */
+const ANYTHING = -1;
+
+interface CensusState {
+  readonly position: bigint;
+  readonly steps: bigint;
+  readonly block_steps: bigint;
+}
+
+/** Up to where the census of a build counts; undefined where the build has none: one of before there were any. */
+export async function censusPosition(pool: pg.Pool, build: number): Promise<bigint | undefined> {
+  const { state } = censusTables(build);
+  const { rows: found } = await pool.query<{ found: boolean }>({
+    name: `census-found-${build}`,
+    text: `select to_regclass('${state}') is not null as found`,
+  });
+  if (found[0]?.found !== true) return undefined;
+  const { rows } = await pool.query<{ position: bigint }>({
+    name: `census-position-${build}`,
+    text: `select position from ${state}`,
+  });
+  return rows[0]?.position;
+}
+
+/** How far the build itself is: its census goes no further. */
+const REACHED = `select position from hub.checkpoint where projection = 'master' and version = $1 and lane = 0`;
+
+/**
+ * Counts what came since the last time, up to where the build is.
+ * @param mostPeople leaves it where more have changed: it would take long
+ * @returns whether it is as far as the build was; false too where somebody else is at it
+ */
+export async function keepCensus(pool: pg.Pool, build: number, mostPeople?: number): Promise<boolean> {
+  return inTransaction(pool, async (client) => {
+    // The log has everything it needs.
+    await client.query('set local synchronous_commit = off');
+    return new Keeping(client, build).run(mostPeople);
+  });
+}
+
+class Keeping {
+  private readonly tables: CensusTables;
+  private book: Book | undefined;
+
+  constructor(
+    private readonly client: pg.PoolClient,
+    private readonly build: number,
+  ) {
+    this.tables = censusTables(build);
+  }
+
+  async run(mostPeople: number | undefined): Promise<boolean> {
+    const { client, build, tables } = this;
+    const { rows: states } = await client.query<CensusState>(
+      `select position, steps, block_steps from ${tables.state} for update skip locked`,
+    );
+    const [state] = states;
+    if (state === undefined) return false;
+    const { rows: reached } = await client.query<{ position: bigint }>(REACHED, [build]);
+    const upTo = reached[0]?.position ?? 0n;
+    if (upTo <= state.position) return true;
+    await this.findPeople(state.position, upTo);
+    const { rows: counted } = await client.query<{ people: bigint }>('select count(*) as people from census_people');
+    if (mostPeople !== undefined && Number(counted[0]?.people ?? 0n) > mostPeople) return false;
+    await client.query(
+      `create temp table census_new (pos int8, value int4, valid_from timestamptz, d int4) on commit drop`,
+    );
+    this.book = await Book.load(client, tables);
+    for (let after = '00000000-0000-0000-0000-000000000000'; ;) {
+      const { rows } = await client.query<{ patient: string }>(
+        `select patient from census_people where patient > $1 order by patient limit ${PAGE_PEOPLE}`,
+        [after],
+      );
+      const last = rows.at(-1);
+      if (last === undefined) break;
+      await this.count(
+        rows.map(({ patient }) => patient),
+        state.position,
+        upTo,
+      );
+      after = last.patient;
+    }
+    await this.book.store(client, tables);
+    const steps = await this.putSteps(state);
+    await client.query(`update ${tables.state} set position = $1, steps = $2`, [upTo, steps]);
+    return true;
+  }
+
+  /** Everybody who ever had a record of which something was said at positions in (after, upTo], or whose link came then. */
+  private async findPeople(after: bigint, upTo: bigint): Promise<void> {
+    const { fact, link } = masterTables(this.build);
+    await this.client.query(`create temp table census_people (patient uuid primary key) on commit drop`);
+    const changed =
+      after === 0n
+        ? ''
+        : `and record in (select record from ${fact} where pos > ${after} and pos <= ${upTo}
+            union select record from ${link} where pos > ${after} and pos <= ${upTo})`;
+    await this.client.query(
+      `insert into census_people select distinct patient from ${link} where pos <= ${upTo} ${changed}`,
+    );
+    await this.client.query('analyze census_people');
+  }
+
+  private async count(patients: readonly string[], after: bigint, upTo: bigint): Promise<void> {
+    const { client, tables } = this;
+    const links = await this.linksOf(patients, upTo);
+    const rows = await this.rowsOf([...new Set(links.map(({ record }) => record))], upTo);
+    const spans: CensusSpan[] = [];
+    const steps: CensusStep[] = [];
+    const census = new Census(patients, this.book as Book, {
+      span: (span) => spans.push(span),
+      step: (step) => {
+        if (step.pos > after) steps.push(step);
+      },
+    });
+    let row = 0;
+    let link = 0;
+    while (row < rows.length || link < links.length) {
+      const [nextRow, nextLink] = [rows[row]?.pos, links[link]?.pos];
+      const pos =
+        nextRow === undefined || (nextLink !== undefined && nextLink < nextRow) ? (nextLink as bigint) : nextRow;
+      const [firstRow, firstLink] = [row, link];
+      while (rows[row]?.pos === pos) row += 1;
+      while (links[link]?.pos === pos) link += 1;
+      census.add(pos, rows.slice(firstRow, row), links.slice(firstLink, link));
+    }
+    census.finish();
+    if (after > 0n) await client.query(`delete from ${tables.span} where patient = any($1::uuid[])`, [patients]);
+    await copyRows(client, tables.span, SPAN_COLUMNS, SPAN_TYPES, spans.map(spanRow));
+    await copyRows(
+      client,
+      'census_new',
+      ['pos', 'value', 'valid_from', 'd'],
+      ['int8', 'int4', 'timestamptz', 'int4'],
+      steps.map(({ pos, value, validFrom, d }) => [pos, value, validFrom, d]),
+    );
+  }
+
+  private async linksOf(patients: readonly string[], upTo: bigint): Promise<CensusLink[]> {
+    const { link } = masterTables(this.build);
+    const { rows } = await this.client.query<CensusLink>(
+      `select record, pos, patient from ${link}
+       where record in (select record from ${link} where patient = any($1::uuid[]) and pos <= $2) and pos <= $2 order by pos, record`,
+      [patients, upTo],
+    );
+    return rows;
+  }
+
+  private async rowsOf(records: readonly string[], upTo: bigint): Promise<CensusRow[]> {
+    const { fact } = masterTables(this.build);
+    const { rows } = await this.client.query<Omit<CensusRow, 'body'> & { body: FactBody | null }>(
+      `with other as materialized (
+         select record, kind, entity, valid_from, pos, body, bool_or(body ?| array['r', 'm'] or not body ? 'a') over (partition by record, kind, entity) as whole
+         from ${fact} where record = any($1::uuid[]) and not kind = any($2::int2[]) and pos <= $3
+       ), plain as (
+         select record, valid_from, pos,
+           min(valid_from) over (partition by record order by pos, valid_from rows between unbounded preceding and 1 preceding) as before
+         from other where not whole
+       )
+       select record, kind, entity, valid_from as "validFrom", pos, body from ${fact}
+         where record = any($1::uuid[]) and kind = any($2::int2[]) and pos <= $3
+       union all
+       select record, kind, entity, valid_from, pos, body from other where whole
+       union all
+       select distinct record, ${ANYTHING}, 0, valid_from, pos, null::jsonb from plain where before is null or valid_from < before
+       order by pos, record, kind, entity, "validFrom"`,
+      [records, FOLDED_NUMBERS, upTo],
+    );
+    return rows.map(({ body, ...row }) => ({ ...row, body: body ?? SOMETHING }));
+  }
+
+  /** Numbers the new steps and makes the totals of the blocks that they fill. @returns how many there are now */
+  private async putSteps({ steps: before, block_steps: block }: CensusState): Promise<bigint> {
+    const { client, tables } = this;
+    await client.query(
+      `insert into ${tables.delta} (step, pos, value, valid_from, d)
+       select $1 + row_number() over (order by pos, value, valid_from), pos, value, valid_from, d from (
+         select pos, value, valid_from, sum(d) as d from census_new group by pos, value, valid_from having sum(d) <> 0) changed`,
+      [before],
+    );
+    const { rows } = await client.query<{ steps: bigint | null }>(`select max(step) as steps from ${tables.delta}`);
+    const steps = rows[0]?.steps ?? 0n;
+    let size = block;
+    for (let level = 0; level < LEVELS; level += 1, size *= BigInt(BLOCK_FACTOR)) {
+      const [from, to] = [before / size, steps / size];
+      if (from === to) continue;
+      await client.query(
+        `insert into ${tables.total} (level, block, value, valid_from, total)
+         select ${level}, block, value, valid_from, sum(d) over (partition by block, value order by valid_from) from (
+           select (step - 1) / ${size} as block, value, valid_from, sum(d) as d from ${tables.delta}
+           where step > ${from * size} and step <= ${to * size} group by 1, 2, 3 having sum(d) <> 0) changed`,
+      );
+    }
+    return steps;
+  }
+}
+
+const SOMETHING: FactBody = { a: { something: true } };
+
+const SPAN_COLUMNS = ['kind', 'patient', 'record', 'entity', 'value', 'pos_from', 'pos_to', 'valid_from', 'valid_to'];
+const SPAN_TYPES: readonly CopyType[] = [
+  'int2',
+  'uuid',
+  'uuid',
+  'int8',
+  'int4',
+  'int8',
+  'int8',
+  'timestamptz',
+  'timestamptz',
+];
+
+function spanRow({ kind, patient, record, entity, value, posFrom, posTo, from, to }: CensusSpan): unknown[] {
+  return [kind, patient, record, entity, value, posFrom, posTo, from, to === END ? null : to];
+}
+
+/** The values of a build's census, each with its number; new ones are stored at the end of a step. */
+class Book implements ValueBook {
+  private readonly numbers = new Map<string, number>();
+  private readonly contents: unknown[] = [];
+  private readonly added: [number: number, kind: number, content: string][] = [];
+
+  static async load(client: pg.ClientBase, { value }: CensusTables): Promise<Book> {
+    const book = new Book();
+    const { rows } = await client.query<{ id: number; kind: number; content: unknown }>(
+      `select id, kind, content from ${value} order by id`,
+    );
+    for (const { id, kind, content } of rows) {
+      book.numbers.set(keyOf(kind, content), id);
+      book.contents[id] = content;
+    }
+    return book;
+  }
+
+  number(kind: number, content: unknown): number {
+    const key = keyOf(kind, content);
+    const known = this.numbers.get(key);
+    if (known !== undefined) return known;
+    const number = this.contents.length;
+    this.numbers.set(key, number);
+    this.contents.push(content);
+    this.added.push([number, kind, JSON.stringify(content)]);
+    return number;
+  }
+
+  content(number: number): unknown {
+    return this.contents[number];
+  }
+
+  async store(client: pg.ClientBase, { value }: CensusTables): Promise<void> {
+    await copyRows(client, value, ['id', 'kind', 'content'], ['int4', 'int2', 'jsonb'], this.added);
+  }
+}
+
+/** Members in order of name: jsonb gives them back in an order of its own. */
+function keyOf(kind: number, content: unknown): string {
+  const ordered =
+    content === null || typeof content !== 'object' || Array.isArray(content)
+      ? content
+      : Object.fromEntries(Object.entries(content).sort(([left], [right]) => (left < right ? -1 : 1)));
+  return `${kind} ${JSON.stringify(ordered)}`;
+}
