@@ -3,7 +3,7 @@
  * rows at its place (PostgreSQL manual, 54.2.2 and 54.2.6); they are sent behind the script at once, without waiting to be
  * asked for. Where a statement fails the rest of the script is not run, and rows that still come are passed over.
  */
-import type { ClientBase, Connection, Submittable } from 'pg';
+import pg, { type ClientBase, type Connection } from 'pg';
 import { copyChunks, copyStatement, type CopyType } from './binary-copy.js';
 
 /** Rows of one COPY; for the values see `copyChunks`. */
@@ -30,16 +30,22 @@ export async function runScript(client: ClientBase, script: readonly (string | S
   });
 }
 
-class CopyScript implements Submittable {
+/**
+ * A `Query` for pg's client: on a pipelined connection it takes no others, since one that keeps a portal open would get the answers of those behind
+ * it. This one keeps none.
+ */
+class CopyScript extends pg.Query {
   private failure: Error | undefined;
   private settled = false;
 
   constructor(
     private readonly script: readonly (string | ScriptedCopy)[],
     private readonly settle: (error: Error | undefined) => void,
-  ) {}
+  ) {
+    super('');
+  }
 
-  submit(connection: Connection): void {
+  override readonly submit = (connection: Connection): void => {
     const { stream } = connection;
     // What goes together leaves together.
     stream.cork();
@@ -48,7 +54,7 @@ class CopyScript implements Submittable {
     } finally {
       stream.uncork();
     }
-  }
+  };
 
   private write(connection: Connection): void {
     const { stream } = connection;
@@ -77,7 +83,7 @@ class CopyScript implements Submittable {
     }
   }
 
-  // What the client calls as the server's messages come (pg's contract of a Submittable).
+  // What the client calls as the server's messages come (pg's contract of a query).
 
   handleRowDescription(): void {
     // A statement gives rows; nobody asked for them.

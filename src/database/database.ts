@@ -38,7 +38,7 @@ export interface PoolSettings {
   readonly relaxedCommit?: boolean;
   /** A table is read by its indexes wherever one fits: for conditions that cost far more for each row than the planner thinks. */
   readonly byIndexes?: boolean;
-  /** Statements are sent without waiting for the answers to those before (PostgreSQL manual, 54.2.4); no COPY goes over such a connection. */
+  /** Statements are sent without waiting for the answers to those before (PostgreSQL manual, 54.2.4); of COPYs only those of `runScript` go over such a connection. */
   readonly pipelined?: boolean;
   /**
    * Cut a connection on which nothing came or went for so many milliseconds: what waits on it fails as on any lost one,

@@ -35,8 +35,11 @@ export class DiskGuard {
 
   /** The same log; its appends are refused while space is low. */
   guarding(log: EventLogWriter): EventLogWriter {
+    let looking: Promise<boolean> = Promise.resolve(false);
     const append = async (round: readonly StreamAppend[]): Promise<AppendResult[]> => {
-      if (await this.isLow()) throw new LogFullError('the disk is nearly full: nothing was stored');
+      // One after another: no append overtakes the one that was called before it.
+      looking = looking.then(() => this.isLow());
+      if (await looking) throw new LogFullError('the disk is nearly full: nothing was stored');
       return log.append(round);
     };
     return new Proxy(log, {

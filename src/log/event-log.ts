@@ -140,6 +140,17 @@ export interface StorageProblem {
  */
 export class LogFullError extends LogUnavailableError {}
 
+/**
+ * Thrown by an append that was called before an earlier one had its answer, where that one was refused: nothing of this call was stored, and that is
+ * certain. `code` is stable: APPEND_NOT_REACHED.
+ */
+export class AppendNotReachedError extends Error {
+  readonly code = 'APPEND_NOT_REACHED';
+  constructor() {
+    super('the append before this one was refused: nothing of this one was stored');
+  }
+}
+
 /** Reading side; any number of readers, on any connection or process. */
 export interface EventLogReader {
   /** Identity of this log: a random UUID made when the log was made, kept by copies. */
@@ -173,10 +184,15 @@ export interface EventLogReader {
 /** Writing side: one fenced writer per log. */
 export interface EventLogWriter extends EventLogReader {
   /**
+   * Appends that may be called while an earlier one has no answer yet; none where omitted. They are stored in the order of the calls, each only where
+   * all before it are.
+   */
+  readonly ahead?: number;
+  /**
    * Appends one round: each stream's batch is stored whole or not at all, and the round becomes visible in order.
    * An identical retry (same ids, same order, same concrete revision) succeeds, adds nothing and answers the original
    * positions, also after later appends.
-   * @throws WrongExpectedRevisionError, WriterFencedError, LogUnavailableError, EventTooLargeError
+   * @throws WrongExpectedRevisionError, WriterFencedError, LogUnavailableError, EventTooLargeError; AppendNotReachedError for one called {@link ahead}
    */
   append(round: readonly StreamAppend[]): Promise<AppendResult[]>;
 }

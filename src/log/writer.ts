@@ -1,6 +1,6 @@
 /**
  * The writer: the one place that appends. It collects what is ready into rounds (group commit), stamps each round once,
- * appends one round after another, and publishes the clock mark.
+ * hands the rounds to the log in order, and publishes the clock mark.
  */
 import { randomUUID } from 'node:crypto';
 import { setImmediate as nextTurn, setTimeout as delay } from 'node:timers/promises';
@@ -12,6 +12,7 @@ import type { Instant } from '../time/valid-time.js';
 import { claimClockMark, publishClockMark, type ClockMark } from './clock-mark.js';
 import { clinicalStream, EVENT_TYPES, PARTITIONS, type Envelope } from './envelope.js';
 import {
+  AppendNotReachedError,
   LogFullError,
   LogUnavailableError,
   WriterFencedError,
@@ -43,6 +44,11 @@ export interface LogWriterLimits {
   readonly queueBytes: number;
   /** Calls are refused while more than this is queued. */
   readonly refuseBytes: number;
+  /**
+   * A round goes to a log that takes appends ahead before the last one is answered, where at least so many events wait; fewer gather meanwhile, for
+   * each round costs a flush to disk.
+   */
+  readonly aheadEvents: number;
 }
 
 export interface LogWriterOptions {
@@ -63,6 +69,7 @@ const DEFAULT_LIMITS: LogWriterLimits = {
   roundBytes: 8 * 1024 * 1024,
   queueBytes: 32 * 1024 * 1024,
   refuseBytes: 128 * 1024 * 1024,
+  aheadEvents: 250,
 };
 const RETRY_MIN_MS = 20;
 const RETRY_MAX_MS = 1_000;
@@ -83,22 +90,38 @@ interface Submission {
   reject(error: unknown): void;
 }
 
+/** A round on its way to the log. */
+interface Flight {
+  readonly submissions: readonly Submission[];
+  readonly events: readonly EncodedEvent[];
+  readonly stampUs: bigint;
+  readonly batches: readonly StreamAppend[];
+  /** Where its streams will be. */
+  readonly revisions: ReadonlyMap<string, bigint>;
+  /** Of the first attempt; never rejects. */
+  readonly answer: Promise<Answer>;
+  answered: boolean;
+}
+type Answer = { readonly results: AppendResult[] } | { readonly error: unknown };
+
 export class LogWriter {
   private readonly limits: LogWriterLimits;
   private readonly clock: () => Instant;
   private readonly revisions = new LruMap<string, bigint | 'no_stream'>(KNOWN_STREAMS);
   private readonly queue: Submission[] = [];
   private queuedBytes = 0;
+  private queuedEvents = 0;
+  /** Rounds without a known outcome, in order. */
+  private readonly flights: Flight[] = [];
+  private wake: () => void = () => undefined;
   private readonly waitingForRoom: (() => void)[] = [];
   private working: Promise<void> | undefined;
   private dead: Error | undefined;
   private closing = false;
   private readonly stopped = new AbortController();
 
-  /** Stamp of the last round that is durable. */
+  /** The last stamp given. */
   private lastStampUs = 0n;
-  /** Stamp of the round whose outcome is not known yet. */
-  private openStampUs: bigint | undefined;
   /** Greatest time that a mark may stand at, published or tried: every stamp lies above. */
   private markFloorUs = 0n;
   private lastHead: Position = 0n;
@@ -190,7 +213,9 @@ export class LogWriter {
     return new Promise((resolve, reject) => {
       this.queue.push({ events: encoded, bytes, resolve, reject });
       this.queuedBytes += bytes;
+      this.queuedEvents += encoded.length;
       this.working ??= this.work();
+      if (this.queuedEvents >= this.limits.aheadEvents) this.wake();
     });
   }
 
@@ -211,19 +236,27 @@ export class LogWriter {
     this.signalEnd(this.dead);
   }
 
+  /** Never throws. */
   private async work(): Promise<void> {
     // What becomes ready in this turn of the event loop joins the round.
     await nextTurn();
-    while (this.queue.length > 0 && this.dead === undefined && !this.stopped.signal.aborted) {
-      const round = this.takeRound();
-      if (this.queuedBytes <= this.limits.queueBytes) this.tellRoom();
-      await this.record(round);
+    while (this.flights.length > 0 || (this.queue.length > 0 && this.isRunning)) {
+      const [oldest] = this.flights;
+      if (oldest === undefined) await this.send(this.takeRound(this.nextRound()));
+      else if (oldest.answered) await this.settle();
+      else if (this.mayGoAhead()) await this.send(this.takeRound(this.nextRound()));
+      else await new Promise<void>((resolve) => (this.wake = resolve));
     }
     this.working = undefined;
     if (this.stopped.signal.aborted) this.rejectAll(new LogUnavailableError('the writer was closed'));
   }
 
-  private takeRound(): Submission[] {
+  private get isRunning(): boolean {
+    return this.dead === undefined && !this.stopped.signal.aborted;
+  }
+
+  /** Number of calls that make the next round. */
+  private nextRound(): number {
     let taken = 0;
     let count = 0;
     let bytes = 0;
@@ -236,77 +269,174 @@ export class LogWriter {
       count += submission.events.length;
       bytes += submission.bytes;
     }
-    this.queuedBytes -= bytes;
-    return this.queue.splice(0, taken);
+    return taken;
   }
 
-  /** Appends a round and settles every call in it. Never throws. */
-  private async record(round: readonly Submission[]): Promise<void> {
-    let accepted: readonly Submission[] = round;
-    try {
-      await this.loadRevisions(round);
-      accepted = this.checkExpectations(round);
-      if (accepted.length === 0) return;
-      const events = accepted.flatMap((submission) => submission.events);
-      const stampUs = this.nextStamp();
-      const recordedAt = instantFromMicros(stampUs);
-      this.openStampUs = stampUs;
-      const answers = await this.append(batchesOf(events, recordedAt, this.knownRevisions(events)));
-      this.lastStampUs = stampUs;
-      this.openStampUs = undefined;
-      for (const answer of answers) {
-        this.revisions.set(answer.stream, answer.revision);
-        const last = answer.positions.at(-1) as Position;
-        if (last > this.lastHead) this.lastHead = last;
-      }
-      const results = resultsOf(events, recordedAt, answers);
-      let from = 0;
-      for (const submission of accepted) {
-        submission.resolve(results.slice(from, from + submission.events.length));
-        from += submission.events.length;
-      }
-      this.scheduleMark(MARK_BUSY_MS - (Date.now() - this.publishedAtMs));
-    } catch (error) {
-      await this.settleFailure(accepted, error);
+  private takeRound(calls: number): Submission[] {
+    const round = this.queue.splice(0, calls);
+    for (const { events, bytes } of round) {
+      this.queuedBytes -= bytes;
+      this.queuedEvents -= events.length;
+    }
+    if (this.queuedBytes <= this.limits.queueBytes) this.tellRoom();
+    return round;
+  }
+
+  /** The calls wait again, before all others. */
+  private putBack(round: readonly Submission[]): void {
+    this.queue.unshift(...round);
+    for (const { events, bytes } of round) {
+      this.queuedBytes += bytes;
+      this.queuedEvents += events.length;
     }
   }
 
-  private async settleFailure(round: readonly Submission[], error: unknown): Promise<void> {
+  /** Whether the next round may go behind those on their way: enough waits, and nothing about it hangs on how those end. */
+  private mayGoAhead(): boolean {
+    if (!this.isRunning || this.queuedEvents < this.limits.aheadEvents) return false;
+    if (this.flights.length > (this.options.log.ahead ?? 0)) return false;
+    const round = this.queue.slice(0, this.nextRound());
+    if (round.some(hasExpectation)) return false;
+    for (const stream of streamsOf(round)) if (typeof this.revisionOf(stream) !== 'bigint') return false;
+    return true;
+  }
+
+  /** Stamps a round and hands it to the log. Never throws. */
+  private async send(round: readonly Submission[]): Promise<void> {
+    let accepted: readonly Submission[];
+    try {
+      await this.loadRevisions(round);
+      accepted = this.checkExpectations(round);
+    } catch (error) {
+      await this.refuse(round, error);
+      return;
+    }
+    if (accepted.length === 0) return;
+    const events = accepted.flatMap((submission) => submission.events);
+    const stampUs = this.nextStamp();
+    this.lastStampUs = stampUs;
+    const revisions = new Map(
+      Array.from(streamsOf(accepted), (stream) => [stream, this.revisionOf(stream) ?? 'no_stream'] as const),
+    );
+    const batches = batchesOf(events, instantFromMicros(stampUs), revisions);
+    const flight: Flight = {
+      submissions: accepted,
+      events,
+      stampUs,
+      batches,
+      revisions: revisionsBehind(batches),
+      answered: false,
+      answer: this.options.log
+        .append(batches)
+        .then(
+          (results): Answer => ({ results }),
+          (error: unknown): Answer => ({ error }),
+        )
+        .finally(() => {
+          flight.answered = true;
+          this.wake();
+        }),
+    };
+    this.flights.push(flight);
+  }
+
+  /** Settles the oldest round; where it was not simply stored, first finds out what became of all that were sent behind it. Never throws. */
+  private async settle(): Promise<void> {
+    const [oldest] = this.flights as [Flight, ...Flight[]];
+    const answer = await oldest.answer;
+    if ('results' in answer) {
+      this.flights.shift();
+      this.stored(oldest, answer.results);
+      return;
+    }
+    const settled: (() => void)[] = [];
+    const refused: { readonly flight: Flight; readonly error: unknown }[] = [];
+    const unreached: Submission[] = [];
+    for (const flight of this.flights) {
+      const follows = refused.length === 0 && unreached.length === 0;
+      const outcome = await this.outcomeOf(flight, follows);
+      if ('results' in outcome) settled.push(() => this.stored(flight, outcome.results));
+      else if (isUnreached(outcome.error, follows)) unreached.push(...flight.submissions);
+      else refused.push({ flight, error: outcome.error });
+    }
+    this.flights.length = 0;
+    for (const settle of settled) settle();
+    for (const { flight, error } of refused) await this.refuse(flight.submissions, error);
+    if (this.isRunning) this.putBack(unreached);
+    else
+      for (const submission of unreached)
+        submission.reject(this.dead ?? new LogUnavailableError('the writer was closed'));
+  }
+
+  private stored({ submissions, events, stampUs }: Flight, answers: readonly AppendResult[]): void {
+    for (const answer of answers) {
+      this.revisions.set(answer.stream, answer.revision);
+      const last = answer.positions.at(-1) as Position;
+      if (last > this.lastHead) this.lastHead = last;
+    }
+    const results = resultsOf(events, instantFromMicros(stampUs), answers);
+    let from = 0;
+    for (const submission of submissions) {
+      submission.resolve(results.slice(from, from + submission.events.length));
+      from += submission.events.length;
+    }
+    this.scheduleMark(MARK_BUSY_MS - (Date.now() - this.publishedAtMs));
+  }
+
+  /** Nothing of the round was stored, or nobody knows. Never throws. */
+  private async refuse(round: readonly Submission[], error: unknown): Promise<void> {
     for (const submission of round) for (const event of submission.events) this.revisions.delete(event.stream);
     if (error instanceof WriterFencedError) {
       this.die(error);
     } else if (error instanceof LogFullError) {
-      this.openStampUs = undefined;
       this.options.onTrouble?.(error);
-    } else if (!(error instanceof LogUnavailableError)) {
+    } else if (!(error instanceof LogUnavailableError) && round.length > 1) {
       // The log refused it for what it held: nothing was stored. One call costs itself only.
-      this.openStampUs = undefined;
-      if (round.length > 1) {
-        for (const submission of round) await this.record([submission]);
-        return;
+      for (const submission of round) {
+        await this.send([submission]);
+        if (this.flights.length > 0) await this.settle();
       }
+      return;
     }
     for (const submission of round) submission.reject(error);
   }
 
-  /** Repeats the identical round until its outcome is known. */
-  private async append(batches: StreamAppend[]): Promise<AppendResult[]> {
-    let surprises = 0;
-    let current = batches;
-    return this.persistently(async () => {
-      for (;;) {
-        try {
-          return await this.options.log.append(current);
-        } catch (error) {
-          if (!(error instanceof WrongExpectedRevisionError) || surprises >= MOST_REVISION_SURPRISES) throw error;
-          // Nothing of that batch is stored (the log knows an identical one again): it goes behind what stands there now.
-          surprises += 1;
-          this.options.onTrouble?.(error);
-          const { stream, actual } = error;
-          current = current.map((batch) => (batch.stream === stream ? { ...batch, expectedRevision: actual } : batch));
+  /**
+   * Repeats the identical round until its outcome is known.
+   * @param follows whether all rounds before it are stored: only then it may go behind what it did not expect
+   */
+  private async outcomeOf(flight: Flight, follows: boolean): Promise<Answer> {
+    let surprises = follows ? 0 : MOST_REVISION_SURPRISES;
+    let current = flight.batches;
+    let first = true;
+    const attempt = async (): Promise<AppendResult[]> => {
+      if (!first) return this.options.log.append(current);
+      first = false;
+      const answer = await flight.answer;
+      if ('error' in answer) throw answer.error;
+      return answer.results;
+    };
+    try {
+      const results = await this.persistently(async () => {
+        for (;;) {
+          try {
+            return await attempt();
+          } catch (error) {
+            if (!(error instanceof WrongExpectedRevisionError) || surprises >= MOST_REVISION_SURPRISES) throw error;
+            // Nothing of that batch is stored (the log knows an identical one again): it goes behind what stands there now.
+            surprises += 1;
+            this.options.onTrouble?.(error);
+            const { stream, actual } = error;
+            current = current.map((batch) =>
+              batch.stream === stream ? { ...batch, expectedRevision: actual } : batch,
+            );
+          }
         }
-      }
-    });
+      });
+      return { results };
+    } catch (error) {
+      return { error };
+    }
   }
 
   private async persistently<T>(work: () => Promise<T>): Promise<T> {
@@ -326,25 +456,30 @@ export class LogWriter {
     }
   }
 
-  private async loadRevisions(round: readonly Submission[]): Promise<void> {
-    const unknown = new Set<string>();
-    for (const submission of round) {
-      for (const event of submission.events) {
-        if (this.revisions.get(event.stream) === undefined) unknown.add(event.stream);
-      }
+  /** Where a stream will be once everything on its way is stored. */
+  private revisionOf(stream: string): bigint | 'no_stream' | undefined {
+    for (let index = this.flights.length - 1; index >= 0; index -= 1) {
+      const revision = this.flights[index]?.revisions.get(stream);
+      if (revision !== undefined) return revision;
     }
-    for (const stream of unknown) {
+    return this.revisions.get(stream);
+  }
+
+  private async loadRevisions(round: readonly Submission[]): Promise<void> {
+    for (const stream of streamsOf(round)) {
+      if (this.revisionOf(stream) !== undefined) continue;
       this.revisions.set(stream, await this.persistently(() => this.options.log.streamRevision(stream)));
     }
   }
 
   /** Rejects the calls whose expectation is not met, as the streams will be when their turn comes. */
-  private checkExpectations(round: readonly Submission[]): Submission[] {
+  private checkExpectations(round: readonly Submission[]): readonly Submission[] {
+    if (!round.some(hasExpectation)) return round;
     const ahead = new Map<string, bigint | 'no_stream'>();
     return round.filter((submission) => {
       const own = new Map<string, bigint | 'no_stream'>();
       for (const { stream, expectedRevision } of submission.events) {
-        const current = own.get(stream) ?? ahead.get(stream) ?? this.revisions.get(stream) ?? 'no_stream';
+        const current = own.get(stream) ?? ahead.get(stream) ?? this.revisionOf(stream) ?? 'no_stream';
         if (expectedRevision !== undefined && expectedRevision !== current) {
           submission.reject(new WrongExpectedRevisionError(stream, expectedRevision, current));
           return false;
@@ -354,12 +489,6 @@ export class LogWriter {
       for (const [stream, revision] of own) ahead.set(stream, revision);
       return true;
     });
-  }
-
-  private knownRevisions(events: readonly EncodedEvent[]): Map<string, bigint | 'no_stream'> {
-    const known = new Map<string, bigint | 'no_stream'>();
-    for (const { stream } of events) known.set(stream, this.revisions.get(stream) ?? 'no_stream');
-    return known;
   }
 
   /** max(clock, previous + 1 µs, mark + 1 µs) */
@@ -413,8 +542,9 @@ export class LogWriter {
     const clockUs = microsOfInstant(this.clock());
     const lastUs = this.lastStampUs > this.markFloorUs ? this.lastStampUs : this.markFloorUs;
     const quietUs = clockUs > lastUs ? clockUs : lastUs;
-    // Just below the round whose outcome is not known: it lies above everything before it.
-    const atUs = this.openStampUs === undefined ? quietUs : this.openStampUs - 1n;
+    // Just below the first round whose outcome is not known: it lies above everything before it.
+    const [open] = this.flights;
+    const atUs = open === undefined ? quietUs : open.stampUs - 1n;
     const mark = { at: instantFromMicros(atUs), head: this.lastHead };
     if (mark.at === this.published.at && mark.head === this.published.head) return undefined;
     this.markFloorUs = atUs;
@@ -432,12 +562,37 @@ export class LogWriter {
   private rejectAll(error: Error): void {
     for (const submission of this.queue.splice(0)) submission.reject(error);
     this.queuedBytes = 0;
+    this.queuedEvents = 0;
     this.tellRoom();
   }
 
   private tellRoom(): void {
     for (const resume of this.waitingForRoom.splice(0)) resume();
   }
+}
+
+/** @param follows whether nothing before it was refused */
+function isUnreached(error: unknown, follows: boolean): boolean {
+  return error instanceof AppendNotReachedError || (!follows && error instanceof WrongExpectedRevisionError);
+}
+
+function hasExpectation({ events }: Submission): boolean {
+  return events.some(({ expectedRevision }) => expectedRevision !== undefined);
+}
+
+function streamsOf(round: readonly Submission[]): Set<string> {
+  const streams = new Set<string>();
+  for (const { events } of round) for (const { stream } of events) streams.add(stream);
+  return streams;
+}
+
+function revisionsBehind(batches: readonly StreamAppend[]): Map<string, bigint> {
+  return new Map(
+    batches.map(({ stream, expectedRevision, events }) => [
+      stream,
+      (typeof expectedRevision === 'bigint' ? expectedRevision : -1n) + BigInt(events.length),
+    ]),
+  );
 }
 
 function fences(tenant: string): PendingEvent[] {

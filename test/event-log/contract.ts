@@ -320,6 +320,56 @@ export function eventLogContract(name: string, create: () => Promise<LogUnderTes
       });
     });
 
+    // Only of a log that says how many appends it takes ahead: any other takes one after another.
+    describe('an append called before the one before it is answered', () => {
+      const two = (first: readonly NewEvent[], expected: bigint | 'no_stream', second: readonly NewEvent[]) =>
+        Promise.allSettled([
+          append('a', first, expected),
+          append('a', second, BigInt(first.length) + (typeof expected === 'bigint' ? expected : -1n)),
+          ...Array.from({ length: (writer.ahead ?? 0) - 1 }, (_, index) => append(`b${index}`, events(1))),
+        ]);
+
+      it('is stored behind it', async () => {
+        if ((writer.ahead ?? 0) === 0) return;
+        await append('a', events(1), 'no_stream');
+        const [first, second] = [events(3), events(2)];
+        const answers = await two(first, 0n, second);
+        expect(answers.map(({ status }) => status)).not.toContain('rejected');
+        const stored = (await read()).filter(({ stream }) => stream === own('a')).slice(1);
+        expect(ids(stored)).toEqual(ids([...first, ...second]));
+        expect(ascending(stored.map(({ position }) => position))).toBe(true);
+        expect(answers.slice(0, 2)).toMatchObject([{ value: { revision: 3n } }, { value: { revision: 5n } }]);
+      });
+
+      it('is not stored where that one is refused, and says so', async () => {
+        if ((writer.ahead ?? 0) === 0) return;
+        await append('a', events(2), 'no_stream');
+        const [first, second] = await Promise.allSettled([
+          append('a', events(3), 0n),
+          append('b', events(2), 'no_stream'),
+        ]);
+        expect(first).toMatchObject({ reason: { code: 'WRONG_EXPECTED_REVISION', actual: 1n } });
+        expect(second).toMatchObject({ reason: { code: 'APPEND_NOT_REACHED' } });
+        const broken = await Promise.allSettled([
+          append('a', [anEvent({ id: 'no uuid' })], 1n),
+          append('a', events(2), 2n),
+        ]);
+        expect(broken.map(({ status }) => status)).toEqual(['rejected', 'rejected']);
+        expect(broken[1]).toMatchObject({ reason: { code: 'APPEND_NOT_REACHED' } });
+        await append('a', events(1), 1n);
+        expect(await added()).toBe(3n);
+      });
+
+      it('is known again as the first one is', async () => {
+        if ((writer.ahead ?? 0) === 0) return;
+        const [first, second] = [events(3), events(2)];
+        const original = await two(first, 'no_stream', second);
+        expect((await two(first, 'no_stream', second)).slice(0, 2)).toEqual(original.slice(0, 2));
+        const stored = (await read()).filter(({ stream }) => stream === own('a'));
+        expect(ids(stored)).toEqual(ids([...first, ...second]));
+      });
+    });
+
     describe('reading', () => {
       let stored: RecordedEvent[];
       beforeEach(async () => {

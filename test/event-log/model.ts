@@ -38,6 +38,10 @@ const step = fc.oneof(
   { weight: 6, arbitrary: fc.record({ do: fc.constant('append' as const), round, any: fc.boolean() }) },
   { weight: 2, arbitrary: fc.record({ do: fc.constant('cut' as const), round, turns: fc.nat(30) }) },
   {
+    weight: 3,
+    arbitrary: fc.record({ do: fc.constant('ahead' as const), round, second: round, turns: fc.option(fc.nat(30)) }),
+  },
+  {
     weight: 2,
     arbitrary: fc.record({ do: fc.constant('stale' as const), stream, by: fc.integer({ min: -3, max: 3 }) }),
   },
@@ -123,10 +127,17 @@ class Model {
     return this.events.findLast((event) => event.stream === name)?.revision ?? 'no_stream';
   }
 
-  appends(batches: readonly { stream: number; count: number; type: string }[]): StreamAppend[] {
+  /** @param behind what is to be stored before them */
+  appends(
+    batches: readonly { stream: number; count: number; type: string }[],
+    behind: readonly StreamAppend[] = [],
+  ): StreamAppend[] {
     return batches.map((batch) => {
       const name = this.stream(batch.stream);
-      return { stream: name, expectedRevision: this.revision(name), events: events(batch.count, { type: batch.type }) };
+      const before = behind.find(({ stream: other }) => other === name)?.events.length ?? 0;
+      const revision = this.revision(name);
+      const expectedRevision = before === 0 ? revision : (revision === 'no_stream' ? -1n : revision) + BigInt(before);
+      return { stream: name, expectedRevision, events: events(batch.count, { type: batch.type }) };
     });
   }
 
@@ -187,6 +198,24 @@ async function perform(
       await log.cut();
       await running;
       model.record(appended, await untilKnown(writer, appended));
+      return;
+    }
+    case 'ahead': {
+      // The second is called before the first is answered, and both may lose their connection.
+      const first = model.appends(one.round);
+      const second = model.appends(one.second, first);
+      const calls = [writer.append(first)];
+      if ((writer.ahead ?? 0) > 0) calls.push(writer.append(second));
+      const settled = Promise.allSettled(calls);
+      if (one.turns !== null) {
+        for (let turn = 0; turn < one.turns; turn += 1) await new Promise((resolve) => setImmediate(resolve));
+        await log.cut();
+      }
+      for (const call of await settled) {
+        if (call.status === 'rejected') expect(call.reason).toBeInstanceOf(LogUnavailableError);
+      }
+      model.record(first, await untilKnown(writer, first));
+      model.record(second, await untilKnown(writer, second));
       return;
     }
     case 'stale': {

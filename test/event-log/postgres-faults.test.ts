@@ -15,7 +15,7 @@ eventLogUnderFaults('PostgreSQL', async () => {
   return {
     target: { host: url.hostname, port: Number(url.port) },
     pool: database.pool,
-    lastRequest: 'commit',
+    lastRequest: 'notify',
     openWriter: (via, answerMs) => openPostgresLogWriter(through(via), { answerMs }),
     openReader: (via, answerMs) => PostgresLogReader.open(through(via), { answerMs }),
     destroy: () => database.drop(),

@@ -23,6 +23,8 @@ class UnreliableLog {
   readonly appends: (readonly StreamAppend[])[] = [];
   beforeAppend: (round: readonly StreamAppend[]) => Promise<void> | void = () => undefined;
   afterAppend: (round: readonly StreamAppend[]) => Promise<void> | void = () => undefined;
+  /** What goes to the log in place of the round. */
+  instead: (round: readonly StreamAppend[]) => readonly StreamAppend[] = (round) => round;
 
   constructor(private readonly log: EventLogWriter) {}
 
@@ -30,7 +32,7 @@ class UnreliableLog {
     const append = async (round: readonly StreamAppend[]): Promise<AppendResult[]> => {
       this.appends.push(round);
       await this.beforeAppend(round);
-      const results = await this.log.append(round);
+      const results = await this.log.append(this.instead(round));
       await this.afterAppend(round);
       return results;
     };
@@ -263,6 +265,79 @@ it('isolates a call that the log refuses: the others of its round are stored', a
   const calls = await Promise.allSettled([pending(), poison, pending()].map((event) => writer.submit([event])));
   expect(calls.map((call) => call.status)).toEqual(['fulfilled', 'rejected', 'fulfilled']);
   expect(await stored()).toHaveLength(2);
+});
+
+describe('a round sent before the last one is answered', () => {
+  const limits = { roundEvents: 10, aheadEvents: 1 };
+  const order = async (stream: string): Promise<string[]> =>
+    (await stored()).filter((event) => event.stream === stream).map(({ id }) => id);
+
+  it('is one at most, and of calls that wait', async () => {
+    writer = await open({ limits });
+    let release = (): void => undefined;
+    const gate = new Promise<void>((resolve) => (release = resolve));
+    unreliable.afterAppend = () => gate;
+    const before = unreliable.appends.length;
+    const events = Array.from({ length: 35 }, () => pending());
+    const calls = events.map((event) => writer.submit([event]));
+    while ((await stored()).length < 20);
+    expect(unreliable.appends.length - before).toBe(2);
+    release();
+    const results = (await Promise.all(calls)).flat();
+    expect(unreliable.appends.length - before).toBe(4);
+    expect(await order('clinical-7')).toEqual(events.map(({ id }) => id));
+    expect(new Set(results.map(({ recordedAt }) => recordedAt)).size).toBe(4);
+    expect(results.map(({ recordedAt }) => recordedAt)).toEqual(results.map(({ recordedAt }) => recordedAt).sort());
+  });
+
+  it('waits where a decision hangs on how the last one ends', async () => {
+    writer = await open({ limits: { ...limits, roundEvents: 2 } });
+    await writer.submit([pending({ stream: 'review-4', expectedRevision: 'no_stream' })]);
+    const calls = [0n, 1n, 2n].flatMap((expectedRevision) => [
+      writer.submit([pending()]),
+      writer.submit([pending({ stream: 'review-4', expectedRevision })]),
+    ]);
+    await Promise.all(calls);
+    expect(await log.streamRevision('review-4')).toBe(3n);
+  });
+
+  it('goes again, behind what is left of the last one, where that one is refused for what it held', async () => {
+    writer = await open({ limits });
+    const events = Array.from({ length: 40 }, (_, index) => pending({ stream: `clinical-${index % 2}` }));
+    const poison = events[4] as PendingEvent;
+    // The log itself refuses it, with another round behind it.
+    unreliable.instead = (round) =>
+      round.map((batch) => ({
+        ...batch,
+        events: batch.events.map((event) => (event.id === poison.id ? { ...event, id: 'no uuid' } : event)),
+      }));
+    const calls = await Promise.allSettled(events.map((event) => writer.submit([event])));
+    expect(calls.flatMap(({ status }, index) => (status === 'rejected' ? [index] : []))).toEqual([4]);
+    for (const stream of ['clinical-0', 'clinical-1']) {
+      const sent = events.filter((event) => event.stream === stream && event !== poison);
+      expect(await order(stream)).toEqual(sent.map(({ id }) => id));
+    }
+    const stamps = (await stored()).map((event) => envelopeOf(event).recordedAt);
+    expect(stamps).toEqual([...stamps].sort());
+  });
+
+  it('goes again where something else wrote into a stream of the last one', async () => {
+    writer = await open({ limits });
+    await writer.submit([pending({ stream: 'clinical-1' })]);
+    await log.append([
+      {
+        stream: 'clinical-1',
+        expectedRevision: 1n,
+        events: [{ id: randomUUID(), type: 'other', metadata: Buffer.from('{}'), data: Buffer.alloc(0) }],
+      },
+    ]);
+    const events = Array.from({ length: 30 }, (_, index) => pending({ stream: `clinical-${index % 2}` }));
+    await Promise.all(events.map((event) => writer.submit([event])));
+    for (const stream of ['clinical-0', 'clinical-1']) {
+      const sent = events.filter((event) => event.stream === stream).map(({ id }) => id);
+      expect((await order(stream)).slice(-sent.length)).toEqual(sent);
+    }
+  });
 });
 
 describe('an expected revision of a decision stream', () => {

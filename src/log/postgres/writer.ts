@@ -3,11 +3,13 @@
  * that row's lock lets one append at a time through, so that positions become visible in order and no reader can miss one;
  * it allocates them, dense; and its epoch makes the append of a writer that was replaced fail.
  */
-import type pg from 'pg';
+import pg from 'pg';
 import type { CopyType } from '../../database/binary-copy.js';
 import { runScript, type ScriptedCopy } from '../../database/copy-script.js';
 import { openClient, SHORT_STATEMENTS_SILENCE_MS } from '../../database/database.js';
 import {
+  AppendNotReachedError,
+  LogFullError,
   LogUnavailableError,
   WriterFencedError,
   WrongExpectedRevisionError,
@@ -54,6 +56,7 @@ const SESSION = `set synchronous_commit = on; set idle_in_transaction_session_ti
   set tcp_keepalives_idle = 10; set tcp_keepalives_interval = 5; set tcp_keepalives_count = 3`;
 /** An append that is under way at a takeover has so long to end by itself. */
 const PREDECESSOR_APPEND_MS = 1_000;
+const END_LOST_MS = 5_000;
 
 /**
  * Ends the sessions in whose open transactions the writer's row is. One that waits for the rest of a COPY's rows ends by no timeout of
@@ -65,9 +68,12 @@ const END_PREDECESSORS = `
   where relation = 'log.writer'::regclass and database = datid and datname = current_database()
     and mode in ('RowShareLock', 'RowExclusiveLock') and pid <> pg_backend_pid() and wait_event_type is distinct from 'Lock'`;
 
-/** Ends a session that its client has lost: the server may not know that yet, and hold the writer's row for it. */
+/**
+ * Ends a session that its client has lost, and waits until it is gone: the server may not know that yet, and hold the writer's row for it, or still
+ * have before it what was sent ahead.
+ */
 const END_LOST = `
-  select pg_terminate_backend(pid) from pg_stat_activity
+  select pg_terminate_backend(pid, ${END_LOST_MS}) as ended from pg_stat_activity
   where pid = $1 and datname = current_database() and application_name = '${APPLICATION}'`;
 
 /** What log.advance fails with (migration 013): the writer was replaced; or head or a revision is another one. */
@@ -93,15 +99,33 @@ interface Fresh {
   readonly from: bigint;
 }
 
+/** What became of an append: `refused` is certain, `unknown` is not. */
+type Outcome = 'stored' | 'refused' | 'unknown';
+
+/** An append that has been called and is not answered yet. */
+class UnderWay {
+  /** The session that its script went to. */
+  sentOn: pg.Client | undefined;
+  /** Told to the append that was called behind it. */
+  end!: (outcome: Outcome) => void;
+  readonly outcome = new Promise<Outcome>((resolve) => (this.end = resolve));
+}
+
 export class PostgresLogWriter extends PostgresLogReader implements EventLogWriter {
+  readonly ahead = 1;
   private client: pg.Client | undefined;
   /** Server's process of the present session, or of the last one. */
   private backend: number;
   private closed = false;
-  private busy = false;
+  private readonly underWay: UnderWay[] = [];
+  /** An append is in a transaction of several statements: nothing may come between them. */
+  private checking = false;
   private readonly epoch: bigint;
   private lastPosition: bigint;
+  /** Where the head will be once everything that was sent is stored. */
+  private headBehindSent: bigint;
   private partitionsUpTo = 0n;
+  private preparing: Promise<void> | undefined;
   private readonly streamIds = new LruMap<string, number>(KNOWN_STREAMS);
 
   private constructor(
@@ -115,6 +139,7 @@ export class PostgresLogWriter extends PostgresLogReader implements EventLogWrit
     super(id, url, pool);
     this.epoch = epoch;
     this.lastPosition = head;
+    this.headBehindSent = head;
     this.backend = pid;
   }
 
@@ -126,7 +151,7 @@ export class PostgresLogWriter extends PostgresLogReader implements EventLogWrit
     const { id, pool } = await PostgresLogReader.connect(url, options);
     let client: pg.Client | undefined;
     try {
-      client = await openSession(url, options.answerMs);
+      client = await openWriterSession(url, options.answerMs);
       await claim(client, options);
       const taken = await nextEpoch(client);
       const writer = new PostgresLogWriter(
@@ -150,33 +175,56 @@ export class PostgresLogWriter extends PostgresLogReader implements EventLogWrit
   async append(round: readonly StreamAppend[]): Promise<AppendResult[]> {
     checkRound(round);
     if (this.closed) throw new LogUnavailableError('the log is closed');
-    if (this.busy) throw new Error('appends of one writer follow one another');
-    this.busy = true;
+    if (this.underWay.length > this.ahead) throw new Error('too many appends at once');
+    const before = this.underWay.at(-1);
+    const own = new UnderWay();
+    this.underWay.push(own);
     try {
-      return await this.inSession(async (client) => {
-        try {
-          return (await this.appendKnown(client, round)) ?? (await this.appendChecked(client, round));
-        } catch (error) {
-          // Also for an error of what was asked: the transaction is over before the next append begins.
-          await client.query('rollback').catch(() => this.abandon(client));
-          throw error;
-        }
-      });
+      const results = await (before === undefined ? this.appendNow(own, round) : this.appendBehind(before, own, round));
+      own.end('stored');
+      return results;
     } catch (error) {
-      throw asLogFailure(error, 'appending');
+      const failure = asLogFailure(error, 'appending');
+      own.end(failure instanceof LogUnavailableError && !(failure instanceof LogFullError) ? 'unknown' : 'refused');
+      throw failure;
     } finally {
-      this.busy = false;
+      this.underWay.splice(this.underWay.indexOf(own), 1);
     }
   }
 
-  /** With the session, made again where it was lost; one that gives no answer in time is cut, so that the work fails. */
-  private async inSession<T>(work: (client: pg.Client) => Promise<T>): Promise<T> {
-    const client = await this.session();
+  /** Nothing else is under way. */
+  private async appendNow(own: UnderWay, round: readonly StreamAppend[]): Promise<AppendResult[]> {
+    const client = this.client ?? (await this.session());
+    this.headBehindSent = this.lastPosition;
+    const stored = await this.appendKnown(client, own, round);
+    return stored ?? this.inTime(client, () => this.appendChecked(client, round));
+  }
+
+  /**
+   * Sent at once where it can be: it names the head that the appends before it lead to, so where one of them fails it finds another head and stores
+   * nothing. What cannot be sent so, behind it on the same session, waits.
+   */
+  private async appendBehind(before: UnderWay, own: UnderWay, round: readonly StreamAppend[]): Promise<AppendResult[]> {
+    const { client } = this;
+    const follows = client !== undefined && before.sentOn === client && !this.checking;
+    const sent = follows ? this.appendKnown(client, own, round) : undefined;
+    // What it fails with is looked at when the outcome before it is known.
+    sent?.catch(() => undefined);
+    const outcome = await before.outcome;
+    const stored = await sent;
+    if (stored !== undefined) return stored;
+    if (outcome === 'unknown') throw new LogUnavailableError('the append before this one has no answer');
+    if (outcome === 'refused') throw new AppendNotReachedError();
+    return this.appendNow(own, round);
+  }
+
+  /** With the session cut where it gives no answer in time, so that the work fails. */
+  private async inTime<T>(client: pg.Client, work: () => Promise<T>): Promise<T> {
     const timer = setTimeout(() => {
       client.connection.stream.destroy(new Error('the connection gave no answer to an append'));
     }, this.answerMs);
     try {
-      return await work(client);
+      return await work();
     } finally {
       clearTimeout(timer);
     }
@@ -185,6 +233,11 @@ export class PostgresLogWriter extends PostgresLogReader implements EventLogWrit
   /** After an append that was answered, or at any idle moment: makes partitions ahead. */
   async prepare(): Promise<void> {
     if (this.lastPosition + this.partitionEvents / 2n < this.partitionsUpTo) return;
+    this.preparing ??= this.preparePartitions().finally(() => (this.preparing = undefined));
+    await this.preparing;
+  }
+
+  private async preparePartitions(): Promise<void> {
     const client = await openClient(this.url, { applicationName: 'anamnesis log partitions' });
     client.on('error', () => undefined);
     try {
@@ -208,7 +261,11 @@ export class PostgresLogWriter extends PostgresLogReader implements EventLogWrit
    * The usual case, in one round trip: known streams at the revisions that the caller says, behind the head that this writer
    * knows. undefined where something is not so, and nothing was stored.
    */
-  private async appendKnown(client: pg.Client, round: readonly StreamAppend[]): Promise<AppendResult[] | undefined> {
+  private async appendKnown(
+    client: pg.Client,
+    own: UnderWay,
+    round: readonly StreamAppend[],
+  ): Promise<AppendResult[] | undefined> {
     const fresh: Fresh[] = [];
     for (const append of round) {
       const streamId = this.streamIds.get(append.stream);
@@ -216,28 +273,46 @@ export class PostgresLogWriter extends PostgresLogReader implements EventLogWrit
       fresh.push({ append, streamId, from: append.expectedRevision });
     }
     const count = eventCount(round);
-    const head = this.lastPosition + count;
+    const before = this.headBehindSent;
+    this.headBehindSent = before + count;
+    own.sentOn = client;
     try {
-      await runScript(client, [
-        'begin',
-        `call log.advance(${this.epoch}, ${this.lastPosition}, ${count}, ${streamArrays(fresh)})`,
-        this.eventCopy(fresh, this.lastPosition + 1n),
-        `notify ${LOG_CHANNEL}`,
-        'commit',
-      ]);
+      // One script is one transaction: where it fails nothing of it stays, and no transaction is left open before what was sent behind it.
+      await this.inTime(client, () =>
+        runScript(client, [
+          `call log.advance(${this.epoch}, ${before}, ${count}, ${streamArrays(fresh)})`,
+          this.eventCopy(fresh, before + 1n),
+          `notify ${LOG_CHANNEL}`,
+        ]),
+      );
     } catch (error) {
       const { code } = error as { code?: unknown };
       if (code === FENCED) throw new WriterFencedError();
-      if (code !== NOT_AS_BELIEVED) throw error;
-      await client.query('rollback');
-      return undefined;
+      if (code === NOT_AS_BELIEVED) return undefined;
+      // Not an answer of the server: a session that may be lost without having said so is not used again.
+      if (isPassing(error) && !(error instanceof pg.DatabaseError)) this.abandon(client);
+      throw error;
     }
-    return this.stored(fresh, head, count);
+    return this.stored(fresh, before + count, count);
   }
 
   /** Looks at every stream under the writer's lock first: new streams, repeated rounds, wrong revisions. */
   private async appendChecked(client: pg.Client, round: readonly StreamAppend[]): Promise<AppendResult[]> {
-    await client.query('begin');
+    this.checking = true;
+    try {
+      await client.query('begin');
+      return await this.appendLocked(client, round);
+    } catch (error) {
+      // Also for an error of what was asked: the transaction is over before the next append begins.
+      await client.query('rollback').catch(() => this.abandon(client));
+      throw error;
+    } finally {
+      this.headBehindSent = this.lastPosition;
+      this.checking = false;
+    }
+  }
+
+  private async appendLocked(client: pg.Client, round: readonly StreamAppend[]): Promise<AppendResult[]> {
     const held = await client.query<{ head: bigint }>('select head from log.writer where epoch = $1 for update', [
       this.epoch,
     ]);
@@ -330,14 +405,20 @@ export class PostgresLogWriter extends PostgresLogReader implements EventLogWrit
 
   private async session(): Promise<pg.Client> {
     if (this.client !== undefined) return this.client;
-    const client = await openSession(this.url, this.answerMs);
+    const client = await openWriterSession(this.url, this.answerMs);
     this.adopt(client);
-    await client.query(END_LOST, [this.backend]);
-    // Held again where it is free; the epoch is what protects the log.
-    const { rows } = await client.query<{ pid: number }>('select pg_try_advisory_lock($1), pg_backend_pid() as pid', [
-      WRITER_LOCK,
-    ]);
-    this.backend = (rows[0] as { pid: number }).pid;
+    try {
+      const lost = await client.query<{ ended: boolean }>(END_LOST, [this.backend]);
+      if (lost.rows.some(({ ended }) => !ended)) throw new LogUnavailableError('a lost session has not ended yet');
+      // Held again where it is free; the epoch is what protects the log.
+      const { rows } = await client.query<{ pid: number }>('select pg_try_advisory_lock($1), pg_backend_pid() as pid', [
+        WRITER_LOCK,
+      ]);
+      this.backend = (rows[0] as { pid: number }).pid;
+    } catch (error) {
+      this.abandon(client);
+      throw error;
+    }
     return client;
   }
 
@@ -354,10 +435,18 @@ export class PostgresLogWriter extends PostgresLogReader implements EventLogWrit
   }
 }
 
-export async function openSession(url: string, answerMs = SHORT_STATEMENTS_SILENCE_MS): Promise<pg.Client> {
-  const client = await openClient(url, { applicationName: APPLICATION, connectMs: answerMs });
+export async function openSession(
+  url: string,
+  answerMs = SHORT_STATEMENTS_SILENCE_MS,
+  pipelined = false,
+): Promise<pg.Client> {
+  const client = await openClient(url, { applicationName: APPLICATION, connectMs: answerMs, pipelined });
   await client.query(SESSION);
   return client;
+}
+
+function openWriterSession(url: string, answerMs?: number): Promise<pg.Client> {
+  return openSession(url, answerMs, true);
 }
 
 /** A dead writer's session ends as soon as the server notices; a living one's does not. */
