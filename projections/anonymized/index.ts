@@ -11,6 +11,7 @@ import {
   anonymizedTables,
   ASSERTS,
   ENDS,
+  eraseAnonymized,
   finishAnonymized,
   installAnonymized,
   prepareAnonymized,
@@ -97,6 +98,7 @@ export function createAnonymizedProjection(options: {
     install: installAnonymized,
     bulk: { prepare: prepareAnonymized, finish: finishAnonymized },
     uninstall: uninstallAnonymized,
+    erase: eraseAnonymized,
     tables: (version) => Object.values(anonymizedTables(version)),
     load: loadSubjects,
     apply(batch, { loaded }, version): readonly TableRows[] {

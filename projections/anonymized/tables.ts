@@ -124,12 +124,32 @@ function statements(version: number, factKey: string): readonly string[] {
   ];
 }
 
+/** Any number, fixed: snapshots are made and dropped one after another. */
+export const SNAPSHOT_LOCK = 7_261_023;
+
+/** Rows of erased records, and every snapshot of before: each has shown everybody. */
+export function eraseAnonymized(version: number): readonly string[] {
+  return [
+    `select pg_advisory_xact_lock(${SNAPSHOT_LOCK})`,
+    `delete from ${anonymizedTables(version).fact} where record = any ($1::uuid[])`,
+    `do $$ declare one record; begin
+       for one in select id from ${SNAPSHOTS} where (key::jsonb ->> 1) <> (select coalesce(max(epoch), 0)::text from sealing.erasure) loop
+         ${DROP_SNAPSHOT}
+         delete from ${SNAPSHOTS} where id = one.id;
+       end loop;
+     end $$`,
+  ];
+}
+
+/** PL/pgSQL that drops the tables of the snapshot `one.id`. */
+const DROP_SNAPSHOT = `execute format('drop table if exists ${PUBLIC_SCHEMA}.rows_%s, ${PUBLIC_SCHEMA}.cells_%s, ${PUBLIC_SCHEMA}.dated_%s', one.id, one.id, one.id);`;
+
 export function uninstallAnonymized(version: number): readonly string[] {
   const tables = anonymizedTables(version);
   return [
     `do $$ declare one record; begin
        for one in select id from ${SNAPSHOTS} where build = ${version} loop
-         execute format('drop table if exists ${PUBLIC_SCHEMA}.rows_%s, ${PUBLIC_SCHEMA}.cells_%s, ${PUBLIC_SCHEMA}.dated_%s', one.id, one.id, one.id);
+         ${DROP_SNAPSHOT}
        end loop;
        delete from ${SNAPSHOTS} where build = ${version};
      end $$`,

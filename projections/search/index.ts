@@ -39,12 +39,16 @@ export interface SearchProjectionOptions {
 export function createSearchProjection({ hashes, outside }: SearchProjectionOptions): ProjectionDefinition {
   // Also of a build that was made when the documents were in the other engine.
   const uninstall: ProjectionDefinition['uninstall'] = (build) => [`drop table if exists ${documentTable(build)}`];
+  const erase: ProjectionDefinition['erase'] = (build) => [
+    `delete from ${documentTable(build)} where record = any ($1::uuid[])`,
+  ];
   if (outside !== undefined) {
     return {
       name: SEARCH,
       version: OPENSEARCH_VERSIONS + SEARCH_VERSION,
       install: () => [],
       uninstall,
+      erase,
       tables: () => [],
       apply: () => [],
       outside,
@@ -57,6 +61,7 @@ export function createSearchProjection({ hashes, outside }: SearchProjectionOpti
     install: installSearch,
     bulk: { prepare: prepareSearch, finish: finishSearch },
     uninstall,
+    erase,
     tables: (build) => [documentTable(build)],
     rowTables: (build) => [documentTable(build)],
     apply(batch, _context, build): readonly TableRows[] {

@@ -143,6 +143,32 @@ export class OpenSearchDocuments implements OutsideStore {
     }
   }
 
+  async erase(records: readonly string[], build: Build): Promise<void> {
+    const { connection } = this.options;
+    const alias = buildAlias(connection.prefix, build);
+    try {
+      // What is not visible yet would not be found.
+      await connection.request({ method: 'POST', path: `/${alias}/_refresh` }, [404]);
+      await connection.request(
+        {
+          method: 'POST',
+          path: `/${alias}/_delete_by_query`,
+          query: { conflicts: 'proceed', refresh: 'true' },
+          body: { query: { terms: { record: records } } },
+        },
+        [404],
+      );
+      // Deleted documents are only marked: their words leave the disk when the segments that hold them are written anew.
+      await connection.request(
+        { method: 'POST', path: `/${alias}/_forcemerge`, query: { only_expunge_deletes: 'true' } },
+        [404],
+      );
+    } catch (error) {
+      if (error instanceof OpenSearchError) throw new StoreUnavailableError('OpenSearch', error.word);
+      throw error;
+    }
+  }
+
   /** Makes the index of a build that has none yet. @throws StoreLostError where it had one */
   private async prepare(build: Build): Promise<void> {
     if (this.prepared.has(build)) return;

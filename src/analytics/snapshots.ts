@@ -22,6 +22,7 @@ import {
   ASSERTS,
   ENDS,
   RETRACTS,
+  SNAPSHOT_LOCK,
   snapshotTables,
   SNAPSHOTS,
   VAULT,
@@ -99,8 +100,6 @@ const LEVELS: readonly (readonly (keyof typeof SHOWN)[])[] = [
 
 /** Snapshots kept. Others are made again when they are asked for. */
 const KEPT_SNAPSHOTS = 24;
-/** Any number, fixed: snapshots are made and dropped one after another. */
-const SNAPSHOT_LOCK = 7_261_023;
 
 export class Snapshots {
   /** @param pool connections of the hub: the analyst's role makes nothing */

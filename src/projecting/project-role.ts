@@ -13,6 +13,7 @@ import { KeyStore } from '../sealing/key-store.js';
 import type { RoleContext, RunningRole } from '../supervisor/role.js';
 import { createEventDecoder } from './decode.js';
 import { errorWord } from './errors.js';
+import { Erasures } from './erasures.js';
 import { Projections } from './projections.js';
 
 const POOL_CONNECTIONS = 6;
@@ -40,31 +41,34 @@ export async function startProjectRole(context: RoleContext): Promise<RunningRol
     const mailbox = new WriterMailbox(databaseUrl);
     opened.push(() => mailbox.close());
     const openSearch = config.search === 'postgres' ? undefined : OpenSearchConnection.open(config.search);
+    const definitions = createProjections({
+      hashes: keyStore.hashes,
+      ...(openSearch === undefined
+        ? {}
+        : {
+            searchOutside: new OpenSearchDocuments({
+              connection: openSearch,
+              hashes: keyStore.hashes,
+              pool,
+              logId: reader.id,
+            }),
+          }),
+    });
     const projections = new Projections({
       databaseUrl,
       pool,
       reader,
       decoder: createEventDecoder({ keyStore, reader, blobs: openBlobStore(config.blobs.store) }),
       mailbox,
-      definitions: createProjections({
-        hashes: keyStore.hashes,
-        ...(openSearch === undefined
-          ? {}
-          : {
-              searchOutside: new OpenSearchDocuments({
-                connection: openSearch,
-                hashes: keyStore.hashes,
-                pool,
-                logId: reader.id,
-              }),
-            }),
-      }),
+      definitions,
       log: logger,
       ...config.projections,
       ...metrics(),
     });
     opened.push(() => projections.stop());
-    // Before the projections stop: a request that is not answered would hold them up, and is made again at the next start.
+    const erasures = new Erasures({ databaseUrl, pool, reader, definitions, log: logger });
+    opened.push(() => erasures.stop());
+    // Before both stop: a request that is not answered would hold them up, and is made again at the next start.
     if (openSearch !== undefined) opened.push(() => openSearch.close());
     await projections.start();
     opened.push(
@@ -73,6 +77,7 @@ export async function startProjectRole(context: RoleContext): Promise<RunningRol
         onTrouble: (error) => logger.warn({ code: errorWord(error) }, 'the census is not kept up; it is tried again'),
       }),
     );
+    erasures.start();
     return { addresses: {}, stop: closeAll };
   } catch (error) {
     await closeAll();

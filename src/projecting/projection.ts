@@ -203,6 +203,8 @@ export interface OutsideStore {
   write(events: readonly DecodedEvent[], build: Build): Promise<void>;
   /** Which builds there are, and which of them serves: others' stores are removed. What fails now is made up for later. */
   keep(builds: readonly Build[], serving: Build | undefined): Promise<void>;
+  /** Removes what a build holds of source records that were erased. @throws StoreUnavailableError */
+  erase(records: readonly string[], build: Build): Promise<void>;
 }
 
 export interface ProjectionDefinition<Loaded = unknown> {
@@ -240,6 +242,11 @@ export interface ProjectionDefinition<Loaded = unknown> {
   rowTables?(version: Build): readonly string[];
   /** Where its documents go, for a projection that keeps them outside of PostgreSQL. */
   readonly outside?: OutsideStore;
+  /**
+   * Statements that remove what a build holds of source records that were erased, in one transaction; `$1`, where it stands, is their ids (uuid[]).
+   * Run with every erasure, and again when no batch can be under way that was read before (src/projecting/erasures.ts).
+   */
+  erase?(version: Build): readonly string[];
   /** The independent fold. Without it a build is held against the one that serves and against a replay by `apply` itself only. */
   readonly verify?: ProjectionVerification;
   /**
