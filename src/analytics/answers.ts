@@ -8,7 +8,7 @@ import { BasisTokens, monthOf, yearOf, type AnalyticsState } from './basis.js';
 import { countShown, countTrue, NO, type CountedTable } from './counts.js';
 import { MANY_DIMENSIONS, SINGLE_DIMENSIONS } from './packing.js';
 import { releasedAt, type ReleaseEvery, type RowRelease } from './release-times.js';
-import { type Releases, tableName, type AnsweredTable } from './releases.js';
+import { basisName, type Releases, tableName, type AnsweredTable } from './releases.js';
 import {
   isFiltering,
   matching,
@@ -198,10 +198,11 @@ export class AnonymizedState {
     const manies = Object.keys(MANY_DIMENSIONS).filter((name) => by.includes(name));
     if (manies.length > MOST_MANY) throw new AnalyticsInputError('QUERY_TOO_COMPLEX', 'ask by fewer dimensions');
     const place = [...singles, ...manies];
+    const erasures = await this.answers.options.snapshots.erasures();
     const counted = isFiltering(filter)
       ? await this.filtered(singles, manies, filter)
-      : await this.answers.remembered(JSON.stringify([this.answers.point(this.state, 'month'), place]), () =>
-          this.whole(this.state, singles, manies),
+      : await this.answers.remembered(JSON.stringify([erasures, this.answers.point(this.state, 'month'), place]), () =>
+          this.whole(this.state, erasures, singles, manies),
         );
     const order = by.map((name) => place.indexOf(name));
     const cells = counted.cells
@@ -212,12 +213,13 @@ export class AnonymizedState {
 
   private async whole(
     state: AnalyticsState,
+    erasures: string,
     singles: readonly string[],
     manies: readonly string[],
   ): Promise<AnsweredPopulation> {
     const tables = await this.counted(state, singles, manies);
     const names = [...new Set(tables.flatMap((table) => tableNames(namesOf(table, singles))))];
-    const basis = JSON.stringify(this.answers.point(state, 'month'));
+    const basis = basisName(JSON.stringify(this.answers.point(state, 'month')), erasures);
     const { known, valid } = state;
     if ('position' in known && 'now' in valid) return together(tables, singles).value;
     const present =

@@ -22,6 +22,17 @@ export function tableName(dimensions: readonly string[]): string {
   return [...dimensions].sort().join('&');
 }
 
+const ERASURES = '|erasures ';
+
+/** Name of a basis as it stands after so many erasures: each takes people out of what was shown of it before. */
+export function basisName(point: string, erasures: string): string {
+  return erasures === '0' ? point : point + ERASURES + erasures;
+}
+
+function pointOf(basis: string): string {
+  return basis.split(ERASURES, 1)[0] as string;
+}
+
 /** Any number, fixed: answers about different bases are decided one after another. */
 const RELEASE_LOCK = 7_261_024;
 
@@ -66,13 +77,22 @@ export interface DecisionTerms {
 
 function earlierOf(basis: string, answers: readonly AnsweredTable[]): Earlier {
   const own = new Map<string, ShownTable>();
+  const before = new Map<string, ShownTable[]>();
   const others = new Map<string, ShownTable[]>();
-  for (const { basis: of, dimensions, answer } of answers) {
-    if (of === basis) own.set(dimensions, answer);
-    else others.set(dimensions, [...(others.get(dimensions) ?? []), answer]);
+  const add = (map: Map<string, ShownTable[]>, { dimensions, answer }: AnsweredTable): void => {
+    map.set(dimensions, [...(map.get(dimensions) ?? []), answer]);
+  };
+  for (const answered of answers) {
+    if (answered.basis === basis) own.set(answered.dimensions, answered.answer);
+    else add(others, answered);
+    if (answered.basis !== basis && pointOf(answered.basis) === pointOf(basis)) add(before, answered);
   }
   return {
     recall: (dimensions) => own.get(tableName(dimensions)),
+    hidden: (dimensions) => {
+      const answers = before.get(tableName(dimensions)) ?? [];
+      return { withheld: answers.some(({ withheld }) => withheld), ids: answers.flatMap(({ hidden }) => hidden) };
+    },
     narrows: (dimensions, id, count) =>
       (others.get(tableName(dimensions)) ?? []).some(({ shown }) => {
         const apart = Math.abs(count - (shown[id] ?? count));

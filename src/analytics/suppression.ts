@@ -42,11 +42,17 @@ export interface ShownTable {
 export interface Earlier {
   /** The same table of the same basis, as it was answered before. */
   recall(dimensions: readonly string[]): ShownTable | undefined;
+  /** What answers about the same basis hid before people were erased: shown now, it would say what it was then, but for a few. */
+  hidden(dimensions: readonly string[]): { readonly withheld: boolean; readonly ids: readonly string[] };
   /** Whether a count differs by 1 to {@link FEWEST} − 1 people from one that another basis has shown. */
   narrows(dimensions: readonly string[], id: string, count: number): boolean;
 }
 
-const NOTHING_EARLIER: Earlier = { recall: () => undefined, narrows: () => false };
+const NOTHING_EARLIER: Earlier = {
+  recall: () => undefined,
+  hidden: () => ({ withheld: false, ids: [] }),
+  narrows: () => false,
+};
 
 interface Table {
   readonly cells: ReadonlyMap<string, OpenCell>;
@@ -135,12 +141,13 @@ export class Suppression {
     const margins = placesBelow(places.length).map(
       (inside) => new Margin(inside, this.table(inside.map((place) => places[place] as number)).cells, cells),
     );
-    const before = this.earlier.recall(dimensions);
-    const withheld = before === undefined ? !protect([...cells.values()], margins) : before.withheld;
-    for (const id of before?.hidden ?? []) {
+    const same = this.earlier.recall(dimensions);
+    const before = this.earlier.hidden(dimensions);
+    for (const id of same?.hidden ?? before.ids) {
       const cell = cells.get(id);
       if (cell !== undefined) cell.suppressed = true;
     }
+    const withheld = same === undefined ? before.withheld || !protect([...cells.values()], margins) : same.withheld;
     if (withheld) for (const cell of cells.values()) cell.suppressed = true;
     const table: Table = { cells, withheld };
     this.tables.set(name, table);

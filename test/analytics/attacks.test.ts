@@ -226,6 +226,33 @@ describe('two bases', () => {
     expect(BigInt(january)).toBe(rows[0]?.n);
   });
 
+  test('an erasure: a count that goes from 11 to 10 is hidden with its complement, and one that goes down by few is not shown beside the earlier one', async () => {
+    const [gone] = people(11, { ...color('teal'), gender: 'female' });
+    people(30, { ...color('red'), gender: 'female' });
+    people(20, { ...color('blue'), gender: 'male' });
+    await flow();
+    const asked = { knownAt: '2025-03-01' };
+    const before = await population(['FAVORITE_COLOR'], asked);
+    expect([counts(before), before.total]).toEqual([{ teal: 11, red: 30, blue: 20 }, 61]);
+    await database.pool.query(`insert into sealing.erasure (epoch, at, owners) values (1, now(), $1)`, [[gone]]);
+    try {
+      const after = await population(['FAVORITE_COLOR'], asked);
+      expect(counts(after)['teal']).toBeNull();
+      expect(after.total).toBeNull();
+      const shown = Object.values(counts(after)).filter((count) => count !== null);
+      expect(shown.length).toBeLessThan(3);
+      // The same again, also from a hub that was started anew.
+      answers = open();
+      expect(await population(['FAVORITE_COLOR'], asked)).toEqual(after);
+      const now = await population(['FAVORITE_COLOR']);
+      expect(now.total).toBe(60);
+      expect(counts(now)['teal']).toBeNull();
+      expect(Object.values(counts(now)).filter((count) => count === null)).toHaveLength(2);
+    } finally {
+      await database.pool.query('delete from sealing.erasure');
+    }
+  });
+
   test('a merge: old bases keep both subjects, new ones a third with dates of its own, and counts go down by one nowhere', async () => {
     const a = series.person({ ...color('red'), gender: 'male' }, '2024-01-01T00:00:00.000000Z');
     const b = series.person({ ...color('red'), gender: 'male' }, '2024-01-01T00:00:00.000000Z');
