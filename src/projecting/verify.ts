@@ -140,8 +140,7 @@ export async function verifyBuild(parts: VerifyParts, wanted: VerifyWanted): Pro
     const tables = await compareTables(client, wanted);
     const log = await foldLog(client, parts, wanted, { position, findings, explain });
     const sample = await sampleOf(parts, position);
-    const events = await eventsOf(parts, sample, position);
-    const replay = await replayAndCompare(client, parts, wanted, sample, events);
+    const replay = await replayAndCompare(client, parts, wanted, sample, position);
     const equal =
       findings.total === 0 &&
       tables.every((table) => table.equal !== false) &&
@@ -223,8 +222,15 @@ async function sampleOf(parts: VerifyParts, position: Position): Promise<Sample>
   return { all, records: [...records].slice(0, all ? undefined : SAMPLE_RECORDS) };
 }
 
-/** The events to replay, decoded anew: all, or those of the sampled records and the bundles and decisions that may concern them. */
-async function eventsOf(parts: VerifyParts, sample: Sample, position: Position): Promise<DecodedEvent[]> {
+/**
+ * The events to replay, decoded anew, page by page: all, or those of the sampled records and the bundles and decisions that may concern them. A few
+ * records may have most of the log.
+ */
+async function* eventsOf(
+  parts: VerifyParts,
+  sample: Sample,
+  position: Position,
+): AsyncGenerator<readonly DecodedEvent[], void> {
   const records = new Set(sample.records);
   const concerns = (event: RecordedEvent): boolean => {
     if (sample.all) return true;
@@ -233,18 +239,16 @@ async function eventsOf(parts: VerifyParts, sample: Sample, position: Position):
     if (envelope.sourceRecordId !== undefined) return records.has(envelope.sourceRecordId);
     return envelope.parts !== undefined || !isInbound(event.type);
   };
-  const decoded: DecodedEvent[] = [];
   for (let after = 0n; after < position;) {
     parts.signal.throwIfAborted();
-    const page = await parts.reader.readPage({ after, limit: READ_EVENTS });
+    const page = await parts.reader.readPage({ after, limit: READ_EVENTS, maxBytes: READ_BYTES });
     const last = page.at(-1);
     if (last === undefined) break;
     const wanted = page.filter((event) => event.position <= position && concerns(event));
     const opened = await parts.decoder.decode(wanted, mappedOnly);
-    decoded.push(...(sample.all ? opened : opened.map((event) => onlyOf(event, records))));
+    yield sample.all ? opened : opened.map((event) => onlyOf(event, records));
     after = last.position;
   }
-  return decoded;
 }
 
 /** The event with the facts of the sampled records only: of the others not all events are replayed. */
@@ -327,21 +331,25 @@ async function replayAndCompare(
   parts: VerifyParts,
   wanted: VerifyWanted,
   sample: Sample,
-  events: readonly DecodedEvent[],
+  position: Position,
 ): Promise<ReplayReport> {
   const { definition, build } = wanted;
   for (const statement of definition.install(SCRATCH_BUILD)) await client.query(statement);
-  const view = hold(events, { projection: definition.name, parkings: parts.parkings, queues: new Queues() }).events;
+  const context = { projection: definition.name, parkings: parts.parkings, queues: new Queues() };
   let batch: DecodedEvent[] = [];
-  for (const event of view) {
-    parts.signal.throwIfAborted();
-    if (event.held !== 'parked' && batch.length < REPLAY_BATCH_EVENTS) {
-      batch.push(event);
-      continue;
+  let replayed = 0;
+  for await (const page of eventsOf(parts, sample, position)) {
+    for (const event of hold(page, context).events) {
+      parts.signal.throwIfAborted();
+      replayed += 1;
+      if (event.held !== 'parked' && batch.length < REPLAY_BATCH_EVENTS) {
+        batch.push(event);
+        continue;
+      }
+      await applyBatch(client, definition, batch);
+      batch = event.held === 'parked' ? [] : [event];
+      if (event.held === 'parked') await applyParked(client, definition, event);
     }
-    await applyBatch(client, definition, batch);
-    batch = event.held === 'parked' ? [] : [event];
-    if (event.held === 'parked') await applyParked(client, definition, event);
   }
   await applyBatch(client, definition, batch);
   const comparable = sample.all ? definition.tables(build) : (definition.rowTables?.(build) ?? []);
@@ -349,11 +357,11 @@ async function replayAndCompare(
   const tables: ReplayReport['tables'][number][] = [];
   for (const [index, table] of definition.tables(build).entries()) {
     if (!comparable.includes(table)) continue;
-    const replayed = scratch[index] as string;
+    const again = scratch[index] as string;
     const { rows } = await client.query<{ rows: bigint; missing: bigint; extra: bigint | null }>(
-      `select (select count(*) from ${replayed}) as rows,
-         (select count(*) from (select * from ${replayed} except all select * from ${table}) m) as missing,
-         ${sample.all ? `(select count(*) from (select * from ${table} except all select * from ${replayed}) e)` : 'null::bigint'} as extra`,
+      `select (select count(*) from ${again}) as rows,
+         (select count(*) from (select * from ${again} except all select * from ${table}) m) as missing,
+         ${sample.all ? `(select count(*) from (select * from ${table} except all select * from ${again}) e)` : 'null::bigint'} as extra`,
     );
     const row = rows[0] as { rows: bigint; missing: bigint; extra: bigint | null };
     tables.push({
@@ -363,7 +371,7 @@ async function replayAndCompare(
       ...(row.extra === null ? {} : { extra: row.extra.toString() }),
     });
   }
-  return { records: sample.records.length, events: view.length, all: sample.all, tables };
+  return { records: sample.records.length, events: replayed, all: sample.all, tables };
 }
 
 /** One that cannot be applied even without its facts leaves no rows, as in the build. */

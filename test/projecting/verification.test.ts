@@ -3,8 +3,12 @@ import { randomUUID } from 'node:crypto';
 import { createAnonymizedProjection } from '../../projections/anonymized/index.js';
 import { createSearchProjection } from '../../projections/search/index.js';
 import type { RecordLink } from '../../src/log/envelope.js';
+import type { EventLogReader, RecordedEvent } from '../../src/log/event-log.js';
 import type { Fact, Json } from '../../src/mapping/fact.js';
+import { Parkings } from '../../src/projecting/parkings.js';
+import type { DecodedEvent, ProjectionDefinition } from '../../src/projecting/projection.js';
 import { DifferenceReading, UNDECLARED } from '../../src/projecting/verification/differences.js';
+import { verifyBuild } from '../../src/projecting/verify.js';
 import { createTestDatabase, type TestDatabase } from '../support/database.js';
 import { apply, decoded, verify, type GivenEvent } from '../support/projection-spec.js';
 
@@ -117,6 +121,61 @@ test('the anonymized projection: statements, memberships, subjects and a head th
   expect(await check()).toEqual([]);
   await database.pool.query(`update anonymized_private.state_v${build} set head = 5`);
   expect(await check()).toMatchObject([{ defect: 'extra', table: 'anonymized.state', position: '5' }]);
+});
+
+test('a verification holds no more than a page of the log at a time, also where a few records have all of it', async () => {
+  const EVENTS = 3_500;
+  const record = randomUUID();
+  const all = decoded(Array.from({ length: EVENTS }, () => ({ sourceRecordId: record })));
+  const stored = all.map(({ envelope, body: _body, mapped: _mapped, ...event }): RecordedEvent => ({
+    ...event,
+    metadata: Buffer.from(JSON.stringify(envelope)),
+    data: Buffer.alloc(0),
+  }));
+  let replayed = 0;
+  let read = 0;
+  let mostAhead = 0;
+  const counting: ProjectionDefinition = {
+    name: 'counting',
+    version: 1,
+    install: (build) => [`create table counted_v${build} (pos int8)`],
+    uninstall: (build) => [`drop table counted_v${build}`],
+    tables: (build) => [`counted_v${build}`],
+    apply(batch, { mode }) {
+      if (mode === 'test') replayed += batch.length;
+      return [];
+    },
+  };
+  await database.pool.query('create table counted_v1 (pos int8)');
+  const reader: Pick<EventLogReader, 'readPage' | 'count'> = {
+    readPage: async ({ after = 0n, limit }) => stored.filter(({ position }) => position > after).slice(0, limit),
+    count: async () => BigInt(EVENTS),
+  };
+  const report = await verifyBuild(
+    {
+      databaseUrl: database.url,
+      reader: reader as EventLogReader,
+      decoder: {
+        async decode(events) {
+          read += events.length;
+          mostAhead = Math.max(mostAhead, read - replayed);
+          return events.map(({ position }) => all[Number(position) - 1] as DecodedEvent);
+        },
+      },
+      parkings: new Parkings(),
+      signal: new AbortController().signal,
+    },
+    {
+      definition: counting,
+      build: 1,
+      aligned: async (work) => {
+        await work(BigInt(EVENTS));
+        return true;
+      },
+    },
+  );
+  expect(report).toMatchObject({ equal: true, replay: { events: EVENTS, all: true } });
+  expect(mostAhead).toBeLessThan(1_100);
 });
 
 test('a difference between versions is explained by a declared change only, and by anything where a version declares nothing', () => {

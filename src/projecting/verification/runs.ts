@@ -7,6 +7,7 @@ import type { ProjectionDefinition } from '../projection.js';
 import type { LiveRunner, RuntimeLog } from '../runner.js';
 import type { Shares } from '../shares.js';
 import { verifyBuild, type VerifyParts, type VerifyReport } from '../verify.js';
+import { untilAborted } from '../until-aborted.js';
 import { backOff, pause } from '../worker.js';
 
 export interface VerificationRunsOptions {
@@ -41,10 +42,13 @@ interface OpenRow {
 }
 
 const PROGRESS_MS = 500;
+const INTERRUPTED = 'interrupted';
 
 export class VerificationRuns {
   private following: Promise<void> | undefined;
   private again = false;
+  /** Resolves when the last that was begun is over. */
+  private last: Promise<unknown> = Promise.resolve();
 
   constructor(private readonly options: VerificationRunsOptions) {}
 
@@ -67,6 +71,12 @@ export class VerificationRuns {
   async ofRebuild(builds: VerifiedBuilds, signal: AbortSignal): Promise<VerifyReport | undefined> {
     const { definition, row } = builds;
     const id = randomUUID();
+    // A process that was killed left its own under way.
+    await this.options.pool.query(
+      `update hub.verification set state = 'failed', finished_at = clock_timestamp(), error = $2
+       where projection = $1 and reason = 'rebuild' and state = 'running'`,
+      [definition.name, INTERRUPTED],
+    );
     await this.options.pool.query(
       `insert into hub.verification (id, projection, version, definition_version, reason, requested_by, state)
        values ($1, $2, $3, $4, 'rebuild', 'rebuild', 'running')`,
@@ -78,7 +88,7 @@ export class VerificationRuns {
       else await this.keep(id, report);
       return report;
     } catch (error) {
-      await this.end(id, signal.aborted || this.options.parts.signal.aborted ? 'interrupted' : errorText(error));
+      await this.end(id, signal.aborted || this.options.parts.signal.aborted ? INTERRUPTED : errorText(error));
       throw error;
     }
   }
@@ -143,7 +153,21 @@ export class VerificationRuns {
     }
   }
 
-  private async verify(
+  /** One after another, whoever wants it: each reads the whole log, and has part of it in memory. */
+  private async verify(id: string, builds: VerifiedBuilds, signal: AbortSignal): Promise<VerifyReport | undefined> {
+    const before = this.last;
+    const { promise, resolve: leave } = Promise.withResolvers<undefined>();
+    this.last = before.then(() => promise);
+    try {
+      await untilAborted(before, signal);
+      signal.throwIfAborted();
+      return await this.verifyAlone(id, builds, signal);
+    } finally {
+      leave(undefined);
+    }
+  }
+
+  private async verifyAlone(
     id: string,
     { definition, row, serving }: VerifiedBuilds,
     signal: AbortSignal,
