@@ -1,7 +1,9 @@
 /**
  * Bench `time-travel`: one patient with their visit as of a random (K, V), through GraphQL over HTTP on a connection that is kept, and the one
- * statement that it rests on in SQL alone; a patient page, a difference, a count and FHIR reads; and beside it other temporal schemas. Rows are made
- * by PostgreSQL, not through the projection; what is measured are reads. `--versions n` rows of facts (default 1,000,000).
+ * statement that it rests on in SQL alone; a patient page, a difference, counts by the census and by folding everybody, and FHIR reads; and beside
+ * it other temporal schemas. Rows are made by PostgreSQL, not through the projection; what is measured are reads, and how long the census takes.
+ * `--versions n` rows of facts (default 1,000,000), `--schema-versions n` rows of each of the other schemas (default the same, at most 1,000,000:
+ * the slowest of them takes a minute for that), `--asked n` questions of each kind in each round (default 2,000).
  */
 import { LOOPBACK_PRINCIPAL } from '../src/auth/principal.js';
 import { NestFactory } from '@nestjs/core';
@@ -9,7 +11,9 @@ import http from 'node:http';
 import type { Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { createMasterProjection } from '../projections/master/index.js';
-import { masterTables } from '../projections/master/tables.js';
+import { keepCensus } from '../projections/master/census/keeper.js';
+import { censusTables } from '../projections/master/census/tables.js';
+import { finishMaster, masterTables, prepareMaster, uninstallMaster } from '../projections/master/tables.js';
 import { openPool } from '../src/database/database.js';
 import { openPostgresLogReader } from '../src/log/postgres/index.js';
 import { configuredSources } from '../src/inbound/sources.js';
@@ -36,8 +40,12 @@ const DEFAULT_VERSIONS = 1_000_000;
 /** Versions of each record: half of them demographics, half of one visit. */
 const EACH = 10;
 const ROUNDS = 5;
-const ASKED = 2_000;
+const DEFAULT_ASKED = 2_000;
 const FHIR_CONNECTIONS = 8;
+/** Most rows of the other schemas, unless told otherwise. */
+const SCHEMA_VERSIONS = 1_000_000;
+/** Counts by folding everybody take seconds, so they are few. */
+const FOLDED = 3;
 const WARM_UP = 500;
 
 const QUERY = `query ($id: ID!, $knownAt: DateTime, $validAt: DateTime) { at(knownAt: $knownAt, validAt: $validAt) { basis { position }
@@ -51,6 +59,8 @@ const DIFF = `query ($id: ID!, $from: DateTime, $to: DateTime) { diff(from: { kn
 
 export async function run(args: readonly string[]): Promise<Figures> {
   const versions = numberArgument(args, 'versions', DEFAULT_VERSIONS);
+  const schemaVersions = numberArgument(args, 'schema-versions', Math.min(versions, SCHEMA_VERSIONS));
+  const asked = numberArgument(args, 'asked', DEFAULT_ASKED);
   const records = Math.floor(versions / EACH);
   const database = await startBenchDatabase();
   const pool = openPool(database.url, { max: 4 });
@@ -62,6 +72,8 @@ export async function run(args: readonly string[]): Promise<Figures> {
   });
   if (build === undefined) throw new Error('the database is not empty');
   const tables = masterTables(build);
+  // As a rebuild loads: keys and indexes are made when the rows are in.
+  for (const statement of [...uninstallMaster(build), ...prepareMaster(build)]) await pool.query(statement);
   const record = (number: string): string => `lpad(to_hex(${number}), 8, '0') || '-0000-4000-8000-000000000000'`;
   const stamp = (position: string): string =>
     `timestamptz '2026-01-01 00:00+00' + ${position} * interval '100 microseconds'`;
@@ -77,10 +89,12 @@ export async function run(args: readonly string[]): Promise<Figures> {
   await pool.query(
     `insert into ${tables.clock} select ${stamp('pos')}, pos from generate_series(100, ${versions}, 100) pos`,
   );
+  for (const statement of finishMaster(build)) await pool.query(statement);
   await pool.query(
     'update hub.checkpoint set position = $1, recorded_at = ' + stamp('$1::int8') + " where projection = 'master'",
     [versions],
   );
+  const censusSeconds = await secondsOf(() => keepCensus(pool, build));
   await pool.query('vacuum analyze');
 
   const mailbox = { request: () => Promise.reject(new Error('no writer')) };
@@ -186,36 +200,53 @@ export async function run(args: readonly string[]): Promise<Figures> {
   const fhirReadP50Ms: number[] = [];
   const fhirReadsPerSecond: number[] = [];
   const populationMs: number[] = [];
+  const filteredPopulationMs: number[] = [];
+  const foldedPopulationMs: number[] = [];
+  const censusToFold: number[] = [];
+  const count = async (by: string, filter: string): Promise<number> => {
+    const { knownAt, validAt } = point();
+    const query = `{ at(knownAt: "${knownAt}", validAt: "${validAt}") { population(by: [${by}]${filter}) { key { value } count } } }`;
+    return 1000 * (await secondsOf(() => post(agent, port, JSON.stringify({ query })).then(refuseErrors)));
+  };
+  const dimensions = ['SEX', 'AGE_BAND', 'LOCATION', 'CLASS', 'DIAGNOSIS_GROUP'];
+  const FILTERED = ', filter: { ageFrom: 30, encounterClass: "IMP" }';
   const sqlP99Ms: number[] = [];
   for (let index = 0; index < WARM_UP; index += 1) {
     await ask();
     await sql();
   }
   for (let round = 0; round < ROUNDS; round += 1) {
-    graphqlP99Ms.push(await p99(ask));
-    sqlP99Ms.push(await p99(sql));
-    pageP99Ms.push(await p99(page));
-    diffP99Ms.push(await p99(difference));
-    fhirReadP50Ms.push(await quantile(read, 0.5));
+    graphqlP99Ms.push(await quantile(ask, 0.99, asked));
+    sqlP99Ms.push(await quantile(sql, 0.99, asked));
+    pageP99Ms.push(await quantile(page, 0.99, asked));
+    diffP99Ms.push(await quantile(difference, 0.99, asked));
+    fhirReadP50Ms.push(await quantile(read, 0.5, asked));
     const seconds = await secondsOf(() =>
       Promise.all(
         Array.from({ length: FHIR_CONNECTIONS }, async () => {
-          for (let index = 0; index < ASKED / FHIR_CONNECTIONS; index += 1) await read();
+          for (let index = 0; index < asked / FHIR_CONNECTIONS; index += 1) await read();
         }),
       ),
     );
-    fhirReadsPerSecond.push(ASKED / seconds);
-    populationMs.push(
-      1000 *
-        (await secondsOf(() =>
-          post(agent, port, JSON.stringify({ query: '{ at { population(by: [SEX]) { count } } }' })),
-        )),
-    );
+    fhirReadsPerSecond.push(asked / seconds);
+    for (const by of dimensions) populationMs.push(await count(by, ''));
+    filteredPopulationMs.push(await count('LOCATION, SEX', FILTERED));
   }
   readers.destroy();
+  const { rows: sizes } = await pool.query<{ facts: bigint; census: bigint }>(
+    `select (select sum(pg_total_relation_size(relid)) from pg_partition_tree($1::regclass))::int8 as facts,
+       (select sum(pg_total_relation_size(t::regclass)) from unnest($2::text[]) t)::int8 as census`,
+    [tables.fact, Object.values(censusTables(build))],
+  );
+  // Without a census everybody is folded: the same questions, the same answers.
+  await pool.query(`alter table ${censusTables(build).state} rename to census_state_away`);
+  for (let index = 0; index < FOLDED; index += 1) {
+    foldedPopulationMs.push(await count('SEX', ''));
+    censusToFold.push((populationMs[index] as number) / (foldedPopulationMs[index] as number));
+  }
   const schemas: Figures = {};
   for (const name of Object.keys(SCHEMAS) as (keyof typeof SCHEMAS)[]) {
-    const { rowsPerSecond, bytesPerVersion, pointMs } = await measureSchema(pool, name, versions);
+    const { rowsPerSecond, bytesPerVersion, pointMs } = await measureSchema(pool, name, schemaVersions);
     schemas[`${name}RowsPerSecond`] = { values: [rowsPerSecond], unit: '1/s', goal: '' };
     schemas[`${name}BytesPerVersion`] = { values: [bytesPerVersion], unit: 'B', goal: '' };
     schemas[`${name}PointMs`] = { values: [pointMs], unit: 'ms', goal: '' };
@@ -233,23 +264,29 @@ export async function run(args: readonly string[]): Promise<Figures> {
     fhirReadP50Ms: { values: fhirReadP50Ms, unit: 'ms', goal: '≤ 1' },
     fhirReadsPerSecond: { values: fhirReadsPerSecond, unit: '1/s', goal: '≥ 2,000' },
     populationMs: { values: populationMs, unit: 'ms', goal: '≤ 10' },
+    filteredPopulationMs: { values: filteredPopulationMs, unit: 'ms', goal: '≤ 1000' },
+    foldedPopulationMs: { values: foldedPopulationMs, unit: 'ms', goal: '' },
+    censusToFold: { values: censusToFold, unit: 'x', goal: '' },
+    censusVersionsPerSecond: { values: [versions / censusSeconds], unit: '1/s', goal: '' },
+    censusBytesPerVersion: { values: [Number(sizes[0]?.census ?? 0n) / versions], unit: 'B', goal: '' },
+    masterBytesPerVersion: { values: [Number(sizes[0]?.facts ?? 0n) / versions], unit: 'B', goal: '' },
     ...schemas,
   };
 }
 
-function p99(work: () => Promise<void>): Promise<number> {
-  return quantile(work, 0.99);
+function refuseErrors(text: string): void {
+  if (text.includes('"errors"')) throw new Error(text);
 }
 
-async function quantile(work: () => Promise<void>, part: number): Promise<number> {
+async function quantile(work: () => Promise<void>, part: number, asked: number): Promise<number> {
   const times: number[] = [];
-  for (let index = 0; index < ASKED; index += 1) {
+  for (let index = 0; index < asked; index += 1) {
     const started = performance.now();
     await work();
     times.push(performance.now() - started);
   }
   times.sort((left, right) => left - right);
-  return times[Math.ceil(ASKED * part) - 1] as number;
+  return times[Math.ceil(asked * part) - 1] as number;
 }
 
 function get(agent: http.Agent, port: number, path: string): Promise<number | undefined> {

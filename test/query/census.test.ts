@@ -142,7 +142,7 @@ async function put(history: readonly Happening[]): Promise<bigint[]> {
   const { pool } = database;
   const tables = [...(Object.values(masterTables(1)) as string[]), ...(Object.values(censusTables(1)) as string[])];
   await pool.query(`truncate ${tables.join()}`);
-  await pool.query(`insert into ${censusTables(1).state} (position, steps, block_steps) values (0, 0, 2)`);
+  await pool.query(`insert into ${censusTables(1).state} (position, steps, block_steps) values (0, 0, 3)`);
   const records = Array.from({ length: 4 }, () => randomUUID());
   const patients = Array.from({ length: 3 }, () => randomUUID());
   const positions: bigint[] = [];

@@ -10,7 +10,7 @@ import type { FactBody } from '../fold.js';
 import { masterTables } from '../tables.js';
 import { Census, type CensusLink, type CensusRow, type CensusSpan, type CensusStep, type ValueBook } from './census.js';
 import { END } from './range.js';
-import { BLOCK_FACTOR, censusTables, LEVELS, type CensusTables } from './tables.js';
+import { BLOCK_FACTOR, censusTables, LEVELS, ROW_TOTALS, type CensusTables } from './tables.js';
 import { FOLDED_NUMBERS } from './values.js';
 
 /** People whose rows are in memory at once. */
@@ -21,6 +21,8 @@ const ANYTHING = -1;
 interface CensusState {
   readonly position: bigint;
   readonly steps: bigint;
+  /** All before this one are whole. */
+  readonly blocks: number;
   readonly block_steps: bigint;
 }
 
@@ -69,7 +71,7 @@ class Keeping {
   async run(mostPeople: number | undefined): Promise<boolean> {
     const { client, build, tables } = this;
     const { rows: states } = await client.query<CensusState>(
-      `select position, steps, block_steps from ${tables.state} for update skip locked`,
+      `select position, steps, blocks, block_steps from ${tables.state} for update skip locked`,
     );
     const [state] = states;
     if (state === undefined) return false;
@@ -98,8 +100,8 @@ class Keeping {
       after = last.patient;
     }
     await this.book.store(client, tables);
-    const steps = await this.putSteps(state);
-    await client.query(`update ${tables.state} set position = $1, steps = $2`, [upTo, steps]);
+    await this.putSteps(state);
+    await client.query(`update ${tables.state} set position = $1`, [upTo]);
     return true;
   }
 
@@ -186,29 +188,40 @@ class Keeping {
     return rows.map(({ body, ...row }) => ({ ...row, body: body ?? SOMETHING }));
   }
 
-  /** Numbers the new steps and makes the totals of the blocks that they fill. @returns how many there are now */
-  private async putSteps({ steps: before, block_steps: block }: CensusState): Promise<bigint> {
-    const { client, tables } = this;
-    await client.query(
-      `insert into ${tables.delta} (step, pos, value, valid_from, d)
-       select $1 + row_number() over (order by pos, value, valid_from), pos, value, valid_from, d from (
-         select pos, value, valid_from, sum(d) as d from census_new group by pos, value, valid_from having sum(d) <> 0) changed`,
-      [before],
+  /** Puts the new steps into blocks, and makes the totals of those that are whole now. */
+  private async putSteps({ position, steps, blocks, block_steps: size }: CensusState): Promise<void> {
+    const { client } = this;
+    const { state, delta, block, total } = this.tables;
+    const { rowCount } = await client.query(
+      `with changed as (
+         select pos, value, valid_from, sum(d) as d from census_new group by pos, value, valid_from having sum(d) <> 0
+       ), counted as (select pos, sum(count(*)) over (order by pos) as steps from changed group by pos)
+       insert into ${delta} (pos, value, valid_from, d, block)
+       select pos, value, valid_from, d, (${steps} + steps) / ${size} from changed join counted using (pos) order by pos, value, valid_from`,
     );
-    const { rows } = await client.query<{ steps: bigint | null }>(`select max(step) as steps from ${tables.delta}`);
-    const steps = rows[0]?.steps ?? 0n;
-    let size = block;
-    for (let level = 0; level < LEVELS; level += 1, size *= BigInt(BLOCK_FACTOR)) {
-      const [from, to] = [before / size, steps / size];
+    await client.query(
+      `insert into ${block} (block, first_pos) select block, min(pos) from ${delta} where pos > ${position} group by block
+       on conflict (block) do nothing`,
+    );
+    const { rows } = await client.query<{ blocks: number }>(
+      `update ${state} set steps = steps + $1, blocks = coalesce((select max(block) from ${block}), 0) returning blocks`,
+      [rowCount ?? 0],
+    );
+    const whole = rows[0]?.blocks ?? 0;
+    const positionOf = (first: number): string => `(select min(first_pos) from ${block} where block >= ${first})`;
+    for (let level = 0, width = 1; level < LEVELS; level += 1, width *= BLOCK_FACTOR) {
+      const [from, to] = [Math.floor(blocks / width), Math.floor(whole / width)];
       if (from === to) continue;
       await client.query(
-        `insert into ${tables.total} (level, block, value, valid_from, total)
-         select ${level}, block, value, valid_from, sum(d) over (partition by block, value order by valid_from) from (
-           select (step - 1) / ${size} as block, value, valid_from, sum(d) as d from ${tables.delta}
-           where step > ${from * size} and step <= ${to * size} group by 1, 2, 3 having sum(d) <> 0) changed`,
+        `insert into ${total} (level, block, value, valid_from, froms, totals)
+         select ${level}, block, value, min(valid_from), array_agg(valid_from order by valid_from), array_agg(total order by valid_from) from (
+           select block, value, valid_from, sum(d) over so_far as total, (row_number() over so_far - 1) / ${ROW_TOTALS} as part from (
+             select block / ${width} as block, value, valid_from, sum(d) as d from ${delta}
+             where pos >= ${positionOf(from * width)} and pos < ${positionOf(to * width)} group by 1, 2, 3 having sum(d) <> 0) changed
+           window so_far as (partition by block, value order by valid_from)) running
+         group by block, value, part`,
       );
     }
-    return steps;
   }
 }
 

@@ -70,23 +70,23 @@ export class CensusStore {
 
   /** How many people there are in each group of one dimension; without one, how many there are. */
   async totals({ build, position, validAt }: CensusPoint, dimension: Dimension | undefined): Promise<GroupCount[]> {
-    const { state, value, delta, total } = censusTables(build);
+    const { value, delta, block, total } = censusTables(build);
     const { rows } = await this.pool.query<{ name: string | null; count: bigint }>({
       name: `census-totals-${build}`,
       text: `with known as materialized (
-          select block_steps, coalesce((select step from ${delta} where pos <= $1 order by pos desc, step desc limit 1), 0) as steps from ${state}
-        ), block as materialized (
-          select level, block from known, generate_series(0, ${LEVELS - 1}) level,
-            lateral (select block_steps * (${BLOCK_FACTOR} ^ level)::int8 as size) sized,
-            lateral generate_series(case level when ${LEVELS - 1} then 0 else steps / (size * ${BLOCK_FACTOR}) * ${BLOCK_FACTOR} end, steps / size - 1) block
+          select block, first_pos from ${block} where first_pos <= $1 order by first_pos desc limit 1
+        ), whole as materialized (
+          select level, b as block from known, generate_series(0, ${LEVELS - 1}) level,
+            lateral (select (${BLOCK_FACTOR} ^ level)::int as width) sized,
+            lateral generate_series(case level when ${LEVELS - 1} then 0 else block / (width * ${BLOCK_FACTOR}) * ${BLOCK_FACTOR} end, block / width - 1) b
         ), named as materialized (select id, content #>> '{}' as name from ${value} where kind = $3)
         select name, sum(d)::int8 as count from (
-          select name, t.total as d from named cross join block b cross join lateral (
-            select total from ${total} where level = b.level and block = b.block and value = named.id and valid_from <= $2
-            order by valid_from desc limit 1) t
+          select name, t.total as d from named cross join whole w cross join lateral (
+            select totals[width_bucket($2::timestamptz, froms)] as total from ${total}
+            where level = w.level and block = w.block and value = named.id and valid_from <= $2 order by valid_from desc limit 1) t
           union all
           select name, d from known cross join lateral (
-            select value, d from ${delta} where step > steps / block_steps * block_steps and step <= steps and valid_from <= $2) open
+            select value, d from ${delta} where pos >= first_pos and pos <= $1 and valid_from <= $2) open
             join named on named.id = open.value
         ) counted group by name having sum(d) <> 0`,
       values: [position, validAt, dimension === undefined ? GROUP.everybody : GROUPS[dimension]],
