@@ -8,7 +8,7 @@ import { BasisTokens, monthOf, yearOf, type AnalyticsState } from './basis.js';
 import { countShown, countTrue, NO, type CountedTable } from './counts.js';
 import { MANY_DIMENSIONS, SINGLE_DIMENSIONS } from './packing.js';
 import { releasedAt, type ReleaseEvery, type RowRelease } from './release-times.js';
-import { basisName, type Releases, tableName, type AnsweredTable } from './releases.js';
+import { basisName, tableName, type AnsweredTable, type Decided, type Releases } from './releases.js';
 import {
   isFiltering,
   matching,
@@ -221,17 +221,24 @@ export class AnonymizedState {
     const names = [...new Set(tables.flatMap((table) => tableNames(namesOf(table, singles))))];
     const basis = basisName(JSON.stringify(this.answers.point(state, 'month')), erasures);
     const { known, valid } = state;
-    if ('position' in known && 'now' in valid) return together(tables, singles).value;
-    const present =
-      'position' in known
-        ? together(await this.counted({ known, valid: { now: known.on } }, singles, manies), singles).answered.map(
-            (table) => ({ ...table, basis: 'now' }),
-          )
-        : [];
-    const knowledge = 'position' in known ? known.position : 'released';
-    return this.answers.options.releases.decide({ knowledge, basis, names, present }, (earlier) =>
-      together(tables, singles, earlier),
-    );
+    const question = [...singles, ...manies];
+    const { releases } = this.answers.options;
+    let answer: AnsweredPopulation | undefined;
+    if ('position' in known && 'now' in valid) {
+      answer = await releases.decide({ basis, question }, () => together(tables, singles));
+    } else {
+      const present =
+        'position' in known
+          ? together(await this.counted({ known, valid: { now: known.on } }, singles, manies), singles).answered.map(
+              (table) => ({ ...table, basis: 'now' }),
+            )
+          : [];
+      const knowledge = 'position' in known ? known.position : 'released';
+      answer = await releases.decide({ basis, question, audit: { knowledge, names, present } }, (earlier) =>
+        together(tables, singles, earlier),
+      );
+    }
+    return answer ?? withheld(tables, singles);
   }
 
   private counted(
@@ -302,7 +309,7 @@ function together(
   tables: readonly CountedTable[],
   singles: readonly string[],
   earlier?: Earlier,
-): { value: AnsweredPopulation; answered: Omit<AnsweredTable, 'basis'>[] } {
+): Decided<AnsweredPopulation> {
   const cells: { key: Key; count: number | null }[] = [];
   const answered = new Map<string, Omit<AnsweredTable, 'basis'>>();
   let suppressedCells = 0;
@@ -319,7 +326,14 @@ function together(
     for (const [dimensions, answer] of suppression.answered())
       answered.set(tableName(dimensions), { dimensions: tableName(dimensions), answer });
   }
-  return { value: { cells, suppressedCells, total }, answered: [...answered.values()] };
+  const listed = cells.length > 0 || suppressedCells === 0;
+  return { value: { cells, suppressedCells, total }, answered: [...answered.values()], listed };
+}
+
+/** What is said of a table that must not stand beside others: how many cells there are, and everybody. */
+function withheld(tables: readonly CountedTable[], singles: readonly string[]): AnsweredPopulation {
+  const { value } = together(tables, singles);
+  return { cells: [], suppressedCells: value.cells.length, total: value.total };
 }
 
 function daysOf({ known, valid }: AnalyticsState): { readonly knownAt: string; readonly validAt: string } {

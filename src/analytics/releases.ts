@@ -8,6 +8,7 @@
 import type pg from 'pg';
 import { RELEASES } from '../../projections/anonymized/tables.js';
 import { inTransaction } from '../database/database.js';
+import { isAcyclic } from './families.js';
 import { FEWEST } from './snapshots.js';
 import type { Earlier, ShownTable } from './suppression.js';
 
@@ -18,8 +19,12 @@ export interface AnsweredTable {
   readonly answer: ShownTable;
 }
 
+const BETWEEN = '&';
+/** In front of the dimensions of a question that was answered, among the tables that it showed. */
+const ASKED = 'asked ';
+
 export function tableName(dimensions: readonly string[]): string {
-  return [...dimensions].sort().join('&');
+  return [...dimensions].sort().join(BETWEEN);
 }
 
 const ERASURES = '|erasures ';
@@ -42,37 +47,67 @@ export class Releases {
 
   /**
    * Decides an answer beside all that have been given, and keeps it.
-   * @param knowledge bases of the same are held against each other
-   * @param names of every table that the answer shows or protects
-   * @param present what is shown at the moment of asking on the same knowledge, which counts as given
+   * @returns undefined where the question would close a circle with others that the basis has answered (families.ts)
    */
   decide<T>(
-    { knowledge, basis, names, present }: DecisionTerms,
-    work: (earlier: Earlier) => { readonly value: T; readonly answered: readonly Omit<AnsweredTable, 'basis'>[] },
-  ): Promise<T> {
+    { basis, question, audit }: DecisionTerms,
+    work: (earlier?: Earlier) => Decided<T>,
+  ): Promise<T | undefined> {
     return inTransaction(this.pool, async (client) => {
       await client.query('select pg_advisory_xact_lock($1)', [RELEASE_LOCK]);
-      const { rows } = await client.query<AnsweredTable>(
-        `select basis, dimensions, answer from ${RELEASES} where knowledge = $1 and dimensions = any($2::text[])`,
-        [knowledge, names],
+      const { rows: asked } = await client.query<{ dimensions: string }>(
+        `select dimensions from ${RELEASES} where basis = $1 and starts_with(dimensions, $2)`,
+        [basis, ASKED],
       );
-      const { value, answered } = work(earlierOf(basis, [...rows, ...present]));
-      for (const { dimensions, answer } of answered) {
+      const answeredTables = asked.map(({ dimensions }) => dimensions.slice(ASKED.length).split(BETWEEN));
+      if (!isAcyclic([...answeredTables, question])) return undefined;
+      const { value, answered, listed } = work(
+        audit === undefined ? undefined : await this.earlier(client, basis, audit),
+      );
+      const kept = audit === undefined ? [] : answered;
+      // A table that is not listed shows nothing that others within it would be safe beside.
+      const given = listed && question.length > 0 ? [{ dimensions: ASKED + tableName(question), answer: {} }] : [];
+      for (const { dimensions, answer } of [...kept, ...given]) {
         await client.query(
           `insert into ${RELEASES} (knowledge, basis, dimensions, answer) values ($1, $2, $3, $4) on conflict do nothing`,
-          [knowledge, basis, dimensions, JSON.stringify(answer)],
+          [audit?.knowledge ?? '', basis, dimensions, JSON.stringify(answer)],
         );
       }
       return value;
     });
   }
+
+  private async earlier(client: pg.PoolClient, basis: string, { knowledge, names, present }: Audit): Promise<Earlier> {
+    const { rows } = await client.query<AnsweredTable>(
+      `select basis, dimensions, answer from ${RELEASES} where knowledge = $1 and dimensions = any($2::text[])`,
+      [knowledge, names],
+    );
+    return earlierOf(basis, [...rows, ...present]);
+  }
 }
 
 export interface DecisionTerms {
-  readonly knowledge: string;
   readonly basis: string;
+  /** Dimensions asked by. */
+  readonly question: readonly string[];
+  /** Absent for what is true at the moment of asking: it is not held against other bases. */
+  readonly audit?: Audit;
+}
+
+export interface Audit {
+  /** Bases of the same are held against each other. */
+  readonly knowledge: string;
+  /** Of every table that the answer shows or protects. */
   readonly names: readonly string[];
+  /** What is shown at the moment of asking on the same knowledge, which counts as given. */
   readonly present: readonly AnsweredTable[];
+}
+
+export interface Decided<T> {
+  readonly value: T;
+  readonly answered: readonly Omit<AnsweredTable, 'basis'>[];
+  /** Whether the cells are listed. */
+  readonly listed: boolean;
 }
 
 function earlierOf(basis: string, answers: readonly AnsweredTable[]): Earlier {
