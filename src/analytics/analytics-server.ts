@@ -13,6 +13,7 @@ import {
   type GraphQLFormattedError,
   type ValidationContext,
 } from 'graphql';
+import { NOBODY, principalOf } from '../auth/principal.js';
 import { openPool } from '../database/database.js';
 import type { KeyedHashes } from '../sealing/hashes.js';
 import type pg from 'pg';
@@ -25,6 +26,7 @@ import {
   type ShownBasis,
 } from './answers.js';
 import { UnknownBasisError } from './basis.js';
+import { Budgets, PrivacyBudgetError, type Privacy } from './budget.js';
 import type { ReleaseEvery, RowRelease } from './release-times.js';
 import { Releases } from './releases.js';
 import type { DatedRow, ShownSubject, SubjectFilter } from './rows.js';
@@ -50,14 +52,20 @@ export interface AnalyticsOptions {
   readonly hashes: Pick<KeyedHashes, 'hash'>;
   readonly releaseEvery?: ReleaseEvery;
   readonly rowRelease?: RowRelease;
+  readonly privacy?: Privacy;
   /** Told of a question that failed for none of the reasons a client is told. */
   readonly onFailure?: (error: unknown) => void;
   /** This moment; for tests. */
   readonly now?: () => Instant;
 }
 
+export interface AnalyticsContext {
+  /** Name of who asks: whose privacy budget is spent. */
+  readonly analyst: string;
+}
+
 export interface AnalyticsServer {
-  readonly apollo: ApolloServer;
+  readonly apollo: ApolloServer<AnalyticsContext>;
   /** Ends the server and its connections. */
   close(): Promise<void>;
 }
@@ -70,8 +78,9 @@ export async function createAnalyticsServer(options: AnalyticsOptions): Promise<
     analyst: pool,
     snapshots: new Snapshots(options.hub),
     releases: new Releases(options.hub),
+    ...(options.privacy === undefined ? {} : { budgets: new Budgets(options.hub, options.privacy) }),
   });
-  const apollo = new ApolloServer({
+  const apollo = new ApolloServer<AnalyticsContext>({
     typeDefs: readFileSync(path.resolve(import.meta.dirname, '../../schema/analytics.graphql'), 'utf8'),
     resolvers: resolversOf(answers),
     validationRules: [fewReads],
@@ -105,7 +114,9 @@ export async function mountAnalytics(
       next();
     },
     express.json({ limit: MOST_BODY_BYTES }),
-    expressMiddleware(server.apollo),
+    expressMiddleware(server.apollo, {
+      context: ({ req }) => Promise.resolve({ analyst: (principalOf(req) ?? NOBODY).name }),
+    }),
   );
   return { close: () => server.close() };
 }
@@ -140,8 +151,8 @@ function resolversOf(answers: AnonymizedAnswers): Record<string, GraphQLScalarTy
   return {
     Date: DATE,
     Query: {
-      at: async (_: unknown, asked: AskedBasis): Promise<ResolvedSnapshot> => {
-        const { snapshot, basis } = await answers.at(asked);
+      at: async (_: unknown, asked: AskedBasis, { analyst }: AnalyticsContext): Promise<ResolvedSnapshot> => {
+        const { snapshot, basis } = await answers.at(asked, analyst);
         return { basis, state: snapshot };
       },
     },
@@ -168,7 +179,7 @@ function resolversOf(answers: AnonymizedAnswers): Record<string, GraphQLScalarTy
         { state }: ResolvedSnapshot,
         { by, filter }: { by: string[]; filter?: SubjectFilter | null },
       ) => {
-        const { cells, suppressedCells, total } = await state.population(by, filter);
+        const { cells, suppressedCells, total, privacy } = await state.population(by, filter);
         return {
           cells: cells.map(({ key, count }) => ({
             key: key.map((value, index) => ({ dimension: by[index], value: value ?? null })),
@@ -176,6 +187,7 @@ function resolversOf(answers: AnonymizedAnswers): Record<string, GraphQLScalarTy
           })),
           suppressedCells,
           total,
+          privacy: privacy ?? null,
         };
       },
     },
@@ -326,6 +338,10 @@ function formatError(
     cause instanceof TooManyCellsError
   ) {
     return { ...where, message: cause.message, extensions: { code: cause.code } };
+  }
+  if (cause instanceof PrivacyBudgetError) {
+    const { message, code, cost, left } = cause;
+    return { ...where, message, extensions: { code, cost, left } };
   }
   const code = statedCode(error) ?? formatted.extensions?.['code'];
   if (typeof code === 'string' && code !== 'INTERNAL_SERVER_ERROR')

@@ -4,8 +4,10 @@ import type pg from 'pg';
 import { now } from '../time/clock.js';
 import type { Instant } from '../time/valid-time.js';
 import type { KeyedHashes } from '../sealing/hashes.js';
+import type { Budgets } from './budget.js';
 import { BasisTokens, monthOf, yearOf, type AnalyticsState } from './basis.js';
 import { countShown, countTrue, NO, type CountedTable } from './counts.js';
+import { discreteLaplace, listedFrom, THOUSANDTHS } from './noise.js';
 import { MANY_DIMENSIONS, SINGLE_DIMENSIONS } from './packing.js';
 import { releasedAt, type ReleaseEvery, type RowRelease } from './release-times.js';
 import { basisName, tableName, type AnsweredTable, type Decided, type Releases } from './releases.js';
@@ -48,6 +50,15 @@ export interface AnsweredPopulation {
   readonly cells: readonly { readonly key: readonly (string | undefined)[]; readonly count: number | null }[];
   readonly suppressedCells: number;
   readonly total: number | null;
+  /** Of counts with noise. */
+  readonly privacy?: SpentPrivacy;
+}
+
+export interface SpentPrivacy {
+  readonly epsilon: number;
+  /** Counts below are not listed. */
+  readonly listedFrom: number;
+  readonly budgetLeft: number;
 }
 
 export interface AnswersOptions {
@@ -59,6 +70,8 @@ export interface AnswersOptions {
   readonly hashes: Pick<KeyedHashes, 'hash'>;
   readonly releaseEvery?: ReleaseEvery;
   readonly rowRelease?: RowRelease;
+  /** Counts have noise, and analysts budgets; absent: exact ones with suppression. */
+  readonly budgets?: Budgets;
   /** This moment, for tests. */
   readonly now?: () => Instant;
 }
@@ -80,11 +93,18 @@ export class AnonymizedAnswers {
 
   /**
    * The basis a question stands on: knownAt floors to its month, validAt alone is best knowledge today, knownAt alone the state of then.
+   * @param analyst whose privacy budget the counts are taken from, where there are budgets
    * @throws AnalyticsInputError, UnknownBasisError, NotProjectedError
    */
-  async at(asked: AskedBasis): Promise<{ readonly snapshot: AnonymizedState; readonly basis: ShownBasis }> {
+  async at(
+    asked: AskedBasis,
+    analyst = '',
+  ): Promise<{ readonly snapshot: AnonymizedState; readonly basis: ShownBasis }> {
     const state = await this.stateOf(asked);
-    return { snapshot: new AnonymizedState(this, state), basis: { token: this.tokens.seal(state), ...daysOf(state) } };
+    return {
+      snapshot: new AnonymizedState(this, state, analyst),
+      basis: { token: this.tokens.seal(state), ...daysOf(state) },
+    };
   }
 
   private async stateOf({ knownAt, validAt, basis }: AskedBasis): Promise<AnalyticsState> {
@@ -142,6 +162,7 @@ export class AnonymizedState {
   constructor(
     private readonly answers: AnonymizedAnswers,
     private readonly state: AnalyticsState,
+    private readonly analyst: string,
   ) {}
 
   /** The snapshot of the rows, for an export or a report. */
@@ -189,7 +210,7 @@ export class AnonymizedState {
   /**
    * Counts by dimensions. With a filter they are counts of what the matching rows show, and only where what the filter leaves out is nobody, or
    * enough: so no two filters of which one asks for less give a smaller group.
-   * @throws AnalyticsInputError, TooManyCellsError
+   * @throws AnalyticsInputError, TooManyCellsError, PrivacyBudgetError
    */
   async population(by: readonly string[], filter: SubjectFilter | null | undefined): Promise<AnsweredPopulation> {
     if (new Set(by).size !== by.length)
@@ -199,16 +220,63 @@ export class AnonymizedState {
     if (manies.length > MOST_MANY) throw new AnalyticsInputError('QUERY_TOO_COMPLEX', 'ask by fewer dimensions');
     const place = [...singles, ...manies];
     const erasures = await this.answers.options.snapshots.erasures();
+    const { budgets } = this.answers.options;
+    if (budgets !== undefined && isFiltering(filter))
+      throw new AnalyticsInputError('BAD_USER_INPUT', 'counts with noise take no filter: ask by its dimensions');
     const counted = isFiltering(filter)
       ? await this.filtered(singles, manies, filter)
-      : await this.answers.remembered(JSON.stringify([erasures, this.answers.point(this.state, 'month'), place]), () =>
-          this.whole(this.state, erasures, singles, manies),
-        );
+      : budgets !== undefined
+        ? await this.noisy(budgets, erasures, singles, manies)
+        : await this.answers.remembered(
+            JSON.stringify([erasures, this.answers.point(this.state, 'month'), place]),
+            () => this.whole(this.state, erasures, singles, manies),
+          );
     const order = by.map((name) => place.indexOf(name));
     const cells = counted.cells
       .map(({ key, count }) => ({ key: order.map((at) => key[at]), count }))
       .sort((x, y) => compareKeys(x.key, y.key));
     return { ...counted, cells };
+  }
+
+  /**
+   * Counts with noise. A person is in one cell of each table, so a table costs epsilon: one for the dimensions of which everybody has one value, and one for each
+   * value (or pair of values) of those of which people have several, whether it occurs or not; and one for the total.
+   */
+  private async noisy(
+    budgets: Budgets,
+    erasures: string,
+    singles: readonly string[],
+    manies: readonly string[],
+  ): Promise<AnsweredPopulation> {
+    const tables = await this.counted(this.state, singles, manies);
+    const basis = basisName(JSON.stringify(this.answers.point(this.state, 'month')), erasures);
+    const question = tableName([...singles, ...manies]);
+    const { epsilon } = budgets.privacy;
+    const values = manies.reduce((product, name) => product * MANY_DIMENSIONS[name]!.values.length, 1);
+    const budgetLeft = await budgets.spend(this.analyst, basis, question, epsilon * (1 + values));
+    const least = listedFrom(epsilon, FEWEST);
+    const noised = (count: number, ...cell: (string | undefined)[]): number | null => {
+      const key = this.answers.options.hashes.hash('noise', basis, question, JSON.stringify(cell));
+      const shown = count + discreteLaplace(key, epsilon);
+      return shown < least ? null : shown;
+    };
+    const cells = tables.flatMap(({ has, groups }) =>
+      groups
+        .filter(({ key, count }) => count > 0 && !key.slice(singles.length).includes(NO))
+        .map(({ key, count }) => {
+          const shown = [...key.slice(0, singles.length), ...has.map(({ value }) => value)];
+          return { key: shown, count: noised(count, 'cell', ...shown) };
+        })
+        // What is too few is not listed, for the list itself would say that it is there.
+        .filter(({ count }) => count !== null),
+    );
+    const everybody = tables[0]?.groups.reduce((sum, { count }) => sum + count, 0) ?? 0;
+    return {
+      cells,
+      suppressedCells: 0,
+      total: noised(everybody, 'total'),
+      privacy: { epsilon: epsilon / THOUSANDTHS, listedFrom: least, budgetLeft },
+    };
   }
 
   private async whole(

@@ -39,4 +39,6 @@ export const KEPT_TABLES: readonly KeptTable[] = [
     columns: ['knowledge', 'basis', 'dimensions', 'answer'],
     optional: true,
   },
+  // What analysts have spent: a restored hub must not give it again. Absent from backups of before there were budgets.
+  { table: 'hub.analyst_budget', columns: ['analyst', 'basis', 'question', 'cost', 'asked_at'], optional: true },
 ];

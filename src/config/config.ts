@@ -7,6 +7,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import moment from 'moment-timezone';
 import { parse as parseYaml } from 'yaml';
+import type { Privacy } from '../analytics/budget.js';
 import { RELEASE_EVERY, type ReleaseEvery, type RowRelease } from '../analytics/release-times.js';
 import type { OidcSettings } from '../auth/token-verifier.js';
 import type { SourceSettings } from '../inbound/source.js';
@@ -56,6 +57,8 @@ export interface HubConfig {
     readonly rowRelease: RowRelease;
     /** How often `now` moves on for analysts. */
     readonly releaseEvery: ReleaseEvery;
+    /** Counts with noise, and how much each analyst may ask; absent: exact counts. */
+    readonly privacy?: Privacy;
   };
   readonly exports: {
     /** Whether the chart may be exported, with identity. */
@@ -262,6 +265,8 @@ function readFile(given: string | undefined, cwd: string): Map<string, Value> {
 
 const FILE_KEYS = new Set<string>([
   ...Object.values(VARIABLES),
+  'anonymized.budget',
+  'anonymized.epsilon',
   'anonymized.releaseEvery',
   'anonymized.rowRelease',
   'blobs.inlineBytes',
@@ -304,6 +309,7 @@ function build(values: ReadonlyMap<string, Value>, cwd: string): HubConfig {
     anonymized: {
       rowRelease: read.oneOf('anonymized.rowRelease', ['yearly', 'immediate']) ?? 'yearly',
       releaseEvery: read.oneOf('anonymized.releaseEvery', RELEASE_EVERY) ?? 'change',
+      ...privacyOf(read),
     },
     exports: { clinical: read.boolean('exports.clinical') ?? false },
     blobs: {
@@ -369,6 +375,16 @@ function tlsOf(read: Reader): Pick<HubConfig, 'tls'> {
   if (cert === undefined) throw new ConfigError('tls.cert', 'expected a file, since another tls setting is given');
   if (key === undefined) throw new ConfigError('tls.key', 'expected a file, since another tls setting is given');
   return { tls: { cert, key, ...(clientCa === undefined ? {} : { clientCa }) } };
+}
+
+/** Counts with noise, where they are asked for. @throws ConfigError */
+function privacyOf(read: Reader): { privacy?: Privacy } {
+  const epsilon = read.thousandths('anonymized.epsilon', 10);
+  const budget = read.thousandths('anonymized.budget', 1_000);
+  if (epsilon === undefined && budget === undefined) return {};
+  if (epsilon === undefined) throw new ConfigError('anonymized.epsilon', 'expected beside anonymized.budget');
+  if (budget === undefined) throw new ConfigError('anonymized.budget', 'expected beside anonymized.epsilon');
+  return { privacy: { epsilon, budget } };
 }
 
 function limitsOf(read: Reader): HubLimits {
@@ -486,6 +502,17 @@ class Reader {
     if (typeof value !== 'number' || !Number.isInteger(value) || value < least || value > most) {
       throw new ConfigError(given.key, `expected a whole number from ${least} to ${most}`);
     }
+    return value;
+  }
+
+  /** A number above 0 with at most three decimals, in thousandths. */
+  thousandths(key: string, most: number): number | undefined {
+    const given = this.values.get(key);
+    if (given === undefined) return undefined;
+    const match = /^(\d{1,6})(?:\.(\d{1,3}))?$/.exec(String(given.value));
+    const value = match === null ? 0 : Number(match[1]) * 1_000 + Number((match[2] ?? '').padEnd(3, '0'));
+    if (value === 0 || value > most * 1_000)
+      throw new ConfigError(given.key, `expected a number from 0.001 to ${most} with at most three decimals`);
     return value;
   }
 

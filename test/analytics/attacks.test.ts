@@ -8,7 +8,9 @@ import {
   type AskedBasis,
 } from '../../src/analytics/answers.js';
 import type { ReleaseEvery } from '../../src/analytics/release-times.js';
+import { Budgets, type Privacy } from '../../src/analytics/budget.js';
 import { isAcyclic } from '../../src/analytics/families.js';
+import { discreteLaplace, listedFrom } from '../../src/analytics/noise.js';
 import { Releases } from '../../src/analytics/releases.js';
 import type { ShownSubject, SubjectFilter } from '../../src/analytics/rows.js';
 import { Snapshots } from '../../src/analytics/snapshots.js';
@@ -25,8 +27,9 @@ let today = '2026-11-20T12:00:00.000000Z';
 let build = 0;
 let projected = 0;
 
-const open = (releaseEvery: ReleaseEvery = 'change'): AnonymizedAnswers =>
+const open = (releaseEvery: ReleaseEvery = 'change', privacy?: Privacy): AnonymizedAnswers =>
   new AnonymizedAnswers({
+    ...(privacy === undefined ? {} : { budgets: new Budgets(database.pool, privacy) }),
     analyst,
     snapshots: new Snapshots(database.pool),
     releases: new Releases(database.pool),
@@ -41,7 +44,7 @@ beforeAll(async () => {
   analyst = openPool(await analystUrl(database.pool, database.url), { max: 2 });
 });
 beforeEach(async () => {
-  await database.pool.query('truncate anonymized_private.subject, anonymized_private.release');
+  await database.pool.query('truncate anonymized_private.subject, anonymized_private.release, hub.analyst_budget');
   await install(database.pool, (build += 1));
   series = new EventSeries();
   series.recordedAt = '2025-01-10T00:00:00.000000Z';
@@ -145,6 +148,79 @@ describe('differencing', () => {
         if (inside && count !== other.count) expect(count - other.count).toBeGreaterThanOrEqual(11);
       }
     }
+  });
+});
+
+describe('counts with noise', () => {
+  const privacy = { epsilon: 500, budget: 2_000 };
+  const of = async (analyst: string, by: string[], asked: AskedBasis = {}): Promise<AnsweredPopulation> =>
+    (await answers.at(asked, analyst)).snapshot.population(by, null);
+
+  test('the same question of the same basis has the same noise, whoever asks and however often: nothing averages out', async () => {
+    people(400, { ...color('teal'), gender: 'female' });
+    people(300, { ...color('red'), gender: 'male' });
+    people(3, { ...color('blue'), gender: 'male' });
+    await flow();
+    answers = open('change', privacy);
+    const first = await of('ada', ['FAVORITE_COLOR']);
+    // Three people do not show, nor that there are any.
+    expect(Object.keys(counts(first)).sort()).toEqual(['red', 'teal']);
+    expect(Math.abs((counts(first)['teal'] ?? 0) - 400)).toBeLessThan(60);
+    expect(first.privacy).toEqual({ epsilon: 0.5, listedFrom: expect.any(Number), budgetLeft: 1 });
+    answers = open('change', privacy);
+    expect(await of('ada', ['FAVORITE_COLOR'])).toEqual(first);
+    expect((await of('eve', ['FAVORITE_COLOR'])).cells).toEqual(first.cells);
+    // Another basis of the same people has noise of its own, and costs again.
+    const month = await of('ada', ['FAVORITE_COLOR'], { knownAt: '2026-10-01' });
+    expect(month.privacy?.budgetLeft).toBe(0);
+    expect(month.cells.map(({ count }) => count)).not.toEqual(first.cells.map(({ count }) => count));
+  });
+
+  test('a budget that is spent answers nothing new, also to a hub that was started anew; others have theirs', async () => {
+    people(400, { ...color('teal'), gender: 'female' });
+    await flow();
+    answers = open('change', privacy);
+    const first = await of('ada', ['SEX']);
+    await of('ada', ['FAVORITE_COLOR']);
+    answers = open('change', privacy);
+    await expect(of('ada', ['RACE'])).rejects.toMatchObject({ code: 'PRIVACY_BUDGET_SPENT', cost: 1, left: 0 });
+    expect(await of('ada', ['SEX'])).toMatchObject({ cells: first.cells, privacy: { budgetLeft: 0 } });
+    expect((await of('eve', ['RACE'])).privacy?.budgetLeft).toBe(1);
+    // Each value of a dimension of which people have several is a table.
+    await expect(of('eve', ['ENCOUNTER_CLASS'])).rejects.toMatchObject({ code: 'PRIVACY_BUDGET_SPENT' });
+    await expect((await answers.at({}, 'eve')).snapshot.population(['SEX'], { sex: 'FEMALE' })).rejects.toMatchObject({
+      code: 'BAD_USER_INPUT',
+    });
+  });
+
+  test('two who ask at once do not spend the same twice', async () => {
+    people(20, { ...color('teal'), gender: 'female' });
+    await flow();
+    answers = open('change', privacy);
+    const asked = await Promise.allSettled(
+      [['SEX'], ['RACE'], ['FAVORITE_COLOR'], ['AGE_BAND']].map((by) => of('ada', by)),
+    );
+    expect(asked.filter(({ status }) => status === 'fulfilled')).toHaveLength(2);
+  });
+
+  test('noise is as the two-sided geometric distribution has it', () => {
+    const epsilon = 400;
+    const drawn = 20_000;
+    const seen = new Map<number, number>();
+    for (let n = 0; n < drawn; n += 1) {
+      const noise = discreteLaplace(hashes.hash('test', String(n)), epsilon);
+      seen.set(noise, (seen.get(noise) ?? 0) + 1);
+    }
+    const ratio = Math.exp(-epsilon / 1_000);
+    for (let value = -8; value <= 8; value += 1) {
+      const expected = (drawn * (1 - ratio) * ratio ** Math.abs(value)) / (1 + ratio);
+      expect(Math.abs((seen.get(value) ?? 0) - expected)).toBeLessThan(5 * Math.sqrt(expected));
+    }
+    // One person alone reaches what is listed with a probability of a millionth at most.
+    const least = listedFrom(epsilon, 11);
+    expect(ratio ** (least - 1) / (1 + ratio)).toBeLessThanOrEqual(1e-6);
+    expect(ratio ** (least - 2) / (1 + ratio)).toBeGreaterThan(1e-6);
+    expect(listedFrom(10_000, 11)).toBe(11);
   });
 });
 

@@ -18,6 +18,7 @@ const TABLES = [
   'evidence.head',
   'anonymized_private.subject',
   'anonymized_private.release',
+  'hub.analyst_budget',
 ] as const;
 
 /**
