@@ -79,10 +79,11 @@ export class LetterHub {
   ) {}
 
   static async open(
-    definitions: readonly ProjectionDefinition[],
+    definitions: readonly ProjectionDefinition[] | ((hub: TestHub) => readonly ProjectionDefinition[]),
     change: (parts: IntakeParts) => IntakeParts = (parts) => parts,
   ): Promise<LetterHub> {
-    return LetterHub.over(await openTestHub(change), definitions);
+    const hub = await openTestHub(change);
+    return LetterHub.over(hub, typeof definitions === 'function' ? definitions(hub) : definitions);
   }
 
   private static async over(hub: TestHub, definitions: readonly ProjectionDefinition[]): Promise<LetterHub> {
