@@ -143,7 +143,6 @@ async function rebuilt(running: LetterHub, maxEvents: number): Promise<ReadonlyM
   const { database, reader, keys, blobs } = running.hub;
   const parkings = await Parkings.load(database.pool);
   const feed = new EventFeed({ reader, decoder: createEventDecoder({ keyStore: keys, reader, blobs }), maxEvents });
-  const head = await reader.head();
   const builds = new Map<string, Build>();
   await Promise.all(
     running.definitions.map(async (definition) => {
@@ -154,11 +153,17 @@ async function rebuilt(running: LetterHub, maxEvents: number): Promise<ReadonlyM
       const loading = definition.bulk !== undefined;
       const lane = { definition, build, lane: 0, mode: 'rebuild' as const, loading };
       const worker = new ProjectionWorker({ databaseUrl: database.url, lane, parkings });
+      // As far as the live run had come: it is stopped, and a decision of another role may stand behind.
+      const { rows } = await pool.query<{ position: bigint }>(
+        'select position from hub.checkpoint where projection = $1 and version = 1',
+        [definition.name],
+      );
+      const until = rows[0]?.position;
       const place = feed.join(0n);
-      for (let page = await feed.readAfter(0n, head, place); page !== undefined;) {
+      for (let page = await feed.readAfter(0n, until, place); page !== undefined;) {
         await worker.process(page);
         place.moveTo(page.last);
-        page = await feed.readAfter(page.last, head, place);
+        page = await feed.readAfter(page.last, until, place);
       }
       place.leave();
       await worker.close();

@@ -1,10 +1,11 @@
-import { afterEach, beforeEach, expect, test } from '@jest/globals';
+import { afterEach, beforeEach, expect, jest, test } from '@jest/globals';
 import { randomUUID } from 'node:crypto';
 import { EVENT_TYPES } from '../../src/log/envelope.js';
 import { buildsOf, servingBuild } from '../../src/projecting/builds.js';
 import { EventRejected, type ProjectionDefinition } from '../../src/projecting/projection.js';
 import type { Projections } from '../../src/projecting/projections.js';
 import { listProjections } from '../../src/projecting/status.js';
+import { Throttle } from '../../src/projecting/throttle.js';
 import { Watermarks } from '../../src/projecting/watermark.js';
 import { stateMetrics } from '../../src/operations/state-metrics.js';
 import {
@@ -238,6 +239,58 @@ test('a rebuild leaves out what live had parked and stops at new poison', async 
   expect(failed?.last_error).toContain('event');
   expect(failed?.last_error).toContain('PICKY');
   expect(await servingBuild(database.pool, 'sample')).toBe(2);
+});
+
+test('a bug in apply stops a rebuild at the event it shows at and says which, parks nothing and touches nothing else', async () => {
+  for (let n = 0; n < 12; n += 1) log.append(message(n));
+  const sample = testProjection();
+  const { desk } = await start([
+    {
+      ...sample,
+      apply: (batch, context, build) => {
+        const odd = build === 2 ? batch.find(({ position }) => position === 9n) : undefined;
+        return odd === undefined
+          ? sample.apply(batch, context, build)
+          : sample.apply([{ ...odd, mapped: { ...odd.mapped, facts: undefined as never } }], context, build);
+      },
+    },
+  ]);
+  await projected();
+  await new RebuildProjectionHandler(desk).execute(new RebuildProjection('sample', true, { requestedBy }));
+  const failed = await until(async () => ((await row(2))?.state === 'failed' ? row(2) : undefined));
+  expect(failed?.last_error).toContain(`event ${log.events[8]?.id} at 9 `);
+  expect(failed?.last_error).toContain('TypeError');
+  expect((await contentOf(database.pool, sample, 2))['sample.row']).toEqual([]);
+  const { rows } = await database.pool.query(
+    'select (select count(*)::int4 from hub.dead_letter) as letters, (select count(*)::int4 from hub.parking) as parkings',
+  );
+  expect(rows).toEqual([{ letters: 0, parkings: 0 }]);
+  log.append(message(13));
+  await projected();
+  expect((await contentOf(database.pool, sample, 1))['sample.row']).toHaveLength(13);
+});
+
+test('a rebuild rests between its batches while live batches are late, and gets done', async () => {
+  for (let n = 0; n < 70; n += 1) log.append(...Array.from({ length: 60 }, (_, of) => message(n + of)));
+  const { desk } = await start([testProjection()]);
+  await projected();
+  const rests: number[] = [];
+  const rest = Object.getOwnPropertyDescriptor(Throttle.prototype, 'rest')?.value as () => number;
+  const spy = jest.spyOn(Throttle.prototype, 'rest').mockImplementation(function (this: Throttle) {
+    const milliseconds = rest.call(this);
+    rests.push(milliseconds);
+    // The clock of this log is far behind, so every live batch is late.
+    log.append(message(rests.length));
+    return Math.min(milliseconds, 1);
+  });
+  try {
+    await new RebuildProjectionHandler(desk).execute(new RebuildProjection('sample', false, { requestedBy }));
+    await serving(2);
+  } finally {
+    spy.mockRestore();
+  }
+  expect(rests.length).toBeGreaterThan(3);
+  expect(rests.every((milliseconds, index) => milliseconds > 0 && milliseconds >= (rests[index - 1] ?? 0))).toBe(true);
 });
 
 test('a new version of a definition is built beside the old one and takes over by itself', async () => {

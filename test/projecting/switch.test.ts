@@ -76,7 +76,13 @@ test(
   `readers during ${SWITCHES} switches see either build whole, never further back than before, and no error`,
   async () => {
     for (let n = 0; n < 40; n += 1) log.append(message(n));
-    const desk = await start(testProjection());
+    const sample = testProjection();
+    // One build is slower than the other, so that they stand at one position only where they are brought there.
+    const slow = { text: 'select pg_sleep(0.015)' };
+    const desk = await start({
+      ...sample,
+      after: (batch, build) => [...(sample.after?.(batch, build) ?? []), ...(build === 2 ? [slow] : [])],
+    });
     await projected();
     await new RebuildProjectionHandler(desk).execute(new RebuildProjection('sample', false, { requestedBy }));
     await serving(2);
