@@ -13,8 +13,8 @@ import { LetterHub } from '../letters/support.js';
 import { contentOf } from './support.js';
 
 const FULL = process.env['ANAMNESIS_TEST_SCALE'] === 'full';
-const HISTORIES = FULL ? 40 : 2;
-const MOST_STEPS = FULL ? 150 : 45;
+const HISTORIES = FULL ? 12 : 2;
+const MOST_STEPS = FULL ? 120 : 45;
 const LONG_MS = 1_200_000;
 const PEOPLE = 5;
 
