@@ -5,6 +5,12 @@
  */
 import { randomBytes } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
+import { mkdtemp, rm } from 'node:fs/promises';
+import os from 'node:os';
+import path from 'node:path';
+import { FolderBlobStore } from '../src/blobs/folder-store.js';
+import { BlobKeeper } from '../src/blobs/keeper.js';
+import { DEFAULT_INLINE_BYTES } from '../src/config/config.js';
 import { openPool } from '../src/database/database.js';
 import { IdentityResolver } from '../src/identity/resolver.js';
 import { MessageRegister } from '../src/inbound/duplicates.js';
@@ -38,6 +44,9 @@ export async function run(args: readonly string[]): Promise<Figures> {
   const writer = await LogWriter.open({ log, pool });
   const keys = await KeyStore.open(pool, localKeyProvider(randomBytes(32)));
   const register = new MessageRegister(relaxed);
+  const folder = await mkdtemp(path.join(os.tmpdir(), 'anamnesis-bench-blobs-'));
+  const blobs = new BlobKeeper({ pool, store: new FolderBlobStore(folder), reader, fence: writer.fencedAt });
+  await blobs.prepare();
   const intake = new IntakePipeline({
     tenant: 'main',
     hashes: keys.hashes,
@@ -46,6 +55,11 @@ export async function run(args: readonly string[]): Promise<Figures> {
     writer,
     register,
     unreadable: register.unreadable,
+    blobs: {
+      inlineBytes: DEFAULT_INLINE_BYTES,
+      put: (bodies) => blobs.put(bodies),
+      named: (named) => blobs.named(named),
+    },
     recover: () => recoverRegister({ reader, keys, register }),
   });
   await intake.recover();
@@ -92,6 +106,7 @@ export async function run(args: readonly string[]): Promise<Figures> {
   await relaxed.end();
   await pipelined.end();
   await database.stop();
+  await rm(folder, { recursive: true, force: true });
 
   const measured: Figures = { p99AloneMs: { values: alone, unit: 'ms', goal: '' } };
   for (const [name, { p99, ratio, load }] of figures) {

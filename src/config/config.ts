@@ -129,7 +129,7 @@ export interface LoadOptions {
 const MIB = 1024 * 1024;
 const LEAST_INLINE_BYTES = 4096;
 /** Far below what any log refuses, and small enough that a page of events stays one. */
-const DEFAULT_INLINE_BYTES = 256 * 1024;
+export const DEFAULT_INLINE_BYTES = 256 * 1024;
 /** EventStoreDB refuses an append over 1 MiB (its default before 25.1), metadata included. */
 const MOST_INLINE_BYTES = 900 * 1024;
 const DEFAULT_KEEP_RETIRED_SECONDS = 3_600;

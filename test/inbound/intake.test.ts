@@ -10,6 +10,7 @@ import { clinicalStream, partitionOf } from '../../src/log/envelope.js';
 import { LogUnavailableError } from '../../src/log/event-log.js';
 import { eraseOwners } from '../../src/sealing/erasure.js';
 import { ErasureList } from '../../src/sealing/erasure-list.js';
+import { KeyDestroyedError } from '../../src/sealing/key-store.js';
 import { event, fhir, hl7, incompressible, openTestHub, type StoredEvent, type TestHub } from './support.js';
 
 const adt = (controlId: string, mrn: string, family = 'OKAFOR', trigger = 'A01') =>
@@ -769,6 +770,93 @@ describe('a failure', () => {
     release();
     expect((await again).status).toBe('duplicate');
     expect((await events()).length).toBe(1);
+  });
+});
+
+describe('a large message, while its body is stored', () => {
+  const document = (controlId: string, mrn: string) =>
+    hl7(
+      `MSH|^~\\&|APP|FAC|||20261120101500||MDM^T02|${controlId}|P|2.5.1\nPID|1||${mrn}^^^MERCY^MR||OKAFOR^ADA||19840229|F\nOBX|1|ED|${incompressible(20_000)}`,
+    );
+  /** A hub whose blob store waits until it is told to go on. */
+  async function held(
+    change: (parts: IntakeParts) => IntakeParts = (parts) => parts,
+  ): Promise<TestHub & { readonly release: () => void; readonly puts: () => number }> {
+    let release: () => void = () => undefined;
+    let puts = 0;
+    const gate = new Promise<void>((resolve) => (release = resolve));
+    const running = await start((parts) => {
+      const blobs = parts.blobs as IntakeBlobs;
+      const put: IntakeBlobs['put'] = async (bodies) => {
+        puts += 1;
+        await gate;
+        return blobs.put(bodies);
+      };
+      return change({ ...parts, blobs: { ...blobs, put } });
+    });
+    return { ...running, release: () => release(), puts: () => puts };
+  }
+
+  it('holds up nobody but what may not overtake it, and the same sent again joins it', async () => {
+    const { intake, events, release, puts } = await held();
+    const large = document('M1', '1');
+    const sent = intake.receive(large);
+    const settled: string[] = [];
+    const later = intake.receive(adt('M2', '1')).finally(() => settled.push('same person'));
+    const twin = intake.receive({ ...large }).finally(() => settled.push('twin'));
+    const other = await intake.receive(adt('M3', '2'));
+    await intake.receive(adt('M4', '3'));
+    expect(settled).toEqual([]);
+    release();
+    const [first, second, again] = await Promise.all([sent, later, twin]);
+    expect(again).toMatchObject({ status: 'duplicate', messageId: first.messageId });
+    expect(puts()).toBe(1);
+    const order = (await events()).filter(({ type }) => type === 'inbound.hl7v2').map(({ id }) => id);
+    expect(order[0]).toBe(other.messageId);
+    expect(order.indexOf(first.messageId)).toBeLessThan(order.indexOf(second.messageId));
+    const stored = byId(await events(), first.messageId);
+    expect(stored.envelope.blob).toBeDefined();
+    expect(stored.content).toEqual(large.bytes);
+    expect(stored.envelope.links).toHaveLength(1);
+  });
+
+  it('is sealed anew where its person was erased meanwhile', async () => {
+    let destroyed: readonly string[] = [];
+    const { intake, events, release, puts } = await held((parts) => ({
+      ...parts,
+      keys: {
+        async keysForOwners(owners) {
+          const lost = owners.filter((owner) => destroyed.includes(owner));
+          if (lost.length > 0) throw new KeyDestroyedError(lost);
+          const found = await parts.keys.keysForOwners(owners);
+          if (puts() > 0) return found;
+          destroyed = owners;
+          return found;
+        },
+      },
+    }));
+    const large = document('M1', '1');
+    const sent = intake.receive(large);
+    while (puts() === 0) await new Promise(setImmediate);
+    release();
+    const { messageId } = await sent;
+    expect(byId(await events(), messageId).content).toEqual(large.bytes);
+    expect(puts()).toBe(2);
+  });
+
+  it('is refused where it cannot be stored, and what waits behind it goes on', async () => {
+    const { intake, events } = await start((parts) => {
+      const blobs = parts.blobs as IntakeBlobs;
+      return {
+        ...parts,
+        blobs: { ...blobs, put: async (bodies) => new Map(bodies.map(({ ref }) => [ref.hash, new Error('full')])) },
+      };
+    });
+    const sent = intake.receive(document('M1', '1'));
+    const later = intake.receive(adt('M2', '1'));
+    await expect(sent).rejects.toBeInstanceOf(LogUnavailableError);
+    expect((await later).status).toBe('accepted');
+    expect((await events()).filter(({ type }) => type === 'inbound.hl7v2')).toHaveLength(1);
   });
 });
 

@@ -1,10 +1,12 @@
 /** A message on its way through the pipeline, as far as each stage knows it. */
-import type { OutsideBody } from '../../blobs/claim-check.js';
+import type { BlobRef } from '../../blobs/blob-store.js';
+import type { OutsideBody, StoredAhead } from '../../blobs/claim-check.js';
 import type { IdentityDecision } from '../../identity/types.js';
 import type { LetterMark } from '../../log/envelope.js';
 import { LogUnavailableError } from '../../log/event-log.js';
 import type { PendingEvent, RecordedResult } from '../../log/writer.js';
 import type { StoredMessage } from '../duplicates.js';
+import type { DataKey } from '../../sealing/key-store.js';
 import type { FhirState } from '../fhir/recognition.js';
 import type { ReadMessage } from '../reading.js';
 import type { IntakeOutcome, ReceivedMessage } from '../received.js';
@@ -46,6 +48,15 @@ export interface Fresh extends Pending {
   readonly inFlight: InFlight;
   /** It is a correction of that dead letter. */
   readonly letter?: LetterMark;
+  /** Of a large one that was put aside: its blob, or that it needs none. */
+  readonly ahead?: StoredAhead | 'fits the log';
+}
+
+/** A large message: its body is made ready and stored beside the way of the others, and then it goes on. */
+export interface Aside {
+  readonly message: Fresh;
+  readonly ownerId: string;
+  readonly key: DataKey;
 }
 
 /** A message sealed and ready to be appended. */
@@ -60,6 +71,8 @@ export interface Sealed extends Fresh {
   readonly decisions: readonly IdentityDecision[];
   /** What must stand in the blob store first. */
   readonly outside: readonly OutsideBody[];
+  /** All that its events name. */
+  readonly blobs: readonly BlobRef[];
 }
 
 /** Tells the senders that nobody can say whether their messages are durable. */

@@ -5,6 +5,7 @@
  *
  * A batch is formed from whatever waits as soon as the first stage is free, so an idle hub answers one message at once and a
  * busy one takes hundreds together. Batches stay in order through all stages, so the order of arrival is the order of the log.
+ * A large body is compressed, sealed and stored beside this way, so that nobody waits for it but what may not overtake its message.
  * An answer waits for the log alone: until a message stands in the register, those like it find it among those on their way.
  */
 import type { OutsideBody } from '../../blobs/claim-check.js';
@@ -17,6 +18,7 @@ import { traceMessages } from '../../operations/tracing.js';
 import type { KeyedHashes } from '../../sealing/hashes.js';
 import type { DataKey } from '../../sealing/key-store.js';
 import { CircuitBreaker } from '../breaker.js';
+import { Capacity } from '../capacity.js';
 import type { MessageRegister, StoredMessage } from '../duplicates.js';
 import { Lanes } from '../lanes/lanes.js';
 import { Room } from '../lanes/room.js';
@@ -25,7 +27,7 @@ import type { Intake, IntakeOutcome, ReceivedMessage } from '../received.js';
 import { onlyAllowed } from '../sources/allowed.js';
 import { Answers, partRow, storedOf } from './answers.js';
 import { INTAKE_LIMITS, type IntakeLimits } from './limits.js';
-import { fail, resultOf, UNAVAILABLE, type Fresh, type Pending, type Sealed } from './messages.js';
+import { fail, resultOf, UNAVAILABLE, type Aside, type Fresh, type Pending, type Sealed } from './messages.js';
 import { OnTheWay, wayOf } from './on-its-way.js';
 import { Recogniser, type Recognised } from './recognition.js';
 import { Sealer } from './sealing.js';
@@ -86,6 +88,10 @@ export interface Readmitted {
   readonly records: readonly string[];
 }
 
+/** Large messages that are compressed, sealed and stored at a time. */
+const MESSAGES_ASIDE = 4;
+const BYTES_ASIDE = 64 * 1024 * 1024;
+
 const CLOSED = 'the hub is stopping: send the message again';
 const NOTHING: Recognised = { fresh: [], behind: [] };
 
@@ -106,6 +112,7 @@ export class IntakePipeline implements Intake {
   private readonly storing = new Stage();
   private readonly appending = new Stage();
   private readonly remembering = new Stage();
+  private readonly asideRoom = new Capacity(MESSAGES_ASIDE, BYTES_ASIDE);
   private readonly onTheWay = new OnTheWay();
   private readonly answers: Answers;
   private readonly recogniser: Recogniser;
@@ -117,7 +124,7 @@ export class IntakePipeline implements Intake {
     this.breaker = parts.breaker ?? new CircuitBreaker();
     const { pendingMessages: messages, pendingBytes: bytes, mostOfOneSource: mostOfOne } = this.limits;
     this.room = new Room({ messages, bytes, mostOfOne });
-    this.lanes = new Lanes(this.limits);
+    this.lanes = new Lanes({ ...this.limits, slowBytes: parts.blobs?.inlineBytes ?? Infinity });
     this.answers = new Answers(parts.hashes);
     const { register } = parts;
     const told = {
@@ -191,7 +198,7 @@ export class IntakePipeline implements Intake {
     try {
       const prepared = await this.staged('identity', () => this.sealer.prepare([fresh]));
       leave = await handOver(leave, this.storing);
-      const sealed = await this.sealer.storeOutside(prepared);
+      const sealed = await this.sealer.storeOutside(prepared.sealed);
       const [one] = sealed;
       if (one === undefined) throw refusal ?? new LogUnavailableError(UNAVAILABLE);
       leave = await handOver(leave, this.appending);
@@ -322,10 +329,19 @@ export class IntakePipeline implements Intake {
 
   private async advance(fresh: readonly Fresh[], leaveIdentifying: () => void): Promise<void> {
     let leave = leaveIdentifying;
+    let carried = fresh;
     try {
       const prepared = await this.staged('identity', () => this.sealer.prepare(fresh));
+      if (prepared.aside.length > 0) {
+        const aside = new Set(prepared.aside.map(({ message }) => message));
+        carried = fresh.filter((message) => !aside.has(message));
+        for (const one of prepared.aside) void this.storeAside(one);
+        // Nothing else would tell the breaker that what was let through came through.
+        if (carried.length === 0) this.breaker.succeeded();
+        if (carried.length === 0) return;
+      }
       leave = await handOver(leave, this.storing);
-      const sealed = await this.sealer.storeOutside(prepared);
+      const sealed = await this.sealer.storeOutside(prepared.sealed);
       leave = await handOver(leave, this.appending);
       const started = Date.now();
       const results = await this.staged('append', () => this.append(sealed));
@@ -340,11 +356,33 @@ export class IntakePipeline implements Intake {
       this.doubts += 1;
       this.undecided = true;
       this.breaker.failedOnce();
-      fail(fresh, error);
+      fail(carried, error);
     } finally {
-      for (const message of fresh) this.onTheWay.remove(message.inFlight);
+      for (const message of carried) this.onTheWay.remove(message.inFlight);
       leave();
     }
+  }
+
+  /** A large message whose body is stored while others go on; then it takes its turn again. What must not overtake it waits in its lane. */
+  private async storeAside(aside: Aside): Promise<void> {
+    const { message } = aside;
+    const { length } = message.received.bytes;
+    const room = this.asideRoom.take(length);
+    if (room !== undefined) await room;
+    let fresh: Fresh;
+    try {
+      fresh = await this.staged('blobs', () => this.sealer.storeAhead(aside));
+    } catch (error) {
+      fail([message], error);
+      this.onTheWay.remove(message.inFlight);
+      return;
+    } finally {
+      this.asideRoom.release(length);
+    }
+    const leave = await this.identifying.enter();
+    this.lanes.passed(message.received);
+    void this.pump();
+    await this.advance([fresh], leave);
   }
 
   /** Parts first, for a container names their positions; then everything in the order of arrival, in one submission. */
@@ -391,7 +429,7 @@ export class IntakePipeline implements Intake {
   /** What is not noted here is found in the log when blobs are collected. */
   private async nameBlobs(sealed: readonly Sealed[], results: ReadonlyMap<string, RecordedResult>): Promise<void> {
     const named = sealed.flatMap((message) =>
-      message.outside.map(({ ref }) => ({ ref, position: resultOf(results, message.eventId).position })),
+      message.blobs.map((ref) => ({ ref, position: resultOf(results, message.eventId).position })),
     );
     if (named.length === 0) return;
     try {

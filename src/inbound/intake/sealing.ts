@@ -1,5 +1,5 @@
 /** Whom new messages are about, and their bodies sealed under those people's keys: what is ready to be appended. */
-import { sealMessage, type OutsideBody, type SealedMessage } from '../../blobs/claim-check.js';
+import { sealAhead, sealMessage, type OutsideBody, type SealedMessage } from '../../blobs/claim-check.js';
 import type { IdentityDecision } from '../../identity/types.js';
 import type { MessageParked } from '../../log/decisions.js';
 import {
@@ -18,8 +18,23 @@ import { decisionEvent, decisionId, DECODER_VERSION } from '../decision-events.j
 import type { PersonIds } from '../duplicates.js';
 import { answerOf, entriesOf, recordsOf, type Answers } from './answers.js';
 import { identifiedOf, identityInputs, lastLinks, nobody, partId, reviewsOf, type Identified } from './identified.js';
-import { UNAVAILABLE, type Fresh, type Sealed } from './messages.js';
+import { UNAVAILABLE, type Aside, type Fresh, type Sealed } from './messages.js';
 import type { IntakeParts } from './pipeline.js';
+
+/** What is ready to be appended, and what is to be made ready beside it. */
+export interface Prepared {
+  readonly sealed: readonly Sealed[];
+  readonly aside: readonly Aside[];
+}
+
+/** A message and what identity said of it. */
+interface Decided {
+  readonly message: Fresh;
+  readonly decisions: readonly IdentityDecision[];
+  /** For a split bundle: which decision is about which part. */
+  readonly ofPart: readonly number[];
+  readonly identified: Identified;
+}
 
 export class Sealer {
   private readonly hashes: Pick<KeyedHashes, 'uuid' | 'thing'>;
@@ -32,7 +47,7 @@ export class Sealer {
   }
 
   /** One message that the hub itself cannot handle costs itself only: it is kept and parked, and its neighbours go on. */
-  async prepare(fresh: readonly Fresh[]): Promise<Sealed[]> {
+  async prepare(fresh: readonly Fresh[]): Promise<Prepared> {
     try {
       return await this.identifyAndSeal(fresh);
     } catch (error) {
@@ -40,18 +55,23 @@ export class Sealer {
       this.parts.onFailure?.('identity', error);
     }
     const sealed: Sealed[] = [];
+    const aside: Aside[] = [];
+    const add = (prepared: Prepared): void => {
+      sealed.push(...prepared.sealed);
+      aside.push(...prepared.aside);
+    };
     for (const message of fresh) {
       try {
-        sealed.push(...(await this.identifyAndSeal([message])));
+        add(await this.identifyAndSeal([message]));
       } catch (error) {
         if (!isPoison(error)) throw error;
-        sealed.push(...(await this.identifyAndSeal([unhandled(message)])));
+        add(await this.identifyAndSeal([unhandled(message)]));
       }
     }
-    return sealed;
+    return { sealed, aside };
   }
 
-  private async identifyAndSeal(fresh: readonly Fresh[]): Promise<Sealed[]> {
+  private async identifyAndSeal(fresh: readonly Fresh[]): Promise<Prepared> {
     const { hashes } = this;
     const { identity } = this.parts;
     const asked = fresh.map((message) =>
@@ -65,17 +85,48 @@ export class Sealer {
     const decisions = inputs.length === 0 ? [] : await identity.resolve(inputs);
     if (decisions.length !== inputs.length) throw new Error('identity did not answer every question');
     let at = 0;
-    const decided = asked.map((one) => decisions.slice(at, (at += one.inputs.length)));
-    const owners = new Set<string>();
-    fresh.forEach((message, index) => {
-      const own = decided[index] ?? [];
-      const { ofPart } = asked[index] ?? { ofPart: [] };
-      if (message.read.fhir?.split === undefined) owners.add(identifiedOf(message.eventId, own).ownerId);
-      else owners.add(message.eventId);
-      for (const part of ofPart) owners.add(own[part]?.ownerId ?? message.eventId);
+    const decided = fresh.map((message, index): Decided => {
+      const { inputs: own, ofPart } = asked[index]!;
+      const answers = decisions.slice(at, (at += own.length));
+      return { message, decisions: answers, ofPart, identified: identifiedOf(message.eventId, answers) };
     });
+    const owners = new Set<string>();
+    for (const { message, decisions: own, ofPart, identified } of decided) {
+      owners.add(message.read.fhir?.split === undefined ? identified.ownerId : message.eventId);
+      for (const part of ofPart) owners.add(own[part]?.ownerId ?? message.eventId);
+    }
     const keys = await this.keysFor([...owners], fresh);
-    return fresh.map((message, index) => this.seal(message, decided[index] ?? [], asked[index]?.ofPart ?? [], keys));
+    const sealed: Sealed[] = [];
+    const aside: Aside[] = [];
+    for (const one of decided) {
+      const { message, identified } = one;
+      if (this.goesAside(message)) aside.push({ message, ...keyFor(keys, identified.ownerId, message.eventId) });
+      else sealed.push(this.seal(one, keys));
+    }
+    return { sealed, aside };
+  }
+
+  /**
+   * Large messages are compressed and stored beside the way of the others, and decided anew when that is done: what they claim meanwhile is
+   * repeated by every message until it is in the log. A bundle stays on the way: others may be held until its entries are known.
+   */
+  private goesAside({ received, read, letter, ahead }: Fresh): boolean {
+    const { blobs } = this.parts;
+    if (blobs === undefined || ahead !== undefined || letter !== undefined || read.fhir !== undefined) return false;
+    return received.bytes.length > blobs.inlineBytes;
+  }
+
+  /** @returns the message with its blob in the store. @throws LogUnavailableError where it cannot be stored */
+  async storeAhead({ message, ownerId, key }: Aside): Promise<Fresh> {
+    const { blobs } = this.parts;
+    if (blobs === undefined) throw new Error('there is no blob store');
+    const { eventId, read, received } = message;
+    const binding = { eventId, ownerId, type: read.eventType };
+    const outside = await sealAhead(key, binding, received.bytes, blobs.inlineBytes);
+    if (outside === undefined) return { ...message, ahead: 'fits the log' };
+    const [failure] = (await blobs.put([outside])).values();
+    if (failure !== undefined) throw new LogUnavailableError(UNAVAILABLE, { cause: failure });
+    return { ...message, ahead: { ref: outside.ref, keyId: key.keyId, ownerId } };
   }
 
   /** Blobs first: what is named in the log must be there. A message whose blob cannot be stored is refused, its neighbours go on. */
@@ -106,15 +157,9 @@ export class Sealer {
     }
   }
 
-  private seal(
-    message: Fresh,
-    decisions: readonly IdentityDecision[],
-    ofPart: readonly number[],
-    keys: ReadonlyMap<string, DataKey>,
-  ): Sealed {
+  private seal({ message, decisions, ofPart, identified }: Decided, keys: ReadonlyMap<string, DataKey>): Sealed {
     if (message.read.fhir?.split !== undefined) return this.sealBundle(message, decisions, ofPart, keys);
     const { read, eventId } = message;
-    const identified = identifiedOf(eventId, decisions);
     const records = recordsOf(read, identified.persons);
     const header: SealedHeader = {
       ...this.headerOf(message),
@@ -123,7 +168,15 @@ export class Sealer {
       ...this.fhirHeader(message, identified),
       ...(read.kind === 'fhir' && identified.persons.length > 0 ? { people: identified.persons } : {}),
     };
-    const sealed = this.sealUnder(keys, identified.ownerId, eventId, read.eventType, header, message.received.bytes);
+    const { key, ownerId } = keyFor(keys, identified.ownerId, eventId);
+    const sealed = sealMessage(
+      key,
+      { eventId, ownerId, type: read.eventType },
+      header,
+      message.received.bytes,
+      this.parts.blobs?.inlineBytes,
+      typeof message.ahead === 'object' ? message.ahead : undefined,
+    );
     return {
       ...message,
       identified,
@@ -131,6 +184,7 @@ export class Sealer {
       partIds: [],
       decisions,
       outside: sealed.outside === undefined ? [] : [sealed.outside],
+      blobs: sealed.fields.blob === undefined ? [] : [sealed.fields.blob],
       events: () => this.eventsOf(message, identified, sealed, {}),
     };
   }
@@ -211,6 +265,7 @@ export class Sealer {
       partIds,
       decisions,
       outside,
+      blobs: outside.map(({ ref }) => ref),
       events: (positions) =>
         this.eventsOf(message, identified, sealed, {
           parts: partIds.map((part) => ({
@@ -229,9 +284,7 @@ export class Sealer {
     header: SealedHeader,
     content: Buffer,
   ): SealedMessage {
-    const ownerId = keys.has(wantedOwner) ? wantedOwner : eventId;
-    const key = keys.get(ownerId);
-    if (key === undefined) throw new Error('a data key was not made');
+    const { key, ownerId } = keyFor(keys, wantedOwner, eventId);
     return sealMessage(key, { eventId, ownerId, type }, header, content, this.parts.blobs?.inlineBytes);
   }
 
@@ -349,6 +402,18 @@ export class Sealer {
     }
     return events;
   }
+}
+
+/** A message without a key of its person's is sealed under its own. */
+function keyFor(
+  keys: ReadonlyMap<string, DataKey>,
+  wantedOwner: string,
+  eventId: string,
+): { readonly key: DataKey; readonly ownerId: string } {
+  const ownerId = keys.has(wantedOwner) ? wantedOwner : eventId;
+  const key = keys.get(ownerId);
+  if (key === undefined) throw new Error('a data key was not made');
+  return { key, ownerId };
 }
 
 /** What reading it anew would need and its bytes do not say. */

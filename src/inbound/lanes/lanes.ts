@@ -20,6 +20,8 @@ export interface LaneLimits {
   readonly messageCost: number;
   /** Messages from this size on are heavy. */
   readonly heavyBytes: number;
+  /** Messages above this size may be put aside when they are taken: what may not overtake them waits until they are passed or done. */
+  readonly slowBytes: number;
   /** A lane counts among those that have something to send for so many batches after its last message. */
   readonly memoryBatches: number;
 }
@@ -32,6 +34,7 @@ export const LANE_LIMITS: LaneLimits = {
   quantum: 64 * KIB,
   messageCost: 2 * KIB,
   heavyBytes: 8 * KIB,
+  slowBytes: Infinity,
   memoryBatches: 1_000,
 };
 
@@ -81,8 +84,10 @@ class Lane<Item extends LaneItem> {
 class Source<Item extends LaneItem> {
   readonly light = new Lane<Item>(this);
   readonly heavy = new Lane<Item>(this);
-  /** How often each key waits in the heavy lane. */
+  /** How often each key waits in the heavy lane, or was taken from it with a slow message. */
   readonly heavyKeys = new Map<OrderKey, number>();
+  /** Those of slow messages that were taken: what shares one with them waits. */
+  readonly slowKeys = new Map<OrderKey, number>();
   /** Taken and not answered. */
   underWay = 0;
   /** Set by the last message: how many may be under way. */
@@ -92,6 +97,8 @@ class Source<Item extends LaneItem> {
 export class Lanes<Item extends LaneItem> {
   private readonly limits: LaneLimits;
   private readonly sources = new Map<string, Source<Item>>();
+  /** Slow messages that were taken and are neither passed nor done. */
+  private readonly slow = new Map<ReceivedMessage, readonly OrderKey[]>();
   /** Lanes in which something waits, in the order of the round. */
   private ring: Lane<Item>[] = [];
   /** The lane that a batch had no room to finish goes on with what it has left. */
@@ -122,7 +129,7 @@ export class Lanes<Item extends LaneItem> {
       heavy ||= keys.some((key) => source.heavyKeys.has(key));
     }
     const lane = heavy ? source.heavy : source.light;
-    if (heavy) for (const key of keys) source.heavyKeys.set(key, (source.heavyKeys.get(key) ?? 0) + 1);
+    if (heavy) for (const key of keys) addTo(source.heavyKeys, key);
     this.arrived += 1;
     lane.push({ item, number: this.arrived, keys: heavy ? keys : NO_KEYS });
     if (lane.length === 1) this.ring.push(lane);
@@ -150,6 +157,19 @@ export class Lanes<Item extends LaneItem> {
     const source = this.sources.get(id);
     if (source === undefined) return;
     source.underWay -= 1;
+    this.passed(item.received);
+  }
+
+  /** A slow message that was taken has its turn again before all that waits: nothing can overtake it any more. */
+  passed(received: ReceivedMessage): void {
+    const keys = this.slow.get(received);
+    if (keys === undefined) return;
+    this.slow.delete(received);
+    const source = this.sourceOf(received.source.id);
+    for (const key of keys) {
+      takeFrom(source.slowKeys, key);
+      takeFrom(source.heavyKeys, key);
+    }
   }
 
   /** Each lane once, in the order of the ring; where the batch is full the next one goes on there. */
@@ -189,7 +209,10 @@ export class Lanes<Item extends LaneItem> {
       left -= cost;
       lane.shift();
       source.underWay += 1;
-      for (const key of next.keys) this.passKey(source, key);
+      if (next.item.received.bytes.length > this.limits.slowBytes) {
+        this.slow.set(next.item.received, next.keys);
+        for (const key of next.keys) addTo(source.slowKeys, key);
+      } else for (const key of next.keys) takeFrom(source.heavyKeys, key);
     }
     lane.deficit = lane.length === 0 ? 0 : left;
     return true;
@@ -209,12 +232,6 @@ export class Lanes<Item extends LaneItem> {
 
   private costOf(item: Item): number {
     return item.received.bytes.length + this.limits.messageCost;
-  }
-
-  private passKey(source: Source<Item>, key: OrderKey): void {
-    const left = (source.heavyKeys.get(key) ?? 1) - 1;
-    if (left === 0) source.heavyKeys.delete(key);
-    else source.heavyKeys.set(key, left);
   }
 
   private sourceOf(id: string): Source<Item> {
@@ -241,10 +258,24 @@ export class Lanes<Item extends LaneItem> {
   }
 }
 
-/** Whether something that came before it still waits in the light lane of its source: what is heavy overtakes nothing. */
+/**
+ * Whether what came before it and may not be overtaken is not through: what waits in the light lane of its source (what is heavy overtakes nothing),
+ * or something slow that shares a key with it.
+ */
 function mustWait<Item extends LaneItem>(lane: Lane<Item>, next: Waiting<Item>): boolean {
-  const { light } = lane.source;
+  const { light, slowKeys } = lane.source;
+  if (slowKeys.size > 0 && next.keys.some((key) => slowKeys.has(key))) return true;
   return lane !== light && light.first !== undefined && light.first.number < next.number;
+}
+
+function addTo(counts: Map<OrderKey, number>, key: OrderKey): void {
+  counts.set(key, (counts.get(key) ?? 0) + 1);
+}
+
+function takeFrom(counts: Map<OrderKey, number>, key: OrderKey): void {
+  const left = (counts.get(key) ?? 1) - 1;
+  if (left === 0) counts.delete(key);
+  else counts.set(key, left);
 }
 
 class Batch<Item extends LaneItem> {
