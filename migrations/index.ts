@@ -20,6 +20,7 @@ import { Lanes1763700028000 } from './028-lanes.js';
 import { Leases1763700038000 } from './038-leases.js';
 import { Projected1763700048000 } from './048-projected.js';
 import { EventPlaces1763700052000 } from './052-event-places.js';
+import { Forgotten1763700053000 } from './053-forgotten.js';
 import { AnalystBudget1763700054000 } from './054-analyst-budget.js';
 
 /** Every migration, oldest first. Append only: a released migration never changes. */
@@ -46,5 +47,6 @@ export const MIGRATIONS: (new () => MigrationInterface)[] = [
   Leases1763700038000,
   Projected1763700048000,
   EventPlaces1763700052000,
+  Forgotten1763700053000,
   AnalystBudget1763700054000,
 ];

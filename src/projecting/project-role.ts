@@ -2,6 +2,7 @@
 import { openBlobStore } from '../blobs/open.js';
 import { createProjections } from '../../projections/index.js';
 import { keepCensusUp } from '../../projections/master/census/upkeep.js';
+import { Forgetting } from '../../projections/master/forgetting.js';
 import { OpenSearchDocuments } from '../../projections/search/opensearch.js';
 import { openPool } from '../database/database.js';
 import { openLogReader } from '../log/open-log.js';
@@ -54,11 +55,12 @@ export async function startProjectRole(context: RoleContext): Promise<RunningRol
             }),
           }),
     });
+    const decoder = createEventDecoder({ keyStore, reader, blobs: openBlobStore(config.blobs.store) });
     const projections = new Projections({
       databaseUrl,
       pool,
       reader,
-      decoder: createEventDecoder({ keyStore, reader, blobs: openBlobStore(config.blobs.store) }),
+      decoder,
       mailbox,
       definitions,
       log: logger,
@@ -71,10 +73,13 @@ export async function startProjectRole(context: RoleContext): Promise<RunningRol
     // Before both stop: a request that is not answered would hold them up, and is made again at the next start.
     if (openSearch !== undefined) opened.push(() => openSearch.close());
     await projections.start();
+    const forgetting = new Forgetting({ pool, reader, decoder, hashes: keyStore.hashes });
     opened.push(
       keepCensusUp({
         pool,
-        onTrouble: (error) => logger.warn({ code: errorWord(error) }, 'the census is not kept up; it is tried again'),
+        forget: (build, epoch) => forgetting.upTo(build, epoch),
+        onTrouble: (error) =>
+          logger.warn({ code: errorWord(error) }, 'the master store is not kept up; it is tried again'),
       }),
     );
     erasures.start();

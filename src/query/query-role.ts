@@ -8,6 +8,7 @@ import https from 'node:https';
 import type { AddressInfo } from 'node:net';
 import { gate } from '../auth/gate.js';
 import { NOBODY, principalOf } from '../auth/principal.js';
+import { Forgetting } from '../../projections/master/forgetting.js';
 import { authenticationOf, openHttpsCredentials } from '../auth/setup.js';
 import { mountAnalytics } from '../analytics/analytics-server.js';
 import { openBlobStore } from '../blobs/open.js';
@@ -89,10 +90,12 @@ export async function startQueryRole(context: RoleContext): Promise<RunningRole>
   });
   const sources = new LiveSourceList({ directory, reader, pool, defaults, file: config.sources });
   const store = new MasterStore(pool);
+  const forgetting = new Forgetting({ pool, reader, decoder, hashes: keys.hashes });
   const basis = new BasisResolver({
     pool,
     logId: reader.id,
     moved: (watermark, timeoutMs) => watermarks.waitUntilProjected('master', watermark + 1n, timeoutMs),
+    forget: (build, epoch) => forgetting.upTo(build, epoch),
   });
   const changes = new ChangeFeed({
     basis,

@@ -244,6 +244,30 @@ export class Snapshot {
     return this.present([thing])[0] ?? null;
   }
 
+  /**
+   * For what was asked for directly and is not there: that of an erased person is known to be gone (DESIGN §8).
+   * @throws GraphError ERASED
+   */
+  async refuseErased(id: string): Promise<void> {
+    if (this.basis.erasureEpoch === 0) return;
+    const patient = readUuid(id);
+    const thing = readThingId(id);
+    const records =
+      patient === undefined
+        ? thing === undefined
+          ? []
+          : [thing.record]
+        : (await this.recordsOf(patient)).map(({ record }) => record);
+    if (await this.store.areErased(records)) throw new GraphError('ERASED', 'this was erased');
+  }
+
+  /** A patient or a thing that was asked for by its id. @throws GraphError ERASED */
+  async asked<Found>(id: string, found: Promise<Found | null>): Promise<Found | null> {
+    const node = await found;
+    if (node === null) await this.refuseErased(id);
+    return node;
+  }
+
   async notes(records: readonly string[]): Promise<NoteRow[]> {
     const notes = (await Promise.all(records.map((record) => this.noteLoader.load(record)))).flat();
     return notes.filter((note) => note.validFrom <= this.point.validAt);

@@ -403,13 +403,17 @@ const CASES: Readonly<Record<number, readonly (readonly [string, string])[]>> = 
   29: [
     ['sealing/erasure', 'stays erased'],
     ['projecting/decode', 'an erased body is a state'],
+    ['query/erased', '29: an erased person is in no answer'],
   ],
   30: [
     ['anonymized/projection', 'a merge ends both and starts a third'],
     ['analytics/server', 'knownAt is what was known'],
   ],
   31: [['query/hard-cases', '31: a search finds']],
-  32: [['query/population', '32: counts at random points']],
+  32: [
+    ['query/population', '32: counts at random points'],
+    ['query/census', 'at every boundary on both axes'],
+  ],
   33: [
     ['query/hard-cases', '33: facts beyond'],
     ['master/apply', 'beyond the last partition'],

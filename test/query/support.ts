@@ -9,6 +9,7 @@ import path from 'node:path';
 import type { AddressInfo } from 'node:net';
 import type { Server } from 'node:http';
 import type pg from 'pg';
+import { Forgetting } from '../../projections/master/forgetting.js';
 import { createMasterProjection } from '../../projections/master/index.js';
 import { censusTables } from '../../projections/master/census/tables.js';
 import { masterTables } from '../../projections/master/tables.js';
@@ -187,11 +188,13 @@ export class TestHub {
       defaults: { timeZone: 'UTC' },
       file: {},
     });
+    const forgetting = new Forgetting({ pool: database.pool, reader, decoder, hashes: keys.hashes });
     const services: QueryServices = {
       store,
       basis: new BasisResolver({
         pool: database.pool,
         logId: reader.id,
+        forget: (build, epoch) => forgetting.upTo(build, epoch),
         moved: () => new Promise((resolve) => setImmediate(resolve)),
       }),
       operations: new OperationsView(database.pool, reader),

@@ -73,6 +73,8 @@ export interface BasisOptions {
   readonly logId: string;
   /** Waits until the master has moved beyond a watermark, at most so many milliseconds; may resolve earlier. */
   readonly moved: (watermark: Position, timeoutMs: number) => Promise<unknown>;
+  /** Takes the erased out of a build, up to an erasure, before it is asked anything. */
+  readonly forget?: (build: number, epoch: bigint) => Promise<void>;
   /** Microseconds since 1970. Only for a hub whose writer never ran. */
   readonly clock?: () => bigint;
 }
@@ -227,6 +229,7 @@ export class BasisResolver {
       throw new GraphError('BAD_USER_INPUT', 'there is no build of the master store beside the one that serves');
     }
     if (row === undefined) throw new GraphError('UNAVAILABLE', 'the master store is not there yet');
+    if (row.erasures > 0) await this.options.forget?.(row.build, BigInt(row.erasures));
     return {
       build: row.build,
       masterVersion: row.definition_version,

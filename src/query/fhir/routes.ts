@@ -9,7 +9,7 @@ import { FACT_KINDS } from '../../mapping/fact.js';
 import type { Instant } from '../../time/valid-time.js';
 import { instantOfMicroseconds, parseInstant } from '../basis/instant.js';
 import { decodeCursor, encodeCursor } from '../connection.js';
-import { readUuid } from '../ids.js';
+import { ofFhirId, readUuid } from '../ids.js';
 import { Session, type QueryServices } from '../session.js';
 import type { Snapshot } from '../snapshot.js';
 import type { JsonObject } from '../view/json.js';
@@ -297,6 +297,7 @@ class FhirReading {
     const types = valueOf(pairs, '_type')?.split(',');
     const { snapshot, key } = await this.page(pairs, response, momentOf(pairs));
     const id = readUuid(textParam(request, 'id'));
+    if (id !== undefined) await snapshot.refuseErased(id);
     const matches =
       id === undefined
         ? undefined
@@ -321,8 +322,9 @@ class FhirReading {
     sendJson(response, 200, searchBundle(bundle));
   }
 
-  /** @throws FhirProblem 404 */
+  /** @throws FhirProblem 404; GraphError ERASED */
   private async subject(snapshot: Snapshot, type: string, id: string): Promise<Subject> {
+    await snapshot.refuseErased(ofFhirId(id));
     const subject = await subjectById(snapshot, id);
     const kind = kindOfType(type);
     if (subject === undefined || subject.kind !== kind) throw new FhirProblem(404, 'not-found', 'NOT_FOUND');

@@ -75,6 +75,7 @@ export class DiffHandler implements IQueryHandler<DiffQuery> {
     if (given.patient != null) {
       patient = readUuid(given.patient);
       if (patient === undefined) return connectionOf([], false, false);
+      await to.refuseErased(patient);
     }
     const kinds = given.kinds?.filter((kind) => FACT_KINDS.includes(kind));
     const drafts = await changesOf(

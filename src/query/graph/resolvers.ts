@@ -177,8 +177,8 @@ export const resolvers = {
 
   Snapshot: {
     basis: ({ basis }: Snapshot): Basis => basis,
-    node: (snapshot: Snapshot, { id }: { id: string }) => snapshot.node(id),
-    patient: (snapshot: Snapshot, { id }: { id: string }) => snapshot.patient(id),
+    node: (snapshot: Snapshot, { id }: { id: string }) => snapshot.asked(id, snapshot.node(id)),
+    patient: (snapshot: Snapshot, { id }: { id: string }) => snapshot.asked(id, snapshot.patient(id)),
     patientByIdentifier: (snapshot: Snapshot, { authority, value }: { authority: string; value: string }) =>
       patientByIdentifier(snapshot, authority, value),
     patients: (snapshot: Snapshot, { filter, ...page }: PageArguments & { filter?: PatientFilter | null }) =>

@@ -307,6 +307,17 @@ export class MasterStore {
     return new Map(rows.map(({ record, patient }) => [record, patient]));
   }
 
+  /** Whether all of these records, and at least one, were erased. */
+  async areErased(records: readonly string[]): Promise<boolean> {
+    if (records.length === 0) return false;
+    const [row] = await this.query<{ erased: boolean }>(
+      'are-erased',
+      'select $1::uuid[] <@ (select array_agg(owner) from (select unnest(owners) as owner from sealing.erasure) listed) as erased',
+      [records],
+    );
+    return row?.erased === true;
+  }
+
   async notes(build: number, records: readonly string[], upTo: Position): Promise<NoteRow[]> {
     const { note } = this.tables(build);
     return this.query<NoteRow & pg.QueryResultRow>(
