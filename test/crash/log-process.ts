@@ -5,7 +5,7 @@
  */
 import { openPool } from '../../src/database/database.js';
 import { LogUnavailableError, WriterFencedError, WrongExpectedRevisionError } from '../../src/log/event-log.js';
-import type { AppendResult, EventLogWriter, StreamAppend } from '../../src/log/event-log.js';
+import type { EventLogWriter, StreamAppend } from '../../src/log/event-log.js';
 import { openEventStoreWriter } from '../../src/log/eventstore/index.js';
 import { openPostgresLogWriter } from '../../src/log/postgres/index.js';
 import { LogWriter } from '../../src/log/writer.js';
@@ -23,6 +23,8 @@ export interface RoundMessage {
 /** What the process answers. */
 export type LogProcessMessage =
   | { readonly is: 'open' }
+  /** It failed in a way that passes, and tries again: a sign of life. */
+  | { readonly is: 'trying' }
   | { readonly is: 'stored'; readonly round: number; readonly positions: readonly (readonly string[])[] }
   | { readonly is: 'stale'; readonly round: number; readonly stream: string; readonly actual: string }
   | { readonly is: 'fenced'; readonly round: number };
@@ -37,6 +39,7 @@ const doing = { step: 'starting', round: 0, attempts: 0, lastFailure: '' };
 function failed(error: unknown): void {
   const { message, cause } = error as Error;
   doing.lastFailure = cause instanceof Error ? `${message}: ${cause.message}` : message;
+  tell({ is: 'trying' });
 }
 
 process.on('SIGUSR2', () => {
@@ -87,27 +90,34 @@ async function append(log: EventLogWriter, message: RoundMessage): Promise<void>
   Object.assign(doing, { step: 'appending', round: message.round, attempts: 0 });
   for (;;) {
     doing.attempts += 1;
-    let results: AppendResult[];
-    try {
-      results = await log.append(batches);
-    } catch (error) {
-      const { round } = message;
-      if (error instanceof WriterFencedError) tell({ is: 'fenced', round });
-      else if (error instanceof WrongExpectedRevisionError) {
-        tell({ is: 'stale', round, stream: error.stream, actual: String(error.actual) });
-      } else if (error instanceof LogUnavailableError) {
-        // The outcome is unknown: the identical round at the identical revisions.
-        failed(error);
-        await new Promise((resolve) => setTimeout(resolve, 20));
-        continue;
-      } else throw error;
+    const settled = await Promise.allSettled(appendsOf(log, batches).map((appended) => log.append(appended)));
+    const refused = settled.find((one) => one.status === 'rejected');
+    const { round } = message;
+    if (refused === undefined) {
+      const results = settled.flatMap((one) => (one.status === 'fulfilled' ? one.value : []));
+      doing.step = 'waiting for a round';
+      tell({ is: 'stored', round, positions: results.map((result) => result.positions.map(String)) });
       return;
     }
-    const positions = results.map((result) => result.positions.map(String));
-    doing.step = 'waiting for a round';
-    tell({ is: 'stored', round: message.round, positions });
+    const error: unknown = refused.reason;
+    if (error instanceof LogUnavailableError) {
+      // The outcome is unknown: the identical round at the identical revisions.
+      failed(error);
+      await new Promise((resolve) => setTimeout(resolve, 20));
+      continue;
+    }
+    if (error instanceof WriterFencedError) tell({ is: 'fenced', round });
+    else if (error instanceof WrongExpectedRevisionError) {
+      tell({ is: 'stale', round, stream: error.stream, actual: String(error.actual) });
+    } else throw error;
     return;
   }
+}
+
+/** A log that takes appends ahead gets the round as two, the second sent before the first is answered. */
+function appendsOf(log: EventLogWriter, batches: readonly StreamAppend[]): (readonly StreamAppend[])[] {
+  const middle = batches.length >> 1;
+  return (log.ahead ?? 0) > 0 && middle > 0 ? [batches.slice(0, middle), batches.slice(middle)] : [batches];
 }
 
 const log = await open();
