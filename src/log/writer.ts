@@ -202,15 +202,18 @@ export class LogWriter {
    * @throws BadEventError, WrongExpectedRevisionError (only with `expectedRevision`), WriterFencedError; LogUnavailableError
    *   where the queue is full, or when the writer closes before the outcome is known
    */
-  async submit(events: readonly PendingEvent[]): Promise<RecordedResult[]> {
-    if (this.dead !== undefined) throw this.dead;
-    if (this.closing) throw new LogUnavailableError('the writer is closed');
-    if (this.queuedBytes > this.limits.refuseBytes) throw new LogUnavailableError('too much waits to be appended');
-    if (events.length === 0) return [];
-    const encoded = events.map(encodeEvent);
-    let bytes = 0;
-    for (const event of encoded) bytes += sizeOf(event);
+  submit(events: readonly PendingEvent[]): Promise<RecordedResult[]> {
     return new Promise((resolve, reject) => {
+      if (this.dead !== undefined) throw this.dead;
+      if (this.closing) throw new LogUnavailableError('the writer is closed');
+      if (this.queuedBytes > this.limits.refuseBytes) throw new LogUnavailableError('too much waits to be appended');
+      if (events.length === 0) {
+        resolve([]);
+        return;
+      }
+      const encoded = events.map(encodeEvent);
+      let bytes = 0;
+      for (const event of encoded) bytes += sizeOf(event);
       this.queue.push({ events: encoded, bytes, resolve, reject });
       this.queuedBytes += bytes;
       this.queuedEvents += encoded.length;

@@ -545,13 +545,22 @@ async function storedPositions(
   return same ? rows.map((row) => row.position) : undefined;
 }
 
+/** The same array for every row: each is written down before the next one is asked for. */
 function* eventRows(fresh: readonly Fresh[], first: bigint): Generator<readonly unknown[]> {
+  const row: unknown[] = [first, first, 0, 0n, '', '', undefined, undefined];
   let position = first;
   for (const { append, streamId, from } of fresh) {
     let revision = from;
-    for (const event of append.events) {
+    row[2] = streamId;
+    for (const { id, type, metadata, data } of append.events) {
       revision += 1n;
-      yield [position, first, streamId, revision, event.id, event.type, event.metadata, event.data];
+      row[0] = position;
+      row[3] = revision;
+      row[4] = id;
+      row[5] = type;
+      row[6] = metadata;
+      row[7] = data;
+      yield row;
       position += 1n;
     }
   }
