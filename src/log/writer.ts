@@ -20,9 +20,12 @@ import {
   type AppendResult,
   type EventLogWriter,
   type Position,
+  type RecordedEvent,
   type StreamAppend,
 } from './event-log.js';
+import { EventIdTakenError, isMessage, RecentIds } from './recent-ids.js';
 import {
+  BadEventError,
   batchesOf,
   encodeEvent,
   resultsOf,
@@ -82,6 +85,10 @@ const KNOWN_STREAMS = 16_384;
 /** A stream that is never where the log said it was a moment ago is written by something that the log does not fence. */
 const MOST_REVISION_SURPRISES = 20;
 const DRAIN_MS = 5_000;
+/** What is read at takeover of the events that stand last: at most about so many, and so many bytes. */
+const REMEMBERED_EVENTS = 10_000;
+const REMEMBERED_PAGE = 2_000;
+const REMEMBERED_BYTES = 16 * 1024 * 1024;
 
 interface Submission {
   readonly events: readonly EncodedEvent[];
@@ -114,6 +121,11 @@ export class LogWriter {
   /** Rounds without a known outcome, in order. */
   private readonly flights: Flight[] = [];
   private wake: () => void = () => undefined;
+  /** Of what is in the log. */
+  private readonly messageIds = new RecentIds();
+  private readonly decisionIds = new RecentIds();
+  /** Of what is queued or on its way, with the call that brought it. */
+  private readonly idsOnTheirWay = new Map<string, Promise<unknown>>();
   private readonly waitingForRoom: (() => void)[] = [];
   private working: Promise<void> | undefined;
   private dead: Error | undefined;
@@ -158,17 +170,38 @@ export class LogWriter {
     const id = randomUUID();
     const mark = await claimClockMark(options.pool, id);
     const writer = new LogWriter(options, id, mark);
-    const [last] = await options.log.readPage({ direction: 'backwards', limit: 1 });
-    if (last !== undefined) {
-      const envelope = JSON.parse(last.metadata.toString('utf8')) as Envelope;
-      writer.lastStampUs = microsOfInstant(envelope.recordedAt);
-      writer.lastHead = last.position;
-    }
+    await writer.remember();
     const fenced = await writer.submit(fences(options.tenant ?? 'main'));
     for (const { position } of fenced) if (position > writer.lastFence) writer.lastFence = position;
     await writer.publish();
     writer.scheduleMark(MARK_IDLE_MS);
     return writer;
+  }
+
+  /** Reads the end of the log. */
+  private async remember(): Promise<void> {
+    const pages: RecordedEvent[][] = [];
+    let before: Position | undefined;
+    for (let [events, bytes] = [0, 0]; events < REMEMBERED_EVENTS && bytes < REMEMBERED_BYTES;) {
+      const page = await this.options.log.readPage({
+        direction: 'backwards',
+        limit: REMEMBERED_PAGE,
+        maxBytes: REMEMBERED_BYTES,
+        ...(before === undefined ? {} : { after: before }),
+      });
+      const end = page.at(-1);
+      if (end === undefined) break;
+      pages.push(page);
+      before = end.position;
+      events += page.length;
+      for (const { data } of page) bytes += data.length;
+    }
+    for (const { id, type, position, metadata } of pages.flat().reverse()) {
+      const { recordedAt } = JSON.parse(metadata.toString('utf8')) as Envelope;
+      this.idsOf(type).add({ id, position, recordedAt });
+      this.lastStampUs = microsOfInstant(recordedAt);
+      this.lastHead = position;
+    }
   }
 
   /** The last mark known to be durable. */
@@ -199,27 +232,74 @@ export class LogWriter {
    *
    * While the log is unavailable the round is repeated, identical, until its outcome is known: a caller that cannot wait
    * that long answers its sender that it does not know.
-   * @throws BadEventError, WrongExpectedRevisionError (only with `expectedRevision`), WriterFencedError; LogUnavailableError
+   *
+   * A message whose id is among those appended last is not appended again: it is answered with where it stands.
+   * @throws BadEventError, EventIdTakenError, WrongExpectedRevisionError (only with `expectedRevision`), WriterFencedError; LogUnavailableError
    *   where the queue is full, or when the writer closes before the outcome is known
    */
-  submit(events: readonly PendingEvent[]): Promise<RecordedResult[]> {
-    return new Promise((resolve, reject) => {
-      if (this.dead !== undefined) throw this.dead;
-      if (this.closing) throw new LogUnavailableError('the writer is closed');
-      if (this.queuedBytes > this.limits.refuseBytes) throw new LogUnavailableError('too much waits to be appended');
-      if (events.length === 0) {
-        resolve([]);
-        return;
-      }
-      const encoded = events.map(encodeEvent);
-      let bytes = 0;
-      for (const event of encoded) bytes += sizeOf(event);
-      this.queue.push({ events: encoded, bytes, resolve, reject });
-      this.queuedBytes += bytes;
-      this.queuedEvents += encoded.length;
-      this.working ??= this.work();
-      if (this.queuedEvents >= this.limits.aheadEvents) this.wake();
+  async submit(events: readonly PendingEvent[]): Promise<RecordedResult[]> {
+    if (this.dead !== undefined) throw this.dead;
+    if (this.closing) throw new LogUnavailableError('the writer is closed');
+    if (this.queuedBytes > this.limits.refuseBytes) throw new LogUnavailableError('too much waits to be appended');
+    for (const { id } of events) {
+      const call = this.idsOnTheirWay.get(id);
+      // Whatever becomes of that call: then it is known whether the event stands.
+      if (call !== undefined)
+        return call.then(
+          () => this.submit(events),
+          () => this.submit(events),
+        );
+    }
+    const standing = this.standing(events);
+    if (standing.size === 0) return this.enqueue(events);
+    return this.enqueue(events.filter(({ id }) => !standing.has(id))).then((appended) => {
+      const all = new Map([...standing, ...appended.map((result) => [result.id, result] as const)]);
+      return events.map(({ id }) => all.get(id) as RecordedResult);
     });
+  }
+
+  /**
+   * Which of the messages stand in the log already. A concrete revision protects an event without this.
+   * @throws EventIdTakenError for a decision that does
+   */
+  private standing(events: readonly PendingEvent[]): Map<string, RecordedResult> {
+    const standing = new Map<string, RecordedResult>();
+    for (const { id, type, expectedRevision } of events) {
+      const found = expectedRevision === undefined ? this.idsOf(type).get(id) : undefined;
+      if (found === undefined) continue;
+      const error = new EventIdTakenError(found);
+      if (!isMessage(type)) throw error;
+      this.options.onTrouble?.(error);
+      standing.set(id, found);
+    }
+    return standing;
+  }
+
+  private idsOf(type: string): RecentIds {
+    return isMessage(type) ? this.messageIds : this.decisionIds;
+  }
+
+  private enqueue(events: readonly PendingEvent[]): Promise<RecordedResult[]> {
+    if (events.length === 0) return Promise.resolve([]);
+    const encoded = events.map(encodeEvent);
+    let bytes = 0;
+    for (const event of encoded) bytes += sizeOf(event);
+    if (events.length > 1 && new Set(events.map(({ id }) => id)).size < events.length)
+      throw new BadEventError('an event id stands twice in one call');
+    const call = new Promise<RecordedResult[]>((resolve, reject) => {
+      this.queue.push({ events: encoded, bytes, resolve, reject });
+    });
+    for (const { id } of encoded) this.idsOnTheirWay.set(id, call);
+    this.queuedBytes += bytes;
+    this.queuedEvents += encoded.length;
+    this.working ??= this.work();
+    if (this.queuedEvents >= this.limits.aheadEvents) this.wake();
+    return call;
+  }
+
+  private reject(submission: Submission, error: unknown): void {
+    for (const { id } of submission.events) this.idsOnTheirWay.delete(id);
+    submission.reject(error);
   }
 
   /**
@@ -368,7 +448,7 @@ export class LogWriter {
     if (this.isRunning) this.putBack(unreached);
     else
       for (const submission of unreached)
-        submission.reject(this.dead ?? new LogUnavailableError('the writer was closed'));
+        this.reject(submission, this.dead ?? new LogUnavailableError('the writer was closed'));
   }
 
   private stored({ submissions, events, stampUs }: Flight, answers: readonly AppendResult[]): void {
@@ -379,6 +459,10 @@ export class LogWriter {
     }
     const results = resultsOf(events, instantFromMicros(stampUs), answers);
     let from = 0;
+    for (const [index, { id, type }] of events.entries()) {
+      this.idsOnTheirWay.delete(id);
+      this.idsOf(type).add(results[index] as RecordedResult);
+    }
     for (const submission of submissions) {
       submission.resolve(results.slice(from, from + submission.events.length));
       from += submission.events.length;
@@ -401,7 +485,7 @@ export class LogWriter {
       }
       return;
     }
-    for (const submission of round) submission.reject(error);
+    for (const submission of round) this.reject(submission, error);
   }
 
   /**
@@ -484,7 +568,7 @@ export class LogWriter {
       for (const { stream, expectedRevision } of submission.events) {
         const current = own.get(stream) ?? ahead.get(stream) ?? this.revisionOf(stream) ?? 'no_stream';
         if (expectedRevision !== undefined && expectedRevision !== current) {
-          submission.reject(new WrongExpectedRevisionError(stream, expectedRevision, current));
+          this.reject(submission, new WrongExpectedRevisionError(stream, expectedRevision, current));
           return false;
         }
         own.set(stream, current === 'no_stream' ? 0n : current + 1n);
@@ -563,7 +647,7 @@ export class LogWriter {
   }
 
   private rejectAll(error: Error): void {
-    for (const submission of this.queue.splice(0)) submission.reject(error);
+    for (const submission of this.queue.splice(0)) this.reject(submission, error);
     this.queuedBytes = 0;
     this.queuedEvents = 0;
     this.tellRoom();

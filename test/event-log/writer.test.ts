@@ -267,6 +267,55 @@ it('isolates a call that the log refuses: the others of its round are stored', a
   expect(await stored()).toHaveLength(2);
 });
 
+describe('an event that is handed over again', () => {
+  it('is answered with where it stands, where it is a message: queued, on its way, stored, and after a restart', async () => {
+    writer = await open();
+    const [event, other] = [pending(), pending({ stream: 'clinical-3' })];
+    const calls = await Promise.all([event, other, event, event].map((one) => writer.submit([one])));
+    const again = [calls[2], calls[3], await writer.submit([event])];
+    await writer.close();
+    writer = await open();
+    again.push(await writer.submit([event]));
+    for (const answer of again) expect(answer).toEqual(calls[0]);
+    expect((await stored()).map(({ id }) => id).sort()).toEqual([event.id, other.id].sort());
+  });
+
+  it('does not keep the others of its call from being stored, each answered with its own place', async () => {
+    writer = await open();
+    const [first, second, third] = [pending(), pending(), pending()];
+    const [before] = await writer.submit([second]);
+    const answers = await writer.submit([first, second, third]);
+    expect(answers.map(({ id }) => id)).toEqual([first.id, second.id, third.id]);
+    expect(answers[1]).toEqual(before);
+    expect((await stored()).map(({ id }) => id)).toEqual([second.id, first.id, third.id]);
+  });
+
+  it('is stored where the call that brought it first was refused', async () => {
+    writer = await open();
+    const event = pending();
+    let refusing = true;
+    unreliable.beforeAppend = () => {
+      if (refusing) {
+        refusing = false;
+        throw new Error('refused');
+      }
+    };
+    const calls = await Promise.allSettled([writer.submit([event]), writer.submit([event])]);
+    expect(calls.map(({ status }) => status)).toEqual(['rejected', 'fulfilled']);
+    expect((await stored()).map(({ id }) => id)).toEqual([event.id]);
+  });
+
+  it('is refused where it is a decision, or stands twice in one call', async () => {
+    writer = await open();
+    const decision = pending({ type: EVENT_TYPES.discarded });
+    await writer.submit([decision]);
+    await expect(writer.submit([pending(), decision])).rejects.toMatchObject({ code: 'EVENT_ID_TAKEN' });
+    const event = pending();
+    await expect(writer.submit([event, event])).rejects.toMatchObject({ code: 'BAD_EVENT' });
+    expect(await stored()).toHaveLength(1);
+  });
+});
+
 describe('a round sent before the last one is answered', () => {
   const limits = { roundEvents: 10, aheadEvents: 1 };
   const order = async (stream: string): Promise<string[]> =>
