@@ -118,7 +118,7 @@ export async function installBuildIn(
       logId,
       wanted.state,
       wanted.serving,
-      wanted.state === 'live' && rows.some((row) => row.paused && row.serving),
+      rows.some((row) => row.paused && row.serving),
       wanted.verify ?? true,
       wanted.switchWhenDone ?? true,
       wanted.requestedBy ?? null,

@@ -157,7 +157,8 @@ export class RebuildProjectionHandler implements ICommandHandler<RebuildProjecti
 
   execute({ name, verify, options, switchWhenDone }: RebuildProjection): Promise<ProjectionStatus> {
     const more = { verify, ...(switchWhenDone ? {} : { switch: false }) };
-    return this.desk.decide(name, EVENT_TYPES.rebuildRequested, options, more, (builds) => {
+    return this.desk.decide(name, EVENT_TYPES.rebuildRequested, options, more, (builds, serving) => {
+      if (serving.paused) throw new ProjectionConflictError(`projection ${name} is paused: resume it first`);
       if (builds.some(isUnderWay)) throw new ProjectionConflictError(`a rebuild of ${name} is under way`);
     });
   }

@@ -72,20 +72,26 @@ export function projectionsCommand(program: Command): void {
 
   simple(projections, 'pause', 'pauseProjection', 'stop after the batch in hand; what serves keeps serving');
   simple(projections, 'resume', 'resumeProjection', 'go on from the checkpoint');
-  simple(projections, 'rollback', 'rollbackProjection', 'back to the version that served before');
   simple(projections, 'cancel', 'cancelRebuild', 'give up a rebuild; what serves keeps serving');
+
+  withHub(projections.command('rollback <name>'))
+    .description('back to the version that served before')
+    .action(async (name: string, options: HubOptions) => {
+      const hub = await findHub(options);
+      const before = (await listProjections(hub)).find((projection) => projection.name === name)?.version;
+      await change(hub, 'rollbackProjection', name);
+      const done = await untilServes(hub, name, (version) => version !== before);
+      console.log(options.json === true ? JSON.stringify(done) : describeRebuilt(done));
+    });
 
   withHub(projections.command('switch <name> <version>'))
     .description('let another version that is built serve')
     .action(async (name: string, version: string, options: HubOptions) => {
       const number = wholeNumber('version', 1)(version);
       const hub = await findHub(options);
-      const { changed } = await hub.data<{ changed: Projection }>(
-        'clinical',
-        `mutation ($name: String!, $version: Int!) { changed: switchProjection(name: $name, version: $version) { ${FIELDS} } }`,
-        { name, version: number },
-      );
-      console.log(options.json === true ? JSON.stringify(changed) : describe([changed]));
+      await change(hub, 'switchProjection', name, number);
+      const done = await untilServes(hub, name, (serving) => serving === number);
+      console.log(options.json === true ? JSON.stringify(done) : describeRebuilt(done));
     });
 }
 
@@ -93,14 +99,33 @@ function simple(projections: Command, name: string, mutation: string, descriptio
   withHub(projections.command(`${name} <name>`))
     .description(description)
     .action(async (projection: string, options: HubOptions) => {
-      const hub = await findHub(options);
-      const { changed } = await hub.data<{ changed: Projection }>(
-        'clinical',
-        `mutation ($name: String!) { changed: ${mutation}(name: $name) { ${FIELDS} } }`,
-        { name: projection },
-      );
+      const changed = await change(await findHub(options), mutation, projection);
       console.log(options.json === true ? JSON.stringify(changed) : describe([changed]));
     });
+}
+
+async function change(hub: HubClient, mutation: string, name: string, version?: number): Promise<Projection> {
+  const [declared, passed] = version === undefined ? ['', ''] : [', $version: Int!', ', version: $version'];
+  const answer = await hub.data<Record<string, Projection>>(
+    'clinical',
+    `mutation ($name: String!${declared}) { ${mutation}(name: $name${passed}) { ${FIELDS} } }`,
+    { name, ...(version === undefined ? {} : { version }) },
+  );
+  return answer[mutation] as Projection;
+}
+
+/** A version that is to serve catches up first. @throws CliError where it does not come to that */
+async function untilServes(hub: HubClient, name: string, serves: (version: number) => boolean): Promise<Projection> {
+  for (const asked = performance.now(); ; await pause(POLL_MS)) {
+    const projection = (await listProjections(hub)).find((candidate) => candidate.name === name);
+    if (projection === undefined) throw new CliError(`the projection ${name} is gone`);
+    if (serves(projection.version)) return projection;
+    if (projection.state !== 'REBUILDING' && performance.now() - asked > BEGIN_TIMEOUT_MS) {
+      throw new CliError(
+        `${name} still serves version ${projection.version}: ${projection.lastError ?? 'see `anamnesis status`'}`,
+      );
+    }
+  }
 }
 
 export async function listProjections(hub: HubClient): Promise<readonly Projection[]> {
@@ -139,7 +164,8 @@ export async function rebuildProjection(
       const { rebuild, state, lastError } = projection;
       const next = rebuild !== null && rebuild.version > before ? rebuild : undefined;
       if (stays && next?.progress === 1 && state !== 'REBUILDING') return projection;
-      if (state === 'REBUILDING' && next !== undefined) {
+      // A pause holds the rebuild up as well.
+      if ((state === 'REBUILDING' || state === 'PAUSED') && next !== undefined) {
         begun = true;
         progress?.(next);
       } else if (next !== undefined || begun) {
@@ -190,10 +216,15 @@ function describe(projections: readonly Projection[]): string {
       projection.parked,
       projection.rebuild === null || projection.rebuild.version <= projection.version
         ? ''
-        : `version ${projection.rebuild.version}: ${Math.floor(projection.rebuild.progress * 100)} %`,
+        : describeRebuild(projection, projection.rebuild),
       projection.lastError,
     ]),
   );
+}
+
+function describeRebuild({ state }: Projection, { version, progress }: Rebuild): string {
+  const waits = progress === 1 && state !== 'REBUILDING' && state !== 'PAUSED';
+  return `version ${version}: ${waits ? 'can be switched to' : `${Math.floor(progress * 100)} %`}`;
 }
 
 function describeRebuilt(projection: Projection): string {
