@@ -10,6 +10,7 @@ import {
   type ProjectionDefinition,
   type TableRows,
 } from '../../src/projecting/projection.js';
+import { WRITTEN } from './columns.js';
 import type { FactBody } from './fold.js';
 import { lookupsOf } from './lookup.js';
 import { CONTROL_ID_PURPOSE, flagBits, type MasterHashes } from './names.js';
@@ -33,35 +34,6 @@ const INBOUND: ReadonlySet<string> = new Set([
   EVENT_TYPES.clinicalEvent,
   EVENT_TYPES.unknown,
 ]);
-
-const FACT_COLUMNS = [
-  'record',
-  'kind',
-  'entity',
-  'valid_from',
-  'pos',
-  'recorded_at',
-  'event_id',
-  'valid_text',
-  'valid_field',
-  'valid_flags',
-  'key',
-  'body',
-] as const;
-const FACT_TYPES = [
-  'uuid',
-  'int2',
-  'int8',
-  'timestamptz',
-  'int8',
-  'timestamptz',
-  'uuid',
-  'text',
-  'text',
-  'int2',
-  'text',
-  'jsonb',
-] as const;
 
 /** The message that caused an event's facts: itself, or for a replay the original. */
 export function causeOf(event: DecodedEvent): string {
@@ -332,78 +304,25 @@ export function createMasterProjection(options: { readonly hashes: MasterHashes 
       return [
         {
           table: tables.fact,
-          columns: FACT_COLUMNS,
-          types: FACT_TYPES,
+          ...WRITTEN.fact,
           rows: rows.fact,
           onConflict: 'insert' as const,
         },
         {
           table: tables.link,
-          columns: ['record', 'pos', 'patient', 'recorded_at', 'event_id', 'reason'],
-          types: ['uuid', 'int8', 'uuid', 'timestamptz', 'uuid', 'text'],
+          ...WRITTEN.link,
           rows: rows.link,
           onConflict: 'insert' as const,
         },
         {
           table: tables.message,
-          columns: [
-            'event_id',
-            'pos',
-            'type',
-            'version',
-            'content_type',
-            'source',
-            'source_version',
-            'record',
-            'patient',
-            'recorded_at',
-            'source_recorded_at',
-            'control_hash',
-            'parked_code',
-            'parked_path',
-            'parked_offset',
-            'duplicate_of',
-            'unmapped',
-            'state',
-          ],
-          types: [
-            'uuid',
-            'int8',
-            'text',
-            'text',
-            'text',
-            'text',
-            'int4',
-            'uuid',
-            'uuid',
-            'timestamptz',
-            'text',
-            'bytea',
-            'text',
-            'text',
-            'int4',
-            'uuid',
-            'text[]',
-            'text',
-          ],
+          ...WRITTEN.message,
           rows: rows.message,
           onConflict: 'insert' as const,
         },
         {
           table: tables.note,
-          columns: [
-            'record',
-            'valid_from',
-            'pos',
-            'seq',
-            'recorded_at',
-            'event_id',
-            'valid_text',
-            'valid_field',
-            'valid_flags',
-            'title',
-          ],
-          types: ['uuid', 'timestamptz', 'int8', 'int2', 'timestamptz', 'uuid', 'text', 'text', 'int2', 'text'],
+          ...WRITTEN.note,
           rows: rows.note,
           onConflict: 'insert' as const,
         },

@@ -17,6 +17,7 @@ import type {
   VerificationRun,
 } from '../../src/projecting/projection.js';
 import { canonical, compareRows, type ComparedRow } from '../../src/projecting/verification/findings.js';
+import { MASTER_COLUMNS, type MasterTable } from './columns.js';
 import { foldThing, mergeFolded, type FactBody, type Folded, type FoldRow, type Point } from './fold.js';
 import { lookupsOf } from './lookup.js';
 import { CONTROL_ID_PURPOSE, FLAG_BITS, type MasterHashes } from './names.js';
@@ -136,9 +137,11 @@ class MasterVerification implements VerificationRun {
   }
 
   /** The table's rows between the last page and the end of this one. */
-  private async comparePage(table: KeyedTable, expected: readonly KeyedRow[], last: Position): Promise<void> {
+  private async comparePage(table: MasterTable, expected: readonly KeyedRow[], last: Position): Promise<void> {
     const { client, findings } = this.context;
-    const { key, columns } = KEYED[table];
+    const { key, columns: all } = MASTER_COLUMNS[table];
+    const named = new Set<string>(key);
+    const columns = Object.keys(all).filter((column) => !named.has(column));
     const { rows } = await client.query<Record<string, unknown>>(
       `select ${[...new Set([...key, ...columns, 'pos'])].join(', ')} from ${this.tables[table]} where pos > $1 and pos <= $2`,
       [this.last, last],
@@ -275,42 +278,6 @@ interface ExpectedFact {
 type KeyedRow = readonly [key: string, row: ComparedRow];
 
 const MESSAGES: readonly string[] = [EVENT_TYPES.hl7, EVENT_TYPES.fhir, EVENT_TYPES.clinicalEvent, EVENT_TYPES.unknown];
-
-type KeyedTable = 'fact' | 'link' | 'message' | 'note';
-
-const KEYED: Readonly<Record<KeyedTable, { readonly key: readonly string[]; readonly columns: readonly string[] }>> = {
-  fact: {
-    key: ['record', 'kind', 'entity', 'valid_from', 'pos'],
-    columns: ['recorded_at', 'event_id', 'valid_text', 'valid_field', 'valid_flags', 'key', 'body'],
-  },
-  link: { key: ['record', 'pos'], columns: ['patient', 'recorded_at', 'event_id', 'reason'] },
-  message: {
-    key: ['event_id'],
-    columns: [
-      'pos',
-      'type',
-      'version',
-      'content_type',
-      'source',
-      'source_version',
-      'record',
-      'patient',
-      'recorded_at',
-      'source_recorded_at',
-      'control_hash',
-      'parked_code',
-      'parked_path',
-      'parked_offset',
-      'duplicate_of',
-      'unmapped',
-      'state',
-    ],
-  },
-  note: {
-    key: ['record', 'valid_from', 'pos', 'seq'],
-    columns: ['recorded_at', 'event_id', 'valid_text', 'valid_field', 'valid_flags', 'title'],
-  },
-};
 
 const keyOf = (values: readonly unknown[]): string => values.map(String).join('|');
 const hex = (bytes: Uint8Array): string => Buffer.from(bytes).toString('hex');

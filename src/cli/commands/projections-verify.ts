@@ -1,46 +1,13 @@
 /** `anamnesis projections verify`: asks for it, waits for the report, prints it. */
 import { setTimeout as pause } from 'node:timers/promises';
+import type { VerifyReport } from '../../projecting/verify.js';
 import { CliError } from '../cli-error.js';
 import type { HubClient } from '../hub-client.js';
 import { grouped, table } from '../output.js';
 import { BEGIN_TIMEOUT_MS, POLL_MS, type RebuildProgress } from './projections.js';
 
-interface Finding {
-  readonly defect: string;
-  readonly table: string;
-  readonly position?: string;
-  readonly record?: string;
-  readonly patient?: string;
-  readonly fields?: readonly string[];
-  readonly build?: string;
-}
-
-interface Report {
-  readonly position: string;
-  readonly defects: number;
-  readonly findings: readonly Finding[];
-  readonly log?: {
-    readonly events: number;
-    readonly seconds: number;
-    readonly tables: readonly {
-      readonly table: string;
-      readonly expected: string;
-      readonly rows: string;
-      readonly missing: number;
-      readonly extra: number;
-      readonly changed: number;
-    }[];
-    readonly answers?: { readonly patients: number; readonly answers: number; readonly different: number };
-  };
-  readonly serving?: {
-    readonly build: number;
-    readonly explained: readonly {
-      readonly version: number;
-      readonly reason: string;
-      readonly fields: Readonly<Record<string, number>>;
-    }[];
-  };
-}
+/** Of the report what is printed. */
+type Report = Pick<VerifyReport, 'position' | 'defects' | 'findings' | 'log' | 'serving'>;
 
 export interface Verification {
   readonly id: string;
