@@ -24,8 +24,9 @@ import { CONTROL_ID_PURPOSE, FLAG_BITS, type MasterHashes } from './names.js';
 import { statementOf, sweep, type Standing, type Statement } from './sweep.js';
 import { masterTables } from './tables.js';
 
-/** Patients whose rows and facts are in memory at once. */
+/** Patients whose rows and facts are in memory at once: so many, or as many as have so many facts; one patient at least. */
 const GROUP_PATIENTS = 200;
+const GROUP_FACTS = 5_000;
 /** About so many patients' answers are compared between two builds. */
 const SAMPLED_PATIENTS = 500;
 const FAR_FUTURE = '9999-12-31T23:59:59.999999Z';
@@ -352,6 +353,23 @@ interface StoredRow extends FoldRow {
 interface Group {
   readonly patient: string;
   readonly records: readonly string[];
+  /** Of the log, on these records. */
+  readonly facts: number;
+}
+
+/** In order, so that each part has no more facts than may be in memory at once; or is one patient alone. */
+export function parted<G extends Pick<Group, 'facts'>>(groups: readonly G[]): G[][] {
+  const parts: G[][] = [];
+  let facts = Infinity;
+  for (const group of groups) {
+    facts += group.facts;
+    if (facts > GROUP_FACTS) {
+      parts.push([]);
+      facts = group.facts;
+    }
+    parts.at(-1)?.push(group);
+  }
+  return parts;
 }
 
 /** Answers of every patient, by the rows and by the log. */
@@ -369,7 +387,8 @@ class Answers {
     // A record that was never linked stands for itself.
     await client.query(`
       create temp table verify_member on commit drop as
-        select record, coalesce(l.patient, record) as patient from (select distinct record from verify_fact) f
+        select record, coalesce(l.patient, record) as patient, coalesce(f.facts, 0) as facts
+          from (select record, count(*) as facts from verify_fact group by record) f
           full join (select distinct on (record) record, patient from verify_link order by record, pos desc) l using (record);
       create index on verify_member (patient);
       create index on verify_fact (record);
@@ -380,13 +399,13 @@ class Answers {
     const every = Math.max(1, Math.floor(Number(rows[0]?.count ?? 0n) / SAMPLED_PATIENTS));
     for (let after = '00000000-0000-0000-0000-000000000000'; ;) {
       const { rows: groups } = await client.query<Group>(
-        `select patient, array_agg(record order by record) as records from verify_member where patient > $1
+        `select patient, array_agg(record order by record) as records, sum(facts)::int as facts from verify_member where patient > $1
          group by patient order by patient limit ${GROUP_PATIENTS}`,
         [after],
       );
       const last = groups.at(-1);
       if (last === undefined) break;
-      await this.compareGroups(groups, every);
+      for (const part of parted(groups)) await this.compareGroups(part, every);
       after = last.patient;
     }
     return {

@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, beforeEach, expect, test } from '@jest/globals';
 import { randomUUID } from 'node:crypto';
+import { parted } from '../../projections/master/verify.js';
 import { createMasterProjection } from '../../projections/master/index.js';
 import type { Fact, Json } from '../../src/mapping/fact.js';
 import type { DecodedEvent, ProjectionDefinition } from '../../src/projecting/projection.js';
@@ -170,4 +171,11 @@ test('a defect of apply itself is found, which no comparison of two builds and n
     { defect: 'missing', table: 'master.fact', position: '6', record: bob },
     expect.objectContaining({ defect: 'answer', patient: other, fields: ['PATIENT.name'] }),
   ]);
+});
+
+test('patients are compared in parts that fit the memory, one that does not by itself', () => {
+  const groups = [2_000, 3_000, 1, 9_000, 4_999, 1, 1].map((facts, index) => ({ facts, index }));
+  const parts = parted(groups);
+  expect(parts.flat()).toEqual(groups);
+  expect(parts.map((part) => part.map(({ facts }) => facts))).toEqual([[2_000, 3_000], [1], [9_000], [4_999, 1], [1]]);
 });
