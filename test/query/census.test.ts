@@ -25,9 +25,9 @@ import { KeyedHashes } from '../../src/sealing/hashes.js';
 import { createTestDatabase, type TestDatabase } from '../support/database.js';
 
 const FULL = process.env['ANAMNESIS_TEST_SCALE'] === 'full';
-const LINES = FULL ? 100_000 : 500;
-const HISTORIES = FULL ? 200 : 6;
-const POINTS = FULL ? 120 : 10;
+const LINES = FULL ? 20_000 : 500;
+const HISTORIES = FULL ? 60 : 6;
+const POINTS = FULL ? 30 : 8;
 
 let database: TestDatabase;
 let store: MasterStore;

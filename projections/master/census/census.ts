@@ -186,7 +186,10 @@ export class Census {
       else if (thing.kind === 'CONDITION') diagnoses.push(...this.lay(pos, person, record, thing, range));
     }
     if (all === undefined) return;
-    const { began, ended } = person.line.replace(pos, all, this.personPieces(person, all));
+    const isSettled = came.size + went.size === 0 && isKnownBy(person, changed, all);
+    const { began, ended } = isSettled
+      ? { began: [], ended: [] }
+      : person.line.replace(pos, all, this.personPieces(person, all));
     const isOther = began.length + ended.length > 0;
     if (isOther) this.groupPerson(pos, person, all, [...began, ...ended]);
     this.groupStays(pos, person, stays);
@@ -389,6 +392,20 @@ export class Census {
     }
     return thing;
   }
+}
+
+/** Whether what is said of the person themselves, which did not change, tells within a range that there is one: then nothing else can. */
+function isKnownBy({ records }: Person, changed: ReadonlyMap<Thing, unknown>, range: Range): boolean {
+  let isKnown = false;
+  for (const thing of changed.keys()) if (thing.kind === 'PATIENT') return false;
+  for (const { things } of records.values()) {
+    for (const { kind, line } of things.values()) {
+      if (kind !== 'PATIENT' || isKnown) continue;
+      isKnown = true;
+      for (const { state } of line.within(range)) isKnown &&= state.present;
+    }
+  }
+  return isKnown;
 }
 
 function keyOf({ kind, entity }: Pick<Thing, 'kind' | 'entity'>): string {

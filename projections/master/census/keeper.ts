@@ -282,11 +282,6 @@ class Book implements ValueBook {
   }
 }
 
-/** Members in order of name: jsonb gives them back in an order of its own. */
 function keyOf(kind: number, content: unknown): string {
-  const ordered =
-    content === null || typeof content !== 'object' || Array.isArray(content)
-      ? content
-      : Object.fromEntries(Object.entries(content).sort(([left], [right]) => (left < right ? -1 : 1)));
-  return `${kind} ${JSON.stringify(ordered)}`;
+  return typeof content === 'string' ? `${kind} ${content}` : `${kind} ${JSON.stringify(content)}`;
 }

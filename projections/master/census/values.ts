@@ -16,7 +16,10 @@ export const SPAN = { person: 0, stay: 1, diagnosis: 2 } as const;
 export const GROUP = { everybody: 10, sex: 11, ageBand: 12, location: 13, class: 14, diagnosisGroup: 15 } as const;
 export type Group = (typeof GROUP)[keyof typeof GROUP];
 
-/** `x` sex, `y` year and `d` day (`MM-DD`) of birth: {@link ageAt} in SQL needs no more. */
+/**
+ * `x` sex, `y` year and `d` day (`MM-DD`) of birth: an age needs no more. Members of all values are made in order of their names, as jsonb gives
+ * them back: so equal values are equal texts.
+ */
 export interface PersonValue {
   readonly x: string | null;
   readonly y: number | null;
@@ -49,9 +52,9 @@ function standing(state: ThingState): Values {
 export function personValue(values: Values): PersonValue {
   const born = /^(\d{4})(?:-(\d\d))?(?:-(\d\d))?/.exec(timeText(values['birthDate']) ?? '');
   return {
+    d: born === null ? null : `${born[2] ?? '01'}-${born[3] ?? '01'}`,
     x: sexOf(values),
     y: born === null ? null : Number(born[1]),
-    d: born === null ? null : `${born[2] ?? '01'}-${born[3] ?? '01'}`,
   };
 }
 
@@ -61,12 +64,12 @@ export function stayValue(state: ThingState): StayValue {
   const { status, class: code } = encounterView(values);
   const place = locationOf(values);
   return {
-    s: status,
-    u: isUnderWay(values),
     c: code,
     l: code?.toLowerCase() ?? null,
-    p: place?.pointOfCare ?? null,
     n: [...new Set(place?.names.map(locationLookup) ?? [])].filter((name) => name !== '').sort(),
+    p: place?.pointOfCare ?? null,
+    s: status,
+    u: isUnderWay(values),
   };
 }
 
