@@ -140,7 +140,10 @@ const CHAPTERS: readonly (readonly [from: string, to: string])[] = [
   ['Z00', 'Z99'],
 ];
 
-/** Chapters of ICD-9-CM (CDC, ICD-9-CM Official Guidelines) beside the chapter of ICD-10 that took them over. */
+/**
+ * Chapters of ICD-9-CM (volume 1, tabular list: 001–139, 140–239, …) beside the chapter of ICD-10 that took them over; its chapter of nervous
+ * system and sense organs (320–389) by its sections, since ICD-10 has a chapter each for eyes and ears.
+ */
 const ICD9_CHAPTERS: readonly (readonly [from: number, to: number, chapter: string])[] = [
   [1, 139, 'A00-B99'],
   [140, 239, 'C00-D49'],
@@ -237,10 +240,14 @@ export function departmentType(value: Json): string {
   return OTHER_CODE;
 }
 
-/** Units of UCUM in common laboratory and bedside use (UCUM, table "TableOfExampleUcumCodesForElectronicMessaging"); others are not shown. */
+/**
+ * Units in common laboratory and bedside use, as UCUM has them (HL7 Terminology, value set ucum-common), and as version 2 senders write the same
+ * (`IU/L`, `mEq/L`, `K/uL`, `mmHg`, `bpm`); others are not shown.
+ */
 const UNITS = new Set(
   (
-    '% /uL 10*3/uL 10*6/uL 10*9/L 10*12/L 10*3/mm3 K/uL M/uL Cel [degF] U/L IU/L mIU/L uIU/mL mIU/mL U/mL IU/mL kU/L bpm /min breaths/min ' +
+    '% /uL 10*3/uL 10*6/uL 10*9/L 10*12/L 10*3/mm3 K/uL M/uL Cel [degF] U/L IU/L mIU/L uIU/mL mIU/mL U/mL IU/mL kU/L ' +
+    '[IU]/L [IU]/mL m[IU]/L m[IU]/mL u[IU]/mL k[IU]/L bpm /min breaths/min ' +
     'cm m mm in [in_i] kg g mg ug ng pg [lb_av] kg/m2 g/dL g/L mg/dL mg/L ug/dL ug/L ug/mL ng/dL ng/mL ng/L pg/mL pg fL mL L mL/min mL/min/1.73m2 ' +
     'mL/min/{1.73_m2} L/min mmol/L umol/L nmol/L pmol/L mmol/mol mEq/L meq/L mosm/kg mmHg mm[Hg] kPa s min h d a mm/h ratio {ratio} 1 {INR} mg/g ug/g g/24h'
   ).split(' '),

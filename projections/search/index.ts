@@ -42,20 +42,7 @@ export function createSearchProjection({ hashes, outside }: SearchProjectionOpti
   const erase: ProjectionDefinition['erase'] = (build) => [
     `delete from ${documentTable(build)} where record = any ($1::uuid[])`,
   ];
-  if (outside !== undefined) {
-    return {
-      name: SEARCH,
-      version: OPENSEARCH_VERSIONS + SEARCH_VERSION,
-      install: () => [],
-      uninstall,
-      erase,
-      tables: () => [],
-      apply: () => [],
-      outside,
-      ...(outside.verify === undefined ? {} : { verify: outside.verify }),
-    };
-  }
-  return {
+  const inPostgres: ProjectionDefinition = {
     name: SEARCH,
     version: SEARCH_VERSION,
     install: installSearch,
@@ -79,5 +66,18 @@ export function createSearchProjection({ hashes, outside }: SearchProjectionOpti
       return [{ table: documentTable(build), columns: COLUMNS, types: TYPES, rows, onConflict: 'ignore' }];
     },
     verify: verifySearch(hashes),
+  };
+  if (outside === undefined) return inPostgres;
+  return {
+    name: SEARCH,
+    version: OPENSEARCH_VERSIONS + SEARCH_VERSION,
+    install: () => [],
+    uninstall,
+    erase,
+    tables: () => [],
+    apply: () => [],
+    outside,
+    beside: [inPostgres],
+    ...(outside.verify === undefined ? {} : { verify: outside.verify }),
   };
 }

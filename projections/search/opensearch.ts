@@ -147,17 +147,27 @@ export class OpenSearchDocuments implements OutsideStore {
     const { connection } = this.options;
     const alias = buildAlias(connection.prefix, build);
     try {
-      // What is not visible yet would not be found.
-      await connection.request({ method: 'POST', path: `/${alias}/_refresh` }, [404]);
-      await connection.request(
-        {
+      for (;;) {
+        // What is not visible yet would not be found; what was deleted is not found again.
+        await connection.request({ method: 'POST', path: `/${alias}/_refresh` }, [404]);
+        const found = await connection.request<ErasedAnswer>(
+          {
+            method: 'POST',
+            path: `/${alias}/_search`,
+            body: { size: SCAN_DOCUMENTS, _source: false, query: { terms: { record: records } } },
+          },
+          [404],
+        );
+        const ids = found?.hits.hits.map(({ _id }) => _id) ?? [];
+        if (ids.length === 0) break;
+        const answer = await connection.request<{ readonly errors: boolean }>({
           method: 'POST',
-          path: `/${alias}/_delete_by_query`,
-          query: { conflicts: 'proceed', refresh: 'true' },
-          body: { query: { terms: { record: records } } },
-        },
-        [404],
-      );
+          path: `/${alias}/_bulk`,
+          query: { require_alias: 'true' },
+          lines: ids.map((id) => JSON.stringify({ delete: { _id: id } })),
+        });
+        if (answer?.errors !== false) throw new OpenSearchError('documents could not be deleted');
+      }
       // Deleted documents are only marked: their words leave the disk when the segments that hold them are written anew.
       await connection.request(
         { method: 'POST', path: `/${alias}/_forcemerge`, query: { only_expunge_deletes: 'true' } },
@@ -299,6 +309,10 @@ export interface StoredDocument {
 }
 
 const SCAN_DOCUMENTS = 5_000;
+
+interface ErasedAnswer {
+  readonly hits: { readonly hits: readonly { readonly _id: string }[] };
+}
 
 interface ScanAnswer {
   readonly hits: {

@@ -261,26 +261,43 @@ function validBy({ at, now }: SnapshotPoint['valid']): string {
 /**
  * The fold of docs/architecture.md §8 in SQL, per field of a thing of a record: at one valid time a retraction hides every earlier row, and one
  * that finds none the first that comes later; of what is left the greatest (valid_from, pos) stands; an end of what never stood is nothing.
+ * Where nothing was ever retracted, which is nearly everywhere, the greatest row is all there is to find: one sort of the rows instead of three.
  */
 function fold(fact: string, fields: readonly number[], known: string, valid: string): string {
+  const where = `field in (${fields.join(', ')}) and ${known} and ${valid} and ${NOT_ERASED}`;
+  const slot = 'record, entity, field';
   return `
-    select distinct on (record, entity, field) record, entity, field, valid_from, pos, op & ${ASSERTS} <> 0 as asserts, value
-      from (
-        select *, bool_or(op & ${ASSERTS} <> 0) over (partition by record, entity, field order by valid_from, pos) as stood
-          from (
-            select record, entity, field, valid_from, pos, op, value,
-                   max(case when op & ${RETRACTS} <> 0 then pos end) over at as retracted,
-                   min(case when op & ${ASSERTS | ENDS} <> 0 then pos end) over at as spoken,
-                   bool_or(op & ${ASSERTS} <> 0) over at as stated,
-                   first_value(op) over (at order by pos) as first_op
-              from ${fact}
-             where field in (${fields.join(', ')}) and ${known} and ${valid} and ${NOT_ERASED}
-            window at as (partition by record, entity, field, valid_from)
-          ) known
-         where op & ${ASSERTS | ENDS} <> 0 and pos >= coalesce(retracted, pos) and not (first_op = ${RETRACTS} and pos = spoken)
-      ) visible
-     where stood or stated
-     order by record, entity, field, valid_from desc, pos desc`;
+    with retracted as materialized (
+      select distinct ${slot} from ${fact} where op & ${RETRACTS} <> 0 and ${where}
+    ), plain as (
+      select distinct on (${slot}) ${slot}, valid_from, pos, op & ${ASSERTS} <> 0 as asserts, value
+        from ${fact} where ${where} and not exists (select from retracted r where (r.record, r.entity, r.field) = (${fact}.record, ${fact}.entity, ${fact}.field))
+       order by ${slot}, valid_from desc, pos desc
+    )
+    select * from plain
+     where asserts or exists (
+       select from ${fact} stood where (stood.record, stood.entity, stood.field) = (plain.record, plain.entity, plain.field)
+          and stood.op & ${ASSERTS} <> 0 and ${known} and ${valid})
+    union all
+    select * from (
+      select distinct on (${slot}) ${slot}, valid_from, pos, op & ${ASSERTS} <> 0 as asserts, value
+        from (
+          select *, bool_or(op & ${ASSERTS} <> 0) over (partition by ${slot} order by valid_from, pos) as stood
+            from (
+              select ${slot}, valid_from, pos, op, value,
+                     max(case when op & ${RETRACTS} <> 0 then pos end) over at as retracted,
+                     min(case when op & ${ASSERTS | ENDS} <> 0 then pos end) over at as spoken,
+                     bool_or(op & ${ASSERTS} <> 0) over at as stated,
+                     first_value(op) over (at order by pos) as first_op
+                from ${fact}
+               where (${slot}) in (select ${slot} from retracted) and ${where}
+              window at as (partition by ${slot}, valid_from)
+            ) known
+           where op & ${ASSERTS | ENDS} <> 0 and pos >= coalesce(retracted, pos) and not (first_op = ${RETRACTS} and pos = spoken)
+        ) visible
+       where stood or stated
+       order by ${slot}, valid_from desc, pos desc
+    ) folded`;
 }
 
 const PERSON_FIELDS = ['favoriteColor', 'birthYear', 'sex', 'zip3', 'race', 'ethnicity'] as const;

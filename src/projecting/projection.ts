@@ -247,6 +247,11 @@ export interface ProjectionDefinition<Loaded = unknown> {
    * Run with every erasure, and again when no batch can be under way that was read before (src/projecting/erasures.ts).
    */
   erase?(version: Build): readonly string[];
+  /**
+   * Definitions of the same name whose builds this release knows as well: one that serves is carried on by them until the new build takes over, so that a
+   * change from one store to another leaves nobody without answers.
+   */
+  readonly beside?: readonly ProjectionDefinition[];
   /** The independent fold. Without it a build is held against the one that serves and against a replay by `apply` itself only. */
   readonly verify?: ProjectionVerification;
   /**

@@ -74,6 +74,14 @@ function isCarried(row: BuildRow, definition: ProjectionDefinition, hash: string
   return earlier || row.definition_version === definition.version;
 }
 
+/** What carries the serving build on: the definition itself, or one that stands beside it. */
+function carrierOf(row: BuildRow, definition: ProjectionDefinition, hash: string): ProjectionDefinition | undefined {
+  if (isCarried(row, definition, hash)) return definition;
+  return definition.beside?.find(
+    (other) => other.version === row.definition_version && definitionHash(other) === row.definition_hash,
+  );
+}
+
 export class Projections {
   readonly runner: LiveRunner;
   private readonly feed: EventFeed;
@@ -330,10 +338,11 @@ export class Projections {
     const hash = definitionHash(definition);
     for (const row of rows) {
       const { version } = row;
-      if (row.state === 'live' && row.serving && isCarried(row, definition, hash)) {
+      const carrier = row.state === 'live' && row.serving ? carrierOf(row, definition, hash) : undefined;
+      if (carrier !== undefined) {
         if (row.last_error === null) await runner.clearFailed(definition.name, version);
         if (!runner.isRunning(definition.name, version)) {
-          runner.start({ definition, build: version, lane: ONLY_LANE, mode: 'live' }, row.paused);
+          runner.start({ definition: carrier, build: version, lane: ONLY_LANE, mode: 'live' }, row.paused);
         }
       }
       if (row.paused) await runner.pause(definition.name, version);

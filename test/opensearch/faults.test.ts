@@ -8,6 +8,7 @@ import { createSearchProjection } from '../../projections/search/index.js';
 import { buildAlias, OpenSearchDocuments, scanDocuments } from '../../projections/search/opensearch.js';
 import { FACT_KINDS, type FactKind } from '../../src/mapping/fact.js';
 import { OpenSearchConnection } from '../../src/opensearch/connection.js';
+import { Erasures } from '../../src/projecting/erasures.js';
 import type { DecodedEvent } from '../../src/projecting/projection.js';
 import { Watermarks } from '../../src/projecting/watermark.js';
 import { SearchDesk } from '../../src/query/search/desk.js';
@@ -15,7 +16,7 @@ import { OpenSearchEngine } from '../../src/query/search/opensearch-engine.js';
 import { PostgresSearchEngine } from '../../src/query/search/postgres-engine.js';
 import { readQuestion } from '../../src/query/search/question.js';
 import { Synonyms } from '../../src/query/search/synonyms.js';
-import { MemoryLog, startProjections, testDecoder, testProjection } from '../projecting/support.js';
+import { MemoryLog, quiet, startProjections, testDecoder, testProjection } from '../projecting/support.js';
 import { TestAuthority } from '../support/certificates.js';
 import { createTestDatabase, type TestDatabase } from '../support/database.js';
 import { startHttpFaults, type HttpFaults } from './http-faults.js';
@@ -318,6 +319,122 @@ test(
     const running = await hub(given('hub', 'pa ss/wörd', right));
     say('Okafor', 'Ada');
     await expectAll(running, 'okafor ada', 1);
+  },
+  TIMEOUT_MS,
+);
+
+test(
+  'words of an erased person are gone from the index with the erasure, and do not come back with what is written again',
+  async () => {
+    const running = await hub(freshUrl());
+    say('Okafor', 'Ada');
+    say('Okafor', 'Bela');
+    expect(await running.found('okafor')).toBe(2);
+    const gone = (JSON.parse(log.events[0]?.metadata.toString() ?? '{}') as { sourceRecordId: string }).sourceRecordId;
+    const outside = new OpenSearchDocuments({
+      connection: running.connection,
+      hashes,
+      pool: database.pool,
+      logId: log.id,
+    });
+    const erasures = new Erasures({
+      databaseUrl: database.url,
+      pool: database.pool,
+      reader: log,
+      definitions: [createSearchProjection({ hashes, outside })],
+      log: quiet,
+    });
+    opened.push(() => erasures.stop());
+    erasures.start();
+    await database.pool.query('insert into sealing.erasure (epoch, at, owners) values (1, now(), $1)', [[gone]]);
+    await database.pool.query('notify anamnesis_erasure');
+    await until(async () => (await documents(running.connection, 1)) === 1);
+    expect(await running.found('okafor')).toBe(1);
+    expect(await running.found('bela')).toBe(1);
+  },
+  TIMEOUT_MS,
+);
+
+test(
+  'a hub that is switched to OpenSearch builds it beside PostgreSQL, says so of what PostgreSQL has not, and is switched back as well',
+  async () => {
+    const url = freshUrl();
+    const connection = OpenSearchConnection.open(url);
+    const watermarks = await Watermarks.open(database.pool, database.url);
+    opened.push(
+      () => watermarks.close(),
+      () => connection.close(),
+    );
+    for (let index = 0; index < 20; index += 1) say('Okafor', `A${index}`);
+    const { atoms } = readQuestion('okafor', synonyms);
+    const over = async (engine: 'postgres' | 'opensearch', autoSwitch = true) => {
+      const outside = new OpenSearchDocuments({ connection, hashes, pool: database.pool, logId: log.id });
+      const running = await startProjections(
+        database,
+        log,
+        [createSearchProjection({ hashes, ...(engine === 'postgres' ? {} : { outside }) })],
+        { maxEvents: 50, autoSwitch },
+      );
+      const desk = new SearchDesk({
+        pool: database.pool,
+        watermarks,
+        postgres: new PostgresSearchEngine(database.pool),
+        ...(engine === 'postgres' ? {} : { openSearch: new OpenSearchEngine(connection) }),
+        synonyms,
+      });
+      return { ...running, desk };
+    };
+    const found = async (desk: SearchDesk): Promise<number> => {
+      const view = await desk.at(BigInt(log.events.length), WAIT_MS);
+      return (await view.candidates({ atoms, reach: 'close', limit: 100 })).length;
+    };
+    const builds = async (): Promise<string> => {
+      const { rows } = await database.pool.query<{ build: string }>(
+        "select version || ' ' || state as build from hub.projection where name = 'search' order by version",
+      );
+      return rows.map(({ build }) => build).join(', ');
+    };
+    const first = await over('postgres');
+    expect(await found(first.desk)).toBe(20);
+    await first.projections.stop();
+
+    // While nothing is projected the old build serves, for what it has.
+    const between = new SearchDesk({
+      pool: database.pool,
+      watermarks,
+      postgres: new PostgresSearchEngine(database.pool),
+      openSearch: new OpenSearchEngine(connection),
+      synonyms,
+    });
+    expect((await between.at(20n, 0)).reached).toBe(20n);
+    say('Okafor', 'Later');
+    await expect(between.at(21n, 0)).rejects.toMatchObject({ code: 'SEARCH_BEHIND', rebuilding: false });
+    await database.pool.query(
+      "insert into hub.projection (name, version, definition_version, definition_hash, log_id, state, serving, paused, verify_wanted, switch_wanted) values ('search', 99, 1000004, '', $1, 'building', false, true, false, false)",
+      [log.id],
+    );
+    await expect(between.at(21n, 0)).rejects.toMatchObject({ code: 'SEARCH_BEHIND', rebuilding: true });
+    await database.pool.query('delete from hub.projection where version = 99');
+
+    // PostgreSQL's index is carried on while the other is filled, and until it takes over.
+    const both = await over('opensearch', false);
+    await until(async () => (await builds()) === '1 live, 2 built');
+    say('Okafor', 'Meanwhile');
+    expect((await both.desk.at(22n, WAIT_MS)).reached).toBe(22n);
+    expect(await found(both.desk)).toBe(22);
+    await both.projections.stop();
+    await database.pool.query('update hub.projection set switch_wanted = true where version = 2');
+
+    const second = await over('opensearch');
+    await until(async () => (await builds()) === '1 retired, 2 live');
+    expect(await found(second.desk)).toBe(22);
+    expect(await documents(connection, 2)).toBe(22);
+    await second.projections.stop();
+
+    const back = await over('postgres');
+    await until(async () => (await builds()).endsWith('2 retired, 3 live'));
+    expect(await found(back.desk)).toBe(22);
+    await back.projections.stop();
   },
   TIMEOUT_MS,
 );

@@ -323,7 +323,7 @@ export async function startProjections(
   database: { url: string; pool: pg.Pool },
   log: MemoryLog,
   definitions: readonly ProjectionDefinition[],
-  options: { mailbox?: MemoryMailbox; maxEvents?: number; keepRetiredSeconds?: number } = {},
+  options: { mailbox?: MemoryMailbox; maxEvents?: number; keepRetiredSeconds?: number; autoSwitch?: boolean } = {},
 ): Promise<{ projections: Projections; desk: ProjectionDesk; mailbox: MemoryMailbox }> {
   const mailbox = options.mailbox ?? new MemoryMailbox(log);
   const projections = new Projections({
@@ -336,6 +336,7 @@ export async function startProjections(
     log: quiet,
     ...(options.maxEvents === undefined ? {} : { maxEvents: options.maxEvents }),
     ...(options.keepRetiredSeconds === undefined ? {} : { keepRetiredSeconds: options.keepRetiredSeconds }),
+    ...(options.autoSwitch === undefined ? {} : { autoSwitch: options.autoSwitch }),
   });
   await projections.start();
   return { projections, desk: new ProjectionDesk(database.pool, log, mailbox, testHashes), mailbox };

@@ -93,7 +93,8 @@ export async function searchAt(
 
 function answerOf(error: unknown): unknown {
   if (error instanceof SearchBehindError) {
-    return new GraphError('SEARCH_UNAVAILABLE', 'the search engine has not reached this point yet', {
+    const why = error.rebuilding ? ': its index is being built anew, and is behind until that takes over' : '';
+    return new GraphError('SEARCH_UNAVAILABLE', `the search engine has not reached this point yet${why}`, {
       watermark: error.reached.toString(),
     });
   }

@@ -23,6 +23,8 @@ export class SearchBehindError extends Error {
   constructor(
     readonly position: Position,
     readonly reached: Position,
+    /** A new build is being filled; the one that serves may stand still until then. */
+    readonly rebuilding: boolean,
   ) {
     super(`search has reached ${reached}, not ${position}`);
   }
@@ -89,8 +91,16 @@ export class SearchDesk {
     }
     if (now.position >= position) return now;
     const waited = await watermarks.waitUntilProjected(SEARCH, position, waitMs);
-    if (waited === undefined) throw new SearchBehindError(position, now.position);
+    if (waited === undefined) throw new SearchBehindError(position, now.position, await this.isRebuilding());
     return waited;
+  }
+
+  private async isRebuilding(): Promise<boolean> {
+    const { rows } = await this.options.pool.query(
+      "select from hub.projection where name = $1 and state in ('building', 'built') limit 1",
+      [SEARCH],
+    );
+    return rows.length > 0;
   }
 
   /** Which engine has the documents of a build never changes; while one is replaced by the other, the old one's build serves. */
@@ -109,7 +119,9 @@ export class SearchDesk {
     }
     if (!isInOpenSearch(version)) return postgres;
     if (openSearch === undefined)
-      throw new SearchUnavailableError('its documents are in an OpenSearch that is not configured');
+      throw new SearchUnavailableError(
+        'its documents are in an OpenSearch that is not configured; those in PostgreSQL are being built',
+      );
     return openSearch;
   }
 }
