@@ -148,13 +148,13 @@ export async function rebuildProjection(
 ): Promise<Projection> {
   // An older hub knows no `switch`: it is named only where it is asked for.
   const stays = options.switch === false;
-  const { changed } = await hub.data<{ changed: Projection }>(
+  const { rebuildProjection: asked } = await hub.data<{ rebuildProjection: Projection }>(
     'clinical',
-    `mutation ($name: String!, $verify: Boolean!) { changed: rebuildProjection(name: $name, verify: $verify${stays ? ', switch: false' : ''}) { ${FIELDS} } }`,
+    `mutation ($name: String!, $verify: Boolean!) { rebuildProjection(name: $name, verify: $verify${stays ? ', switch: false' : ''}) { ${FIELDS} } }`,
     { name, verify: options.verify },
   );
-  const before = changed.version;
-  const asked = performance.now();
+  const before = asked.version;
+  const askedAt = performance.now();
   let begun = false;
   try {
     for (;;) {
@@ -170,7 +170,7 @@ export async function rebuildProjection(
         progress?.(next);
       } else if (next !== undefined || begun) {
         throw new CliError(`the rebuild of ${name} ended without a switch: ${lastError ?? 'cancelled'}`);
-      } else if (performance.now() - asked > BEGIN_TIMEOUT_MS) {
+      } else if (performance.now() - askedAt > BEGIN_TIMEOUT_MS) {
         throw new CliError(`the rebuild of ${name} does not begin: see \`anamnesis status\``);
       }
       await pause(POLL_MS);
