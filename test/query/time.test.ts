@@ -61,6 +61,12 @@ function oru(mrn: string, value: string, status: string, when: string): string[]
   ];
 }
 
+/** Every order of some things. */
+function permutations<Item>(items: readonly Item[]): Item[][] {
+  if (items.length < 2) return [[...items]];
+  return items.flatMap((item, index) => permutations(items.toSpliced(index, 1)).map((rest) => [item, ...rest]));
+}
+
 describe('time, through GraphQL', () => {
   it('1: a late message shows between its neighbours from its own position on, and masks nothing newer', async () => {
     const { record, patient, mrn } = person();
@@ -112,6 +118,60 @@ describe('time, through GraphQL', () => {
       finals.push(prefixes.at(-1)?.[1]);
     }
     expect(finals[0]).toMatchObject({ names: [{ family: 'NEW' }], sex: 'FEMALE', telecoms: [] });
+    for (const final of finals) expect(final).toEqual(finals[0]);
+  });
+
+  it('2: cancels and a merge too: in every order of arrival they give one chart', async () => {
+    const finals: unknown[] = [];
+    for (const order of permutations([0, 1, 2, 3])) {
+      const [one, other] = [person(), person()];
+      const visit = { mrn: one.mrn, visit: 'V7', name: 'ONE^A' };
+      let isMerged = false;
+      const sends: (() => Promise<Sent>)[] = [
+        () =>
+          hub.send({
+            record: one.record,
+            patient: one.patient,
+            content: adt({ ...visit, trigger: 'A02', at: at('11:00:00'), location: 'B^2^1' }),
+          }),
+        // Takes the transfer back, also before it arrives.
+        () =>
+          hub.send({
+            record: one.record,
+            patient: one.patient,
+            content: adt({ ...visit, trigger: 'A12', at: at('11:00:00'), location: 'A^1^1' }),
+          }),
+        () => {
+          isMerged = true;
+          return hub.send({
+            record: one.record,
+            patient: one.patient,
+            links: [
+              { sourceRecordId: one.record, patientId: one.patient, reason: 'first' },
+              { sourceRecordId: other.record, patientId: one.patient, reason: 'merge' },
+            ],
+            content: adt({ trigger: 'A40', mrn: one.mrn, merged: other.mrn, name: 'ONE^A', at: at('12:00:00') }),
+          });
+        },
+        // Comes under the merged number, before or after the merge, and is about an earlier time.
+        () =>
+          hub.send({
+            record: other.record,
+            patient: isMerged ? one.patient : other.patient,
+            content: adt({ trigger: 'A08', mrn: other.mrn, sex: 'F', phone: '7', at: at('09:00:00') }),
+          }),
+      ];
+      await hub.send({
+        record: one.record,
+        patient: one.patient,
+        content: adt({ ...visit, trigger: 'A01', at: at('10:00:00'), location: 'A^1^1' }),
+      });
+      for (const index of order) await (sends[index] as () => Promise<Sent>)();
+      finals.push(await chart(one.patient, { validAt: at('20:00:00') }));
+      expect(await place(one.patient, { validAt: at('11:30:00') })).toBe('A 1 1');
+    }
+    expect(finals).toHaveLength(24);
+    expect(finals[0]).toMatchObject({ names: [{ family: 'ONE' }], sex: 'FEMALE' });
     for (const final of finals) expect(final).toEqual(finals[0]);
   });
 
