@@ -144,7 +144,7 @@ function readHl7Message(received: ReceivedMessage): ReadMessage {
     timeZone: source.timeZone,
   };
   if (tooMany !== undefined) return unreadable(received, 'hl7v2', tooMany, 'AE', { hl7: message, header });
-  if (message.messageCode === '') {
+  if (message.messageCode.trim() === '') {
     return unreadable(received, 'hl7v2', { code: 'NO_MESSAGE_TYPE', path: 'MSH-9', byteOffset: msh.byteOffset }, 'AE', {
       hl7: message,
       header,

@@ -212,6 +212,13 @@ describe('a message that cannot be taken', () => {
       { code: 'NO_MESSAGE_TYPE', path: 'MSH-9', byteOffset: 0 },
     ],
     [
+      'HL7 whose type is blanks',
+      hl7('MSH|^~\\&|A|B|||2026||  |1|P|2.5\n'),
+      'inbound.unknown',
+      'AE',
+      { code: 'NO_MESSAGE_TYPE', path: 'MSH-9', byteOffset: 0 },
+    ],
+    [
       'a frame that its transport found broken',
       { ...hl7('MSH|^'), fault: { code: 'FRAME_TOO_LARGE', byteOffset: 5 } },
       'inbound.unknown',
