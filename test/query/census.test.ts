@@ -27,6 +27,8 @@ import { createTestDatabase, type TestDatabase } from '../support/database.js';
 const FULL = process.env['ANAMNESIS_TEST_SCALE'] === 'full';
 const LINES = FULL ? 20_000 : 500;
 const HISTORIES = FULL ? 60 : 6;
+/** All histories of one test. */
+const RUN_MS = FULL ? 1_800_000 : 60_000;
 const POINTS = FULL ? 30 : 8;
 
 let database: TestDatabase;
@@ -226,96 +228,104 @@ function countedOf(kind: FactKind, present: boolean, fields: ReadonlyMap<string,
   return JSON.stringify([present, counted.sort()]);
 }
 
-it('a thing kept up row by row is at every valid time what folding all its rows gives', () => {
-  fc.assert(
-    fc.property(fc.constantFrom(...KINDS), fc.array(happening, { minLength: 1, maxLength: 20 }), (kind, history) => {
-      const line = new ThingLine(kind);
-      const all: FoldRow[] = [];
-      const kept: string[] = [];
-      const folded: string[] = [];
-      let before = Array.from({ length: 6 }, () => countedOf(kind, false, new Map()));
-      history.forEach((one, index) => {
-        const pos = BigInt(index + 1);
-        const day = (one.day % 4) + 1;
-        // An event may speak of several valid times at once.
-        const days = one.same && day < 4 ? [day, day + 1] : [day];
-        const rows = days.map((validOn) => ({ validFrom: DAY(validOn), pos, body: bodyOf({ ...one, kind }) }));
-        const range = line.add(rows);
-        all.push(...rows);
-        all.sort(byTime);
-        const now = before.map((was, at) => {
-          const validAt = DAY(at + 1);
-          const { present, fields } = line.at(validAt);
-          const standing = foldThing(all, { position: pos, validAt });
-          const is = countedOf(kind, isPresent(standing), standing);
-          kept.push(`${pos} ${validAt} ${countedOf(kind, present, fields)}`);
-          folded.push(`${pos} ${validAt} ${is}`);
-          const isWithin = validAt >= range.from && validAt < range.to;
-          if (!isWithin && is !== was) kept.push(`changed outside of ${range.from} to ${range.to}`);
-          return is;
+it(
+  'a thing kept up row by row is at every valid time what folding all its rows gives',
+  () => {
+    fc.assert(
+      fc.property(fc.constantFrom(...KINDS), fc.array(happening, { minLength: 1, maxLength: 20 }), (kind, history) => {
+        const line = new ThingLine(kind);
+        const all: FoldRow[] = [];
+        const kept: string[] = [];
+        const folded: string[] = [];
+        let before = Array.from({ length: 6 }, () => countedOf(kind, false, new Map()));
+        history.forEach((one, index) => {
+          const pos = BigInt(index + 1);
+          const day = (one.day % 4) + 1;
+          // An event may speak of several valid times at once.
+          const days = one.same && day < 4 ? [day, day + 1] : [day];
+          const rows = days.map((validOn) => ({ validFrom: DAY(validOn), pos, body: bodyOf({ ...one, kind }) }));
+          const range = line.add(rows);
+          all.push(...rows);
+          all.sort(byTime);
+          const now = before.map((was, at) => {
+            const validAt = DAY(at + 1);
+            const { present, fields } = line.at(validAt);
+            const standing = foldThing(all, { position: pos, validAt });
+            const is = countedOf(kind, isPresent(standing), standing);
+            kept.push(`${pos} ${validAt} ${countedOf(kind, present, fields)}`);
+            folded.push(`${pos} ${validAt} ${is}`);
+            const isWithin = validAt >= range.from && validAt < range.to;
+            if (!isWithin && is !== was) kept.push(`changed outside of ${range.from} to ${range.to}`);
+            return is;
+          });
+          before = now;
         });
-        before = now;
-      });
-      expect(kept).toEqual(folded);
-    }),
-    { numRuns: LINES, seed: 5 },
-  );
-});
+        expect(kept).toEqual(folded);
+      }),
+      { numRuns: LINES, seed: 5 },
+    );
+  },
+  RUN_MS,
+);
 
-it('counts by the census are those of folding everybody, at every boundary on both axes', async () => {
-  let compared = 0;
-  await fc.assert(
-    fc.asyncProperty(
-      fc.array(happening, { minLength: 5, maxLength: 40 }),
-      fc.infiniteStream(fc.nat()),
-      async (history, draw) => {
-        const positions = await put(history);
-        const known = positions.flatMap((pos) => [pos - 1n, pos]);
-        const valid = [
-          ...Array.from({ length: 9 }, (_, day) => [
-            DAY(day + 1),
-            DAY(day + 1, 1),
-            `2026-02-28T23:59:59.999999Z`,
-          ]).flat(),
-          ...Array.from({ length: 8 }, (_, day) => `2026-03-${String(day + 1).padStart(2, '0')}T23:59:59.999999Z`),
-          '2034-03-01T00:00:00.000000Z',
-          '2044-02-29T00:00:00.000000Z',
-          '9999-12-31T23:59:59.999999Z',
-        ];
-        for (let point = 0; point < POINTS; point += 1) {
-          const position = known[draw.next().value % known.length] as bigint;
-          const validAt = valid[draw.next().value % valid.length] as string;
-          const snapshot = snapshotAt(position, validAt);
-          expect(await store.census.reaches(1, position)).toBe(true);
-          const all = (await encountersAt(snapshot, {}, { first: 100 })).edges.map(({ node }) => node);
-          const inWard = all.filter(({ values }) => isAt(values, '4e') && encounterView(values).class === 'IMP');
-          const listed = await encountersAt(snapshot, { location: '4e', class: 'imp' }, { first: 100 });
-          expect(listed.edges.map(({ node }) => node.id)).toEqual(inWard.map(({ id }) => id));
-          const there = inWard
-            .filter(({ values }) => isUnderWay(values))
-            .map(({ thing }) => snapshot.patientOf(thing.record));
-          const people = await findPatients(snapshot, { location: '4e', encounterClass: 'imp' }, { first: 100 });
-          expect(people.edges.map(({ node }) => node.id)).toEqual([...new Set(await Promise.all(there))].sort());
-          for (const [by, filter] of QUESTIONS) {
-            const counted = (await populationAt(snapshot, by, filter)).map(({ key, count }) => [
-              key.map(({ value }) => value),
-              count,
-            ]);
-            const folded = (await foldedAt(snapshot, by, filter)).map(({ key, count }) => [key, count] as const);
-            folded.sort(([left], [right]) => (JSON.stringify(left) < JSON.stringify(right) ? -1 : 1));
-            compared += 1;
-            expect({ position, validAt, by, filter, counted }).toEqual({
-              position,
-              validAt,
-              by,
-              filter,
-              counted: folded,
-            });
+it(
+  'counts by the census are those of folding everybody, at every boundary on both axes',
+  async () => {
+    let compared = 0;
+    await fc.assert(
+      fc.asyncProperty(
+        fc.array(happening, { minLength: 5, maxLength: 40 }),
+        fc.infiniteStream(fc.nat()),
+        async (history, draw) => {
+          const positions = await put(history);
+          const known = positions.flatMap((pos) => [pos - 1n, pos]);
+          const valid = [
+            ...Array.from({ length: 9 }, (_, day) => [
+              DAY(day + 1),
+              DAY(day + 1, 1),
+              `2026-02-28T23:59:59.999999Z`,
+            ]).flat(),
+            ...Array.from({ length: 8 }, (_, day) => `2026-03-${String(day + 1).padStart(2, '0')}T23:59:59.999999Z`),
+            '2034-03-01T00:00:00.000000Z',
+            '2044-02-29T00:00:00.000000Z',
+            '9999-12-31T23:59:59.999999Z',
+          ];
+          for (let point = 0; point < POINTS; point += 1) {
+            const position = known[draw.next().value % known.length] as bigint;
+            const validAt = valid[draw.next().value % valid.length] as string;
+            const snapshot = snapshotAt(position, validAt);
+            expect(await store.census.reaches(1, position)).toBe(true);
+            const all = (await encountersAt(snapshot, {}, { first: 100 })).edges.map(({ node }) => node);
+            const inWard = all.filter(({ values }) => isAt(values, '4e') && encounterView(values).class === 'IMP');
+            const listed = await encountersAt(snapshot, { location: '4e', class: 'imp' }, { first: 100 });
+            expect(listed.edges.map(({ node }) => node.id)).toEqual(inWard.map(({ id }) => id));
+            const there = inWard
+              .filter(({ values }) => isUnderWay(values))
+              .map(({ thing }) => snapshot.patientOf(thing.record));
+            const people = await findPatients(snapshot, { location: '4e', encounterClass: 'imp' }, { first: 100 });
+            expect(people.edges.map(({ node }) => node.id)).toEqual([...new Set(await Promise.all(there))].sort());
+            for (const [by, filter] of QUESTIONS) {
+              const counted = (await populationAt(snapshot, by, filter)).map(({ key, count }) => [
+                key.map(({ value }) => value),
+                count,
+              ]);
+              const folded = (await foldedAt(snapshot, by, filter)).map(({ key, count }) => [key, count] as const);
+              folded.sort(([left], [right]) => (JSON.stringify(left) < JSON.stringify(right) ? -1 : 1));
+              compared += 1;
+              expect({ position, validAt, by, filter, counted }).toEqual({
+                position,
+                validAt,
+                by,
+                filter,
+                counted: folded,
+              });
+            }
           }
-        }
-      },
-    ),
-    { numRuns: HISTORIES, seed: 8 },
-  );
-  expect(compared).toBe(HISTORIES * POINTS * QUESTIONS.length);
-});
+        },
+      ),
+      { numRuns: HISTORIES, seed: 8 },
+    );
+    expect(compared).toBe(HISTORIES * POINTS * QUESTIONS.length);
+  },
+  RUN_MS,
+);
