@@ -1,10 +1,12 @@
 /** The evidence of a whole hub, from outside: its API, its command line, its files. */
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { spawn } from 'node:child_process';
+import { randomUUID } from 'node:crypto';
 import { readdir, readFile, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { text } from 'node:stream/consumers';
 import { openClient } from '../../src/database/database.js';
+import { ERASURE_FILE, ErasureList } from '../../src/sealing/erasure-list.js';
 import { startEmbeddedPostgres } from '../../src/supervisor/embedded-postgres.js';
 import { graphql, startHubProcess, temporaryDataDir, until, type HubProcess } from '../support/hub-process.js';
 
@@ -77,13 +79,15 @@ async function verify(...args: readonly string[]): Promise<Verified & { readonly
   return { ...(JSON.parse(out) as Verified), code };
 }
 
-/** Does something to the database of the stopped hub. */
-async function tamper(...statements: readonly string[]): Promise<void> {
+/** Does something to the database of the stopped hub. @returns the rows of the last statement */
+async function tamper(...statements: readonly string[]): Promise<unknown[]> {
   const server = await startEmbeddedPostgres({ folder: path.join(dataDir, 'postgres') });
   const client = await openClient(server.url);
-  for (const statement of statements) await client.query(statement);
+  let rows: unknown[] = [];
+  for (const statement of statements) ({ rows } = await client.query<Record<string, unknown>>(statement));
   await client.end();
   await server.stop();
+  return rows;
 }
 
 const publicKey = async (): Promise<string> => {
@@ -221,6 +225,32 @@ describe('with the hub stopped', () => {
     await writeFile(message, (await readFile(message, 'utf8')).replace(/"leafHash": "../, '"leafHash": "zz'));
     expect(await offline(message, kept)).toMatchObject({ code: 1, err: 'the entry does not give the leaf\n' });
   }, 120_000);
+
+  it('an erasure that only the second place remembers is carried out before the hub serves; a list that was changed keeps it from starting', async () => {
+    const list = new ErasureList(path.join(dataDir, 'heads'));
+    const [key] = await tamper(
+      `select owner_id, wrapped is null as destroyed from sealing.data_key order by key_id limit 1`,
+    );
+    const { owner_id: owner, destroyed } = key as { owner_id: string; destroyed: boolean };
+    expect(destroyed).toBe(false);
+    // As a database knows it that was restored from a backup of before.
+    await list.append({ epoch: 1n, at: '2026-03-01T10:15:00.000000Z', owners: [owner] });
+    hub = await startHubProcess(dataDir);
+    const client = await openClient(hub.run.postgres);
+    const { rows } = await client.query<{ owner_id: string }>(
+      'select owner_id from sealing.data_key where wrapped is null',
+    );
+    await client.end();
+    expect(rows).toEqual([{ owner_id: owner }]);
+    expect(await hub.stop()).toBe(0);
+    expect(await verify()).toMatchObject({ ok: true, code: 0 });
+
+    const file = path.join(dataDir, 'heads', ERASURE_FILE);
+    const whole = await readFile(file, 'utf8');
+    await writeFile(file, whole.replace(owner, randomUUID()));
+    await expect(startHubProcess(dataDir)).rejects.toThrow(/erasure/i);
+    await writeFile(file, whole);
+  }, 300_000);
 
   it('a byte changed is found, though every data key was destroyed meanwhile; then a log that was put back', async () => {
     const flip = `update log.event set data = set_byte(data, 1, get_byte(data, 1) # 1) where position = 40`;

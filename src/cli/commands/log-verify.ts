@@ -212,16 +212,25 @@ function headsOf(options: VerifyCommandOptions, config: HubConfig): Promise<Head
   return Promise.resolve(new FolderHeadStore(config.treeHeads));
 }
 
+const POSITION = /^\d{1,19}$/;
+
 function positionOf(name: string, text: string | undefined): Position | undefined {
   if (text === undefined) return undefined;
-  if (!/^\d{1,19}$/.test(text)) throw new CliError(`${name}: expected a position`, EXIT.usage);
+  if (!POSITION.test(text)) throw new CliError(`${name}: expected a position`, EXIT.usage);
   return BigInt(text);
+}
+
+function counted(count: number, one: string, several: string): string {
+  return `${grouped(count)} ${count === 1 ? one : several}`;
 }
 
 const UUID = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 
 async function proofOf(pool: pg.Pool, reader: EventLogReader, message: string): Promise<Proof> {
-  const position = UUID.test(message) ? await positionOfEvent(pool, reader, message) : positionOf('--message', message);
+  const isId = UUID.test(message);
+  if (!isId && !POSITION.test(message))
+    throw new CliError('--message: expected the id of an event, or its position', EXIT.usage);
+  const position = isId ? await positionOfEvent(pool, reader, message) : BigInt(message);
   if (position === undefined) throw new CliError(`there is no event ${message} in this log`);
   const proof = await proveInclusion({ pool, reader }, position);
   if (proof === undefined) throw new CliError('there is no such event, or no signed head covers it yet');
@@ -379,7 +388,7 @@ function wordKey(id: string, from: KeyFrom): string {
 function describe(report: VerifyReport, key: string, from: KeyFrom): string {
   const lines = [
     `log ${report.logId}`,
-    `${grouped(report.events)} events read, up to position ${report.position}; ${grouped(report.heads)} signed heads hold`,
+    `${grouped(report.events)} events read, up to position ${report.position}; ${counted(report.heads, 'signed head holds', 'signed heads hold')}`,
     wordKey(key, from),
   ];
   if (report.keys.length > 1) {
@@ -387,7 +396,7 @@ function describe(report: VerifyReport, key: string, from: KeyFrom): string {
   }
   if (report.head !== undefined)
     lines.push(`last head ${report.head.sequence} of ${report.head.time}, up to position ${report.head.position}`);
-  if (report.blobs > 0) lines.push(`${grouped(report.blobs)} large bodies outside the log`);
+  if (report.blobs > 0) lines.push(counted(report.blobs, 'large body outside the log', 'large bodies outside the log'));
   for (const { sequence, time, position, abandons } of report.restored) {
     lines.push(`put back to position ${position} at ${time} (head ${sequence}): ${abandons?.reason ?? ''}`);
   }
