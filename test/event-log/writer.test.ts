@@ -381,7 +381,8 @@ describe('a round sent before the last one is answered', () => {
       },
     ]);
     const events = Array.from({ length: 30 }, (_, index) => pending({ stream: `clinical-${index % 2}` }));
-    await Promise.all(events.map((event) => writer.submit([event])));
+    // Each call fills a round.
+    await Promise.all([0, 10, 20].map((from) => writer.submit(events.slice(from, from + 10))));
     for (const stream of ['clinical-0', 'clinical-1']) {
       const sent = events.filter((event) => event.stream === stream).map(({ id }) => id);
       expect((await order(stream)).slice(-sent.length)).toEqual(sent);
