@@ -3,7 +3,7 @@ import { runLogCrash } from './log-target.js';
 import { runCrash } from './run.js';
 
 const full = process.env['ANAMNESIS_TEST_SCALE'] === 'full';
-const KILLS = full ? 200 : 8;
+const KILLS = full ? 200 : 6;
 const SEED = 4;
 
 test(

@@ -129,7 +129,7 @@ describe('projections rebuild', () => {
 
   test('waits until the new version serves', async () => {
     answers = [
-      { data: { changed: projection(1, building, 'REBUILDING') } },
+      { data: { rebuildProjection: projection(1, building, 'REBUILDING') } },
       { data: { projections: [projection(1, building, 'REBUILDING')] } },
       { data: { projections: [projection(2, { ...building, progress: 1, verified: true })] } },
     ];
@@ -140,7 +140,7 @@ describe('projections rebuild', () => {
 
   test('fails where the rebuild ends without a switch', async () => {
     answers = [
-      { data: { changed: projection(1, building, 'REBUILDING') } },
+      { data: { rebuildProjection: projection(1, building, 'REBUILDING') } },
       { data: { projections: [projection(1, building, 'REBUILDING')] } },
       { data: { projections: [projection(1, building, 'LIVE', 'VERIFICATION_FAILED')] } },
     ];
