@@ -38,6 +38,8 @@ export interface PoolSettings {
   readonly relaxedCommit?: boolean;
   /** A table is read by its indexes wherever one fits: for conditions that cost far more for each row than the planner thinks. */
   readonly byIndexes?: boolean;
+  /** A statement with a name is planned once for all values, not for each call: for short ones, whose planning costs more than they do. */
+  readonly plannedOnce?: boolean;
   /** Statements are sent without waiting for the answers to those before (PostgreSQL manual, 54.2.4); of COPYs only those of `runScript` go over such a connection. */
   readonly pipelined?: boolean;
   /**
@@ -76,6 +78,7 @@ function connectionSettings(url: string, settings: PoolSettings): pg.ClientConfi
   const options = ['-c TimeZone=UTC', '-c DateStyle=ISO', '-c jit=off'];
   if (settings.relaxedCommit === true) options.push('-c synchronous_commit=off');
   if (settings.byIndexes === true) options.push('-c enable_seqscan=off');
+  if (settings.plannedOnce === true) options.push('-c plan_cache_mode=force_generic_plan');
   return {
     connectionString: url,
     options: options.join(' '),

@@ -170,6 +170,7 @@ export class MessageRegister {
     const found = new Map<string, StoredMessage[]>();
     if (keys.length === 0) return found;
     const rows = await this.found<Row>(
+      'register-messages',
       `select event_id, duplicate_key, position, recorded_at, status, answer, patient_id, duplicate_of, problem, people, entries, erased
        from inbound.message where duplicate_key = any ($1::uuid[])`,
       keys,
@@ -241,6 +242,7 @@ export class MessageRegister {
     const found = new Map<string, FoundResource[]>();
     if (keys.length === 0) return found;
     const rows = await this.found<Row & { key: string; location: string; named: boolean }>(
+      'register-resources',
       `select r.key, r.location, r.named, event_id, duplicate_key, position, recorded_at, status, answer, patient_id, duplicate_of,
               problem, people, entries, erased
        from inbound.fhir_resource r join inbound.message m using (event_id)
@@ -258,14 +260,16 @@ export class MessageRegister {
 
   /**
    * What a query by keys finds, earliest first.
+   * @param name of the statement, under which the server keeps it prepared
    * @throws RegisterTakenBackError where rows that this register wrote may be gone, so that "not found" would say nothing
    */
-  private async found<R extends Row>(query: string, keys: readonly string[]): Promise<R[]> {
+  private async found<R extends Row>(name: string, query: string, keys: readonly string[]): Promise<R[]> {
     const { mark } = this;
-    const { rows } = await this.pool.query<R & { mark: bigint }>(
-      `select progress.position as mark, found.* from inbound.progress left join (${query}) found on true order by found.position`,
-      [keys],
-    );
+    const { rows } = await this.pool.query<R & { mark: bigint }>({
+      name,
+      text: `select progress.position as mark, found.* from inbound.progress left join (${query}) found on true order by found.position`,
+      values: [keys],
+    });
     if (mark !== undefined && (rows[0] === undefined || rows[0].mark < mark)) throw new RegisterTakenBackError();
     // A row of nulls: nothing was found.
     return rows.filter((row: { event_id: string | null }) => row.event_id !== null);

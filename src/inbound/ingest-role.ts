@@ -40,6 +40,9 @@ import { SourceGate } from './sources/gate.js';
 import { sourceDefaults } from './sources/defaults.js';
 import { resolveSource } from './source.js';
 
+/** Of sessions that look up a few keys in tables that grow from nothing: by their indexes, and without planning it anew each time. */
+const SHORT_LOOKUPS = { byIndexes: true, plannedOnce: true } as const;
+
 /** Closes what was opened, last first; goes on where one fails. */
 class Opened {
   private readonly closers: (() => Promise<unknown>)[] = [];
@@ -94,6 +97,7 @@ async function start(context: RoleContext, opened: Opened): Promise<RunningRole>
     applicationName: 'anamnesis ingest register',
     silenceMs: SHORT_STATEMENTS_SILENCE_MS,
     relaxedCommit: true,
+    ...SHORT_LOOKUPS,
   });
   opened.add(() => relaxed.end());
 
@@ -146,6 +150,7 @@ async function start(context: RoleContext, opened: Opened): Promise<RunningRole>
     applicationName: 'anamnesis ingest identity',
     silenceMs: SHORT_STATEMENTS_SILENCE_MS,
     pipelined: true,
+    ...SHORT_LOOKUPS,
   });
   opened.add(() => together.end());
   const identity = IdentityResolver.open({

@@ -238,12 +238,11 @@ export class KeyStore {
         return { keyId: randomUUID(), key, wrapped: await this.kek.wrap(this.activeKekId, key) };
       }),
     );
-    const { rows } = await this.making.query<KeyRow>(MAKE_KEYS, [
-      ownerIds,
-      made.map(({ keyId }) => keyId),
-      made.map(({ wrapped }) => wrapped),
-      this.activeKekId,
-    ]);
+    const { rows } = await this.making.query<KeyRow>({
+      name: 'make-keys',
+      text: MAKE_KEYS,
+      values: [ownerIds, made.map(({ keyId }) => keyId), made.map(({ wrapped }) => wrapped), this.activeKekId],
+    });
     const seen = new Set(rows.map((row) => row.owner_id));
     const raced = ownerIds.filter((ownerId) => !seen.has(ownerId));
     if (raced.length > 0) rows.push(...(await this.pool.query<KeyRow>(KEYS_OF_OWNERS, [raced])).rows);
