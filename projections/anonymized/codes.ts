@@ -141,8 +141,8 @@ const CHAPTERS: readonly (readonly [from: string, to: string])[] = [
 ];
 
 /**
- * Chapters of ICD-9-CM (volume 1, tabular list: 001–139, 140–239, …) beside the chapter of ICD-10 that took them over; its chapter of nervous
- * system and sense organs (320–389) by its sections, since ICD-10 has a chapter each for eyes and ears.
+ * Chapters of ICD-9-CM by three-digit categories (001–139, 140–239, …) beside the chapter of ICD-10 that took them over; its chapter of nervous
+ * system and sense organs (320–389) by its sections, since ICD-10 has a chapter each for eyes and ears. Not checked against the published table.
  */
 const ICD9_CHAPTERS: readonly (readonly [from: number, to: number, chapter: string])[] = [
   [1, 139, 'A00-B99'],
@@ -241,8 +241,8 @@ export function departmentType(value: Json): string {
 }
 
 /**
- * Units in common laboratory and bedside use, as UCUM has them (HL7 Terminology, value set ucum-common), and as version 2 senders write the same
- * (`IU/L`, `mEq/L`, `K/uL`, `mmHg`, `bpm`); others are not shown.
+ * Units in common laboratory and bedside use, as UCUM spells them, and as version 2 senders write the same (`IU/L`, `mEq/L`, `K/uL`, `mmHg`, `bpm`);
+ * others are not shown. Not checked entry by entry against UCUM's published list.
  */
 const UNITS = new Set(
   (
