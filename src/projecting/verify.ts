@@ -401,13 +401,15 @@ async function applyBatch(
       await copyRows(client, table.table, table.columns, table.types as CopyType[], table.rows);
       continue;
     }
+    // One stage a table for the whole replay: its transaction keeps the lock of every table that it ever made.
+    const stage = `verify_stage_${table.table.replaceAll(/[^a-z0-9_]/gi, '_')}`;
     await client.query(
-      `create temp table if not exists verify_stage on commit drop as select ${columns} from ${table.table} with no data`,
+      `create temp table if not exists ${stage} on commit drop as select ${columns} from ${table.table} with no data`,
     );
-    await copyRows(client, 'pg_temp.verify_stage', table.columns, table.types as CopyType[], table.rows);
+    await copyRows(client, `pg_temp.${stage}`, table.columns, table.types as CopyType[], table.rows);
     const clause = table.onConflict === 'ignore' ? 'on conflict do nothing' : table.onConflict.update;
     await client.query(
-      `insert into ${table.table} (${columns}) select ${columns} from pg_temp.verify_stage ${clause}; drop table pg_temp.verify_stage`,
+      `insert into ${table.table} (${columns}) select ${columns} from pg_temp.${stage} ${clause}; truncate pg_temp.${stage}`,
     );
   }
   for (const statement of definition.after?.(batch, SCRATCH_BUILD) ?? []) {

@@ -123,7 +123,7 @@ test('the anonymized projection: statements, memberships, subjects and a head th
   expect(await check()).toMatchObject([{ defect: 'extra', table: 'anonymized.state', position: '5' }]);
 });
 
-test('a verification holds no more than a page of the log at a time, also where a few records have all of it', async () => {
+test('a verification holds no more than a page of the log at a time, and locks no more the more it replays, also where a few records have all of it', async () => {
   const EVENTS = 3_500;
   const record = randomUUID();
   const all = decoded(Array.from({ length: EVENTS }, () => ({ sourceRecordId: record })));
@@ -135,18 +135,28 @@ test('a verification holds no more than a page of the log at a time, also where 
   let replayed = 0;
   let read = 0;
   let mostAhead = 0;
+  const locks: number[] = [];
   const counting: ProjectionDefinition = {
     name: 'counting',
     version: 1,
-    install: (build) => [`create table counted_v${build} (pos int8)`],
+    install: (build) => [`create table counted_v${build} (pos int8 primary key)`],
     uninstall: (build) => [`drop table counted_v${build}`],
     tables: (build) => [`counted_v${build}`],
-    apply(batch, { mode }) {
+    load: async (_batch, client) => {
+      const { rows } = await client.query<{ held: number }>(
+        'select count(*)::int as held from pg_locks where pid = pg_backend_pid()',
+      );
+      locks.push(rows[0]?.held ?? 0);
+    },
+    apply(batch, { mode }, build) {
       if (mode === 'test') replayed += batch.length;
-      return [];
+      const rows = batch.map(({ position }) => [position]);
+      return [{ table: `counted_v${build}`, columns: ['pos'], types: ['int8'], rows, onConflict: 'ignore' }];
     },
   };
-  await database.pool.query('create table counted_v1 (pos int8)');
+  await database.pool.query(
+    `create table counted_v1 as select generate_series(1, ${EVENTS}::int8) as pos; alter table counted_v1 add primary key (pos)`,
+  );
   const reader: Pick<EventLogReader, 'readPage' | 'count'> = {
     readPage: async ({ after = 0n, limit }) => stored.filter(({ position }) => position > after).slice(0, limit),
     count: async () => BigInt(EVENTS),
@@ -176,6 +186,9 @@ test('a verification holds no more than a page of the log at a time, also where 
   );
   expect(report).toMatchObject({ equal: true, replay: { events: EVENTS, all: true } });
   expect(mostAhead).toBeLessThan(1_100);
+  // The first batch finds no stage yet.
+  expect(locks.length).toBeGreaterThan(50);
+  expect(new Set(locks.slice(1)).size).toBe(1);
 });
 
 test('a difference between versions is explained by a declared change only, and by anything where a version declares nothing', () => {
