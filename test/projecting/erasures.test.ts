@@ -62,6 +62,18 @@ async function erase(record: string): Promise<void> {
   await database.pool.query('notify anamnesis_erasure');
 }
 
+function carryErasuresOut(): void {
+  const erasures = new Erasures({
+    databaseUrl: database.url,
+    pool: database.pool,
+    reader: log,
+    definitions,
+    log: quiet,
+  });
+  close.push(() => erasures.stop());
+  erasures.start();
+}
+
 test('words and rows of an erased person, and every snapshot of before, are gone without a rebuild or a question', async () => {
   const [gone, stays] = [randomUUID(), randomUUID()];
   say(gone, 'Okafor');
@@ -78,15 +90,7 @@ test('words and rows of an erased person, and every snapshot of before, are gone
   };
   await new Snapshots(database.pool).prepareDated(point);
   expect([await documents(gone), await snapshots()]).toEqual([1, 3]);
-  const erasures = new Erasures({
-    databaseUrl: database.url,
-    pool: database.pool,
-    reader: log,
-    definitions,
-    log: quiet,
-  });
-  close.push(() => erasures.stop());
-  erasures.start();
+  carryErasuresOut();
   await erase(gone);
   await until(async () => (await documents(gone)) + (await facts(gone)) + (await snapshots()) === 0);
   expect(await documents(stays)).toBe(1);
@@ -106,15 +110,7 @@ test('what a worker had in hand and wrote after the erasure goes too, once every
   const { rows: held } = await database.pool.query<{ row: object }>(
     'select to_jsonb(d) as row from search.document_v1 d',
   );
-  const erasures = new Erasures({
-    databaseUrl: database.url,
-    pool: database.pool,
-    reader: log,
-    definitions,
-    log: quiet,
-  });
-  close.push(() => erasures.stop());
-  erasures.start();
+  carryErasuresOut();
   await erase(gone);
   await until(async () => (await documents(gone)) === 0);
   await database.pool.query(
