@@ -9,6 +9,7 @@ import { copyRows, type CopyType } from '../../src/database/binary-copy.js';
 import { inTransaction } from '../../src/database/database.js';
 import type { EventLogReader } from '../../src/log/event-log.js';
 import type { EventDecoder } from '../../src/projecting/decode.js';
+import { censusPosition } from './census/keeper.js';
 import { censusTables } from './census/tables.js';
 import { createMasterProjection } from './index.js';
 import type { MasterHashes } from './names.js';
@@ -88,10 +89,7 @@ export class Forgetting {
       if (pos !== null) gone += await this.replace(client, build, pos, owners);
     }
     if (gone === 0) return;
-    const { rows: found } = await client.query<{ found: boolean }>(
-      `select to_regclass('${censusTables(build).state}') is not null as found`,
-    );
-    if (found[0]?.found !== true) return;
+    if ((await censusPosition(client, build)) === undefined) return;
     // Counts of every moment had them in: they are made anew.
     const { state, ...counted } = censusTables(build);
     for (const table of Object.values(counted)) await client.query(`delete from ${table}`);

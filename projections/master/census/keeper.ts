@@ -27,7 +27,7 @@ interface CensusState {
 }
 
 /** Up to where the census of a build counts; undefined where the build has none: one of before there were any. */
-export async function censusPosition(pool: pg.Pool, build: number): Promise<bigint | undefined> {
+export async function censusPosition(pool: Pick<pg.ClientBase, 'query'>, build: number): Promise<bigint | undefined> {
   const { state } = censusTables(build);
   const { rows: found } = await pool.query<{ found: boolean }>({
     name: `census-found-${build}`,
