@@ -15,6 +15,8 @@ const BODY_BYTES = 40_000;
 
 let hub: TestHub;
 let server: InboundHttpServer;
+/** The same with little patience. */
+let hasty: InboundHttpServer;
 /** Stands before the pipeline where a test wants it slow or away. */
 let before: ((message: ReceivedMessage) => Promise<void>) | undefined;
 
@@ -26,22 +28,25 @@ beforeAll(async () => {
       return hub.intake.receive(message);
     },
   };
-  server = await startInboundHttp({
-    sources: configuredSources({}, 'UTC'),
-    bodyBytes: BODY_BYTES,
-    eventBytes: 2_000,
-    listen: { host: '127.0.0.1', port: 0 },
-    intake,
-    queryAddress: () => undefined,
-
-    times: { idleMs: 300, headersMs: 300, headersCheckMs: 50, turnMs: 100 },
-  });
+  const start = (times?: Parameters<typeof startInboundHttp>[0]['times']): ReturnType<typeof startInboundHttp> =>
+    startInboundHttp({
+      sources: configuredSources({}, 'UTC'),
+      bodyBytes: BODY_BYTES,
+      eventBytes: 2_000,
+      listen: { host: '127.0.0.1', port: 0 },
+      intake,
+      queryAddress: () => undefined,
+      ...(times === undefined ? {} : { times }),
+    });
+  server = await start();
+  hasty = await start({ idleMs: 300, headersMs: 300, headersCheckMs: 50, turnMs: 100 });
 });
 afterEach(() => {
   before = undefined;
 });
 afterAll(async () => {
   await server.close();
+  await hasty.close();
   await hub.close();
 });
 
@@ -68,12 +73,12 @@ const storedIds = async (): Promise<string[]> => (await hub.events()).flatMap((e
 /** A request whose body is written by hand. */
 async function open(
   path: string,
-  headers: http.OutgoingHttpHeaders = {},
+  to = server,
 ): Promise<{
   request: http.ClientRequest;
   nextLine: () => Promise<Record<string, unknown> | undefined>;
 }> {
-  const request = http.request(server.url + path, { method: 'POST', headers });
+  const request = http.request(to.url + path, { method: 'POST' });
   request.on('error', () => undefined);
   const response = once(request, 'response') as Promise<[http.IncomingMessage]>;
   response.catch(() => undefined);
@@ -89,8 +94,8 @@ async function open(
 }
 
 /** What a server answers to bytes that may be no request, until it ends the connection. */
-async function raw(bytes: string, end = false): Promise<string> {
-  const { port, hostname } = new URL(server.url);
+async function raw(bytes: string, { end = false, to = server } = {}): Promise<string> {
+  const { port, hostname } = new URL(to.url);
   const socket = net.connect(Number(port), hostname);
   let answer = '';
   socket.on('data', (chunk) => (answer += chunk.toString()));
@@ -204,7 +209,7 @@ describe('a body of lines', () => {
   });
 
   it('ends with a refusal where its sender falls silent, and keeps what came before', async () => {
-    const { request, nextLine } = await open('/events/batch');
+    const { request, nextLine } = await open('/events/batch', hasty);
     request.write(`${eventLine('silent-1')}\n${eventLine('silent-half').slice(0, -4)}`);
     expect(await nextLine()).toMatchObject({ line: 1, status: 'accepted' });
     expect(await nextLine()).toEqual({ line: 2, status: 'refused', code: 'BODY_TIMEOUT' });
@@ -216,9 +221,9 @@ describe('a body of lines', () => {
 
 describe('a sender that is slow or sends no HTTP', () => {
   it('is told that its body, or its header, did not come in time', async () => {
-    const body = await raw('POST /events HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{');
+    const body = await raw('POST /events HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{', { to: hasty });
     expect(body).toMatch(/^HTTP\/1\.1 408 .*BODY_TIMEOUT/s);
-    const header = await raw('POST /events HTTP/1.1\r\nHost: loc');
+    const header = await raw('POST /events HTTP/1.1\r\nHost: loc', { to: hasty });
     expect(header).toMatch(/^HTTP\/1\.1 408 .*HEADERS_TIMEOUT/s);
   });
 
@@ -234,10 +239,10 @@ describe('a sender that is slow or sends no HTTP', () => {
     const count = (await hub.events()).length;
     const line = eventLine();
     const head = 'POST /events HTTP/1.1\r\nHost: localhost\r\nContent-Length: ';
-    const half = await raw(`${head}${line.length + 1}\r\n\r\n${line}`, true);
+    const half = await raw(`${head}${line.length + 1}\r\n\r\n${line}`, { end: true });
     expect(half).toMatch(/^HTTP\/1\.1 400 .*BODY_CUT_OFF/s);
     // One answer to one request, whatever comes behind it.
-    const large = await raw(`${head}5000000\r\n\r\n${line}`, true);
+    const large = await raw(`${head}5000000\r\n\r\n${line}`, { end: true });
     expect(large.match(/HTTP\/1\.1/g)).toEqual(['HTTP/1.1']);
     expect(large).toContain('EVENT_TOO_LARGE');
     expect((await hub.events()).length).toBe(count);

@@ -1,6 +1,6 @@
 /** Folders that are watched, over a real log: nothing is lost, nothing taken twice, nothing left half taken. */
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
-import { appendFile, mkdir, mkdtemp, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { appendFile, mkdir, mkdtemp, readdir, readFile, rename, rm, stat, utimes, writeFile } from 'node:fs/promises';
 import { randomBytes } from 'node:crypto';
 import os from 'node:os';
 import path from 'node:path';
@@ -114,14 +114,19 @@ describe('a folder that is watched', () => {
 
   it('leaves a file alone while it grows', async () => {
     const [first, second] = [`W${(last += 1)}`, `W${(last += 1)}`];
-    start(new Sources(), { times: { pollMs: 10, settleMs: 400 } });
+    const written = new Date(Date.now() - 3_600_000);
+    start(new Sources(), { times: { pollMs: 10, settleMs: 60_000 } });
     await put('growing.hl7', adt(first));
     for (let n = 0; n < 6; n += 1) {
-      await new Promise((resolve) => setTimeout(resolve, 60));
+      // A file beside it that nobody writes to any more: when it is moved, the folder was looked at.
+      await put(`still-${n}.hl7.part`, adt());
+      await utimes(path.join(folder, `still-${n}.hl7.part`), written, written);
+      await rename(path.join(folder, `still-${n}.hl7.part`), path.join(folder, `still-${n}.hl7`));
+      await inDone(`still-${n}.hl7`);
       expect(await stored()).not.toContain(first);
-      if (n === 5) await appendFile(path.join(folder, 'growing.hl7'), adt(second));
-      else await appendFile(path.join(folder, 'growing.hl7'), 'NTE|1||x\r');
+      await appendFile(path.join(folder, 'growing.hl7'), n === 5 ? adt(second) : 'NTE|1||x\r');
     }
+    await utimes(path.join(folder, 'growing.hl7'), written, written);
     await inDone('growing.hl7');
     expect(await stored()).toEqual(expect.arrayContaining([first, second]));
   });
