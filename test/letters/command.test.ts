@@ -14,12 +14,12 @@ beforeAll(async () => {
   folder = await temporaryDataDir();
   files = await mkdtemp(path.join(os.tmpdir(), 'anamnesis-letters-'));
   hub = await startHubProcess(folder.dataDir);
-}, 90_000);
+});
 afterAll(async () => {
   await hub.stop();
   await folder.remove();
   await rm(files, { recursive: true, force: true });
-}, 60_000);
+});
 
 interface Letter {
   readonly id: string;

@@ -92,4 +92,4 @@ test('lines are carried over, and are replayed in order; a rebuild holds back an
     await hub.rebuild(name);
     expect(await hub.values(name, 3)).toEqual(await hub.values(name, 2));
   }
-}, 60_000);
+});

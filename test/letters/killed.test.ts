@@ -27,11 +27,11 @@ let folder: { dataDir: string; remove: () => Promise<void> };
 beforeAll(async () => {
   folder = await temporaryDataDir();
   hub = await startHubProcess(folder.dataDir);
-}, 90_000);
+});
 afterAll(async () => {
   await hub.stop();
   await folder.remove();
-}, 60_000);
+});
 
 interface Posted {
   readonly id: string;

@@ -22,11 +22,11 @@ beforeAll(async () => {
     ANAMNESIS_LOG_LEVEL: 'fatal',
     ANAMNESIS_HTTP_PORT: String(await freePort()),
   });
-}, 90_000);
+});
 afterAll(async () => {
   await hub.stop();
   await folder.remove();
-}, 60_000);
+});
 
 async function freePort(): Promise<number> {
   const server = createServer();

@@ -64,7 +64,7 @@ async function until<T>(look: () => Promise<T | undefined>): Promise<T> {
 }
 
 async function projected(): Promise<void> {
-  expect(await watermarks.waitUntilProjected('sample', await log.head(), 20_000)).toBeDefined();
+  expect(await watermarks.waitUntilProjected('sample', await log.head(), 60_000)).toBeDefined();
 }
 
 const serving = (build: number): Promise<number> =>
