@@ -53,9 +53,12 @@ export function nameKeys(word: string): readonly string[] {
   return keysOfWords.get(word, () => [...nearKeys(word), ...soundsOf(word)]);
 }
 
-/** Keys of which every word of a name has one that is at most so many edits from the one sought, or, with two, sounds like it. */
-export function soughtKeys(word: string, edits: 1 | 2): readonly string[] {
-  return edits === 1 ? keysWithin(word, 1) : [...keysWithin(word, 2), ...soundsOf(word)];
+/**
+ * Keys of which every word of a name has one that is at most so many edits from the one sought, or, with two, sounds like it.
+ * @param slack a short word may lack letters (src/text/edits.ts)
+ */
+export function soughtKeys(word: string, edits: 1 | 2, slack = false): readonly string[] {
+  return edits === 1 ? keysWithin(word, 1, slack) : [...keysWithin(word, 2, slack), ...soundsOf(word)];
 }
 
 function soundsOf(word: string): string[] {

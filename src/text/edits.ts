@@ -6,12 +6,21 @@ export function editsAllowed(characters: number): 0 | 1 | 2 {
   return characters === 3 ? 1 : 2;
 }
 
+/**
+ * Edits a word somebody typed may have. With slack one more than a word of two or three characters has of itself: what is short may be short because
+ * letters are missing (pi for pri), which the other words of a question must make up for.
+ */
+export function editsTyped(characters: number, slack: boolean): 0 | 1 | 2 {
+  const allowed = editsAllowed(characters);
+  if (!slack || characters < 2) return allowed;
+  return allowed === 0 ? 1 : 2;
+}
+
 /** Characters at the beginning of a word that its keys are made of. */
 const KEY_PREFIX_CHARACTERS = 7;
 
-/** The first characters of a word with some of them left out, by how many: 0 up to `edits`, and no more than the word allows. */
-function shortened(word: string, edits: number): readonly (readonly string[])[] {
-  const allowed = Math.min(edits, editsAllowed([...word].length));
+/** The first characters of a word with some of them left out, by how many: 0 up to `allowed`. */
+function shortened(word: string, allowed: number): readonly (readonly string[])[] {
   const levels = [[[...word].slice(0, KEY_PREFIX_CHARACTERS).join('')]];
   for (let left = allowed; left > 0; left -= 1) {
     const shorter = new Set<string>();
@@ -36,16 +45,19 @@ function keyWithout(left: string, out: number): string {
  * and how many those are.
  */
 export function nearKeys(word: string): string[] {
-  return shortened(word, 2).flatMap((texts, out) => texts.map((text) => keyWithout(text, out)));
+  return shortened(word, editsAllowed([...word].length)).flatMap((texts, out) =>
+    texts.map((text) => keyWithout(text, out)),
+  );
 }
 
 /**
  * Keys of which a word has one ({@link nearKeys}) whenever at most so many edits lie between it and the one sought, as far as both allow edits: an
  * edit leaves out at most one character on either side. What has one may be further apart: ask {@link editDistance}.
+ * @param slack see {@link editsTyped}
  */
-export function keysWithin(sought: string, edits: 1 | 2): string[] {
-  const allowed = Math.min(edits, editsAllowed([...sought].length));
-  return shortened(sought, edits).flatMap((texts, left) =>
+export function keysWithin(sought: string, edits: 1 | 2, slack = false): string[] {
+  const allowed = Math.min(edits, editsTyped([...sought].length, slack));
+  return shortened(sought, allowed).flatMap((texts, left) =>
     texts.flatMap((text) => {
       const characters = [...text].length;
       return Array.from({ length: allowed + 1 }, (_, out) => out)

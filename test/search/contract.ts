@@ -48,6 +48,7 @@ const people = {
   second: person(),
   renamed: person(),
   ill: person(),
+  april: person(),
 };
 type Who = keyof typeof people;
 
@@ -123,6 +124,7 @@ export function describeSearch(engine: string, openSearch?: () => Promise<TestOp
       of('first', adt({ ...who('first'), name: 'Marchetti^Lucia', birthDate: '19610411' })),
       of('second', adt({ ...who('second'), name: 'Kowalczyk^Lucja' })),
       of('renamed', adt({ ...who('renamed'), name: 'Fitzgerald^Nina' })),
+      of('april', adt({ ...who('april'), name: 'Sonnenschein^April^Pri', birthDate: '19841130' })),
       of(
         'smith',
         oru(people.smith, 'Smith^John', ['NM|2823-3^Potassium^LN||5.9|mmol/L', 'NM|2951-2^Sodium^LN||140|mmol/L']),
@@ -195,6 +197,20 @@ export function describeSearch(engine: string, openSearch?: () => Promise<TestOp
     ])('a name misspelt by one or two edits, or written by its sound, is found: %s', async (text, who) => {
       const expected = who === 'second' ? 'first' : who;
       expect((await found(text, { kinds: ['PATIENT'] })).slice(0, 3)).toContain(expected);
+    });
+
+    test('a word of two letters is a longer one that lacks a letter only where the others are met and nothing is nearer', async () => {
+      expect(await found('sonenschein pi')).toEqual(['april']);
+      expect(await found('pi')).toEqual([]);
+      // Two letters are the beginning of a name before they are a name that lacks one.
+      expect(await found('sonnenschein ap')).toEqual(['april']);
+    });
+
+    test('a name that is also a month is found beside a day and beside a year', async () => {
+      expect(await found('april 1984-11-30', { kinds: ['PATIENT'] })).toEqual(['april']);
+      expect(await found('sonnenschein april 1984', { kinds: ['PATIENT'] })).toEqual(['april']);
+      expect(await found('Nov 1984', { kinds: ['PATIENT'] })).toEqual(['april']);
+      expect(await found('May 1984', { kinds: ['PATIENT'] })).toEqual([]);
     });
 
     test('names of other scripts are found by how they are read, and the other way round', async () => {

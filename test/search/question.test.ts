@@ -71,6 +71,21 @@ test('dates in words, numbers in groups and identifiers as HL7 writes them are o
   expect(terms('CVX 08')).toEqual(['c:cvx:08']);
 });
 
+test('a name that is also a month stays a name before a day, and is both before a year', () => {
+  expect(terms('jun 1977-05-15')).toContain('b:1977-05-15');
+  expect(read('jun 1977-05-15').atoms.map(({ text }) => text)).toEqual(['jun', '1977-05-15']);
+  const [month, year] = read('smith april 1984').atoms.slice(0, 2);
+  expect(month).toMatchObject({
+    text: 'april',
+    alternatives: [
+      { as: 'term', term: 'b:1984-04' },
+      { as: 'term', term: 'd:1984-04' },
+      { as: 'word', word: 'april' },
+    ],
+  });
+  expect(year?.text).toBe('1984');
+});
+
 test('kinds, periods and places are said by a word in front', () => {
   const question = read('potassium kind:lab from:2026-01 before:2026-03-01 at:ICU');
   expect(question).toMatchObject({ kinds: ['OBSERVATION'], from: '2026-01', to: '2026-02-28', location: ['icu'] });

@@ -66,6 +66,18 @@ test('words that are as near as both allow share a key, also long ones and with 
   );
 });
 
+test('with slack a word of two letters is one edit from a word of three, and one of three two edits from longer ones, and shares a key with it', () => {
+  for (const [typed, meant, edits] of [
+    ['pi', 'pri', 1],
+    ['eam', 'tream', 2],
+  ] as const) {
+    const keys = new Set(nearKeys(meant));
+    expect(editDistance(typed, meant, 2)).toBe(edits);
+    expect(keysWithin(typed, 2, true).some((key) => keys.has(key))).toBe(true);
+    expect(keysWithin(typed, 2).some((key) => keys.has(key))).toBe(false);
+  }
+});
+
 test('of short words, those one edit away alone share a key of one edit: what is further off has other characters left out', () => {
   fc.assert(
     fc.property(word, word, (one, other) => {

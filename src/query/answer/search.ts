@@ -15,7 +15,7 @@ import { readUuid, thingId } from '../ids.js';
 import { SearchBehindError, type SearchDesk, type SearchView } from '../search/desk.js';
 import { SearchUnavailableError, type CandidateQuery, type SearchCandidate } from '../search/engine.js';
 import { find, readableOf, type Readable } from '../search/match.js';
-import { misspeltIn } from '../search/reaches.js';
+import { misspeltIn, withSlack } from '../search/reaches.js';
 import {
   compares,
   isEmpty,
@@ -119,6 +119,14 @@ function questionOf(given: SearchArguments, desk: SearchDesk): Question {
   };
 }
 
+/** How candidates are looked at. */
+interface Looking {
+  /** Those of the question unless given. */
+  readonly atoms?: readonly Atom[];
+  /** A hit of which one part of the question is not met counts for less, and counts. */
+  readonly oneMissing?: boolean;
+}
+
 /** One search at one basis. */
 class Search {
   private readonly found = new Map<string, SearchHitView>();
@@ -144,8 +152,7 @@ class Search {
     else {
       await this.consider(await this.candidates({ atoms, comparisons }));
       // Names that are far off in several words are meant only where nothing nearer is there.
-      if (this.found.size === 0 && misspeltIn(atoms).length > 1)
-        await this.consider(await this.candidates({ atoms, comparisons, reach: 'far' }));
+      if (this.found.size === 0 && misspeltIn(atoms).length > 1) await this.far();
       if (this.mayBeAboutBoth()) await this.factsOfPersons();
       if (this.found.size === 0 && atoms.length > 1) await this.spread();
     }
@@ -153,6 +160,13 @@ class Search {
     if (this.question.location.length === 0) return hits;
     const here = await Promise.all(hits.map((hit) => this.isInPlace(hit)));
     return hits.filter((_, index) => here[index] === true);
+  }
+
+  /** Every word as far off as may be. */
+  private async far(): Promise<void> {
+    const { comparisons } = this.question;
+    const atoms = withSlack(this.question.atoms);
+    await this.consider(await this.candidates({ atoms, comparisons, reach: 'far' }), { atoms });
   }
 
   private candidates(
@@ -181,10 +195,10 @@ class Search {
   }
 
   /** Looks at candidates as they stand at the basis, and keeps those that meet the question there. */
-  private async consider(candidates: readonly SearchCandidate[], missing = 0): Promise<void> {
+  private async consider(candidates: readonly SearchCandidate[], how: Looking = {}): Promise<void> {
     const nodes = await Promise.all(candidates.map((candidate) => this.nodeOf(candidate)));
     const distinct = new Map(nodes.flatMap((node) => (node === null ? [] : [[node.id, node] as const])));
-    await Promise.all([...distinct.values()].map((node) => this.look(node, missing)));
+    await Promise.all([...distinct.values()].map((node) => this.look(node, how)));
   }
 
   /** A person by their record alone: their rows are read once, with those of their other records. */
@@ -194,8 +208,8 @@ class Search {
     return patient === undefined ? null : this.at.patient(patient);
   }
 
-  private async look(node: Node, missing: number): Promise<void> {
-    const { kinds, comparisons, atoms } = this.question;
+  private async look(node: Node, { atoms = this.question.atoms, oneMissing = false }: Looking): Promise<void> {
+    const { kinds, comparisons } = this.question;
     if (kinds !== undefined && !kinds.includes(node.kind)) return;
     const own = this.read(node);
     if (!compares(own.searchable.amount, comparisons) || !isWithin(own.searchable.day, this.question)) return;
@@ -204,7 +218,7 @@ class Search {
     const person = patient === node ? undefined : this.read(patient).readable;
     const met =
       find(atoms, own.readable, person, comparisons.length > 0) ??
-      (missing > 0 ? this.allButOne(own.readable, person) : undefined);
+      (oneMissing ? this.allButOne(own.readable, person) : undefined);
     if (met === undefined) return;
     const known = this.found.get(node.id);
     if (known === undefined || known.score < met.score) this.found.set(node.id, { node, patient, ...met });
@@ -284,7 +298,7 @@ class Search {
     const parts =
       atoms.length === 2 ? atoms.map((atom) => [atom]) : atoms.map((left) => atoms.filter((atom) => atom !== left));
     const lists = await Promise.all(parts.map((part) => this.persons(part, PARTS_MOST)));
-    await this.consider(lists.flat(), atoms.length > 2 ? 1 : 0);
+    await this.consider(lists.flat(), { oneMissing: atoms.length > 2 });
   }
 
   /** Encounters in a place, or the persons who are there. */

@@ -2,7 +2,7 @@
 import { nameWordsOf, wordsOf } from '../../../projections/search/document.js';
 import type { Searchable } from '../../../projections/search/searchable.js';
 import { TERM } from '../../../projections/search/terms.js';
-import { editDistance, editsAllowed } from '../../text/edits.js';
+import { editDistance, editsAllowed, editsTyped } from '../../text/edits.js';
 import { soundKeys } from '../../text/sounds.js';
 import type { Alternative, Atom } from './question.js';
 
@@ -20,12 +20,15 @@ export function wordScore(sought: string, word: string): number {
   return takesPrefix(sought) && word.startsWith(sought) ? 0.5 + (0.4 * sought.length) / word.length : 0;
 }
 
-/** The same for a word of a name, which may be misspelt by as many edits as both words allow, or sound alike. */
-export function nameScore(sought: string, word: string): number {
+/**
+ * The same for a word of a name, which may be misspelt by as many edits as both words allow, or sound alike.
+ * @param slack the word sought may be short because letters are missing
+ */
+export function nameScore(sought: string, word: string, slack = false): number {
   const plain = wordScore(sought, word);
   if (plain > 0) return plain;
   const longest = Math.max(sought.length, word.length);
-  const allowed = Math.min(editsAllowed([...sought].length), editsAllowed([...word].length));
+  const allowed = Math.min(editsTyped([...sought].length, slack), editsAllowed([...word].length));
   const distance = allowed === 0 ? 1 : editDistance(sought, word, allowed);
   const near = distance <= allowed ? 0.95 - distance / longest : 0;
   const sounds = soundKeys(word);
@@ -69,6 +72,8 @@ export function meet(atom: Atom, readable: Readable): Met {
   return best;
 }
 
+type WordAlternative = Extract<Alternative, { readonly as: 'word' }>;
+
 function meetBy(alternative: Alternative, readable: Readable): Met {
   switch (alternative.as) {
     case 'term': {
@@ -78,13 +83,13 @@ function meetBy(alternative: Alternative, readable: Readable): Met {
       return { score: 1, text, exact: whole };
     }
     case 'word':
-      return meetWord(alternative.word, alternative.exact, readable);
+      return meetWord(alternative, readable);
     case 'words':
       return meetWords(alternative.words, alternative.synonym ? 0.9 : 0.95, readable);
   }
 }
 
-function meetWord(sought: string, exact: boolean, readable: Readable): Met {
+function meetWord({ word: sought, exact, slack }: WordAlternative, readable: Readable): Met {
   let best = NOT_MET;
   const consider = (score: number, text: string): boolean => {
     if (score > best.score) best = { score, text, exact: false };
@@ -92,7 +97,7 @@ function meetWord(sought: string, exact: boolean, readable: Readable): Met {
   };
   for (const { text, words } of readable.names) {
     for (const word of words) {
-      if (consider(exact ? wordScore(sought, word) : nameScore(sought, word), text)) return best;
+      if (consider(exact ? wordScore(sought, word) : nameScore(sought, word, slack), text)) return best;
     }
   }
   for (const { text, words } of readable.texts) {

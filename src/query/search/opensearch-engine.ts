@@ -194,16 +194,16 @@ function ways(alternative: Alternative, reach: Reach): Query[] {
       ];
     }
     case 'word': {
-      const { word, exact } = alternative;
+      const { word, exact, slack } = alternative;
       const plain = [
         constant({ term: { words: word } }, BOOST.exact),
         ...(takesPrefix(word) ? [constant({ prefix: { words: word } }, BOOST.prefix)] : []),
       ];
       if (exact || reach === 'prefix') return plain;
-      const near = constant({ terms: { keys: soughtKeys(word, 1) } }, BOOST.near);
+      const near = constant({ terms: { keys: soughtKeys(word, 1, slack) } }, BOOST.near);
       return reach === 'near'
         ? [...plain, near]
-        : [...plain, near, constant({ terms: { keys: soughtKeys(word, 2) } }, BOOST.far)];
+        : [...plain, near, constant({ terms: { keys: soughtKeys(word, 2, slack) } }, BOOST.far)];
     }
   }
 }

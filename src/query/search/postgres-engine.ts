@@ -161,7 +161,8 @@ function nearness(text: string, atoms: readonly Atom[]): number {
       if (alternative.as !== 'word') best = 1;
       else if (alternative.exact)
         best = words.reduce((most, word) => Math.max(most, wordScore(alternative.word, word)), best);
-      else best = words.reduce((most, word) => Math.max(most, nameScore(alternative.word, word)), best);
+      else
+        best = words.reduce((most, word) => Math.max(most, nameScore(alternative.word, word, alternative.slack)), best);
     }
     if (best === 0) return 0;
     sum += best;
@@ -190,8 +191,9 @@ function ways(alternative: Alternative, reach: Reach): string[] {
       return [`(${words.join(' & ')})`];
     }
     case 'word': {
-      const { word, exact } = alternative;
-      const keys = exact || reach === 'exact' || reach === 'prefix' ? [] : soughtKeys(word, reach === 'near' ? 1 : 2);
+      const { word, exact, slack } = alternative;
+      const keys =
+        exact || reach === 'exact' || reach === 'prefix' ? [] : soughtKeys(word, reach === 'near' ? 1 : 2, slack);
       return [wordLexeme(word, reach !== 'exact'), ...keys.map((key) => lexeme(LEXEME.key(key)))];
     }
   }

@@ -10,8 +10,8 @@ import type { Synonyms } from './synonyms.js';
 
 /** One way to meet an atom. */
 export type Alternative =
-  /** A word as it is or as the beginning of one; in names misspelt too, unless `exact`. */
-  | { readonly as: 'word'; readonly word: string; readonly exact: boolean }
+  /** A word as it is or as the beginning of one; in names misspelt too, unless `exact`; with `slack` also where it is short because letters are missing. */
+  | { readonly as: 'word'; readonly word: string; readonly exact: boolean; readonly slack?: boolean }
   /** An exact key (projections/search/terms.ts). */
   | { readonly as: 'term'; readonly term: string }
   /** All of these words. */
@@ -176,9 +176,9 @@ export function datesIn(text: string): string[] {
 
 const NAME_OF_MONTH =
   '(?:jan(?:uary|uar)?|feb(?:ruary|ruar)?|mar(?:ch)?|märz|mrz|apr(?:il)?|may|mai|june?|juni?|july?|juli?|aug(?:ust)?|sept?(?:ember)?|o[ck]t(?:ober)?|nov(?:ember)?|de[cz](?:ember)?)';
-/** Dates in words, over several words of the text. */
+/** Dates in words, over several words of the text; `June 1984-02-29` is a name and a day. */
 const DATE_IN_WORDS = new RegExp(
-  `\\b(?:\\d{1,2}(?:st|nd|rd|th)?\\.?[\\s-]+${NAME_OF_MONTH}\\.?,?[\\s-]+\\d{4}|${NAME_OF_MONTH}\\.?\\s+(?:\\d{1,2}(?:st|nd|rd|th)?,?\\s+)?\\d{4})\\b`,
+  `\\b(?:\\d{1,2}(?:st|nd|rd|th)?\\.?[\\s-]+${NAME_OF_MONTH}\\.?,?[\\s-]+\\d{4}|${NAME_OF_MONTH}\\.?\\s+(?:\\d{1,2}(?:st|nd|rd|th)?,?\\s+)?\\d{4})\\b(?![-./]\\d)`,
   'giu',
 );
 /** A number with its country code or area code in brackets, or in three groups and more. */
@@ -286,6 +286,19 @@ class Reading {
     return true;
   }
 
+  /** `12 June 1984`; of `June 1984` the month may be a name, so it and the year are a part each. */
+  dateInWords(text: string): boolean {
+    const dates = datesIn(text);
+    const [month, year] = text.trim().split(/\s+/);
+    if (dates[0]?.length !== '1984-06'.length || month === undefined || year === undefined) return this.date(text);
+    const words = wordsOf(month).map((word): Alternative => ({ as: 'word', word, exact: true }));
+    const days = dates.flatMap((date) => [TERM.born, TERM.day].map((space) => `${space}:${date}`));
+    this.atom(month, [...days.map((term): Alternative => ({ as: 'term', term })), ...words], ['DATE', 'WORD'], {
+      readAs: dates,
+    });
+    return this.date(year);
+  }
+
   /** `key:value`; false where the key says nothing here. */
   keyed(whole: string, key: string, given: string): boolean {
     const value = given.replaceAll('"', '').trim();
@@ -376,7 +389,7 @@ export function readQuestion(text: string, synonyms: Synonyms): Question {
   };
   take(KEYED, (whole, key, value) => reading.keyed(whole, key, value));
   take(/(?:^|(?<=\s))(?:born|dob|b\.|\*)\s?(\d\S*)/giu, (_, date) => reading.date(date, 'patient'));
-  take(DATE_IN_WORDS, (date) => reading.date(date));
+  take(DATE_IN_WORDS, (date) => reading.dateInWords(date));
   take(WORDED, (whole, word, date) =>
     /^(since|after|from)$/i.test(word)
       ? reading.bound(whole, 'from', date)

@@ -30,6 +30,14 @@ export function closeWays(atoms: readonly Atom[]): readonly (readonly Reach[])[]
   return [...one, ...pairs];
 }
 
+/** The same question, whose short words may be short because letters are missing: asked where nothing nearer is there and other words stand beside. */
+export function withSlack(atoms: readonly Atom[]): readonly Atom[] {
+  return atoms.map((atom) => ({
+    ...atom,
+    alternatives: atom.alternatives.map((one) => (one.as === 'word' && !one.exact ? { ...one, slack: true } : one)),
+  }));
+}
+
 /** Every word of a question may be two edits away, or sound alike. */
 export function farWay(atoms: readonly Atom[]): readonly Reach[] {
   return atoms.map(() => 'far');
