@@ -68,7 +68,9 @@ export function flatten(resource: JsonObject, index: ReadonlyMap<string, JsonObj
     const text = value.replace(/\s+/g, ' ').trim();
     if (text !== '') facts.set(`${path}=${text}`, { path, value: text });
   };
-  const scope: Walk = { add, index, source: componentsOf(source), depth: 0 };
+  const contained = objectsIn(resource, 'contained').map((one) => [`#${textOf(one, 'id')}`, one] as const);
+  const known = contained.length === 0 ? index : new Map([...index, ...contained]);
+  const scope: Walk = { add, index: known, source: componentsOf(source), depth: 0 };
   for (const [name, value] of Object.entries(resource)) {
     if (name === 'extension') extensions('', value, scope);
     else if (!SKIPPED.has(name)) walk(name, value, scope);
@@ -193,8 +195,10 @@ export function system(uri: string): string {
 const SAME_SYSTEM: Readonly<Record<string, string>> = {
   '2.16.840.1.113883.6.238': 'cdcrec',
   'http://terminology.hl7.org/codesystem/cptcode': 'http://www.ama-assn.org/go/cpt',
+  'http://hl7.org/fhir/sid/icd-9': 'http://hl7.org/fhir/sid/icd-9-cm',
   'http://hl7.org/fhir/sid/icd-9-cm/diagnosis': 'http://hl7.org/fhir/sid/icd-9-cm',
   'http://hl7.org/fhir/sid/icd-10': 'http://hl7.org/fhir/sid/icd-10-cm',
+  'http://terminology.hl7.org/codesystem/icd-o-3': 'http://terminology.hl7.org/codesystem/icd-o',
   'http://terminology.hl7.org/codesystem/icd9cm': 'http://hl7.org/fhir/sid/icd-9-cm',
   'v2-0005': 'cdcrec',
 };
@@ -251,8 +255,8 @@ function described(path: string, target: JsonObject, scope: Walk): void {
   if (type === 'PractitionerRole') {
     if (scope.depth > 2) return;
     for (const member of ['practitioner', 'organization']) {
-      const inner = scope.index.get(textOf(target[member], 'reference'));
-      if (inner !== undefined) described(path, inner, { ...scope, depth: scope.depth + 1 });
+      const inner = target[member];
+      if (isObject(inner)) reference(path, inner, { ...scope, depth: scope.depth + 1 });
     }
     return;
   }

@@ -103,6 +103,7 @@ function assembleWhole(kind: FactKind, ids: ResourceIds, fields: Fields): FhirRe
     else resource[name] = value;
   }
   for (const [element, value] of Object.entries(REQUIRED[type] ?? {})) resource[element] ??= value;
+  placeRole(resource, 'requester');
   if (ids.patientId !== undefined) {
     const element =
       ['subject', 'patient', 'beneficiary'].find((name) => name in content) ?? PERSON_ELEMENT[type] ?? 'subject';
@@ -115,6 +116,24 @@ function assembleWhole(kind: FactKind, ids: ResourceIds, fields: Fields): FhirRe
     else if (type !== 'Basic') resource[element] = person;
   }
   return resource;
+}
+
+/**
+ * Somebody who acts for an organisation (slots `requester` and `requester.organization`) is a PractitionerRole, contained: R4 has one reference for
+ * both (map ORC[ServiceRequest], ORC-12 and ORC-21). The organisation alone is the reference itself.
+ */
+function placeRole(resource: JsonObject, element: string): void {
+  const stated = resource[element];
+  if (!isObject(stated) || !isObject(stated['organization'])) return;
+  const { organization, ...practitioner } = stated;
+  if (Object.keys(practitioner).length === 0) {
+    resource[element] = organization;
+    return;
+  }
+  const role = { resourceType: 'PractitionerRole', id: element, practitioner, organization };
+  resource['contained'] = [...listOf(resource['contained']), role];
+  const display = textOf(practitioner, 'display') || textOf(organization, 'display');
+  resource[element] = { reference: `#${element}`, ...(display !== '' && { display }) };
 }
 
 /** Values of an element that several fields of a message speak of: `telecom`, `telecom:work`, …, in order of their slots. */

@@ -104,6 +104,8 @@ describe('PID', () => {
   });
 });
 
+const ROLE_CODE = 'http://terminology.hl7.org/CodeSystem/v3-RoleCode';
+
 describe('NK1', () => {
   it('is the list of contacts', () => {
     const fact = patient(
@@ -115,7 +117,12 @@ describe('NK1', () => {
     expect(fact.assert!['contact']).toEqual([
       {
         relationship: [
-          { coding: [{ system: 'http://terminology.hl7.org/CodeSystem/v2-0063', code: 'SPO', display: 'Spouse' }] },
+          {
+            coding: [
+              { system: ROLE_CODE, code: 'SPS', display: 'spouse' },
+              { system: 'http://terminology.hl7.org/CodeSystem/v2-0063', code: 'SPO', display: 'Spouse' },
+            ],
+          },
         ],
         name: { family: 'Okafor', given: ['Ben'] },
         telecom: [
@@ -125,7 +132,14 @@ describe('NK1', () => {
         address: { line: ['1 Elm'], city: 'Springfield' },
       },
       {
-        relationship: [{ coding: [{ system: 'http://terminology.hl7.org/CodeSystem/v2-0063', code: 'MTH' }] }],
+        relationship: [
+          {
+            coding: [
+              { system: ROLE_CODE, code: 'MTH', display: 'mother' },
+              { system: 'http://terminology.hl7.org/CodeSystem/v2-0063', code: 'MTH' },
+            ],
+          },
+        ],
         name: { family: 'Roe', given: ['Jane'] },
       },
     ]);

@@ -57,18 +57,19 @@ export function readOtherSegments(
         break;
       case 'GT1':
         guarantors.push(segment);
-        readPayingPerson(segment, sourceRecordId, event, reading);
+        readPayingPerson(segment, undefined, sourceRecordId, event, reading);
         break;
       case 'IN1': {
         const next = segments[index + 1];
+        const in2 = next?.name === 'IN2' ? next : undefined;
         const coverage = readIn1(
-          { in1: segment, ...(next?.name === 'IN2' ? { in2: next } : {}) },
+          { in1: segment, ...(in2 === undefined ? {} : { in2 }) },
           sourceRecordId,
           event,
           reading,
         );
         if (coverage !== undefined) coverages.push(coverage);
-        readPayingPerson(segment, sourceRecordId, event, reading);
+        readPayingPerson(segment, in2, sourceRecordId, event, reading);
         break;
       }
       default:

@@ -1,7 +1,6 @@
 /** HL7 v2 data types as FHIR R4 JSON. Each function reads one repetition of a field and gives undefined where it holds nothing. */
 import type { Hl7Segment } from '../../inbound/hl7/message.js';
 import { parseHl7Time, type ParsedTime } from '../../time/parse.js';
-import type { Json } from '../fact.js';
 import { fhirDateTime, type JsonObject } from '../fhir-time.js';
 import {
   ADDRESS_TYPE,
@@ -67,8 +66,9 @@ export function codeableConcept(
   const original = text(9);
   if (codings.length === 0 && original === '') return undefined;
   const concept: JsonObject = {};
-  // Text without any code is what was said, not a coding of it.
+  // Words without any code are what was said; CWE.2 is a display too.
   if (codings.length === 1 && first?.['code'] === undefined && first !== undefined) {
+    concept['coding'] = codings;
     concept['text'] = original === '' ? first['display']! : original;
     return concept;
   }
@@ -83,7 +83,10 @@ function systemOf(name: string, oid: string): string | undefined {
   return codingSystem(name);
 }
 
-/** A coded field whose table has a concept map: the FHIR coding first, then the one that was sent. */
+/**
+ * A coded field whose table has a concept map: FHIR's codings first, then those that were sent. The map holds for each of the codes of the field
+ * (CWE.1, CWE.4, CWE.10) that is of its table.
+ */
 export function mappedConcept(
   segment: Hl7Segment,
   field: number,
@@ -91,15 +94,26 @@ export function mappedConcept(
   sentSystem: string,
   repetition = 1,
 ): JsonObject | undefined {
-  const code = segment.text(field, repetition, 1);
   const sent = codeableConcept(segment, field, repetition, sentSystem);
-  const mapped = table[code.toUpperCase()];
-  if (sent === undefined || mapped === undefined || !ownTable(segment.text(field, repetition, 3), sentSystem))
-    return sent;
-  const [mappedCode, display, system] = mapped;
-  const first: JsonObject = { system: system ?? sentSystem, code: mappedCode, display };
-  if (system === sentSystem) return { ...sent, coding: [first] };
-  return { ...sent, coding: [first, ...((sent['coding'] as Json[] | undefined) ?? [])] };
+  if (sent === undefined) return undefined;
+  const count = segment.components(field, repetition);
+  const mapped: JsonObject[] = [];
+  const replaced = new Set<string>();
+  for (const component of [1, 4, 10]) {
+    if (component > count) break;
+    const code = segment.text(field, repetition, component).toUpperCase();
+    const found = Object.hasOwn(table, code) ? table[code] : undefined;
+    if (found === undefined || !ownTable(segment.text(field, repetition, component + 2), sentSystem)) continue;
+    const [mappedCode, display, system = sentSystem] = found;
+    if (!mapped.some((one) => one['code'] === mappedCode && one['system'] === system))
+      mapped.push({ system, code: mappedCode, display });
+    if (system === sentSystem) replaced.add(code);
+  }
+  if (mapped.length === 0) return sent;
+  const others = ((sent['coding'] as JsonObject[] | undefined) ?? []).filter(
+    ({ system, code }) => system !== sentSystem || typeof code !== 'string' || !replaced.has(code.toUpperCase()),
+  );
+  return { ...sent, coding: [...mapped, ...others] };
 }
 
 /** A code of a named foreign system is not looked up in a table of HL7's. */
@@ -248,7 +262,8 @@ export function xad(segment: Hl7Segment, field: number, repetition = 1): JsonObj
   const line = present(...street, text(2), text(19));
   if (line.length > 0) address['line'] = line;
   if (text(3) !== '') address['city'] = text(3);
-  const district = text(9) || text(9, 2);
+  // CWE[string]: the words, where there are any beside the code.
+  const district = text(9, 2) || text(9);
   if (district !== '') address['district'] = district;
   if (text(4) !== '') address['state'] = text(4);
   if (text(5) !== '') address['postalCode'] = text(5);
@@ -322,6 +337,17 @@ export function xon(segment: Hl7Segment, field: number, repetition = 1): JsonObj
       universalId: segment.text(field, repetition, 6, 2),
       universalIdType: segment.text(field, repetition, 6, 3),
     }),
+  );
+}
+
+/** Data type map CWE[Organization]: CWE.1 is its number, the words its name. */
+export function organizationOf(segment: Hl7Segment, field: number): JsonObject | undefined {
+  if (segment.rawField(field) === '') return undefined;
+  const id = identifier(segment.text(field, 1, 1), { namespace: '' });
+  const system = codingSystem(segment.text(field, 1, 3));
+  return reference(
+    segment.text(field, 1, 9) || segment.text(field, 1, 2),
+    id && (system === undefined ? id : { system, ...id }),
   );
 }
 

@@ -9,7 +9,9 @@ import { codeableConcept, coding, codingSystem, ei, number, xcn } from './dataty
 import { conceptKey } from './keys.js';
 import type { Reading } from './reading.js';
 
-export const DG1_FIELDS: readonly number[] = [1, 2, 3, 4, 5, 6, 15, 16, 19, 20, 21];
+export const DG1_FIELDS: readonly number[] = [1, 2, 3, 4, 5, 6, 15, 16, 19, 20, 21, 22];
+
+const DUE_TO_URL = 'http://hl7.org/fhir/StructureDefinition/condition-dueTo';
 
 /**
  * One diagnosis, keyed by DG1-3 (by DG1-4 where there is no code), with DG1-20 where it is identified.
@@ -64,6 +66,9 @@ export function readDg1(
   putDateTime(resource, 'recordedDate', reading.time(dg1, 19));
   const asserter = xcn(dg1, 16);
   if (asserter !== undefined) resource['asserter'] = asserter;
+  const parent = ei(dg1, 22);
+  if (parent !== undefined)
+    resource['extension'] = [{ url: DUE_TO_URL, valueReference: { type: 'Condition', identifier: parent } }];
   reading.facts.push({ ...common, assert: { resource } });
 }
 

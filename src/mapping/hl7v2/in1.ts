@@ -64,7 +64,7 @@ export const IN1: SegmentMap = {
     [2, 'class:plan', coverageClass('plan')],
     [4, 'payor', payor],
     [8, 'class:group', coverageClass('group', 9)],
-    [10, 'identifier:group', identifiers()],
+    [10, 'policyHolder.identifier', groupNumber],
     [11, 'policyHolder', organization],
     [12, 'period.start', time],
     [13, 'period.end', time],
@@ -80,6 +80,11 @@ export const IN1: SegmentMap = {
   ],
   also: { 1: 'set id', 3: 'payor.identifier, key', 9: 'class.name of the group' },
 };
+
+/** IN1-10: the number of the group or employer that holds the policy. */
+function groupNumber(segment: Hl7Segment, field: number): JsonObject | undefined {
+  return cx(segment, field);
+}
 
 function costs(segment: Hl7Segment, field: number): JsonObject[] | undefined {
   const value = number(segment.text(field, 1, 1, 1));

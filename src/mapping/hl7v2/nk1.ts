@@ -2,7 +2,7 @@
 import type { Hl7Segment } from '../../inbound/hl7/message.js';
 import type { ValidTime } from '../../time/valid-time.js';
 import { fhirDate, type JsonObject } from '../fhir-time.js';
-import { codeableConcept, list, mappedCode, xad, xon, xpn, xtn } from './datatypes.js';
+import { codeableConcept, list, mappedCode, mappedConcept, xad, xon, xpn, xtn } from './datatypes.js';
 import { languageOf, socialSecurityNumber } from './pid.js';
 import { addresses, allByMap, code, concepts, contactPoints, date, identifiers, names, only, time } from './readers.js';
 import type { Reading } from './reading.js';
@@ -26,7 +26,10 @@ export function readNk1(segments: readonly Hl7Segment[], slots: Slots, reading: 
 
 function contactOf(nk1: Hl7Segment, reading: Reading): JsonObject | undefined {
   const contact: JsonObject = {};
-  const relationship = [codeableConcept(nk1, 3, 1, `${TABLE}0063`), codeableConcept(nk1, 7, 1, `${TABLE}0131`)];
+  const relationship = [
+    mappedConcept(nk1, 3, RELATIONSHIP, `${TABLE}0063`),
+    codeableConcept(nk1, 7, 1, `${TABLE}0131`),
+  ];
   const relationships = relationship.filter((one) => one !== undefined);
   if (relationships.length > 0) contact['relationship'] = relationships;
   const name = xpn(nk1, 2);
@@ -159,6 +162,19 @@ export const IN1_INSURED: SegmentMap = {
   also: {},
 };
 
+/** What IN2 adds of the insured of the IN1 before it. */
+export const IN2_INSURED: SegmentMap = {
+  map: 'IN2[RelatedPerson] (no map in the guide)',
+  segment: 'IN2',
+  kind: 'RELATED_PERSON',
+  rules: [
+    [34, 'communication', only((segment, field) => wrapped(languageOf(segment, field))), 'PrimaryLanguage'],
+    [63, 'telecom', contactPoints('home')],
+    [64, 'telecom:work', contactPoints('work')],
+  ],
+  also: {},
+};
+
 export const GT1_PERSON: SegmentMap = {
   map: 'GT1[RelatedPerson] (no map in the guide)',
   segment: 'GT1',
@@ -185,6 +201,7 @@ export const GT1_PERSON: SegmentMap = {
 /** The insured or the guarantor, where it is not the patient: keyed by number, else by relationship and name. */
 export function readPayingPerson(
   segment: Hl7Segment,
+  in2: Hl7Segment | undefined,
   sourceRecordId: string,
   event: ValidTime,
   reading: Reading,
@@ -196,6 +213,7 @@ export function readPayingPerson(
   const number = segment.text(numberField, 1, 1);
   const slots = reading.slots();
   slots.fields(segment, (insured ? IN1_INSURED : GT1_PERSON).rules);
+  if (in2 !== undefined) slots.fields(in2, IN2_INSURED.rules);
   const key =
     number === '' ? `${segment.text(relationField)}|${name}` : `${insured ? 'insured' : 'guarantor'}|${number}`;
   reading.add({ kind: 'RELATED_PERSON', sourceRecordId, key, valid: event }, slots);

@@ -5,11 +5,12 @@ import { putDateTime, putInstant, type JsonObject } from '../fhir-time.js';
 import { codeableConcept, ei, identifier, list, mappedCode, reference } from './datatypes.js';
 import { conceptKey, orderKey } from './keys.js';
 import { annotations } from './obx.js';
+import { groupNumbers } from './orc.js';
 import type { Reading } from './reading.js';
 import { REPORT_STATUS } from './tables.js';
 
 export const OBR_FIELDS: readonly number[] = [1, 2, 3, 4, 7, 8, 22, 24, 25, 32, 34, 35];
-export const ORC_FIELDS: readonly number[] = [1, 2, 3, 9];
+export const ORC_FIELDS: readonly number[] = [1, 2, 3, 4, 9];
 
 /** R5's DiagnosticReport.note, in R4 an extension. */
 const NOTE_URL = 'http://hl7.org/fhir/5.0/StructureDefinition/extension-DiagnosticReport.note';
@@ -39,10 +40,7 @@ export function readObr(group: ReportGroup, reading: Reading): void {
     return;
   }
   const resource: JsonObject = { resourceType: 'DiagnosticReport' };
-  const identifier = [
-    ei(obr, 2, 1, 'PLAC') ?? (orc && ei(orc, 2, 1, 'PLAC')),
-    ei(obr, 3, 1, 'FILL') ?? (orc && ei(orc, 3, 1, 'FILL')),
-  ].filter((one) => one !== undefined);
+  const identifier = numbersOf(obr, orc);
   if (identifier.length > 0) resource['identifier'] = identifier;
   resource['status'] = mappedCode(REPORT_STATUS, obr.text(25)) ?? 'unknown';
   const section = obr.text(24);
@@ -72,6 +70,21 @@ export function readObr(group: ReportGroup, reading: Reading): void {
     valid,
     assert: { resource },
   });
+}
+
+/** Numbers of OBR, those of ORC where they are others, and the numbers of the group (maps OBR[DiagnosticReport], ORC[DiagnosticReport]). */
+function numbersOf(obr: Hl7Segment, orc: Hl7Segment | undefined): JsonObject[] {
+  const found: JsonObject[] = [];
+  for (const [field, type] of [
+    [2, 'PLAC'],
+    [3, 'FILL'],
+  ] as const) {
+    const own = ei(obr, field, 1, type);
+    const ordered = orc && ei(orc, field, 1, type);
+    if (own !== undefined) found.push(own);
+    if (ordered !== undefined && ordered['value'] !== own?.['value']) found.push(ordered);
+  }
+  return orc === undefined ? found : [...found, ...groupNumbers(orc, 4)];
 }
 
 /** Technicians (OBR-34) and transcriptionists (OBR-35), each with what they did. */

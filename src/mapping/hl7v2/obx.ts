@@ -3,9 +3,19 @@ import type { Hl7Segment } from '../../inbound/hl7/message.js';
 import { parseHl7Time, validTime, type ParsedTime } from '../../time/parse.js';
 import type { ValidTime } from '../../time/valid-time.js';
 import type { Fact, Json } from '../fact.js';
-import { conceptDisplay } from '../concepts.js';
 import { ORIGINAL_TEXT_URL, putDateTime, putInstant, type JsonObject } from '../fhir-time.js';
-import { codeableConcept, codingSystem, ei, list, mappedCode, number, pl, xcn, xon } from './datatypes.js';
+import {
+  codeableConcept,
+  codingSystem,
+  ei,
+  list,
+  mappedCode,
+  number,
+  organizationOf,
+  pl,
+  xcn,
+  xon,
+} from './datatypes.js';
 import { conceptKey, orderKey } from './keys.js';
 import type { Reading } from './reading.js';
 import { INTERPRETATION, OBSERVATION_CATEGORY, OBSERVATION_STATUS } from './tables.js';
@@ -307,17 +317,17 @@ function structuredNumeric(obx: Hl7Segment, repetition: number): JsonObject | un
   const second = number(secondText);
   if (comparator === '<>') return undefined;
   if (first === undefined) return firstText === '' ? plainQuantity(comparator, obx) : undefined;
-  const compared = comparator === '' || comparator === '=' ? undefined : COMPARATOR[comparator];
-  if (comparator !== '' && comparator !== '=' && compared === undefined) return undefined;
-  if (separator === '' && secondText === '') return { valueQuantity: quantity(first, firstText, obx, compared) };
   if (separator === '-' && second !== undefined) return { valueRange: rangeOf(obx, first, second)! };
+  const compared = comparator === '' || comparator === '=' ? undefined : COMPARATOR[comparator];
   if ((separator === ':' || separator === '/') && second !== undefined)
     return {
       valueRatio: {
-        numerator: { value: first, ...(compared && { comparator: compared }) },
-        denominator: { value: second },
+        numerator: quantity(first, firstText, obx, compared),
+        denominator: quantity(second, secondText, obx),
       },
     };
+  if (comparator !== '' && comparator !== '=' && compared === undefined) return undefined;
+  if (separator === '' && secondText === '') return { valueQuantity: quantity(first, firstText, obx, compared) };
   return undefined;
 }
 
@@ -452,10 +462,8 @@ function performers(obx: Hl7Segment): JsonObject[] {
   const found = [...(list(obx, 16, xcn) ?? [])];
   const organization = xon(obx, 23);
   if (organization !== undefined) found.push(organization);
-  else {
-    const display = conceptDisplay(codeableConcept(obx, 15));
-    if (display !== '') found.push({ display });
-  }
+  const producer = organizationOf(obx, 15);
+  if (producer !== undefined && producer['display'] !== organization?.['display']) found.push(producer);
   const director = xcn(obx, 25);
   if (director !== undefined) found.push(director);
   return found;

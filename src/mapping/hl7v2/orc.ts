@@ -1,16 +1,19 @@
 /** ORC, OBR and TQ1 → ServiceRequest (v2-to-FHIR maps ORC[ServiceRequest], OBR[ServiceRequest], TQ1[ServiceRequest]). */
 import type { Hl7Segment } from '../../inbound/hl7/message.js';
 import type { ParsedTime } from '../../time/parse.js';
+import { objectsIn } from '../concepts.js';
 import { timeValue, type JsonObject } from '../fhir-time.js';
-import { codeableConcept, ei, mappedCode } from './datatypes.js';
+import { codeableConcept, ei, list, mappedCode, mappedConcept, xtn } from './datatypes.js';
 import {
   allByMap,
   code,
   compositeQuantity,
   concepts,
+  eip,
   entityIds,
   identifiers,
   only,
+  organization,
   people,
   person,
   place,
@@ -21,13 +24,34 @@ import type { Reading } from './reading.js';
 import type { SegmentMap } from './segment-map.js';
 import type { SlotReader, SlotRule, Slots } from './slots.js';
 import { readTiming, TIMING_FIELDS } from './timing.js';
-import { ORDER_CONTROL_STATUS, ORDER_STATUS, ORDER_TYPE, REQUEST_PRIORITY } from './tables.js';
+import { CONFIDENTIALITY, ORDER_CONTROL_STATUS, ORDER_STATUS, ORDER_TYPE, REQUEST_PRIORITY } from './tables.js';
 
 const STATUS_REASON_URL = 'http://hl7.org/fhir/StructureDefinition/request-statusReason';
 const SUPPORTING_URL = 'http://hl7.org/fhir/5.0/StructureDefinition/extension-ServiceRequest.supportingInfo';
 
-/** A number that names a group of orders. */
-const requisition: SlotReader = (segment, field) => ei(segment, field, 1, 'PGN') ?? undefined;
+/** The number of the group: the requisition, and by it too an order is looked for (identifier). An EI, from v2.9 on the placer's half of an EIP. */
+const requisition: SlotReader = (segment, field, _reading, slots) => {
+  const numbers = groupNumbers(segment, field);
+  if (numbers.length > 0) slots.assert['identifier:groups'] = numbers;
+  return numbers[0];
+};
+
+/** ORC-4 as identifiers: the placer's group number and, in an EIP, the filler's. */
+export function groupNumbers(segment: Hl7Segment, field: number): JsonObject[] {
+  const pair = segment.subcomponents(field, 1, 1) > 1 || segment.subcomponents(field, 1, 2) > 1;
+  const found = pair
+    ? [eip(segment, field, 1, 1, 'PGN'), eip(segment, field, 1, 2, 'FGN')]
+    : [ei(segment, field, 1, 'PGN')];
+  return found.filter((one) => one !== undefined);
+}
+
+/** Who asks may be called back (OBR-17, else ORC-14). */
+const CALLBACK_URL = 'http://hl7.org/fhir/StructureDefinition/servicerequest-order-callback-phone-number';
+
+const callback: SlotReader = (segment, field) => {
+  const numbers = list(segment, field, xtn);
+  return numbers?.map((valueContactPoint) => ({ url: CALLBACK_URL, valueContactPoint }));
+};
 
 /** Fields of ORC that mean the same in every kind of order. */
 const ORDER: readonly SlotRule[] = [
@@ -44,9 +68,13 @@ export const ORC_SERVICE: SegmentMap = {
     [4, 'requisition', requisition],
     [12, 'requester', person],
     [13, 'locationReference', only(place)],
+    [14, 'extension:callback', callback],
     [16, 'extension:reason', only((segment, field) => reasonExtension(segment, field))],
+    [21, 'requester.organization', organization],
+    [28, 'meta.security', security, 'ConfidentialityCode'],
     [29, 'locationCode', allByMap(ORDER_TYPE, v2Table('0482')), 'OrderType'],
     [33, 'identifier:alternate', identifiers('PLAC')],
+    [38, 'identifier:group', entityIds('FGN')],
   ],
   also: {
     1: 'status by OrderControlCode[ServiceRequest.status], where ORC-5 is empty',
@@ -55,7 +83,6 @@ export const ORC_SERVICE: SegmentMap = {
     8: 'basedOn (parent)',
     9: 'authoredOn of a new order, valid time',
     15: 'valid time of the order that a cancel takes back',
-    21: 'requester.display, where ORC-12 is empty',
   },
 };
 
@@ -70,6 +97,7 @@ export const OBR_SERVICE: SegmentMap = {
     [6, 'occurrenceDateTime', time],
     [13, 'extension:supporting', only((segment, field) => supportingExtension(segment, field))],
     [16, 'requester', person],
+    [17, 'extension:callback', callback],
     [28, 'extension:copies', copies],
     [31, 'reasonCode', concepts()],
     [44, 'orderDetail:procedure', concepts()],
@@ -95,6 +123,12 @@ export const TQ1_SERVICE: SegmentMap = {
   ],
   also: { 1: 'set id', ...TIMING_FIELDS },
 };
+
+/** Security labels are codings. */
+function security(...[segment, field]: Parameters<SlotReader>): JsonObject[] | undefined {
+  const concept = mappedConcept(segment, field, CONFIDENTIALITY, v2Table('0177'));
+  return concept && objectsIn(concept, 'coding');
+}
 
 function reasonExtension(segment: Hl7Segment, field: number): JsonObject | undefined {
   const reason = codeableConcept(segment, field);
@@ -132,16 +166,28 @@ export function readService(
 ): void {
   if (obr !== undefined) slots.fields(obr, OBR_SERVICE.rules);
   if (orc !== undefined) slots.fields(orc, ORC_SERVICE.rules);
+  if (orc !== undefined && obr !== undefined) putOtherNumbers(orc, obr, slots);
   const status = orderStatus(orc);
   if (status !== undefined) slots.assert['status'] = status;
   slots.assert['intent'] = obr?.text(11).toUpperCase() === 'G' ? 'reflex-order' : 'order';
   const control = orc?.text(1).toUpperCase() ?? '';
   const acted = reading.time(orc, 9);
   if (acted !== undefined && (control === 'NW' || control === '')) slots.assert['authoredOn'] = timeValue(acted);
-  if (slots.assert['requester'] === undefined && orc?.text(21)) slots.assert['requester'] = { display: orc.text(21) };
   const parents = [...parentsOf(orc, 8), ...parentsOf(obr, 29)];
   if (parents.length > 0) slots.assert['basedOn'] = parents;
   readTimes(orc, obr, tq1, slots, reading);
+}
+
+/** ORC and OBR give an order one number each; where they differ, both are kept (those of ORC name it). */
+function putOtherNumbers(orc: Hl7Segment, obr: Hl7Segment, slots: Slots): void {
+  for (const [field, type] of [
+    [2, 'PLAC'],
+    [3, 'FILL'],
+  ] as const) {
+    const other = ei(obr, field, 1, type);
+    if (other === undefined || orc.text(field) === '' || orc.text(field) === other['value']) continue;
+    slots.assert[`identifier:${type === 'PLAC' ? 'placer' : 'filler'}Service`] = [other];
+  }
 }
 
 /** EIP: numbers of the order this one belongs to. */

@@ -220,8 +220,6 @@ function readMedication(order: Order, number: string | undefined, context: Order
     const acted = reading.time(orc, 9);
     const control = orc.text(1).toUpperCase();
     if (acted !== undefined && (control === 'NW' || control === '')) slots.assert['authoredOn'] ??= timeValue(acted);
-    if (slots.assert['requester'] === undefined && orc.text(21) !== '')
-      slots.assert['requester'] = { display: orc.text(21) };
   }
   if (rxr !== undefined) readRxr(rxr, slots);
   if (tq1 !== undefined) readTq1(tq1, slots, reading);
@@ -396,7 +394,7 @@ function readSpecimens(order: Order, context: OrderContext, reading: Reading): v
 
 /** Fields of OBR that are of a specimen alone: without one of them an OBR (a consultation, a fever chart) has none. */
 function saysOfSpecimen(obr: Hl7Segment): boolean {
-  return [9, 10, 14, 15].some((field) => obr.rawField(field) !== '' && !obr.isNull(field));
+  return [9, 10, 14, 15, 39].some((field) => obr.rawField(field) !== '' && !obr.isNull(field));
 }
 
 function markRead(segments: readonly (Hl7Segment | undefined)[], reading: Reading): void {

@@ -21,7 +21,7 @@ import {
 import { concept, organizations, people } from './readers.js';
 import type { Reading } from './reading.js';
 import type { SlotReader, SlotRule, Slots } from './slots.js';
-import { GENDER, LANGUAGE, MARITAL_STATUS, RELIGION } from './tables.js';
+import { GENDER, LANGUAGE, LANGUAGE_NAME, MARITAL_STATUS, RELIGION } from './tables.js';
 
 const TABLE = 'http://terminology.hl7.org/CodeSystem/v2-';
 
@@ -117,16 +117,27 @@ function communication(segment: Hl7Segment, field: number): Json | undefined {
   return language && [{ language }];
 }
 
-/** Concept map PrimaryLanguage: a three-letter code of HL70296 (ISO 639-2) as BCP 47 has it, which what was sent follows. */
+const BCP_47 = 'urn:ietf:bcp:47';
+
+/** Concept map PrimaryLanguage: a code of HL70296 (ISO 639-2, or a tag of BCP 47 already) as BCP 47 has it, which what was sent follows. */
 export function languageOf(segment: Hl7Segment, field: number): JsonObject | undefined {
   const sent = codeableConcept(segment, field, 1, `${TABLE}0296`);
   if (sent === undefined) return undefined;
   const codings = (sent['coding'] as JsonObject[] | undefined) ?? [];
   const known = codings.flatMap((one) => {
-    const tag = typeof one['code'] === 'string' ? mappedCode(LANGUAGE, one['code']) : undefined;
-    return tag === undefined ? [] : [{ system: 'urn:ietf:bcp:47', code: tag }];
+    const tag = typeof one['code'] === 'string' ? languageTag(one['code']) : undefined;
+    if (tag === undefined || (one['system'] === BCP_47 && one['code'] === tag)) return [];
+    const display = LANGUAGE_NAME[tag];
+    return [{ system: BCP_47, code: tag, ...(display !== undefined && { display }) }];
   });
   return known.length === 0 ? sent : { ...sent, coding: [...known, ...codings] };
+}
+
+/** `eng` → `en`, `EN-us` → `en-US`; undefined for what is neither. */
+function languageTag(code: string): string | undefined {
+  const [language, region] = code.split('-');
+  const tag = region === undefined ? language!.toLowerCase() : `${language!.toLowerCase()}-${region.toUpperCase()}`;
+  return mappedCode(LANGUAGE, code) ?? (Object.hasOwn(LANGUAGE_NAME, tag) ? tag : undefined);
 }
 
 /**

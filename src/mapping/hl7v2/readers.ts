@@ -116,7 +116,13 @@ export const plainId =
   };
 
 /** One half of an EIP: the placer's or the filler's number. */
-export function eip(segment: Hl7Segment, field: number, repetition: number, half: 1 | 2): JsonObject | undefined {
+export function eip(
+  segment: Hl7Segment,
+  field: number,
+  repetition: number,
+  half: 1 | 2,
+  type = half === 1 ? 'PLAC' : 'FILL',
+): JsonObject | undefined {
   return identifier(
     segment.text(field, repetition, half, 1),
     {
@@ -124,7 +130,7 @@ export function eip(segment: Hl7Segment, field: number, repetition: number, half
       universalId: segment.text(field, repetition, half, 3),
       universalIdType: segment.text(field, repetition, half, 4),
     },
-    half === 1 ? 'PLAC' : 'FILL',
+    type,
   );
 }
 

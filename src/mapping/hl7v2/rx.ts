@@ -63,13 +63,13 @@ export const ORC_MEDICATION: SegmentMap = {
     [10, 'recorder', person],
     [12, 'requester', person],
     [16, 'statusReason', concept()],
+    [21, 'requester.organization', organization],
   ],
   also: {
     1: 'status',
     5: 'status by OrderStatus',
     9: 'authoredOn, valid time',
     15: 'valid time of the order that a cancel takes back',
-    21: 'requester.display, where ORC-12 is empty',
   },
 };
 
@@ -149,6 +149,7 @@ export const RXR_DOSE: SegmentMap = {
     [1, `${DOSE}.route`, concept(v2Table('0162')), 'RouteOfAdministration'],
     [2, `${DOSE}.site`, concept(v2Table('0163')), 'BodyParts'],
     [4, `${DOSE}.method`, concept(v2Table('0165')), 'AdministrationMethod'],
+    [5, `${DOSE}.additionalInstruction:routing`, concepts(), 'RoutingInstruction'],
   ],
   also: {},
 };

@@ -1,15 +1,27 @@
 /** RXA with its ORC, RXR and NTE → Immunization (v2-to-FHIR maps RXA, RXR and ORC[Immunization]). */
 import type { Hl7Segment } from '../../inbound/hl7/message.js';
 import { validTime } from '../../time/parse.js';
-import { conceptDisplay } from '../concepts.js';
 import { fhirDate, putDateTime, type JsonObject } from '../fhir-time.js';
-import { codeableConcept, coding, codingSystem, ei, list, mappedCode, number, xcn } from './datatypes.js';
+import {
+  codeableConcept,
+  coding,
+  codingSystem,
+  ei,
+  list,
+  mappedCode,
+  number,
+  organizationOf,
+  pl,
+  xad,
+  xcn,
+} from './datatypes.js';
 import { conceptKey, orderKey } from './keys.js';
 import { annotations } from './obx.js';
+import { groupNumbers } from './orc.js';
 import type { Reading } from './reading.js';
 import { IMMUNIZATION_STATUS } from './tables.js';
 
-export const RXA_FIELDS: readonly number[] = [1, 2, 3, 4, 5, 6, 7, 9, 10, 11, 15, 16, 17, 18, 19, 20, 21, 22, 27];
+export const RXA_FIELDS: readonly number[] = [1, 2, 3, 4, 5, 6, 7, 9, 10, 11, 15, 16, 17, 18, 19, 20, 21, 22, 27, 28];
 export const RXR_FIELDS: readonly number[] = [1, 2];
 
 /** CVX 998, "no vaccine administered": the RXA only carries observations (CDC implementation guide 2.5.1, RXA-5). */
@@ -52,7 +64,9 @@ export function readRxa(group: ImmunizationGroup, reading: Reading): void {
   }
   const resource: JsonObject = { resourceType: 'Immunization' };
   if (orc !== undefined) {
-    const identifier = [ei(orc, 2, 1, 'PLAC'), ei(orc, 3, 1, 'FILL')].filter((one) => one !== undefined);
+    const identifier = [ei(orc, 2, 1, 'PLAC'), ei(orc, 3, 1, 'FILL'), ...groupNumbers(orc, 4)].filter(
+      (one) => one !== undefined,
+    );
     if (identifier.length > 0) resource['identifier'] = identifier;
   }
   resource['status'] = mappedCode(IMMUNIZATION_STATUS, rxa.text(20)) ?? 'completed';
@@ -64,10 +78,9 @@ export function readRxa(group: ImmunizationGroup, reading: Reading): void {
   else putDateTime(resource, 'occurrenceDateTime', given);
   putDateTime(resource, 'recorded', reading.time(rxa, 22) ?? reading.time(orc, 9));
   origin(rxa, resource);
-  const place = rxa.text(11, 1, 4, 1) || rxa.text(11, 1, 1, 1) || rxa.text(27, 1, 1, 1);
-  if (place !== '') resource['location'] = { display: place };
-  const makerName = conceptDisplay(codeableConcept(rxa, 17));
-  if (makerName !== '') resource['manufacturer'] = { display: makerName };
+  putPlace(rxa, resource);
+  const maker = organizationOf(rxa, 17);
+  if (maker !== undefined) resource['manufacturer'] = maker;
   const lot = rxa.text(15);
   if (lot !== '') resource['lotNumber'] = lot;
   const expires = reading.time(rxa, 16);
@@ -80,17 +93,34 @@ export function readRxa(group: ImmunizationGroup, reading: Reading): void {
   }
   const dose = doseOf(rxa);
   if (dose !== undefined) resource['doseQuantity'] = dose;
-  const performers = list(rxa, 10, xcn);
-  if (performers !== undefined)
-    resource['performer'] = performers.map((actor) => ({
-      function: { coding: [{ system: 'http://terminology.hl7.org/CodeSystem/v2-0443', code: 'AP' }] },
-      actor,
-    }));
+  const performers = [...doers(rxa, 10, 'AP'), ...(orc === undefined ? [] : doers(orc, 12, 'OP'))];
+  if (performers.length > 0) resource['performer'] = performers;
   const reasons = list(rxa, 19, codeableConcept);
   if (reasons !== undefined) resource['reasonCode'] = reasons;
   const note = annotations(group.notes, reading);
   if (note.length > 0) resource['note'] = note;
   reading.facts.push({ ...common, assert: { resource } });
+}
+
+/** Who gave it (RXA-10), who ordered it (ORC-12). */
+function doers(segment: Hl7Segment, field: number, role: 'AP' | 'OP'): JsonObject[] {
+  return (list(segment, field, xcn) ?? []).map((actor) => ({
+    function: { coding: [{ system: 'http://terminology.hl7.org/CodeSystem/v2-0443', code: role }] },
+    actor,
+  }));
+}
+
+/** RXA-27 with the address of RXA-28, before v2.6 RXA-11: a place by its words; its address as a contained Location. */
+function putPlace(rxa: Hl7Segment, resource: JsonObject): void {
+  const place =
+    rxa.text(11, 1, 4, 1) ||
+    rxa.text(11, 1, 1, 1) ||
+    ((pl(rxa, 27)?.['location'] as JsonObject | undefined)?.['display'] ?? '');
+  const address = xad(rxa, 28);
+  if (address !== undefined) {
+    resource['contained'] = [{ resourceType: 'Location', id: 'place', ...(place !== '' && { name: place }), address }];
+    resource['location'] = { reference: '#place', ...(place !== '' && { display: place }) };
+  } else if (place !== '') resource['location'] = { display: place };
 }
 
 /** RXA-6 in units of RXA-7; 999 is "amount not known" (CDC implementation guide 2.5.1, RXA-6). */

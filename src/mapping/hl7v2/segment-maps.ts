@@ -3,7 +3,7 @@ import type { FactKind } from '../fact.js';
 import { GT1, PID_ACCOUNT } from './account.js';
 import { FT1 } from './ft1.js';
 import { IN1, IN2 } from './in1.js';
-import { GT1_PERSON, IN1_INSURED, NK1_RELATED, PID_MOTHER } from './nk1.js';
+import { GT1_PERSON, IN1_INSURED, IN2_INSURED, NK1_RELATED, PID_MOTHER } from './nk1.js';
 import { OBR_SERVICE, ORC_SERVICE, TQ1_SERVICE } from './orc.js';
 import { PR1 } from './pr1.js';
 import { PRB } from './prb.js';
@@ -19,6 +19,7 @@ export const SEGMENT_MAPS: readonly SegmentMap[] = [
   NK1_RELATED,
   PID_MOTHER,
   IN1_INSURED,
+  IN2_INSURED,
   GT1_PERSON,
   ORC_SERVICE,
   OBR_SERVICE,

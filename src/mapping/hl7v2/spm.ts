@@ -11,6 +11,7 @@ import {
   concept,
   concepts,
   entityIdPairs,
+  entityIds,
   identifiers,
   lines,
   person,
@@ -56,6 +57,7 @@ export const SPM: SegmentMap = {
         (identifiers('ACSN')(segment, field, reading, slots) as JsonObject[] | undefined)?.[0],
     ],
     [31, 'identifier:other', identifiers()],
+    [32, 'identifier:shipment', entityIds('SHIP')],
   ],
   also: { 1: 'set id', 17: 'collection.collectedDateTime, collection.collectedPeriod, valid time' },
 };
@@ -103,13 +105,14 @@ export interface SpecimenGroup {
 export function readSpecimen(group: SpecimenGroup, reading: Reading): void {
   const { spm, obr } = group;
   const slots = reading.slots();
-  if (spm !== undefined) {
-    reading.read.add(spm);
-    slots.fields(spm, SPM.rules);
-  }
   if (obr !== undefined) {
     slots.fields(obr, OBR_SPECIMEN.rules);
     if (spm === undefined) readSource(obr, slots);
+  }
+  // What SPM says of the specimen stands over what OBR says of it (withdrawn there since v2.5).
+  if (spm !== undefined) {
+    reading.read.add(spm);
+    slots.fields(spm, SPM.rules);
   }
   const own = spm === undefined ? undefined : reading.time(spm, 17, 1, 1);
   const start = own ?? reading.time(obr, 7);

@@ -212,6 +212,8 @@ export const CODING_SYSTEM: CodeTable = {
   'ICD-10-CM': 'http://hl7.org/fhir/sid/icd-10-cm',
   ICD10: 'http://hl7.org/fhir/sid/icd-10',
   ICD10CM: 'http://hl7.org/fhir/sid/icd-10-cm',
+  ICDO: 'http://terminology.hl7.org/CodeSystem/icd-o-3',
+  ICDO3: 'http://terminology.hl7.org/CodeSystem/icd-o-3',
   I9: 'http://hl7.org/fhir/sid/icd-9-cm',
   I9C: 'http://hl7.org/fhir/sid/icd-9-cm',
   I9CDX: 'http://hl7.org/fhir/sid/icd-9-cm',
@@ -403,6 +405,19 @@ export const ORDER_TYPE: CodingTable = {
   O: ['OF', 'Outpatient facility', V3_ROLE],
 };
 
+const CONFIDENTIALITY_V3 = 'http://terminology.hl7.org/CodeSystem/v3-Confidentiality';
+
+/** Concept map ConfidentialityCode (HL70177 → v3-Confidentiality, v3-ActCode). Codes that stay what they are in HL70177 are not listed. */
+export const CONFIDENTIALITY: CodingTable = {
+  AID: ['HIV', 'HIV related', CONFIDENTIALITY_V3],
+  EMP: ['EMP', 'employee information sensitivity', ACT_CODE],
+  ETH: ['ETHUD', 'alcohol use disorder information sensitivity', ACT_CODE],
+  HIV: ['HIV', 'HIV related', CONFIDENTIALITY_V3],
+  PSY: ['PSY', 'psychiatry relate', CONFIDENTIALITY_V3],
+  R: ['R', 'restricted', CONFIDENTIALITY_V3],
+  V: ['V', 'very restricted', CONFIDENTIALITY_V3],
+};
+
 /** Concept map YesNoIndicator[AvailabilityStatus] (HL70136 → specimen-status). */
 export const SPECIMEN_STATUS: CodeTable = { N: 'unavailable', Y: 'available' };
 
@@ -559,4 +574,64 @@ export const LANGUAGE: CodeTable = {
   YOR: 'yo',
   ZHO: 'zh',
   ZUL: 'zu',
+};
+
+/** Concept map PrimaryLanguage, its target: tags of BCP 47 with their names. */
+export const LANGUAGE_NAME: CodeTable = {
+  ar: 'Arabic',
+  bn: 'Bengali',
+  cs: 'Czech',
+  da: 'Danish',
+  de: 'German',
+  'de-AT': 'German (Austria)',
+  'de-CH': 'German (Switzerland)',
+  'de-DE': 'German (Germany)',
+  el: 'Greek',
+  en: 'English',
+  'en-AU': 'English (Australia)',
+  'en-CA': 'English (Canada)',
+  'en-GB': 'English (Great Britain)',
+  'en-IN': 'English (India)',
+  'en-NZ': 'English (New Zealand)',
+  'en-SG': 'English (Singapore)',
+  'en-US': 'English (United States)',
+  es: 'Spanish',
+  'es-AR': 'Spanish (Argentina)',
+  'es-ES': 'Spanish (Spain)',
+  'es-UY': 'Spanish (Uruguay)',
+  fi: 'Finnish',
+  fr: 'French',
+  'fr-BE': 'French (Belgium)',
+  'fr-CH': 'French (Switzerland)',
+  'fr-FR': 'French (France)',
+  fy: 'Frysian',
+  'fy-NL': 'Frysian (Netherlands)',
+  hi: 'Hindi',
+  hr: 'Croatian',
+  it: 'Italian',
+  'it-CH': 'Italian (Switzerland)',
+  'it-IT': 'Italian (Italy)',
+  ja: 'Japanese',
+  ko: 'Korean',
+  nl: 'Dutch',
+  'nl-BE': 'Dutch (Belgium)',
+  'nl-NL': 'Dutch (Netherlands)',
+  no: 'Norwegian',
+  'no-NO': 'Norwegian (Norway)',
+  pa: 'Punjabi',
+  pl: 'Polish',
+  pt: 'Portuguese',
+  'pt-BR': 'Portuguese (Brazil)',
+  ru: 'Russian',
+  'ru-RU': 'Russian (Russia)',
+  sr: 'Serbian',
+  'sr-RS': 'Serbian (Serbia)',
+  sv: 'Swedish',
+  'sv-SE': 'Swedish (Sweden)',
+  te: 'Telugu',
+  zh: 'Chinese',
+  'zh-CN': 'Chinese (China)',
+  'zh-HK': 'Chinese (Hong Kong)',
+  'zh-SG': 'Chinese (Singapore)',
+  'zh-TW': 'Chinese (Taiwan)',
 };

@@ -20,6 +20,7 @@ export const TIMING_FIELDS: Readonly<Record<number, string>> = {
 /** Units of time as UCUM has them, by what senders write. */
 const UNIT: Readonly<Record<string, string>> = {
   A: 'a',
+  ANN: 'a',
   D: 'd',
   DAY: 'd',
   DAYS: 'd',
@@ -94,5 +95,11 @@ function readBounds(tq1: Hl7Segment, timing: string, slots: Slots, reading: Read
   const value = number(tq1.text(6, 1, 1));
   const unit = UNIT[tq1.text(6, 1, 2, 1).toUpperCase()];
   if (value === undefined || unit === undefined) return;
-  slots.assert[`${timing}.repeat.boundsDuration`] = { value, unit, system: 'http://unitsofmeasure.org', code: unit };
+  const words = tq1.text(6, 1, 2, 2);
+  slots.assert[`${timing}.repeat.boundsDuration`] = {
+    value,
+    unit: words === '' ? unit : words,
+    system: 'http://unitsofmeasure.org',
+    code: unit,
+  };
 }
