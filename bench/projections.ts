@@ -1,8 +1,11 @@
 /**
  * Bench `projections`: a log of sealed HL7 v2 messages carried into all projections from an empty store (decoded once for all), then all of them
- * rebuilt beside the serving ones, against a bare COPY of the same final rows into the same tables with their indexes, in the same run.
+ * rebuilt beside the serving ones, by a process that does nothing else and runs under the flags of the project role; against a bare COPY of the same
+ * final rows into the same tables with their indexes, and into tables without any, in the same run.
  */
+import { fork, type ChildProcess } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
+import { fileURLToPath } from 'node:url';
 import { pipeline } from 'node:stream/promises';
 import { Readable } from 'node:stream';
 import { from as copyFrom, to as copyTo } from 'pg-copy-streams';
@@ -12,17 +15,15 @@ import { openClient, openPool } from '../src/database/database.js';
 import { clinicalStream, EVENT_TYPES, partitionOf } from '../src/log/envelope.js';
 import { openPostgresLogReader, openPostgresLogWriter } from '../src/log/postgres/index.js';
 import { LogWriter, type PendingEvent } from '../src/log/writer.js';
-import { createEventDecoder } from '../src/projecting/decode.js';
 import type { ProjectionDefinition } from '../src/projecting/projection.js';
-import { Projections } from '../src/projecting/projections.js';
-import { Watermarks } from '../src/projecting/watermark.js';
 import { bodyHash, sealBody } from '../src/sealing/body.js';
-import { localKeyProvider } from '../src/sealing/key-provider.js';
 import { KeyStore } from '../src/sealing/key-store.js';
+import { ROLE_NODE_FLAGS } from '../src/supervisor/role-process.js';
 import { projectingStages } from './projecting-stages.js';
+import type { ProjectorOrder, ProjectorReport } from './projector.js';
 import {
+  BENCH_KEYS,
   numberArgument,
-  peakMemoryMb,
   postgresCpuSeconds,
   secondsOf,
   startBenchDatabase,
@@ -30,7 +31,6 @@ import {
 } from './support.js';
 
 const SUBMIT_EVENTS = 1_000;
-const WAIT_MS = 600_000;
 /** Events that the stages are measured over. */
 const STAGE_EVENTS = 5_000;
 /** Number of the tables that the floor is measured with. */
@@ -128,8 +128,14 @@ async function copyOut(client: pg.Client, table: string): Promise<Buffer[]> {
   return chunks;
 }
 
-/** Seconds of a bare COPY of all final rows into fresh tables of the same kind, one transaction. */
-async function floorSeconds(url: string, definitions: readonly ProjectionDefinition[], build: number): Promise<number> {
+/** Seconds that a COPY of all final rows takes, in one transaction: into fresh tables with all their keys and indexes, and into the tables alone. */
+interface Floor {
+  readonly seconds: number;
+  readonly withoutIndexes: number;
+  readonly rows: number;
+}
+
+async function floorOf(url: string, definitions: readonly ProjectionDefinition[], build: number): Promise<Floor> {
   const client = await openClient(url, { relaxedCommit: true });
   try {
     const tables: { target: string; chunks: Buffer[] }[] = [];
@@ -138,98 +144,136 @@ async function floorSeconds(url: string, definitions: readonly ProjectionDefinit
       for (const [index, table] of definition.tables(build).entries()) {
         tables.push({ target: targets[index] as string, chunks: await copyOut(client, table) });
       }
-      for (const statement of definition.install(FLOOR_BUILD)) await client.query(statement);
     }
-    const seconds = await secondsOf(async () => {
-      await client.query('begin');
-      for (const { target, chunks } of tables) {
-        await client.query(`truncate ${target}`);
-        await pipeline(Readable.from(chunks), client.query(copyFrom(`copy ${target} from stdin with (format binary)`)));
-      }
-      await client.query('commit');
-    });
-    for (const definition of definitions)
-      for (const statement of definition.uninstall(FLOOR_BUILD)) await client.query(statement);
-    return seconds;
+    let rows = 0;
+    const copied = (make: (definition: ProjectionDefinition) => readonly string[]): Promise<number> =>
+      timedCopy(client, definitions, make, async () => {
+        rows = 0;
+        for (const { target, chunks } of tables) {
+          // What a definition puts into a table that it makes stands among the rows.
+          await client.query(`truncate ${target}`);
+          const into = client.query(copyFrom(`copy ${target} from stdin with (format binary)`));
+          await pipeline(Readable.from(chunks), into);
+          rows += into.rowCount;
+        }
+      });
+    const seconds = await copied((definition) => definition.install(FLOOR_BUILD));
+    const bare = (definition: ProjectionDefinition): readonly string[] =>
+      definition.bulk?.prepare(FLOOR_BUILD) ?? definition.install(FLOOR_BUILD);
+    return { seconds, withoutIndexes: await copied(bare), rows };
   } finally {
     await client.end();
   }
 }
 
-/** @param args `--events n`: messages in the log, 30,000 by default; `--rounds n`: rebuilds, 3 by default */
+async function timedCopy(
+  client: pg.Client,
+  definitions: readonly ProjectionDefinition[],
+  make: (definition: ProjectionDefinition) => readonly string[],
+  copy: () => Promise<void>,
+): Promise<number> {
+  for (const definition of definitions) for (const statement of make(definition)) await client.query(statement);
+  const seconds = await secondsOf(async () => {
+    await client.query('begin');
+    await copy();
+    await client.query('commit');
+  });
+  for (const definition of definitions)
+    for (const statement of definition.uninstall(FLOOR_BUILD)) await client.query(statement);
+  return seconds;
+}
+
+/** The process that is measured (projector.ts). */
+class Projector {
+  private constructor(private readonly child: ChildProcess) {}
+
+  static async start(url: string): Promise<Projector> {
+    const child = fork(fileURLToPath(new URL('./projector.js', import.meta.url)), [url], {
+      execArgv: [...ROLE_NODE_FLAGS],
+    });
+    const projector = new Projector(child);
+    await projector.answer();
+    return projector;
+  }
+
+  ask(order: ProjectorOrder): Promise<ProjectorReport> {
+    const answered = this.answer() as Promise<ProjectorReport>;
+    this.child.send(order);
+    return answered;
+  }
+
+  private answer(): Promise<unknown> {
+    return new Promise((resolve, reject) => {
+      this.child.once('message', resolve);
+      this.child.once('exit', () => reject(new Error('the process that projects ended')));
+    });
+  }
+
+  stop(): void {
+    this.child.removeAllListeners('exit');
+    this.child.disconnect();
+  }
+}
+
+/** @param args `--events n`: messages in the log, 30,000 by default; `--rounds n`: rebuilds, 3 by default; one more is made under the profiler */
 export async function run(args: readonly string[]): Promise<Figures> {
   const count = numberArgument(args, 'events', 30_000);
   const rounds = numberArgument(args, 'rounds', 3);
   const database = await startBenchDatabase();
-  const pool = openPool(database.url, { max: 8 });
+  const pool = openPool(database.url, { max: 4 });
   const log = await openPostgresLogWriter(database.url);
   const reader = await openPostgresLogReader(database.url);
   const writer = await LogWriter.open({ log, pool });
-  const keys = await KeyStore.open(pool, localKeyProvider(Buffer.alloc(32, 7)));
-  const watermarks = await Watermarks.open(pool, database.url);
+  const keys = await KeyStore.open(pool, BENCH_KEYS);
   const definitions = createProjections({ hashes: keys.hashes });
-  const mailbox = { request: () => Promise.reject(new Error('nothing is parked in this bench')) };
-  const projections = new Projections({
-    databaseUrl: database.url,
-    pool,
-    reader,
-    decoder: createEventDecoder({ keyStore: keys, reader }),
-    mailbox,
-    definitions,
-    log: { info: () => undefined, warn: () => undefined, error: (fields, text) => console.error(text, fields) },
-  });
-  const catchUp: number[] = [];
-  const rebuild: number[] = [];
-  const ratio: number[] = [];
-  const cpu: number[] = [];
-  const serverCpu: number[] = [];
+  let projector: Projector | undefined;
   try {
     await fill(writer, keys, count);
-    const head = await reader.head();
-    const reached = (name: string): Promise<unknown> => watermarks.waitUntilProjected(name, head, WAIT_MS);
-    catchUp.push(
-      count /
-        (await secondsOf(async () => {
-          await projections.start();
-          await Promise.all(definitions.map(({ name }) => reached(name)));
-        })),
-    );
-    for (let round = 0; round < rounds; round += 1) {
-      const build = round + 2;
-      const before = process.cpuUsage();
+    projector = await Projector.start(database.url);
+    const catchUp = await projector.ask({ work: 'start', build: 1 });
+    const rebuilds: ProjectorReport[] = [];
+    const floors: Floor[] = [];
+    const serverCpu: number[] = [];
+    for (let build = 2; build < rounds + 2; build += 1) {
       const serverBefore = await postgresCpuSeconds(pool);
-      const seconds = await secondsOf(async () => {
-        await Promise.all(definitions.map(({ name }) => projections.rebuild(name, { verify: false })));
-        for (const { name } of definitions) {
-          for (;;) {
-            const serving = await watermarks.watermark(name);
-            if (serving.build === build && serving.position >= head) break;
-            await watermarks.waitUntilProjected(name, head + 1n, 50);
-          }
-        }
-      });
-      const used = process.cpuUsage(before);
-      cpu.push((used.user + used.system) / count);
+      rebuilds.push(await projector.ask({ work: 'rebuild', build }));
       serverCpu.push((((await postgresCpuSeconds(pool)) - serverBefore) * 1e6) / count);
-      rebuild.push(count / seconds);
-      ratio.push(seconds / (await floorSeconds(database.url, definitions, build)));
+      floors.push(await floorOf(database.url, definitions, build));
     }
-    const memory = await peakMemoryMb(process.pid);
+    const { areas = { ms: {}, idleMs: 0 } } = await projector.ask({ work: 'profile', build: rounds + 2 });
     const sample = await reader.readPage({ after: 0n, types: [EVENT_TYPES.hl7], limit: STAGE_EVENTS });
     const stages = await projectingStages(sample, keys, definitions);
+    const perSecond = (seconds: readonly number[]): number[] => seconds.map((each) => count / each);
+    const busy = Object.values(areas.ms).reduce((sum, ms) => sum + ms, 0);
     return {
-      eventsPerSecond: { values: rebuild, unit: 'events/s', goal: '≥ 30000' },
-      catchUpEventsPerSecond: { values: catchUp, unit: 'events/s', goal: '' },
-      nodeCpuPerEvent: { values: cpu, unit: 'µs', goal: '' },
+      eventsPerSecond: { values: perSecond(rebuilds.map(({ seconds }) => seconds)), unit: 'events/s', goal: '≥ 30000' },
+      catchUpEventsPerSecond: { values: perSecond([catchUp.seconds]), unit: 'events/s', goal: '' },
+      nodeCpuPerEvent: { values: rebuilds.map(({ cpuSeconds }) => (cpuSeconds * 1e6) / count), unit: 'µs', goal: '' },
       postgresCpuPerEvent: { values: serverCpu, unit: 'µs', goal: '' },
-      ratioToCopy: { values: ratio, unit: '×', goal: '≤ 2' },
-      // Of one process that writes the log, projects and measures.
-      peakMemoryMb: { values: [memory], unit: 'MB', goal: '≤ 512' },
+      ratioToCopy: {
+        values: rebuilds.map(({ seconds }, round) => seconds / (floors[round] as Floor).seconds),
+        unit: '×',
+        goal: '≤ 2',
+      },
+      copyEventsPerSecond: { values: perSecond(floors.map(({ seconds }) => seconds)), unit: 'events/s', goal: '' },
+      copyWithoutIndexesEventsPerSecond: {
+        values: perSecond(floors.map(({ withoutIndexes }) => withoutIndexes)),
+        unit: 'events/s',
+        goal: '',
+      },
+      rowsPerEvent: { values: floors.map(({ rows }) => rows / count), unit: '', goal: '' },
+      peakMemoryMb: { values: rebuilds.map(({ peakMemoryMb }) => peakMemoryMb), unit: 'MB', goal: '≤ 512' },
+      ...Object.fromEntries(
+        Object.entries(areas.ms).map(([area, ms]) => [
+          `profile.${area}`,
+          { values: [(ms * 100) / busy], unit: '% of busy time', goal: '' },
+        ]),
+      ),
+      'profile.idle': { values: [(areas.idleMs * 100) / (areas.idleMs + busy)], unit: '% of the time', goal: '' },
       ...stages,
     };
   } finally {
-    await projections.stop();
-    await watermarks.close();
+    projector?.stop();
     await writer.close();
     await log.close();
     await reader.close();

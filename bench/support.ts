@@ -9,6 +9,7 @@ import { migrate } from '../src/database/migrate.js';
 import { clinicalStream, EVENT_TYPES, PARTITIONS } from '../src/log/envelope.js';
 import type { PendingEvent } from '../src/log/writer.js';
 import { bodyHash } from '../src/sealing/body.js';
+import { localKeyProvider } from '../src/sealing/key-provider.js';
 import { startEmbeddedPostgres } from '../src/supervisor/embedded-postgres.js';
 import { pidOfRole, type HubProcess } from '../test/support/hub-process.js';
 
@@ -30,6 +31,9 @@ export interface BenchDatabase {
   readonly url: string;
   stop(): Promise<void>;
 }
+
+/** Wraps the data keys of a bench's log, in every process of it. */
+export const BENCH_KEYS = localKeyProvider(Buffer.alloc(32, 7));
 
 /** PostgreSQL's settings for benches; they are named on the results page. Durability is as in production: fsync on. */
 export const BENCH_SETTINGS = ['shared_buffers=512MB', 'max_wal_size=8GB'] as const;

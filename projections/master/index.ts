@@ -332,6 +332,7 @@ export function createMasterProjection(options: { readonly hashes: MasterHashes 
           types: ['int2', 'text', 'uuid', 'int8'],
           rows: rows.lookup,
           onConflict: 'ignore' as const,
+          key: ['kind', 'token', 'record'],
         },
         {
           table: tables.clock,

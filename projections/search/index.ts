@@ -12,6 +12,7 @@ import {
   documentTable,
   finishSearch,
   installSearch,
+  KEY,
   lexemesOf,
   prepareSearch,
   TYPES,
@@ -63,7 +64,7 @@ export function createSearchProjection({ hashes, outside }: SearchProjectionOpti
         document.day ?? null,
         comparedWords(document),
       ]);
-      return [{ table: documentTable(build), columns: COLUMNS, types: TYPES, rows, onConflict: 'ignore' }];
+      return [{ table: documentTable(build), columns: COLUMNS, types: TYPES, rows, onConflict: 'ignore', key: KEY }];
     },
     verify: verifySearch(hashes),
   };

@@ -5,6 +5,9 @@ import type { SearchDocument } from './document.js';
 export const COLUMNS = ['record', 'kind', 'entity', 'text_hash', 'pos', 'lexemes', 'amount', 'day', 'words'] as const;
 export const TYPES = ['uuid', 'int2', 'int8', 'int8', 'int8', 'tsvector', 'float8', 'text', 'text'] as const;
 
+/** Names a document: the same text of a thing is the same row. */
+export const KEY = ['record', 'kind', 'entity', 'text_hash'] as const;
+
 /** How a word, a key of a misspelt name and an exact key stand among the lexemes: exact keys have a colon behind their first letter. */
 export const LEXEME = {
   word: (word: string): string => `w${word}`,
@@ -55,7 +58,7 @@ export function finishSearch(build: Build): readonly string[] {
 function indexSearch(build: Build): readonly string[] {
   const table = documentTable(build);
   return [
-    `alter table ${table} add primary key (record, kind, entity, text_hash)`,
+    `alter table ${table} add primary key (${KEY.join(', ')})`,
     // Words with prefixes, names misspelt, and exact keys in one vector: a question is one tsquery, whose parts meet inside the index.
     `create index document_v${build}_gin on ${table} using gin (lexemes)`,
   ];

@@ -8,6 +8,7 @@ import { MappingError } from '../mapping/fact.js';
 import { storeAttempts, storeLetter } from './dead-letters.js';
 import { HeldLines } from './held-lines.js';
 import { attemptOf, hold, parkingOf, type HeldView } from './holding.js';
+import { KnownRows } from './known-rows.js';
 import type { Parking, Parkings } from './parkings.js';
 import {
   EventRejected,
@@ -63,6 +64,7 @@ export class BatchWriter {
   private readonly filled = new Set<string>();
 
   private readonly held: HeldLines;
+  private readonly known = new KnownRows();
   private batches = 0;
   /** The lines, as far as the search for poison has got. */
   private trial = new Queues();
@@ -129,6 +131,7 @@ export class BatchWriter {
     }
     await this.open([...opening, ...steps, ...this.closing(batch), { text: 'commit' }], batch);
     this.held.committed(queues);
+    this.known.committed();
     return { parked: found, rows };
   }
 
@@ -303,7 +306,10 @@ export class BatchWriter {
     const tables = definition.apply(taken, { mode, loaded }, build);
     const steps: PipelineStep[] = [];
     let rows = 0;
-    for (const table of tables) {
+    this.known.begin();
+    for (const made of tables) {
+      const { key } = made;
+      const table = key === undefined ? made : { ...made, rows: this.known.missing({ ...made, key }) };
       if (table.rows.length === 0) continue;
       rows += table.rows.length;
       const added = this.lane.loading === true && table.onConflict === 'ignore';

@@ -128,6 +128,8 @@ export interface TableRows {
    * the rows of one batch must have distinct keys (PostgreSQL refuses to update a row twice in one statement).
    */
   readonly onConflict?: 'insert' | 'ignore' | { readonly update: string };
+  /** With `ignore`: the columns of the key. Rows that are known to be there are then not written again; none of them may be null. */
+  readonly key?: readonly string[];
 }
 
 export interface ApplyContext<Loaded = unknown> {

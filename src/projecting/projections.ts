@@ -57,7 +57,7 @@ export interface ProjectionsOptions {
 const KEEP_RETIRED_SECONDS = 3_600;
 
 /** Smaller than live pages may grow: live work waits for no more than one of them to be decoded. */
-const REBUILD_PAGE_EVENTS = 1_000;
+const REBUILD_PAGE_EVENTS = 500;
 const REBUILD_PAGE_BYTES = 4 * 1024 * 1024;
 const REBUILD_KEPT_PAGES = 3;
 

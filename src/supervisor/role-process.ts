@@ -12,7 +12,11 @@ const LONGEST_PAUSE_MS = 10_000;
  * Keeps the resident size of a role under 512 MB: heap, young generation (three times the semi-space), and room for buffers and code. With half the
  * young generation the ingest role spends two thirds more on collecting it.
  */
-const NODE_FLAGS = ['--max-old-space-size=288', '--max-semi-space-size=32', '--enable-source-maps'];
+export const ROLE_NODE_FLAGS: readonly string[] = [
+  '--max-old-space-size=288',
+  '--max-semi-space-size=32',
+  '--enable-source-maps',
+];
 const COLLECT_TIMEOUT_MS = 2_000;
 
 export interface RoleProcessOptions {
@@ -72,7 +76,7 @@ export class RoleProcess {
     this.state = 'starting';
     const startedAt = performance.now();
     const child = fork(module, [role], {
-      execArgv: NODE_FLAGS,
+      execArgv: [...ROLE_NODE_FLAGS],
       env: process.env,
       stdio: ['ignore', output, output, 'ipc'],
     });

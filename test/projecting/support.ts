@@ -212,6 +212,7 @@ export function testProjection(options: { name?: string; version?: number } = {}
           types: ['uuid', 'int8'],
           rows: seen,
           onConflict: 'ignore',
+          key: ['record'],
         },
         {
           table: `${name}.last_v${build}`,
