@@ -22,6 +22,8 @@ import { Projected1763700048000 } from './048-projected.js';
 import { EventPlaces1763700052000 } from './052-event-places.js';
 import { Forgotten1763700053000 } from './053-forgotten.js';
 import { AnalystBudget1763700054000 } from './054-analyst-budget.js';
+import { SearchPending1763700059000 } from './059-search-pending.js';
+import { AskedTables1763700069000 } from './069-asked-tables.js';
 
 /** Every migration, oldest first. Append only: a released migration never changes. */
 export const MIGRATIONS: (new () => MigrationInterface)[] = [
@@ -49,4 +51,6 @@ export const MIGRATIONS: (new () => MigrationInterface)[] = [
   EventPlaces1763700052000,
   Forgotten1763700053000,
   AnalystBudget1763700054000,
+  SearchPending1763700059000,
+  AskedTables1763700069000,
 ];

@@ -1,5 +1,5 @@
 /**
- * Which tables of one basis may be given beside each other. Tables that overlap in a circle (by A and B, by A and C, by B and C) can fix a count by all three that
+ * Which tables may be given beside each other. Tables that overlap in a circle (by A and B, by A and C, by B and C) can fix a count by all three that
  * none of them shows, down to one person. Tables whose dimensions hang together like a tree (an acyclic hypergraph; the margins of a decomposable
  * model) cannot: the bounds they set on a finer count are sharp and have closed forms, and meet only where that count equals one that is shown
  * (Dobra and Fienberg, Proceedings of the National Academy of Sciences 97, 2000), so is nobody or enough people itself.

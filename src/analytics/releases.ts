@@ -20,8 +20,9 @@ export interface AnsweredTable {
 }
 
 const BETWEEN = '&';
-/** In front of the dimensions of a question that was answered, among the tables that it showed. */
+/** In front of the dimensions of a question that was answered. Kept once for all bases, as of this one, which none is. */
 const ASKED = 'asked ';
+const EVERY_BASIS = '';
 
 export function tableName(dimensions: readonly string[]): string {
   return [...dimensions].sort().join(BETWEEN);
@@ -47,7 +48,8 @@ export class Releases {
 
   /**
    * Decides an answer beside all that have been given, and keeps it.
-   * @returns undefined where the question would close a circle with others that the basis has answered (families.ts)
+   * @returns undefined where the question would close a circle with others that were answered (families.ts), whatever their bases: what has not changed
+   * between two bases is known of one from the other
    */
   decide<T>(
     { basis, question, audit }: DecisionTerms,
@@ -57,22 +59,24 @@ export class Releases {
       await client.query('select pg_advisory_xact_lock($1)', [RELEASE_LOCK]);
       const { rows: asked } = await client.query<{ dimensions: string }>(
         `select dimensions from ${RELEASES} where basis = $1 and starts_with(dimensions, $2)`,
-        [basis, ASKED],
+        [EVERY_BASIS, ASKED],
       );
+      const name = ASKED + tableName(question);
+      const answeredBefore = asked.some(({ dimensions }) => dimensions === name);
       const answeredTables = asked.map(({ dimensions }) => dimensions.slice(ASKED.length).split(BETWEEN));
-      if (!isAcyclic([...answeredTables, question])) return undefined;
+      if (!answeredBefore && !isAcyclic([...answeredTables, question])) return undefined;
       const { value, answered, listed } = work(
         audit === undefined ? undefined : await this.earlier(client, basis, audit),
       );
-      const kept = audit === undefined ? [] : answered;
-      // A table that is not listed shows nothing that others within it would be safe beside.
-      const given = listed && question.length > 0 ? [{ dimensions: ASKED + tableName(question), answer: {} }] : [];
-      for (const { dimensions, answer } of [...kept, ...given]) {
-        await client.query(
+      const keep = (knowledge: string, of: string, dimensions: string, answer: unknown): Promise<unknown> =>
+        client.query(
           `insert into ${RELEASES} (knowledge, basis, dimensions, answer) values ($1, $2, $3, $4) on conflict do nothing`,
-          [audit?.knowledge ?? '', basis, dimensions, JSON.stringify(answer)],
+          [knowledge, of, dimensions, JSON.stringify(answer)],
         );
-      }
+      if (audit !== undefined)
+        for (const { dimensions, answer } of answered) await keep(audit.knowledge, basis, dimensions, answer);
+      // A table that is not listed shows nothing that others within it would be safe beside.
+      if (listed && question.length > 0 && !answeredBefore) await keep('', EVERY_BASIS, name, {});
       return value;
     });
   }

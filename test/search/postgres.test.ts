@@ -7,6 +7,7 @@ import {
   comparedWords,
   documentTable,
   installSearch,
+  PENDING_LIST_KB,
   lexemesOf,
   TYPES,
 } from '../../projections/search/tables.js';
@@ -35,6 +36,12 @@ test('whatever is asked of however small a table goes by the index, and is few l
     });
     await copyRows(client, documentTable(1), COLUMNS, TYPES, rows);
     client.release();
+    const { rows: index } = await database.pool.query<{ reloptions: string[] }>(
+      'select reloptions from pg_class where oid = to_regclass($1)',
+      [`${documentTable(1)}_gin`],
+    );
+    // What was written last is read whole by every question.
+    expect(index[0]?.reloptions).toEqual([`gin_pending_list_limit=${PENDING_LIST_KB}`]);
     await database.pool.query(`vacuum analyze ${documentTable(1)}`);
     const plans: string[] = [];
     const explained: Pick<pg.Pool, 'query'> = {
