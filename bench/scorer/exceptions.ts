@@ -15,6 +15,8 @@ interface Exception {
   readonly value?: string;
   /** Only where the message values none of these segments (`ORC`) and fields (`PV1-44`). */
   readonly without?: readonly string[];
+  /** Only where the message values one of these. */
+  readonly with?: readonly string[];
   /** Only for a resource that the hub does not make at all. */
   readonly whole?: true;
   readonly section: string;
@@ -41,13 +43,14 @@ function whole(pattern: string | undefined): RegExp {
 export function exceptionFor(one: Case, { type, matched, extra }: Comparison, fact: Fact): Exception | undefined {
   const unmade = matched.length === 0 && extra.length === 0;
   return exceptions.find(
-    ({ test, without, whole: wholeOnly }) =>
+    ({ test, without, with: some, whole: wholeOnly }) =>
       test.peer.test(one.peer) &&
       test.message.test(one.type) &&
       test.type.test(type) &&
       test.path.test(fact.path) &&
       test.value.test(fact.value) &&
       (wholeOnly !== true || unmade) &&
+      (some === undefined || some.some((place) => values(one.message, place))) &&
       (without === undefined || !without.some((place) => values(one.message, place))),
   );
 }

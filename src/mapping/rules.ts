@@ -62,7 +62,7 @@ export const HL7_PATIENT: Readonly<Record<string, Paths>> = {
   active: { active: 'MSH-9.2 (A29)' },
   generalPractitioner: { generalPractitioner: 'PD1-4' },
   'generalPractitioner:organization': { 'generalPractitioner:organization': 'PD1-3' },
-  'generalPractitioner:role': { 'generalPractitioner:role': 'ROL-4' },
+  'generalPractitioner:role': { 'generalPractitioner:role': 'ROL-4, PRT-5' },
   disability: { disability: 'PD1-6' },
   congregation: { congregation: 'PD1-14' },
   contact: {
@@ -110,7 +110,7 @@ export const HL7_ENCOUNTER: Readonly<Record<string, Paths>> = {
   priority: { priority: 'PV2-25 by EncounterPriority' },
   'participant:PART': { 'participant:PART': 'PV1-52' },
   'participant:REF2': { 'participant:REF2': 'PV2-13' },
-  'participant:role': { 'participant:role': 'ROL-4, ROL-3' },
+  'participant:role': { 'participant:role': 'ROL-4, ROL-3, PRT-5, PRT-4' },
   diagnosis: { diagnosis: 'DG1-3, DG1-6, DG1-15 by DiagnosisType' },
   episodeOfCare: { episodeOfCare: 'PV1-54' },
   'extension:arrival': { 'extension:arrival': 'PV2-38' },

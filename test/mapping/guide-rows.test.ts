@@ -19,7 +19,7 @@ function resources(kind: FactKind, bytes: Buffer): JsonObject[] {
   return [...things.values()].map((fields) => assembleResource(kind, { id: 'x' }, fields) as JsonObject);
 }
 
-const ADT = (...segments: readonly string[]): Buffer => message('ADT^A08', 'EVN|A08|20260301140200+0000', ...segments);
+const ADT = (...segments: readonly string[]): Buffer => message('ADT^A08', ...segments);
 const ORM = (...segments: readonly string[]): Buffer => message('ORM^O01', ...segments);
 const VXU = (...segments: readonly string[]): Buffer => message('VXU^V04', ...segments);
 const ORU = (...segments: readonly string[]): Buffer => message('ORU^R01', ...segments);
@@ -171,6 +171,60 @@ const ROWS: readonly (readonly [row: string, kind: FactKind, bytes: Buffer, stat
     },
   ],
   [
+    'who did what in a procedure stands behind it: message map ADT_A01, PROCEDURE.ROL',
+    'PROCEDURE',
+    ADT('PR1|1||80146002^Appendectomy^SCT||20260301', 'ROL|1|AD|AS|8^Poe^Lou'),
+    {
+      performer: [
+        {
+          function: { coding: [{ system: V2('0443'), code: 'AS' }] },
+          actor: { identifier: { value: '8' }, display: 'Lou Poe' },
+        },
+      ],
+    },
+  ],
+  [
+    'and not in the visit; a role of the visit has its time: ROL[Encounter-PractitionerRole], ROL-5',
+    'ENCOUNTER',
+    ADT(
+      'PV1|1|I|||||||||||||||||V1',
+      'PRT|1|AD||AT|9^Lee^Kim||||||20260301',
+      'PR1|1||80146002^Appendectomy^SCT||20260301',
+      'ROL|1|AD|AS|8^Poe^Lou',
+    ),
+    {
+      participant: [
+        { type: [{ coding: [{ code: 'ATND' }] }], period: { start: '2026-03-01' }, individual: { display: 'Kim Lee' } },
+      ],
+    },
+  ],
+  [
+    'a TXA among results describes their document: TXA[DocumentReference]',
+    'DOCUMENT_REFERENCE',
+    ORU('TXA|1|DI||||||||||D77||||||R', OBR, 'OBX|1|ST|1-1^Text^LN||done||||||F'),
+    {
+      masterIdentifier: { value: 'D77' },
+      securityLabel: [{ coding: [{ system: V2('0272'), code: 'R' }] }],
+    },
+  ],
+  [
+    'another author begins another note: NTE[Observation], NTE-5 and NTE-6',
+    'OBSERVATION',
+    ORU(
+      OBR,
+      'OBX|1|ST|1-1^Text^LN||done||||||F',
+      'NTE|1||first line||1^Roe^Jo',
+      'NTE|2||its second line',
+      'NTE|3||of another||2^Lee^Kim|20260301',
+    ),
+    {
+      note: [
+        { authorReference: { display: 'Jo Roe' }, text: 'first line\nits second line' },
+        { authorReference: { display: 'Kim Lee' }, time: '2026-03-01', text: 'of another' },
+      ],
+    },
+  ],
+  [
     'a range by any comparator, and a ratio in its units: OBX[Observation], OBX-5 SN',
     'OBSERVATION',
     ORU(OBR, 'OBX|1|SN|1-1^Titre^LN||^1^:^128|{dil}^dilution^UCUM||||||F'),
@@ -186,6 +240,19 @@ const ROWS: readonly (readonly [row: string, kind: FactKind, bytes: Buffer, stat
 describe('a row of the v2-to-FHIR implementation guide:', () => {
   it.each(ROWS)('%s', (_row, kind, bytes, stated) => {
     expect(resources(kind, bytes)[0]).toMatchObject(stated);
+  });
+
+  it('reports of the same without a number are as many as were sent', () => {
+    const bare = 'OBR|1|||24323-8^CMP^LN|||20260301080000+0000';
+    expect(resources('DIAGNOSTIC_REPORT', ORU(bare, bare))).toHaveLength(2);
+  });
+
+  it('a note behind the timing of an order is the order’s: OML_O21, ORDER.NTE', () => {
+    const [order] = resources(
+      'SERVICE_REQUEST',
+      ORM('ORC|NW|P1', 'OBR|1|P1||24323-8^CMP^LN', 'TQ1|1', 'NTE|1||fasting'),
+    );
+    expect(order).toMatchObject({ note: [{ text: 'fasting' }] });
   });
 
   it('numbers of an order that OBR and ORC give differently are both kept: OBR[DiagnosticReport], ORC[DiagnosticReport]', () => {

@@ -13,6 +13,7 @@ import { readPda } from './pda.js';
 import { readPr1 } from './pr1.js';
 import { readPrb } from './prb.js';
 import type { Reading } from './reading.js';
+import { rolesBehind } from './rol.js';
 
 /** How the account of PID-18 stands after the message; nothing where the message is not about it. */
 export interface AccountState {
@@ -47,7 +48,7 @@ export function readOtherSegments(
         readDg1(segment, sourceRecordId, event, encounter, reading);
         break;
       case 'PR1':
-        readPr1(segment, sourceRecordId, event, encounter, reading);
+        readPr1({ pr1: segment, roles: rolesBehind(segments, index) }, sourceRecordId, event, encounter, reading);
         break;
       case 'PRB':
         readPrb(segment, sourceRecordId, event, encounter, reading);

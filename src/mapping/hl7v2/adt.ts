@@ -13,7 +13,7 @@ import { readObservations } from './oru.js';
 import { readPd1, readPid } from './pid.js';
 import { readAccount, readImportance, readPv1, readPv2, visitKey, visitReference } from './pv1.js';
 import type { Reading } from './reading.js';
-import { readRoles } from './rol.js';
+import { readRoles, rolesOf } from './rol.js';
 import type { Slots } from './slots.js';
 
 interface AssertVisit {
@@ -105,7 +105,7 @@ function readPerson(group: PersonGroup, trigger: string, rule: Trigger, reading:
   // A29 deletes what is known of a person; who they were stays in the record, which is in use no longer (HL7 v2.9 §3.3.29).
   if (trigger === 'A29') patient.assert['active'] = false;
   if (pv1 !== undefined) readImportance(pv1, patient);
-  readRoles(every(group, 'ROL'), patient, undefined, reading);
+  readRoles(rolesOf(group.segments), patient, undefined, reading);
   reading.add({ kind: 'PATIENT', sourceRecordId, key: '', valid: event }, patient);
 
   if (pv1 !== undefined) readVisit(group, pv1, rule, event, sourceRecordId, reading);
@@ -167,7 +167,7 @@ function readVisit(
   const pv2 = first(group, 'PV2');
   if (pv2 !== undefined) readPv2(pv2, slots, reading);
   readAccount(group.pid, slots);
-  readRoles(every(group, 'ROL'), reading.slots(), slots, reading);
+  readRoles(rolesOf(group.segments), reading.slots(), slots, reading);
   const diagnosis = every(group, 'DG1')
     .map(diagnosisOf)
     .filter((one) => one !== undefined);

@@ -414,7 +414,7 @@ export function number(text: string): number | undefined {
 
 /** Concept map YesNoIndicator (HL70136). */
 export function yesNo(text: string): boolean | undefined {
-  const code = text.toUpperCase();
+  const code = text.trim().toUpperCase();
   if (code === 'Y' || code === 'YES' || code === 'T' || code === '1') return true;
   if (code === 'N' || code === 'NO' || code === 'F' || code === '0') return false;
   return undefined;

@@ -25,6 +25,8 @@ export interface ReportGroup {
   readonly valid: ValidTime;
   readonly encounter?: JsonObject;
   readonly notes: readonly Hl7Segment[];
+  /** How often a report without a number stood in this message so far, by code. */
+  readonly reports: Map<string, number>;
 }
 
 /** One report, keyed by its order and OBR-4. Its results are Observations of the same order. */
@@ -66,10 +68,17 @@ export function readObr(group: ReportGroup, reading: Reading): void {
   reading.facts.push({
     kind: 'DIAGNOSTIC_REPORT',
     sourceRecordId: group.sourceRecordId,
-    key: `${order ?? `at|${valid.instant}`}|${concept ?? ''}`,
+    key: order === undefined ? unnumbered(`at|${valid.instant}|${concept ?? ''}`, group) : `${order}|${concept ?? ''}`,
     valid,
     assert: { resource },
   });
+}
+
+/** Several reports of the same without a number are told apart by their place in the message. */
+function unnumbered(key: string, { reports }: ReportGroup): string {
+  const place = (reports.get(key) ?? 0) + 1;
+  reports.set(key, place);
+  return place === 1 ? key : `${key}|${place}`;
 }
 
 /** Numbers of OBR, those of ORC where they are others, and the numbers of the group (maps OBR[DiagnosticReport], ORC[DiagnosticReport]). */

@@ -469,22 +469,31 @@ function performers(obx: Hl7Segment): JsonObject[] {
   return found;
 }
 
-/** NTE → Annotation (map NTE[Observation]): lines that follow one another are one note. */
+/**
+ * NTE → Annotation (map NTE[Observation]): lines that follow one another are one note; another author (NTE-5) or time (NTE-6) than those of the
+ * note so far begins the next.
+ */
 export function annotations(notes: readonly Hl7Segment[], reading: Reading): JsonObject[] {
-  const lines: string[] = [];
-  let time: ParsedTime | undefined;
-  let author: JsonObject | undefined;
+  const found: { readonly lines: string[]; readonly by: string; readonly first: Hl7Segment }[] = [];
   for (const note of notes) {
     reading.read.add(note);
-    for (let repetition = 1; repetition <= note.repetitions(3); repetition += 1) lines.push(note.text(3, repetition));
-    time ??= reading.time(note, 6);
-    author ??= xcn(note, 5);
+    const by = `${note.rawField(5)}|${note.rawField(6)}`;
+    let current = found.at(-1);
+    if (current === undefined || (by !== '|' && by !== current.by)) {
+      current = { lines: [], by, first: note };
+      found.push(current);
+    }
+    for (let repetition = 1; repetition <= note.repetitions(3); repetition += 1)
+      current.lines.push(note.text(3, repetition));
   }
-  const text = lines.join('\n');
-  if (text.trim() === '') return [];
-  const annotation: JsonObject = {};
-  if (author !== undefined) annotation['authorReference'] = author;
-  putDateTime(annotation, 'time', time);
-  annotation['text'] = text;
-  return [annotation];
+  return found.flatMap(({ lines, first }) => {
+    const text = lines.join('\n');
+    if (text.trim() === '') return [];
+    const annotation: JsonObject = {};
+    const author = xcn(first, 5);
+    if (author !== undefined) annotation['authorReference'] = author;
+    putDateTime(annotation, 'time', reading.time(first, 6));
+    annotation['text'] = text;
+    return [annotation];
+  });
 }

@@ -110,7 +110,7 @@ function ordersOf(segments: readonly Hl7Segment[]): Order[] {
         break;
       case 'TQ1':
         if (order !== undefined && order.supplied.length === 0) order.tq1 = segment;
-        break;
+        continue;
       case 'SPM':
         order ??= begin(undefined);
         order.specimens.push(segment);

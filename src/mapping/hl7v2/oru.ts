@@ -3,6 +3,7 @@ import type { Hl7Segment } from '../../inbound/hl7/message.js';
 import type { ValidTime } from '../../time/valid-time.js';
 import type { JsonObject } from '../fhir-time.js';
 import { readOtherSegments } from './about.js';
+import { readDocument } from './documents.js';
 import { every, first, personGroups } from './groups.js';
 import { readNk1 } from './nk1.js';
 import { readObr } from './obr.js';
@@ -12,6 +13,7 @@ import { readPd1, readPid } from './pid.js';
 import { readPv2Facts, readVisitFacts, readVisitIdentity, visitKey, visitReference } from './pv1.js';
 import type { PersonGroup } from './groups.js';
 import type { Reading } from './reading.js';
+import { readRoles, rolesOf } from './rol.js';
 
 export function readOru(reading: Reading): void {
   const sent = reading.messageTime();
@@ -20,6 +22,9 @@ export function readOru(reading: Reading): void {
     readDemographics(group, group.sourceRecordId, sent, reading);
     const encounter = readVisitOf(group, group.sourceRecordId, sent, reading);
     readOtherSegments(group, group.sourceRecordId, sent, encounter, reading);
+    // A TXA in results describes a document whose content are the results.
+    for (const txa of every(group, 'TXA'))
+      readDocument({ txa, parts: [] }, group.sourceRecordId, '', sent, encounter, reading);
     readObservations(group.segments, group.sourceRecordId, sent, encounter, reading);
     readOrders(
       group.segments,
@@ -36,6 +41,7 @@ export function readDemographics(group: PersonGroup, sourceRecordId: string, val
   const pd1 = first(group, 'PD1');
   if (pd1 !== undefined) readPd1(pd1, patient, reading);
   readNk1(every(group, 'NK1'), patient, reading);
+  readRoles(rolesOf(group.segments), patient, undefined, reading);
   reading.add({ kind: 'PATIENT', sourceRecordId, key: '', valid }, patient);
 }
 
@@ -83,6 +89,7 @@ export function readObservations(
   ordersOnly = false,
 ): void {
   const occurrences = new Map<string, number>();
+  const reports = new Map<string, number>();
   let orc: Hl7Segment | undefined;
   let obr: Hl7Segment | undefined;
   let otherwise = event;
@@ -97,7 +104,10 @@ export function readObservations(
       const observed = reading.firstTime({ segment: obr, field: 7 });
       otherwise = observed ?? event;
       if (!ordersOnly || obr.text(25) !== '')
-        readObr({ sourceRecordId, orc, obr, valid: otherwise, encounter, notes: notesAfter(segments, index) }, reading);
+        readObr(
+          { sourceRecordId, orc, obr, valid: otherwise, encounter, notes: notesAfter(segments, index), reports },
+          reading,
+        );
     } else if (segment.name === 'OBX') {
       if (obr === undefined && orc !== undefined) reading.read.add(orc);
       readObx(

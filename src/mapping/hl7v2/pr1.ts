@@ -7,6 +7,7 @@ import { codeableConcept, number } from './datatypes.js';
 import { conceptKey } from './keys.js';
 import { concept, concepts, doers, entityIds, only, place } from './readers.js';
 import type { Reading } from './reading.js';
+import { readPerformers } from './rol.js';
 import type { SegmentMap } from './segment-map.js';
 import { DELETES } from './tables.js';
 
@@ -48,7 +49,7 @@ export const PR1: SegmentMap = {
  * not stated the procedure ends at the event.
  */
 export function readPr1(
-  pr1: Hl7Segment,
+  { pr1, roles }: { readonly pr1: Hl7Segment; readonly roles: readonly Hl7Segment[] },
   sourceRecordId: string,
   event: ValidTime,
   encounter: JsonObject | undefined,
@@ -94,6 +95,7 @@ export function readPr1(
         .replace('.000Z', 'Z');
     }
   }
+  readPerformers(roles, slots, reading);
   if (encounter !== undefined) slots.assert['encounter'] = encounter;
   reading.add(thing, slots);
 }

@@ -11,7 +11,6 @@ import {
   mappedCode,
   number,
   organizationOf,
-  pl,
   xad,
   xcn,
 } from './datatypes.js';
@@ -112,10 +111,7 @@ function doers(segment: Hl7Segment, field: number, role: 'AP' | 'OP'): JsonObjec
 
 /** RXA-27 with the address of RXA-28, before v2.6 RXA-11: a place by its words; its address as a contained Location. */
 function putPlace(rxa: Hl7Segment, resource: JsonObject): void {
-  const place =
-    rxa.text(11, 1, 4, 1) ||
-    rxa.text(11, 1, 1, 1) ||
-    ((pl(rxa, 27)?.['location'] as JsonObject | undefined)?.['display'] ?? '');
+  const place = rxa.text(11, 1, 4, 1) || rxa.text(11, 1, 1, 1) || rxa.text(27, 1, 1, 1);
   const address = xad(rxa, 28);
   if (address !== undefined) {
     resource['contained'] = [{ resourceType: 'Location', id: 'place', ...(place !== '' && { name: place }), address }];

@@ -11,7 +11,7 @@ import { PDA_FIELDS } from './pda.js';
 import { PD1_FIELDS, PID_FIELDS } from './pid.js';
 import { PV1_FIELDS, PV2_FIELDS } from './pv1.js';
 import type { Reading } from './reading.js';
-import { ROL_FIELDS } from './rol.js';
+import { PRT_FIELDS, ROL_FIELDS } from './rol.js';
 import { RXA_FIELDS, RXR_FIELDS } from './rxa.js';
 import { RGS_FIELDS } from './sch.js';
 import { fieldsOf, SEGMENT_MAPS } from './segment-maps.js';
@@ -36,6 +36,7 @@ const OWN_FIELDS: readonly (readonly [segment: string, fields: readonly number[]
   ['PV1', PV1_FIELDS],
   ['PV2', PV2_FIELDS],
   ['RGS', RGS_FIELDS],
+  ['PRT', PRT_FIELDS],
   ['ROL', ROL_FIELDS],
   ['RXA', RXA_FIELDS],
   ['RXR', RXR_FIELDS],
