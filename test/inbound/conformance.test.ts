@@ -1,6 +1,11 @@
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
-import { compileConformance, conformanceProblems, MOST_PROBLEMS } from '../../src/inbound/conformance/compile.js';
+import {
+  compileConformance,
+  conformanceProblems,
+  impossibleRule,
+  MOST_PROBLEMS,
+} from '../../src/inbound/conformance/compile.js';
 import { DATA_TYPES, typeFault } from '../../src/inbound/conformance/data-types.js';
 import { codesOfTable, TABLE_NUMBERS } from '../../src/inbound/conformance/tables.js';
 import { readHl7 } from '../../src/inbound/hl7/reader.js';
@@ -182,6 +187,52 @@ describe('rules', () => {
         },
       ),
       { numRuns: 1_500, seed: 5 },
+    );
+  });
+
+  test('the same message in UTF-16, whose bytes no glance can read, has the same problems', () => {
+    const part = fc.constantFrom(
+      '',
+      '4',
+      '20240229',
+      '20230229',
+      '1.',
+      ' x',
+      '""',
+      'F',
+      'QQ',
+      '\\T\\',
+      '\\H\\',
+      'M&1&ISO',
+      '&',
+      '&x',
+      'é',
+    );
+    const field = fc
+      .array(fc.array(part, { minLength: 1, maxLength: 3 }), { minLength: 1, maxLength: 3 })
+      .map((repetitions) => repetitions.map((components) => components.join('^')).join('~'));
+    const asked = fc.record(
+      {
+        path: fc.constantFrom('OBX-3', 'OBX-3.1', 'OBX-3.2', 'OBX-3.1.2', 'OBX-5', 'MSH-2', 'MSH-9'),
+        required: fc.boolean(),
+        type: fc.constantFrom(...DATA_TYPES),
+        table: fc.constantFrom<(string | string[])[]>('0085', ['4', 'QQ', 'é'], ['ADT']),
+        maxLength: fc.integer({ min: 1, max: 12 }),
+        max: fc.integer({ min: 1, max: 3 }),
+        min: fc.integer({ min: 1, max: 3 }),
+      },
+      { requiredKeys: ['path'] },
+    );
+    fc.assert(
+      fc.property(asked, field, field, fc.constantFrom('NM', 'CX', 'XPN', 'T&', ''), (rule, one, two, type) => {
+        fc.pre(impossibleRule(rule) === undefined);
+        const text = `MSH|^~\\&|A||||||ADT^A01\rOBX|1|${type}|${one}||${two}\rOBX\rOBX|2|NM|${two}\r`;
+        const [near, far] = [Buffer.from(text), Buffer.from(text, 'utf16le')].map((bytes) =>
+          compileConformance([rule])(readHl7(bytes)).map(({ code, path }) => `${code} ${path}`),
+        );
+        expect(near).toEqual(far);
+      }),
+      { numRuns: 3_000, seed: 6 },
     );
   });
 

@@ -68,8 +68,9 @@ function neighbour(number: number): Case {
 }
 
 /** What is echoed as it must be: MSA-2 and the addresses of an acknowledgement, the sender's own id in a receipt. */
-function withoutEchoes({ path }: Case, text: string): string {
-  if (path === '/hl7') return text.replaceAll(/(?:MSH|MSA|FHS|BHS|BTS|FTS)[^\r]*/g, '');
+function withoutEchoes({ path, headers }: Case, text: string): string {
+  const acknowledged = path === '/hl7' && headers['accept'] !== 'application/x-ndjson';
+  if (acknowledged) return text.replaceAll(/(?:MSH|MSA|FHS|BHS|BTS|FTS)[^\r]*/g, '');
   return text.replaceAll(/"eventId":"(?:[^"\\]|\\.)*"/g, '');
 }
 

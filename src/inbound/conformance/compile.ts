@@ -2,21 +2,11 @@
  * Conformance rules of a source, made ready once and checked against every message of it. What is found are problems with a stable code, a path
  * and a byte offset, never with content; whether they warn or reject is the source's choice (docs/conformance.md).
  */
-import type { Hl7Message, Hl7Segment, Hl7Separators, TextPlace } from '../hl7/message.js';
+import { FieldScan, type Hl7Message, type Hl7Segment, type Hl7Separators } from '../hl7/message.js';
+import { DEFAULT_SEPARATORS } from '../hl7/reader.js';
 import type { ConformanceRule, SourceConformance } from '../source.js';
-import {
-  componentTypeFault,
-  DATA_TYPES,
-  isDivided,
-  isPlainlyOfType,
-  namedType,
-  signsOf,
-  subcomponentTypeFault,
-  surelyOfType,
-  typeFault,
-  VARIES,
-  type Signs,
-} from './data-types.js';
+import { componentTypeFault, DATA_TYPES, subcomponentTypeFault, TYPE_FIELD, typeFault } from './data-types.js';
+import { glanceOf, isWellAtAGlance, type Glance } from './glance.js';
 import { codesOfTable, TABLE_NUMBERS } from './tables.js';
 
 export type ConformanceCode =
@@ -101,6 +91,7 @@ export function impossibleRule(
 interface FieldRule {
   readonly messages: MessageFilter;
   readonly place: Place;
+  readonly glance: Glance;
   readonly where?: { readonly place: Place; readonly values: ReadonlySet<string> };
   readonly required: boolean;
   readonly forbidden: boolean;
@@ -137,8 +128,18 @@ function messageFilter(patterns: readonly string[] | undefined): MessageFilter {
 /** What is to be checked in messages of one type. */
 interface Plan {
   readonly segments: readonly SegmentRule[];
-  readonly fields: ReadonlyMap<string, readonly FieldRule[]>;
+  readonly fields: ReadonlyMap<string, SegmentFields>;
 }
+
+/** What is asked of the fields of segments of one name. */
+interface SegmentFields {
+  readonly rules: FieldRule[];
+  /** The last one that a glance must find. */
+  most: number;
+}
+
+/** Fields behind this one are looked at properly. */
+const MOST_SCANNED = 255;
 
 /** Types that a source sends; more of them are not kept, for a hostile sender makes them up. */
 const MOST_PLANS = 512;
@@ -161,12 +162,7 @@ export function compileConformance(rules: readonly ConformanceRule[]): Conforman
       continue;
     }
     const codes = typeof rule.table === 'string' ? codesOfTable(rule.table) : rule.table && new Set(rule.table);
-    fields.push({
-      messages,
-      place,
-      ...(rule.where === undefined
-        ? {}
-        : { where: { place: placeOf(rule.where.path), values: new Set(rule.where.values) } }),
+    const asked = {
       required,
       forbidden: rule.forbidden === true,
       ...(rule.type === undefined ? {} : { type: rule.type }),
@@ -174,30 +170,59 @@ export function compileConformance(rules: readonly ConformanceRule[]): Conforman
       min: rule.min ?? 0,
       max,
       maxLength: rule.maxLength ?? Infinity,
+    };
+    fields.push({
+      messages,
+      place,
+      glance: glanceOf(place, asked),
+      ...(rule.where === undefined
+        ? {}
+        : { where: { place: placeOf(rule.where.path), values: new Set(rule.where.values) } }),
+      ...asked,
     });
   }
-  const plans = new Map<string, Plan>();
-  const planFor = (message: Hl7Message): Plan => {
-    const { messageCode, triggerEvent } = message;
-    const type = `${messageCode}^${triggerEvent}`;
-    let plan = plans.get(type);
+  const plans = new Map<string, Map<string, Plan>>();
+  let kept = 0;
+  // Messages of one type come one after another.
+  let last: { readonly code: string; readonly trigger: string; readonly plan: Plan } | undefined;
+  const planFor = ({ messageCode, triggerEvent }: Hl7Message): Plan => {
+    if (last?.code === messageCode && last.trigger === triggerEvent) return last.plan;
+    const known = plans.get(messageCode);
+    let plan = known?.get(triggerEvent);
     if (plan === undefined) {
-      const bySegment = new Map<string, FieldRule[]>();
-      for (const rule of fields) {
-        if (!rule.messages(messageCode, triggerEvent)) continue;
-        const same = bySegment.get(rule.place.segment);
-        if (same === undefined) bySegment.set(rule.place.segment, [rule]);
-        else same.push(rule);
+      const isAsked = (rule: SegmentRule | FieldRule): boolean => rule.messages(messageCode, triggerEvent);
+      plan = { segments: segments.filter(isAsked), fields: bySegment(fields.filter(isAsked)) };
+      if (kept < MOST_PLANS) {
+        kept += 1;
+        if (known === undefined) plans.set(messageCode, new Map([[triggerEvent, plan]]));
+        else known.set(triggerEvent, plan);
       }
-      plan = {
-        segments: segments.filter((rule) => rule.messages(messageCode, triggerEvent)),
-        fields: bySegment,
-      };
-      if (plans.size < MOST_PLANS) plans.set(type, plan);
     }
+    last = { code: messageCode, trigger: triggerEvent, plan };
     return plan;
   };
-  return (message) => check(message, planFor(message));
+  const scan = FieldScan.of(DEFAULT_SEPARATORS, MOST_SCANNED);
+  return (message) => {
+    const { separators } = message;
+    const own = areUsual(separators) ? scan : FieldScan.of(separators, MOST_SCANNED);
+    return check(message, planFor(message), own);
+  };
+}
+
+function bySegment(rules: readonly FieldRule[]): ReadonlyMap<string, SegmentFields> {
+  const found = new Map<string, SegmentFields>();
+  for (const rule of rules) {
+    const { segment, field } = rule.place;
+    const fields = found.get(segment) ?? { rules: [], most: TYPE_FIELD[segment] ?? 0 };
+    found.set(segment, fields);
+    fields.rules.push(rule);
+    fields.most = Math.min(Math.max(fields.most, field), MOST_SCANNED);
+  }
+  return found;
+}
+
+function areUsual({ component, repetition, subcomponent, escape }: Hl7Separators): boolean {
+  return component === '^' && repetition === '~' && subcomponent === '&' && escape === '\\';
 }
 
 const compiled = new WeakMap<SourceConformance, ConformanceCheck>();
@@ -217,26 +242,27 @@ export function conformanceProblems(
   return ready(message);
 }
 
-function check(message: Hl7Message, plan: Plan): readonly ConformanceProblem[] {
+/** @param scan undefined where the delimiters are so odd that every field must be looked at properly */
+function check(message: Hl7Message, plan: Plan, scan: FieldScan | undefined): readonly ConformanceProblem[] {
   const problems: ConformanceProblem[] = [];
   const { fields } = plan;
   if (fields.size > 0) {
-    const glance = new Glance(message.separators);
     let numbers: ReadonlyMap<Hl7Segment, number> | undefined;
     const numberOf = (segment: Hl7Segment): number => (numbers ??= numbersOf(message)).get(segment)!;
     for (const segment of message.segments) {
-      const rules = fields.get(segment.name);
-      if (rules === undefined) continue;
-      for (const rule of rules) {
-        if (glance.isWell(segment, rule)) continue;
-        const before = problems.length;
+      const asked = fields.get(segment.name);
+      if (asked === undefined) continue;
+      const found = scan !== undefined && segment.scanFields(scan, asked.most);
+      for (const rule of asked.rules) {
+        if (found && isWellAtAGlance(scan, rule.glance)) continue;
         if (rule.where === undefined || holds(rule.where, segment)) checkField(segment, numberOf, rule, problems);
-        if (problems.length === before) glance.foundWell(segment, rule);
       }
       if (problems.length >= MOST_PROBLEMS) return problems.slice(0, MOST_PROBLEMS);
     }
   }
   for (const { segment, required, min, max } of plan.segments) {
+    // Most rules ask that there is one.
+    if (min <= 1 && max === Infinity && message.segment(segment) !== undefined) continue;
     const found = message.all(segment);
     const end = message.bytes.length;
     if (found.length === 0 && (required || min > 0)) {
@@ -265,73 +291,6 @@ function numbersOf(message: Hl7Message): ReadonlyMap<Hl7Segment, number> {
     numbers.set(segment, number);
   }
   return numbers;
-}
-
-/**
- * Most fields are well, and a glance says so: one without escapes whose parts are plainly what they should be, or one that said the same as in a
- * segment before. Whatever a glance is not sure of is looked at properly.
- */
-class Glance {
-  private readonly well = new Map<FieldRule, Set<string>>();
-  private readonly signs: Signs | undefined;
-  /** Of the field that is looked at. */
-  private readonly place: TextPlace = { text: '', from: 0, to: 0 };
-
-  constructor(separators: Hl7Separators) {
-    this.signs = signsOf(separators);
-  }
-
-  isWell(segment: Hl7Segment, rule: FieldRule): boolean {
-    const { place: rulePlace, codes } = rule;
-    const { place, signs } = this;
-    if (signs === undefined || !segment.findShortField(rulePlace.field, place)) return false;
-    const { text, from, to } = place;
-    if (from === to) return !rule.required && rule.min === 0;
-    const type = rule.type === VARIES ? namedType(segment) : rule.type;
-    if (rule.type === VARIES && type === undefined) return false;
-    if (isDivided(place, signs)) return this.isSurelyWell(rule, type, signs) || this.wasWell(segment, rule);
-    if (rulePlace.component > 0 || rule.forbidden || rule.min > 1 || rule.max < 1 || to - from > rule.maxLength)
-      return false;
-    if (codes === undefined && type === undefined) return !isNullField(text, from, to);
-    const value = text.slice(from, to);
-    if (value === NULL_FIELD || (codes !== undefined && !codes.has(value))) return false;
-    return type === undefined || isPlainlyOfType(value, type);
-  }
-
-  /** Of a field with delimiters in it, of which only a type is asked. */
-  private isSurelyWell(
-    { place: rulePlace, codes, maxLength, min, max }: FieldRule,
-    type: string | undefined,
-    signs: Signs,
-  ): boolean {
-    const { place } = this;
-    if (rulePlace.component > 0 || type === undefined || codes !== undefined || place.to - place.from > maxLength)
-      return false;
-    const repetitions = surelyOfType(place, type, signs);
-    return repetitions > 0 && repetitions >= min && repetitions <= max;
-  }
-
-  private wasWell(segment: Hl7Segment, rule: FieldRule): boolean {
-    const known = this.well.get(rule);
-    return known !== undefined && known.has(segment.shortField(rule.place.field)!);
-  }
-
-  /** That field was looked at properly. What a rule asks of a field with a condition, or of a type named elsewhere, does not hang on it alone. */
-  foundWell(segment: Hl7Segment, rule: FieldRule): void {
-    if (rule.where !== undefined || rule.type === VARIES) return;
-    const text = segment.shortField(rule.place.field);
-    if (text === undefined) return;
-    const known = this.well.get(rule);
-    if (known === undefined) this.well.set(rule, new Set([text]));
-    else known.add(text);
-  }
-}
-
-/** HL7 v2.9 §2.5.3. */
-const NULL_FIELD = '""';
-
-function isNullField(text: string, from: number, to: number): boolean {
-  return to - from === NULL_FIELD.length && text.startsWith(NULL_FIELD, from);
 }
 
 function holds({ place, values }: NonNullable<FieldRule['where']>, segment: Hl7Segment): boolean {

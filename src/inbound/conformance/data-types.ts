@@ -2,52 +2,65 @@
  * Data types of HL7 v2 as conformance rules check them (HL7 v2.9 chapter 2A; withdrawn ones as their last version had them). Whether a value is
  * well formed is looked at, not whether it is true: codes are a matter of tables.
  */
-import type { Hl7Segment, Hl7Separators, TextPlace } from '../hl7/message.js';
-import { DEFAULT_SEPARATORS } from '../hl7/reader.js';
+import { Sign, type FieldScan, type Hl7Segment } from '../hl7/message.js';
 import { daysInMonth } from '../../time/calendar.js';
 
 /** Whether a text is a value of a primitive type. */
 type Primitive = (text: string) => boolean;
+/** The same of a place without escapes, of which no text is made where it is as most are. */
+export type RangeCheck = (scan: FieldScan, from: number, to: number) => boolean;
 
 const any: Primitive = () => true;
 /** A code: no blanks around it and no line ends in it. */
-const code: Primitive = (text) => isUsualCode(text) || !/^\s|\s$|[\r\n]/.test(text);
+const code: Primitive = (text) => !/^\s|\s$|[\r\n]/.test(text);
 
-/** Letters, digits and signs of ASCII, no blank among them. Others are looked at properly. */
-function isUsualCode(text: string): boolean {
-  for (let at = 0; at < text.length; at += 1) {
-    const character = text.charCodeAt(at);
+/** Letters, digits and signs of ASCII, no blank among them. */
+const isUsualCode: RangeCheck = ({ bytes }, from, to) => {
+  for (let at = from; at < to; at += 1) {
+    const character = bytes[at]!;
     if (character <= 0x20 || character >= 0x7f) return false;
   }
   return true;
-}
+};
 
 const number: Primitive = (text) => /^[+-]?(?:\d+\.?\d*|\.\d+)$/.test(text.trim());
 const TIME =
   /^(\d{4})(?:(\d{2})(?:(\d{2})(?:([01]\d|2[0-3])(?:[0-5]\d(?:(?:[0-5]\d|60)(?:\.\d{1,6})?)?)?)?)?)?(?:[+-](?:0\d|1[0-5])[0-5]\d)?$/;
 /** A day that exists; §2A.3.22. Zones make no difference to whether a time is well formed. */
 const time: Primitive = (text) => {
-  if (isUsualTime(text)) return true;
   const match = TIME.exec(text);
   if (match === null) return false;
   const [year, month, day] = [Number(match[1]), Number(match[2] ?? 1), Number(match[3] ?? 1)];
   return year > 0 && month > 0 && month < 13 && day > 0 && day <= daysInMonth(year, month);
 };
 
-/** Digits alone, to the day, the minute or the second, on a day that every month of every year has. Others are looked at properly. */
-function isUsualTime(text: string): boolean {
-  const { length } = text;
+/** Digits alone, to the day, the minute or the second. */
+const isUsualTime: RangeCheck = ({ bytes }, from, to) => {
+  const length = to - from;
   if (length !== 8 && length !== 12 && length !== 14) return false;
-  for (let at = 0; at < length; at += 1) {
-    const digit = text.charCodeAt(at);
+  for (let at = from; at < to; at += 1) {
+    const digit = bytes[at]!;
     if (digit < 0x30 || digit > 0x39) return false;
   }
-  const two = (at: number): number => (text.charCodeAt(at) - 0x30) * 10 + text.charCodeAt(at + 1) - 0x30;
+  const two = (at: number): number => (bytes[from + at]! - 0x30) * 10 + bytes[from + at + 1]! - 0x30;
+  const year = two(0) * 100 + two(2);
   const month = two(4);
   const day = two(6);
-  if (month < 1 || month > 12 || day < 1 || day > 28 || two(0) === 0) return false;
+  if (year === 0 || month < 1 || month > 12 || day < 1) return false;
+  if (day > 28 && day > daysInMonth(year, month)) return false;
   return length === 8 || (two(8) < 24 && two(10) < 60 && (length === 12 || two(12) < 60));
-}
+};
+
+/** Digits with at most one point among them. */
+const isUsualNumber: RangeCheck = ({ bytes }, from, to) => {
+  let points = 0;
+  for (let at = from; at < to; at += 1) {
+    const character = bytes[at]!;
+    if (character === 0x2e) points += 1;
+    else if (character < 0x30 || character > 0x39) return false;
+  }
+  return points < 2 && to - from > points;
+};
 
 /** HL7 v2.9 §2A.2 and §2A.3. */
 const PRIMITIVES: Readonly<Record<string, Primitive>> = {
@@ -64,6 +77,21 @@ const PRIMITIVES: Readonly<Record<string, Primitive>> = {
   TM: (text) => /^(?:[01]\d|2[0-3])(?:[0-5]\d(?:[0-5]\d(?:\.\d{1,4})?)?)?(?:[+-]\d{4})?$/.test(text),
   GTS: any,
 };
+
+/** What nearly every value of a primitive is like; others are looked at properly. */
+const USUAL: ReadonlyMap<Primitive, RangeCheck> = new Map<Primitive, RangeCheck>([
+  [code, isUsualCode],
+  [number, isUsualNumber],
+  [time, isUsualTime],
+]);
+
+/** @returns undefined where there is nothing to look at */
+function rangeCheckOf(primitive: Primitive | undefined): RangeCheck | undefined {
+  if (primitive === undefined || primitive === any) return undefined;
+  const usual = USUAL.get(primitive);
+  if (usual === undefined) return (scan, from, to) => primitive(scan.text(from, to));
+  return (scan, from, to) => usual(scan, from, to) || primitive(scan.text(from, to));
+}
 
 interface Composite {
   readonly components: readonly string[];
@@ -136,7 +164,7 @@ const FREE: ReadonlySet<string> = new Set(
 /** OBX-5 and the like: the type that the segment itself names (OBX-2). */
 export const VARIES = 'VARIES';
 /** Segments that name the type of a field in another one. */
-const TYPE_FIELD: Readonly<Record<string, number>> = { OBX: 2 };
+export const TYPE_FIELD: Readonly<Record<string, number>> = { OBX: 2 };
 
 /** Names of all types that a rule can ask for. */
 export const DATA_TYPES: readonly string[] = [...Object.keys(PRIMITIVES), ...Object.keys(COMPOSITES), VARIES].sort();
@@ -165,81 +193,29 @@ export function typeFault(segment: Hl7Segment, field: number, repetition: number
   return composite === undefined ? undefined : compositeFault(composite, segment, field, repetition);
 }
 
-/** The type that a segment names for its field of {@link VARIES}; undefined where it names none in a few plain letters. */
-export function namedType(segment: Hl7Segment): string | undefined {
-  const field = TYPE_FIELD[segment.name];
-  return field === undefined ? undefined : segment.shortField(field);
-}
-
-/** Whether a text without any delimiter or escape, as the whole of a field that is not empty, is surely of a type; false where only a closer look can tell. */
-export function isPlainlyOfType(text: string, type: string): boolean {
-  const primitive = PLAIN.get(type);
-  return primitive !== undefined && primitive(text);
-}
+const ANY: RangeCheck = () => true;
 
 /** Of a value that is one component: what that is, of every type that may have only a first one. */
-const PLAIN: ReadonlyMap<string, Primitive> = new Map([
-  ...Object.entries(PRIMITIVES),
+const PLAIN: ReadonlyMap<string, RangeCheck> = new Map([
+  ...Object.entries(PRIMITIVES).map(([type, primitive]) => [type, rangeCheckOf(primitive) ?? ANY] as const),
   ...Object.entries(COMPOSITES).flatMap(([type, { components, oneOf = [] }]) => {
     const first = PRIMITIVES[components[0]!] ?? PRIMITIVES[COMPOSITES[components[0]!]!.components[0]!];
-    return first !== undefined && oneOf.every((set) => set.includes(1)) ? [[type, first] as const] : [];
+    return first !== undefined && oneOf.every((set) => set.includes(1))
+      ? [[type, rangeCheckOf(first) ?? ANY] as const]
+      : [];
   }),
 ]);
 
-/** What a character is inside a field. */
-const enum Sign {
-  Text = 0,
-  Component = 1,
-  Repetition = 2,
-  Subcomponent = 3,
-  Escape = 4,
-}
-
-/** What each character of ASCII is inside the fields of a message. */
-export type Signs = Uint8Array;
-
-const ASCII_CHARACTERS = 128;
-
-/** @returns undefined where a delimiter is no character of ASCII */
-export function signsOf(separators: Hl7Separators): Signs | undefined {
-  const { component, repetition, subcomponent, escape } = separators;
-  const isUsual = component === '^' && repetition === '~' && subcomponent === '&' && escape === '\\';
-  return isUsual ? USUAL_SIGNS : makeSigns(separators);
-}
-
-function makeSigns({ component, repetition, subcomponent, escape }: Hl7Separators): Signs | undefined {
-  const signs = new Uint8Array(ASCII_CHARACTERS);
-  const delimiters = [
-    [component, Sign.Component],
-    [repetition, Sign.Repetition],
-    [subcomponent, Sign.Subcomponent],
-    [escape, Sign.Escape],
-  ] as const;
-  for (const [delimiter, sign] of delimiters) {
-    // A message may do without one.
-    if (delimiter === '') continue;
-    const character = delimiter.charCodeAt(0);
-    if (character >= ASCII_CHARACTERS) return undefined;
-    signs[character] = sign;
-  }
-  return signs;
-}
-
-const USUAL_SIGNS = makeSigns(DEFAULT_SEPARATORS);
-
-function signAt(signs: Signs, text: string, at: number): Sign {
-  const character = text.charCodeAt(at);
-  return character < ASCII_CHARACTERS ? (signs[character] as Sign) : Sign.Text;
-}
-
-/** Whether there is a delimiter or an escape in a piece of a text. */
-export function isDivided({ text, from, to }: TextPlace, signs: Signs): boolean {
-  for (let at = from; at < to; at += 1) if (signAt(signs, text, at) !== Sign.Text) return true;
-  return false;
+/**
+ * Whether a text without any delimiter or escape, as the whole of what is looked at and not empty, is surely of a type; undefined where only a
+ * closer look can tell.
+ */
+export function plainCheckOf(type: string): RangeCheck | undefined {
+  return PLAIN.get(type);
 }
 
 /** What is to be looked at in one component: in its first subcomponent, in each, or (undefined) in none. */
-type Look = readonly (Primitive | undefined)[] | undefined;
+type Look = readonly (RangeCheck | undefined)[] | undefined;
 
 interface Shape {
   readonly looks: readonly Look[];
@@ -251,7 +227,7 @@ function lookOf(type: string): Look {
   if (FREE.has(type)) return undefined;
   const primitive = PRIMITIVES[type];
   const looks = primitive === undefined ? COMPOSITES[type]!.components.map((part) => PRIMITIVES[part]) : [primitive];
-  return looks.map((look) => (look === any ? undefined : look));
+  return looks.map(rangeCheckOf);
 }
 
 const SHAPES: ReadonlyMap<string, Shape> = new Map(
@@ -265,31 +241,37 @@ const SHAPES: ReadonlyMap<string, Shape> = new Map(
 );
 
 /**
- * Whether a field is surely of a type in each of its repetitions, found in one walk through it; not where it holds escapes, or anything else that
- * only a closer look can tell.
+ * Whether a field is surely of a type in each of its repetitions, found in one walk through it; not where escapes or anything else stand in what
+ * is to be looked at that only a closer look can tell.
  * @returns how many repetitions there are; 0 for a field that is not surely well
  */
-export function surelyOfType({ text, from, to }: TextPlace, type: string, signs: Signs): number {
+export function surelyOfType(scan: FieldScan, from: number, to: number, type: string): number {
   const shape = SHAPES.get(type);
   if (shape === undefined) return 0;
   const { looks, oneOf } = shape;
+  const { bytes, signOf } = scan;
   let repetitions = 1;
   let start = from;
   let number = 0;
   let said = 0;
+  let inner = 0;
   for (let at = from; at <= to; at += 1) {
-    const sign = at === to ? Sign.Repetition : signAt(signs, text, at);
-    if (sign === Sign.Text || sign === Sign.Subcomponent) continue;
-    if (sign === Sign.Escape) return 0;
-    if (at > start && number < looks.length) {
+    const sign = at === to ? Sign.Repetition : signOf[bytes[at]!]!;
+    if (sign === 0) continue;
+    if (sign === Sign.Subcomponent || sign === Sign.Escape) {
       // One that begins with a delimiter may say nothing at all.
-      if (signAt(signs, text, start) === Sign.Subcomponent) return 0;
+      if (sign === Sign.Subcomponent && at === start) return 0;
+      inner |= sign;
+      continue;
+    }
+    if (at > start && number < looks.length) {
       said |= 1 << number;
       const look = looks[number];
-      if (look !== undefined && !isSurelyWell(text, start, at, look, signs)) return 0;
+      if (look !== undefined && ((inner & Sign.Escape) !== 0 || !isSurelyWell(scan, start, at, look))) return 0;
     }
     start = at + 1;
     number += 1;
+    inner = 0;
     if (sign === Sign.Component) continue;
     // A repetition that says nothing is counted by a closer look.
     if (said === 0) return 0;
@@ -302,13 +284,13 @@ export function surelyOfType({ text, from, to }: TextPlace, type: string, signs:
 }
 
 /** One component: its subcomponents, as far as they are looked at. */
-function isSurelyWell(text: string, from: number, to: number, look: NonNullable<Look>, signs: Signs): boolean {
+function isSurelyWell(scan: FieldScan, from: number, to: number, look: NonNullable<Look>): boolean {
   let start = from;
   for (let number = 0; start <= to && number < look.length; number += 1) {
     let end = start;
-    while (end < to && signAt(signs, text, end) !== Sign.Subcomponent) end += 1;
-    const primitive = look[number];
-    if (primitive !== undefined && end > start && !primitive(text.slice(start, end))) return false;
+    while (end < to && scan.signOf[scan.bytes[end]!] !== Sign.Subcomponent) end += 1;
+    const check = look[number];
+    if (check !== undefined && end > start && !check(scan, start, end)) return false;
     start = end + 1;
   }
   return true;

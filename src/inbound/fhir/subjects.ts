@@ -118,22 +118,40 @@ export function localReference(text: string, base: string | undefined): string {
   return base !== undefined && text.startsWith(`${base}/`) ? text.slice(base.length + 1) : text;
 }
 
+/** Letters of a UUID mean the same in either case (RFC 9562 §4); nothing else that a reference holds does. */
+function keyOf(reference: string): string {
+  return /^urn:uuid:/i.test(reference) ? reference.toLowerCase() : reference;
+}
+
+/** By reference; of several under one the first. */
+class ByReference<T> {
+  private readonly found = new Map<string, T>();
+
+  get(reference: string): T | undefined {
+    return this.found.get(keyOf(reference));
+  }
+
+  add(reference: string, value: T): void {
+    const key = keyOf(reference);
+    if (!this.found.has(key)) this.found.set(key, value);
+  }
+}
+
 class Finder {
   private readonly entries: Entry[] = [];
-  private readonly entryByReference = new Map<string, Entry>();
+  private readonly entryByReference = new ByReference<Entry>();
   private readonly subjects: Growing[] = [];
-  private readonly subjectByReference = new Map<string, Growing>();
+  private readonly subjectByReference = new ByReference<Growing>();
 
   constructor(private readonly base: string | undefined) {}
 
   add(entry: Entry): void {
     this.entries.push(entry);
     const { fullUrl, resource } = entry;
-    if (fullUrl !== undefined && !this.entryByReference.has(fullUrl)) this.entryByReference.set(fullUrl, entry);
+    if (fullUrl !== undefined) this.entryByReference.add(fullUrl, entry);
     const id = asText(resource?.['id']);
     if (resource === undefined || id === undefined) return;
-    const relative = `${resource.resourceType}/${id}`;
-    if (!this.entryByReference.has(relative)) this.entryByReference.set(relative, entry);
+    this.entryByReference.add(`${resource.resourceType}/${id}`, entry);
   }
 
   resolve(inBundle: boolean): FhirSubjects {
@@ -162,8 +180,7 @@ class Finder {
     const subject = known ?? { references: new Set<string>(), identifiers: [] };
     if (known === undefined) this.subjects.push(subject);
     for (const reference of references) {
-      subject.references.add(reference);
-      if (!this.subjectByReference.has(reference)) this.subjectByReference.set(reference, subject);
+      this.alias(subject, reference);
     }
     return subject;
   }
@@ -247,12 +264,12 @@ class Finder {
 
   private alias(subject: Growing, text: string): void {
     subject.references.add(text);
-    if (!this.subjectByReference.has(text)) this.subjectByReference.set(text, subject);
+    this.subjectByReference.add(text, subject);
   }
 
   private namesPatient(text: string, type: string | undefined, surelyPatient: boolean): boolean {
     if (type !== undefined) return type === 'Patient';
-    if (/^urn:(uuid|oid):/.test(text)) return true;
+    if (/^urn:(uuid|oid):/i.test(text)) return true;
     const named = /(?:^|\/)([A-Z][A-Za-z]+)\/[A-Za-z0-9\-.]{1,64}$/.exec(text)?.[1];
     return named === undefined ? surelyPatient : named === 'Patient';
   }

@@ -155,7 +155,7 @@ class Envelope {
     const text = this.charset.decode(this.bytes.subarray(line.start, line.end));
     if (name === 'FHS' || name === 'BHS') this.separators = readSeparators(text, line.start);
     const separators = this.separators ?? { ...DEFAULT_SEPARATORS, field: text[3] ?? '|' };
-    const context = { separators, encoding: this.charset };
+    const context = { separators, encoding: this.charset, bytes: this.bytes };
     const segment = new LazySegment(name, 0, line.start, line.end, context, this.bytes);
     switch (name) {
       case 'FHS':

@@ -111,6 +111,7 @@ class LazyMessage implements Hl7Message, SegmentContext {
   private chosen: ChosenCharset | undefined;
   private allWarnings: readonly Hl7Warning[] | undefined;
   private byName: Map<string, Hl7Segment[]> | undefined;
+  private statedType: readonly [code: string, trigger: string] | undefined;
 
   constructor(
     readonly bytes: Buffer,
@@ -199,11 +200,11 @@ class LazyMessage implements Hl7Message, SegmentContext {
   }
 
   get messageCode(): string {
-    return this.header?.text(9, 1, 1) ?? '';
+    return this.type[0];
   }
 
   get triggerEvent(): string {
-    return this.header?.text(9, 1, 2) ?? '';
+    return this.type[1];
   }
 
   get structure(): string {
@@ -238,6 +239,19 @@ class LazyMessage implements Hl7Message, SegmentContext {
     return this.byName.get(name) ?? [];
   }
 
+  /** Message code and trigger event. Senders write them with blanks and in small letters, or the structure in place of both (`ORU_R01`). */
+  private get type(): readonly [code: string, trigger: string] {
+    if (this.statedType === undefined) {
+      const code = plainCode(this.header?.text(9, 1, 1) ?? '');
+      const trigger = plainCode(this.header?.text(9, 1, 2) ?? '');
+      const structure = trigger === '' ? STRUCTURE.exec(code) : null;
+      // Events share structures: where EVN is sent, it says which one it was.
+      if (structure === null) this.statedType = [code, trigger];
+      else this.statedType = [structure[1]!, plainCode(this.segment('EVN')?.text(1) ?? '') || structure[2]!];
+    }
+    return this.statedType;
+  }
+
   /** The set is chosen when somebody asks: for plain ASCII it makes no difference to the text. */
   private get choice(): ChosenCharset {
     if (this.chosen === undefined) {
@@ -259,6 +273,18 @@ class LazyMessage implements Hl7Message, SegmentContext {
     return this.chosen.charset.decode(slice);
   }
 }
+
+/** Without blanks around it and in capitals; most are sent so. */
+function plainCode(sent: string): string {
+  for (let at = 0; at < sent.length; at += 1) {
+    const character = sent.charCodeAt(at);
+    if (character <= 0x20 || character >= 0x61) return sent.trim().toUpperCase();
+  }
+  return sent;
+}
+
+/** A message structure (HL7 table 0354), where the message code should stand. */
+const STRUCTURE = /^([A-Z][A-Z0-9]{2})_([A-Z][A-Z0-9]{2})$/;
 
 /** Up to so many segments, looking through them is quicker than keeping them by name. */
 const FEW_SEGMENTS = 16;

@@ -1,7 +1,7 @@
 /** One segment, read when asked: a segment nobody asks about is never decoded or split, and a large field never made text before somebody wants it. */
 import type { Charset } from './charset.js';
 import { unescapeText } from './escapes.js';
-import type { Hl7Segment, Hl7Separators, TextPlace } from './message.js';
+import type { FieldScan, Hl7Segment, Hl7Separators } from './message.js';
 import { FieldCursor, lastSaid, piece, piecesOfBytes, type Piece } from './pieces.js';
 
 /** HL7 v2.9 §2.5.3: two quotes say "delete what you have". */
@@ -18,6 +18,7 @@ const NO_STARTS: number[] = [];
 
 /** What the segments of a message have in common. */
 export interface SegmentContext {
+  readonly bytes: Buffer;
   readonly separators: Hl7Separators;
   readonly encoding: Charset;
 }
@@ -125,21 +126,16 @@ export class LazySegment implements Hl7Segment {
     return typeof sent === 'string' ? sent : this.cursor(field, sent).text(sent, true);
   }
 
-  shortField(field: number): string | undefined {
-    if (this.isDelimiters(field)) return undefined;
-    const sent = this.sent(field);
-    return typeof sent === 'string' && sent.length <= SHORT_FIELD ? sent : undefined;
-  }
-
-  findShortField(field: number, place: TextPlace): boolean {
-    this.prepare();
-    if (this.line === undefined || !(field >= 1) || this.isDelimiters(field)) return false;
-    const index = this.isHeader ? field - 1 : field;
-    const starts = this.startsUpTo(index + 1);
-    place.text = this.line;
-    place.from = starts[index] ?? this.lineEnd;
-    place.to = (starts[index + 1] ?? place.from + 1) - 1;
-    return place.to - place.from <= SHORT_FIELD;
+  scanFields(scan: FieldScan, most: number): boolean {
+    const { source, byteOffset, byteEnd: to, context, isHeader } = this;
+    const separator = context.separators.field.charCodeAt(0);
+    const isBytes = typeof source !== 'string' && !context.encoding.delimitsBytes;
+    if (isBytes || !(separator < 0x80) || to - byteOffset > LONG_LINE_BYTES) return false;
+    const from = byteOffset + this.name.length + 1;
+    scan.over(context, source);
+    scan.walk(from, to, isHeader ? 2 : 1, most, separator);
+    if (isHeader) scan.leaveDelimiters(from);
+    return true;
   }
 
   fieldOffset(field: number): number {

@@ -47,6 +47,23 @@ describe('whom a FHIR resource is about', () => {
     ]);
   });
 
+  it('is the patient of an entry whose UUID is written in other letters', () => {
+    const resource = {
+      resourceType: 'Bundle',
+      type: 'collection',
+      entry: [
+        { fullUrl: 'urn:uuid:0F-AB', resource: { resourceType: 'Patient' } },
+        { resource: { resourceType: 'Observation', subject: { reference: 'urn:uuid:0f-ab' } } },
+        { resource: { resourceType: 'Observation', subject: { reference: 'urn:uuid:C0' } } },
+        { resource: { resourceType: 'Observation', subject: { reference: 'URN:UUID:c0' } } },
+      ],
+    };
+    const { subjects, ofEntry } = single(resource, { interaction: 'batch' });
+    expect(ofEntry).toEqual([0, 0, 1, 1]);
+    // Whoever looks for them finds them as they were written.
+    expect(subjects[0]?.references).toEqual(expect.arrayContaining(['urn:uuid:0F-AB', 'urn:uuid:0f-ab']));
+  });
+
   it('is somebody known by an identifier, where the reference is logical or conditional', () => {
     const logical = single({ resourceType: 'Observation', subject: { identifier: { system: 'urn:mrn', value: '7' } } });
     expect(logical.subjects[0]?.identifiers).toEqual([{ system: 'urn:mrn', value: '7' }]);

@@ -38,6 +38,19 @@ describe('fields', () => {
     expect(message.all('ZZZ')).toEqual([]);
   });
 
+  test.each([
+    ['ADT^A01^ADT_A01', 'ADT', 'A01'],
+    ['adt ^ a08', 'ADT', 'A08'],
+    ['ORU_R01', 'ORU', 'R01'],
+    ['ADT_A01\rEVN|A04', 'ADT', 'A04'],
+    ['ADT^^ADT_A01', 'ADT', ''],
+    ['ACK', 'ACK', ''],
+    ['Z_1_2', 'Z_1_2', ''],
+  ])('the message type %s means %s and %s', (sent, code, trigger) => {
+    const message = read(`MSH|^~\\&|A|B|C|D|20260301||${sent.replace('\r', '|1|P|2.3\r')}`);
+    expect([message.messageCode, message.triggerEvent]).toEqual([code, trigger]);
+  });
+
   test('nothing said, "" and a value are three things', () => {
     const pid = read(ADT).segment('PID')!;
     expect([pid.value(2), pid.value(5, 1, 3), pid.value(5, 1, 4), pid.value(99), pid.value(5, 9)]).toEqual([
