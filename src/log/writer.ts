@@ -198,8 +198,8 @@ export class LogWriter {
     }
     for (const { id, type, position, metadata } of pages.flat().reverse()) {
       const { recordedAt } = JSON.parse(metadata.toString('utf8')) as Envelope;
-      this.idsOf(type).add({ id, position, recordedAt });
       this.lastStampUs = microsOfInstant(recordedAt);
+      this.idsOf(type).add(id, position, this.lastStampUs);
       this.lastHead = position;
     }
   }
@@ -251,7 +251,7 @@ export class LogWriter {
         );
     }
     const standing = this.standing(events);
-    if (standing.size === 0) return this.enqueue(events);
+    if (standing === undefined) return this.enqueue(events);
     return this.enqueue(events.filter(({ id }) => !standing.has(id))).then((appended) => {
       const all = new Map([...standing, ...appended.map((result) => [result.id, result] as const)]);
       return events.map(({ id }) => all.get(id) as RecordedResult);
@@ -259,17 +259,18 @@ export class LogWriter {
   }
 
   /**
-   * Which of the messages stand in the log already. A concrete revision protects an event without this.
+   * Which of the messages stand in the log already; undefined: none. A concrete revision protects an event without this.
    * @throws EventIdTakenError for a decision that does
    */
-  private standing(events: readonly PendingEvent[]): Map<string, RecordedResult> {
-    const standing = new Map<string, RecordedResult>();
+  private standing(events: readonly PendingEvent[]): Map<string, RecordedResult> | undefined {
+    let standing: Map<string, RecordedResult> | undefined;
     for (const { id, type, expectedRevision } of events) {
       const found = expectedRevision === undefined ? this.idsOf(type).get(id) : undefined;
       if (found === undefined) continue;
       const error = new EventIdTakenError(found);
       if (!isMessage(type)) throw error;
       this.options.onTrouble?.(error);
+      standing ??= new Map();
       standing.set(id, found);
     }
     return standing;
@@ -395,7 +396,8 @@ export class LogWriter {
       return;
     }
     if (accepted.length === 0) return;
-    const events = accepted.flatMap((submission) => submission.events);
+    const events: EncodedEvent[] = [];
+    for (const submission of accepted) for (const event of submission.events) events.push(event);
     const stampUs = this.nextStamp();
     this.lastStampUs = stampUs;
     const revisions = new Map(
@@ -459,9 +461,10 @@ export class LogWriter {
     }
     const results = resultsOf(events, instantFromMicros(stampUs), answers);
     let from = 0;
-    for (const [index, { id, type }] of events.entries()) {
+    for (let index = 0; index < events.length; index += 1) {
+      const { id, type } = events[index] as EncodedEvent;
       this.idsOnTheirWay.delete(id);
-      this.idsOf(type).add(results[index] as RecordedResult);
+      this.idsOf(type).add(id, (results[index] as RecordedResult).position, stampUs);
     }
     for (const submission of submissions) {
       submission.resolve(results.slice(from, from + submission.events.length));
