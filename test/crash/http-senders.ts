@@ -19,6 +19,8 @@ export interface SenderContext {
   readonly patients: number;
   readonly http: () => string;
   readonly finishing: () => boolean;
+  /** Awaited before each message, or batch of them. */
+  readonly pace: () => Promise<void>;
   /** The run has failed: nothing is sent any more. */
   readonly abandoned: () => boolean;
   readonly sending: (message: CrashMessage) => void;
@@ -100,6 +102,7 @@ export function fhirSender(context: SenderContext): Promise<void> {
 
 async function oneByOne(context: SenderContext, make: Make, where: string, contentType: string): Promise<void> {
   for (let count = 0; !context.finishing(); count += 1) {
+    await context.pace();
     const message = next(context, make, count);
     await again(context, async () => {
       const response = await fetch(context.http() + where, {
@@ -118,6 +121,7 @@ async function oneByOne(context: SenderContext, make: Make, where: string, conte
 /** Events in batches: a line counts once its receipt was read, also where the answer breaks off behind it; what has none goes again. */
 export async function batchSender(context: SenderContext): Promise<void> {
   for (let round = 0; !context.finishing(); round += 1) {
+    await context.pace();
     let open = Array.from({ length: BATCH }, (_, n) => next(context, eventOf(context.seed), round * BATCH + n));
     await again(context, async () => {
       const sent = open;
@@ -183,6 +187,7 @@ async function inFiles(
   const folder = await mkdtemp(path.join(os.tmpdir(), 'anamnesis-crash-files-'));
   try {
     for (let round = 0; !context.finishing(); round += 1) {
+      await context.pace();
       const messages = Array.from({ length: BATCH }, (_, n) => {
         const make = n % 3 === 0 ? bundleOf(context.seed) : eventOf(context.seed);
         return next(context, make, round * BATCH + n);

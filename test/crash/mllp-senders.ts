@@ -16,6 +16,8 @@ export interface MllpSenderContext {
   /** Where the hub listens now. */
   readonly mllp: () => string;
   readonly finishing: () => boolean;
+  /** Awaited before each message, or batch of them. */
+  readonly pace: () => Promise<void>;
   /** The run has failed: nothing is sent any more. */
   readonly abandoned: () => boolean;
   readonly sending: (message: Sent) => void;
@@ -99,6 +101,7 @@ async function exchange(
   socket.setTimeout(ANSWER_TIMEOUT_MS, () => socket.destroy());
   for (;;) {
     while (waiting.length < window && !context.finishing()) {
+      await context.pace();
       const unit = make();
       for (const one of unit.messages) context.sending(one);
       waiting.push(unit);

@@ -1,5 +1,5 @@
 /**
- * `npm run crash -- [--transport all|mllp|http|files] --kills <n> --seed <n>` (the log alone: log-target.ts): a hub under load is killed at random instants, also in the
+ * `npm run crash -- [--transport all|mllp|http|files] [--pace <ms>] --kills <n> --seed <n>` (the log alone: log-target.ts): a hub under load is killed at random instants, also in the
  * middle of rebuilds; senders send again what was not acknowledged, as real ones do, some twice at once, out of order or long after. At the end the
  * log and the chart are held against a ledger of what was acknowledged, and every projection against the log by its own fold.
  * Everything is looked at from outside: sockets, HTTP, GraphQL.
@@ -29,6 +29,8 @@ export interface CrashOptions {
   readonly seed: number;
   /** Which senders there are; default all. */
   readonly transport?: Transport;
+  /** Milliseconds, on average, that each sender rests before each message: where machine time is short, more kills and rebuilds in it. Default none. */
+  readonly paceMs?: number;
   readonly print?: (line: string) => void;
 }
 
@@ -116,7 +118,12 @@ export async function runCrash(options: CrashOptions): Promise<HubCrashResult> {
   let finishing = false;
   /** The run has failed: nobody waits for answers any more. */
   let abandoned = false;
-  const { transport = 'all' } = options;
+  const { transport = 'all', paceMs = 0 } = options;
+  /** Apart from the kills' own random numbers: which victim when does not depend on how many messages were sent. */
+  const rests = random(options.seed + 1);
+  const pace = async (): Promise<void> => {
+    if (paceMs > 0 && !finishing) await new Promise((resolve) => setTimeout(resolve, 2 * paceMs * rests()));
+  };
   const begin: Record<Exclude<Transport, 'all'>, () => Promise<void>[]> = {
     mllp: () => [
       ...Array.from({ length: MLLP_SENDERS }, (_, sender) => mllpSender(sender)),
@@ -143,6 +150,7 @@ export async function runCrash(options: CrashOptions): Promise<HubCrashResult> {
       patients: PATIENTS,
       http: () => hub.run.http,
       finishing: () => finishing,
+      pace,
       abandoned: () => abandoned,
       sending: ({ bytes, patient, order }) => ledger.sent.set(digestOf(bytes), { patient, order }),
       acknowledged: ({ bytes }) => ledger.acknowledged.add(digestOf(bytes)),
@@ -151,6 +159,7 @@ export async function runCrash(options: CrashOptions): Promise<HubCrashResult> {
 
   async function eachMessage(sender: number, send: (bytes: Buffer) => Promise<boolean>): Promise<void> {
     for (let count = 0; !finishing; count += 1) {
+      await pace();
       const patient = (sender * 7 + count) % PATIENTS;
       const { bytes, order } = hl7Message(sender, count, patient, options.seed);
       const digest = digestOf(bytes);
@@ -180,6 +189,7 @@ export async function runCrash(options: CrashOptions): Promise<HubCrashResult> {
   async function repeatingSender(sender: number): Promise<void> {
     const old: Buffer[] = [];
     for (let count = 0; !finishing; count += 2) {
+      await pace();
       const patient = (sender * 7 + count) % PATIENTS;
       const pair = [count + 1, count].map((n) => hl7Message(sender, n, patient, options.seed));
       for (const { bytes, order } of pair) {
