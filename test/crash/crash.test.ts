@@ -1,5 +1,6 @@
 import { expect, test } from '@jest/globals';
 import { runLogCrash } from './log-target.js';
+import { runNetworkFaults } from './network.js';
 import { runCrash } from './run.js';
 
 const full = process.env['ANAMNESIS_TEST_SCALE'] === 'full';
@@ -28,4 +29,16 @@ test.each(['postgres', 'eventstore'] as const)(
     expect(result.acknowledged).toBeGreaterThan(0);
   },
   Math.max(LOG_KILLS, 10) * 60_000,
+);
+
+const FAULTS = full ? 30 : 6;
+
+test.each(full ? (['postgres', 'eventstore'] as const) : (['postgres'] as const))(
+  `a hub behind a bad network to its database and its log (%s), of ${FAULTS} faults, comes back by itself, loses nothing and doubles nothing`,
+  async (log) => {
+    const result = await runNetworkFaults({ faults: FAULTS, seed: SEED, log });
+    expect(result).toMatchObject({ faults: FAULTS, lost: 0, doubled: 0, mismatches: 0 });
+    expect(result.rebuilds).toBeGreaterThan(0);
+  },
+  FAULTS * 120_000,
 );

@@ -1,6 +1,7 @@
-/** `npm run crash -- [--target all|log [--log postgres|eventstore]] [--transport all|mllp|http|files] [--pace <ms>] --kills <n> --seed <n>`; see run.ts. Exits 1 where anything was lost, doubled or differs. */
+/** `npm run crash -- [--target all|log|network [--log postgres|eventstore]] [--transport all|mllp|http|files] [--pace <ms>] --kills <n> --seed <n>`; see run.ts, log-target.ts and network.ts (whose faults are counted as kills). Exits 1 where anything was lost, doubled or differs. */
 import { parseArgs } from 'node:util';
 import { runLogCrash } from './log-target.js';
+import { runNetworkFaults } from './network.js';
 import { runCrash, TRANSPORTS, type CrashResult, type Transport } from './run.js';
 
 const { values } = parseArgs({
@@ -22,12 +23,12 @@ if (
   kills < 1 ||
   !Number.isInteger(seed) ||
   !(paceMs >= 0) ||
-  (values.target !== 'all' && values.target !== 'log') ||
+  !['all', 'log', 'network'].includes(values.target) ||
   (values.log !== 'postgres' && values.log !== 'eventstore') ||
   transport === undefined
 ) {
   console.error(
-    'usage: npm run crash -- [--target all|log [--log postgres|eventstore]] [--transport all|mllp|http|files] [--pace <ms>] --kills <n> --seed <n>',
+    'usage: npm run crash -- [--target all|log|network [--log postgres|eventstore]] [--transport all|mllp|http|files] [--pace <ms>] --kills <n> --seed <n>',
   );
   process.exit(2);
 }
@@ -37,8 +38,17 @@ async function runHub(senders: Transport): Promise<CrashResult> {
   console.log(`rebuilds ${result.rebuilds}, kills unaccounted for ${result.unaccounted}`);
   return { ...result, mismatches: result.mismatches + result.unaccounted };
 }
-const result = await (values.target === 'log' ? runLogCrash({ ...options, log: values.log }) : runHub(transport));
+async function runNetwork(log: 'postgres' | 'eventstore'): Promise<CrashResult> {
+  const { faults, ...result } = await runNetworkFaults({ faults: kills, seed, log, print: console.log });
+  return { kills: faults, ...result };
+}
+const { log } = values;
+const result = await (values.target === 'log'
+  ? runLogCrash({ ...options, log })
+  : values.target === 'network'
+    ? runNetwork(log)
+    : runHub(transport));
 console.log(
-  `kills ${result.kills}, acknowledged ${result.acknowledged}, lost ${result.lost}, doubled ${result.doubled}, mismatches ${result.mismatches}`,
+  `${values.target === 'network' ? 'faults' : 'kills'} ${result.kills}, acknowledged ${result.acknowledged}, lost ${result.lost}, doubled ${result.doubled}, mismatches ${result.mismatches}`,
 );
 process.exit(result.lost + result.doubled + result.mismatches === 0 ? 0 : 1);
