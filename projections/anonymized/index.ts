@@ -12,9 +12,7 @@ import {
   ASSERTS,
   ENDS,
   eraseAnonymized,
-  finishAnonymized,
   installAnonymized,
-  prepareAnonymized,
   RETRACTS,
   uninstallAnonymized,
 } from './tables.js';
@@ -22,7 +20,7 @@ import { verifyAnonymized } from './verify.js';
 
 export const ANONYMIZED = 'anonymized';
 /** Raise with every change of the tables, of the declaration, or of the fields the mappings give it. */
-export const ANONYMIZED_VERSION = 3;
+export const ANONYMIZED_VERSION = 4;
 
 const FACT_COLUMNS = ['record', 'entity', 'field', 'valid_from', 'pos', 'recorded_at', 'op', 'value'] as const;
 const FACT_TYPES = ['uuid', 'int8', 'int2', 'timestamptz', 'int8', 'timestamptz', 'int2', 'text'] as const;
@@ -63,19 +61,27 @@ function stated(fact: Fact, field: AnonymizedField): { op: number; value: string
 
 /** Of several facts of one event about one field at one valid time the later word counts; a retraction takes back the earlier. */
 function statementsOf(event: DecodedEvent, ids: ThingIds): Statement[] {
-  const statements = new Map<string, Statement>();
+  const statements: Statement[] = [];
+  /** Of each thing at each valid time. */
+  const earlierOf = new Map<string, Statement[]>();
   for (const fact of event.mapped.facts) {
     const fields = FIELDS_OF.get(fact.kind);
     if (fields === undefined) continue;
+    const { kind, sourceRecordId: record, key } = fact;
+    const validFrom = fact.valid.instant;
+    const thing = `${kind}|${record}|${validFrom}|${key}`;
+    let known = earlierOf.get(thing);
+    if (known === undefined) earlierOf.set(thing, (known = []));
     let entity: bigint | undefined;
     for (const field of fields) {
       const said = stated(fact, field);
       if (said === undefined) continue;
-      const key = `${fact.sourceRecordId}|${field.number}|${fact.valid.instant}|${fact.key}`;
-      const earlier = statements.get(key);
+      const earlier = known.find((one) => one.field === field);
       if (earlier === undefined) {
-        entity ??= fact.kind === 'PATIENT' ? PERSON : ids.thing(fact.sourceRecordId, fact.kind, fact.key);
-        statements.set(key, { record: fact.sourceRecordId, entity, field, validFrom: fact.valid.instant, ...said });
+        entity ??= known[0]?.entity ?? (kind === 'PATIENT' ? PERSON : ids.thing(record, kind, key));
+        const statement = { record, entity, field, validFrom, op: said.op, value: said.value };
+        known.push(statement);
+        statements.push(statement);
       } else if ((said.op & (ASSERTS | ENDS)) !== 0) {
         earlier.op = said.op | (earlier.op & RETRACTS);
         earlier.value = said.value;
@@ -85,7 +91,7 @@ function statementsOf(event: DecodedEvent, ids: ThingIds): Statement[] {
       }
     }
   }
-  return [...statements.values()];
+  return statements;
 }
 
 /** @param options.hashes the hub's keyed hashes: ids of things are made from them */
@@ -96,7 +102,6 @@ export function createAnonymizedProjection(options: {
     name: ANONYMIZED,
     version: ANONYMIZED_VERSION,
     install: installAnonymized,
-    bulk: { prepare: prepareAnonymized, finish: finishAnonymized },
     uninstall: uninstallAnonymized,
     erase: eraseAnonymized,
     tables: (version) => Object.values(anonymizedTables(version)),
