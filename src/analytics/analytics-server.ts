@@ -28,6 +28,7 @@ import {
 import { UnknownBasisError } from './basis.js';
 import { Budgets, PrivacyBudgetError, type Privacy } from './budget.js';
 import type { ReleaseEvery, RowRelease } from './release-times.js';
+import { PreparedReleases } from './prepared.js';
 import { Releases } from './releases.js';
 import type { DatedRow, ShownSubject, SubjectFilter } from './rows.js';
 import { NotProjectedError, Snapshots, type DatedKind } from './snapshots.js';
@@ -89,9 +90,12 @@ export async function createAnalyticsServer(options: AnalyticsOptions): Promise<
     introspection: true,
   });
   await apollo.start();
+  const prepared = new PreparedReleases(answers, options.onFailure ?? (() => undefined));
+  prepared.start();
   return {
     apollo,
     async close() {
+      await prepared.stop();
       await apollo.stop();
       await pool.end();
     },

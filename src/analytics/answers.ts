@@ -107,6 +107,12 @@ export class AnonymizedAnswers {
     };
   }
 
+  /** Bases that whoever asks next is likely to stand on, and that stay as they are: the month that has begun, and the last step of `now` where it moves in steps. */
+  released(): readonly AskedBasis[] {
+    const month = { knownAt: (this.options.now?.() ?? now()).slice(0, 10) };
+    return (this.options.releaseEvery ?? 'change') === 'change' ? [month] : [month, {}];
+  }
+
   private async stateOf({ knownAt, validAt, basis }: AskedBasis): Promise<AnalyticsState> {
     const moment = this.options.now?.() ?? now();
     const today = moment.slice(0, 10);
@@ -170,6 +176,11 @@ export class AnonymizedState {
     const { snapshots } = this.answers.options;
     const point = this.answers.point(this.state, 'year');
     return dated ? snapshots.prepareDated(point) : snapshots.prepare(point);
+  }
+
+  /** The snapshot that counts are made of. */
+  counts(): Promise<Snapshot> {
+    return this.answers.options.snapshots.prepare(this.answers.point(this.state, 'month'));
   }
 
   subject(id: string): Promise<ShownSubject | null> {

@@ -11,6 +11,7 @@ import type { ReleaseEvery } from '../../src/analytics/release-times.js';
 import { Budgets, type Privacy } from '../../src/analytics/budget.js';
 import { isAcyclic } from '../../src/analytics/families.js';
 import { discreteLaplace, listedFrom } from '../../src/analytics/noise.js';
+import { PreparedReleases } from '../../src/analytics/prepared.js';
 import { Releases } from '../../src/analytics/releases.js';
 import type { ShownSubject, SubjectFilter } from '../../src/analytics/rows.js';
 import { Snapshots } from '../../src/analytics/snapshots.js';
@@ -467,6 +468,30 @@ describe('two bases', () => {
     expect(total).toBe(32);
     expect((await population([], { knownAt: '2026-11-01' })).total).toBeNull();
   });
+});
+
+test('what has been released is made before anybody asks, once, and is what is answered from', async () => {
+  people(20, { ...color('teal'), gender: 'female' });
+  await flow();
+  answers = open('week');
+  const prepared = new PreparedReleases(answers, (error) => {
+    throw error;
+  });
+  const made = async (): Promise<number[]> =>
+    (
+      await database.pool.query<{ id: number }>(
+        'select id from anonymized_private.snapshot where build = $1 order by id',
+        [build],
+      )
+    ).rows.map(({ id }) => id);
+  await prepared.prepare();
+  const first = await made();
+  // Of the month one for counts and one, at its year, for rows; of the week one for both.
+  expect(first).toHaveLength(3);
+  await prepared.prepare();
+  expect(counts(await population(['SEX'], { knownAt: '2026-11-20' }))).toEqual({ FEMALE: 20 });
+  expect(await everyRow()).toHaveLength(20);
+  expect(await made()).toEqual(first);
 });
 
 describe('rows', () => {
