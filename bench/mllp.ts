@@ -83,7 +83,8 @@ function textArgument(args: readonly string[], name: string, otherwise: string):
   return at < 0 ? otherwise : (args[at + 1] ?? otherwise);
 }
 
-async function measure(task: Task): Promise<Outcome> {
+/** Sends at the task's rate from a thread of its own. */
+export async function measure(task: Task): Promise<Outcome> {
   const worker = new Worker(new URL(import.meta.url), { workerData: task });
   try {
     return await new Promise<Outcome>((resolve, reject) => {

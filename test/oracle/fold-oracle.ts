@@ -11,6 +11,8 @@ export interface OracleRow {
   readonly validFrom: string;
   readonly pos: bigint;
   readonly value?: OracleValue;
+  /** Whether it is the thing's one time now: what earlier positions said at another is hidden. */
+  readonly moves?: true;
 }
 
 /** A statement about a thing at one valid time, as a message makes it: `whole` ends whatever it does not assert. */
@@ -21,15 +23,18 @@ export interface OracleStatement {
   readonly end?: readonly string[];
   readonly whole?: boolean;
   readonly retract?: '*' | readonly string[];
+  /** A resource stated again at another clinical time was at that time, and never at the one before (docs/time.md). */
+  readonly moves?: true;
 }
 
 /** One row per slot and statement; `slots` are all the slots there are. */
 export function rowsOf(statements: readonly OracleStatement[], slots: readonly string[]): OracleRow[] {
   const rows: OracleRow[] = [];
-  for (const { validFrom, pos, assert = {}, end = [], whole = false, retract = [] } of statements) {
+  for (const { validFrom, pos, assert = {}, end = [], whole = false, retract = [], moves } of statements) {
     for (const slot of slots) {
       if (retract === '*' || retract.includes(slot)) rows.push({ slot, op: 'R', validFrom, pos });
-      if (Object.keys(assert).includes(slot)) rows.push({ slot, op: 'A', validFrom, pos, value: assert[slot] });
+      if (Object.keys(assert).includes(slot))
+        rows.push({ slot, op: 'A', validFrom, pos, value: assert[slot], ...(moves && { moves }) });
       else if (whole || end.includes(slot)) rows.push({ slot, op: 'E', validFrom, pos });
     }
   }
@@ -49,7 +54,12 @@ export function asOf(
 
 /** The row that decides a slot as known at K about V: the greatest valid_from that is not hidden, and there the greatest position. */
 export function standing(all: readonly OracleRow[], slot: string, known: bigint, valid: string): OracleRow | undefined {
-  const rows = all.filter((row) => row.slot === slot && row.pos <= known && row.validFrom <= valid);
+  const told = all.filter((row) => row.slot === slot && row.pos <= known);
+  const movers = told.filter(({ moves }) => moves === true);
+  const rows = told.filter(
+    (row) =>
+      row.validFrom <= valid && !movers.some((mover) => mover.pos > row.pos && mover.validFrom !== row.validFrom),
+  );
   const instants = [...new Set(rows.map((row) => row.validFrom))].sort().reverse();
   for (const instant of instants) {
     const here = rows.filter((row) => row.validFrom === instant);

@@ -250,12 +250,14 @@ export class HospitalOracle {
           validFrom: iso(resource.effectiveDateTime),
           pos,
           assert: { value: `${code} ${resource.valueQuantity.value} ${resource.status}` },
+          moves: true,
         });
       } else if (resource.resourceType === 'Condition') {
         this.say(record, `CONDITION|fhir|${id}`, {
           validFrom: iso(resource.onsetDateTime),
           pos,
           assert: { value: code },
+          moves: true,
         });
       }
     }

@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { microsecondsOf } from '../../src/database/binary-copy.js';
 import { instantOfMicroseconds } from '../../src/query/basis/instant.js';
+import { until } from '../support/hub-process.js';
 import { adt, hl7Time, person, TestHub, type Message, type Sent } from './support.js';
 
 let hub: TestHub;
@@ -445,6 +446,32 @@ describe('at', () => {
       expect(again.at.basis.position).toBe(first.at.basis.position);
       expect(again.at.basis).toEqual(first.at.basis);
     }
+  });
+
+  it('answers a time once answered again, though the log goes on and the store has not come so far', async () => {
+    const before = person();
+    const sent = await hub.send({
+      record: before.record,
+      patient: before.patient,
+      content: adt({ trigger: 'A28', mrn: before.mrn, name: 'DOE^A', at: at('10:00:00') }),
+    });
+    const now = (): Promise<BasisAnswer> => hub.data<BasisAnswer>(`{ at { ${BASIS} } }`);
+    // On a quiet hub the writer's clock mark is a later time with the same answer.
+    const quiet = await until(now, ({ at: { basis } }) => basis.knownAt > sent.recordedAt);
+    const next = person();
+    const [unseen] = await hub.append([
+      {
+        record: next.record,
+        patient: next.patient,
+        content: adt({ trigger: 'A28', mrn: next.mrn, name: 'ROE^B', at: at('10:00:00') }),
+      },
+    ]);
+    const marked = async (): Promise<bigint> =>
+      (await hub.database.pool.query<{ head: bigint }>('select head from hub.clock_mark')).rows[0]!.head;
+    await until(marked, (head) => head >= (unseen as Sent).position);
+    const again = await hub.data<BasisAnswer>(`{ at(knownAt: "${quiet.at.basis.knownAt}") { ${BASIS} } }`);
+    expect(again.at.basis).toEqual(quiet.at.basis);
+    await hub.project();
   });
 
   it('fixes the other axis as described', async () => {

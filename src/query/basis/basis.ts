@@ -91,6 +91,12 @@ class NotYet {
 }
 
 export class BasisResolver {
+  /**
+   * By build, the greatest clock mark that was seen with everything up to its head projected. No event is ever stamped at or below a mark, so what
+   * was settled once stays so, also when the mark has moved on and the master has not come so far yet.
+   */
+  private readonly settledMarks = new Map<number, Instant>();
+
   constructor(private readonly options: BasisOptions) {}
 
   /**
@@ -158,11 +164,9 @@ export class BasisResolver {
       case 'knownAt': {
         const { knownAt } = asked;
         // A mark at or beyond T whose head is projected, or a projected event recorded after T: nothing at or before T can be missing.
+        const settledMark = this.settledMarks.get(progress.build);
         const settled =
-          (progress.mark !== null &&
-            progress.markHead !== null &&
-            progress.mark >= knownAt &&
-            progress.watermark >= progress.markHead) ||
+          (settledMark !== undefined && settledMark >= knownAt) ||
           (progress.watermarkAt !== null && progress.watermarkAt >= knownAt);
         if (!settled) return new NotYet(progress);
         const position = await this.positionAt(progress, knownAt);
@@ -229,6 +233,9 @@ export class BasisResolver {
       throw new GraphError('BAD_USER_INPUT', 'there is no build of the master store beside the one that serves');
     }
     if (row === undefined) throw new GraphError('UNAVAILABLE', 'the master store is not there yet');
+    const { build, position: watermark, mark, mark_head: markHead } = row;
+    if (mark !== null && markHead !== null && watermark >= markHead && mark > (this.settledMarks.get(build) ?? ''))
+      this.settledMarks.set(build, mark);
     if (row.erasures > 0) await this.options.forget?.(row.build, BigInt(row.erasures));
     return {
       build: row.build,
