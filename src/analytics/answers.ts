@@ -142,7 +142,8 @@ export class AnonymizedAnswers {
     const both = knownAt < validAt ? knownAt : validAt;
     const released = this.options.rowRelease === 'immediate' ? both : startOf(yearOf(both));
     const point = 'at' in known ? { at: known.at } : { position: known.position };
-    return { known: point, valid: { at, now: 'now' in valid }, released };
+    const knownYear = Number(('at' in known ? known.at : known.on).slice(0, 4));
+    return { known: point, knownYear, valid: { at, now: 'now' in valid }, released };
   }
 
   /** @internal */

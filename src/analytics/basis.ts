@@ -21,6 +21,9 @@ export class UnknownBasisError extends Error {
   }
 }
 
+/** All tokens are of one length: that of a position would tell how much there is. Spaces behind JSON say nothing. */
+const PLAINTEXT_BYTES = 192;
+
 const ASSOCIATED = Buffer.from('anamnesis analytics basis 2');
 
 /** Turns states into tokens and back, under keys derived from the pepper. The same state gives the same token. */
@@ -32,7 +35,7 @@ export class BasisTokens {
   }
 
   seal(state: AnalyticsState): string {
-    const plaintext = Buffer.from(JSON.stringify(state));
+    const plaintext = Buffer.from(JSON.stringify(state).padEnd(PLAINTEXT_BYTES));
     const nonceBytes = sodium.crypto_aead_xchacha20poly1305_ietf_NPUBBYTES;
     // From the content, so that one state has one token; two contents never share a nonce but by a collision of the hash.
     const nonce = this.hashes.hash('analytics.basis-nonce', plaintext).subarray(0, nonceBytes);

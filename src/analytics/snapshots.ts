@@ -56,6 +56,8 @@ export class NotProjectedError extends Error {
 /** What was known, and of when. */
 export interface SnapshotPoint {
   readonly known: { readonly position: string } | { readonly at: Instant };
+  /** Year of what was known: who is ninety by then shows no age of before either. Without it that of what is asked about. */
+  readonly knownYear?: number;
   /** `now` counts what had begun when it was recorded, and plans from the first month that has begun since. */
   readonly valid: { readonly at: Instant; readonly now: boolean };
   /** When dated rows must have been over, and recorded: the first of a year, but for a site with an expert's determination. */
@@ -185,8 +187,8 @@ async function orNotProjected<T>(work: () => Promise<T>): Promise<T> {
   }
 }
 
-function keyOf({ known, valid, released }: SnapshotPoint, build: number, epoch: string): string {
-  return JSON.stringify([build, epoch, known, valid.at, valid.now, released]);
+function keyOf({ known, knownYear, valid, released }: SnapshotPoint, build: number, epoch: string): string {
+  return JSON.stringify([build, epoch, known, valid.at, valid.now, released, knownYear]);
 }
 
 /** An erasure makes every snapshot of before another. */
@@ -308,7 +310,7 @@ function memberStatement(link: string, known: string): string {
     select distinct on (record) record, subject from ${link} where ${known} and ${NOT_ERASED} order by record, pos desc`;
 }
 
-function statements(id: number, { known: asked, valid: at }: SnapshotPoint, build: number): string[] {
+function statements(id: number, { known: asked, knownYear, valid: at }: SnapshotPoint, build: number): string[] {
   const tables = anonymizedTables(build);
   const { rows, cells } = snapshotTables(id);
   const known = knownBy(asked);
@@ -324,9 +326,11 @@ function statements(id: number, { known: asked, valid: at }: SnapshotPoint, buil
   );
   const year = Number(at.at.slice(0, 4));
   const age = `${year} - birthyear::int`;
+  // 45 CFR 164.514(b)(2)(i)(C): no year that tells of an age over 89 either, as an earlier age of the same subject would.
+  const oldest = `${Math.max(year, knownYear ?? year)} - birthyear::int`;
   const full = (key: keyof typeof SHOWN): readonly [string, Part] => [
     {
-      age: `case when birthyear is null or ${age} < 0 then 0 when ${age} >= ${OLDEST_AGE} then ${OLDEST_CODE} else ${age} + 1 end`,
+      age: `case when birthyear is null or ${age} < 0 then 0 when ${oldest} >= ${OLDEST_AGE} then ${OLDEST_CODE} else ${age} + 1 end`,
       sex: codeOf('sex', SEXES),
       race: codeOf('race', RACES),
       ethnicity: codeOf('ethnicity', ETHNICITIES),

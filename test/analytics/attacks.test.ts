@@ -541,6 +541,69 @@ describe('rows', () => {
     expect(Math.abs(rising - 100)).toBeLessThan(30);
   });
 
+  test('who is ninety by what is known shows no age of an earlier year either, which would tell it by the same subject id', async () => {
+    people(15, { birthDate: '1931-05-05', gender: 'male' }, '2018-01-01T00:00:00.000000Z');
+    people(15, { birthDate: '1941-05-05', gender: 'female' }, '2018-01-01T00:00:00.000000Z');
+    await flow();
+    const ages = new Set(
+      (await everyRow({ validAt: '2020-06-01' })).map(
+        ({ sex, ageYears, age90Plus }) => `${sex} ${ageYears} ${age90Plus}`,
+      ),
+    );
+    expect([...ages].sort()).toEqual(['FEMALE 79 false', 'MALE null true']);
+  });
+
+  test('filters, alone and taken off one another, say no more than the rows themselves: each answer is their number, or nothing', async () => {
+    for (let group = 0; group < 4; group += 1)
+      people(9 + 4 * group, {
+        ...color(group % 2 === 0 ? 'teal' : 'red'),
+        gender: group < 2 ? 'female' : 'male',
+        birthDate: `19${50 + 10 * group}`,
+        address: [{ postalCode: `6${group}601`, country: 'US' }],
+      });
+    await flow();
+    const rows = await everyRow();
+    const values = {
+      sex: ['FEMALE', 'MALE'],
+      favoriteColor: ['teal', 'red'],
+      zip3: ['606', '616', '626', '636'],
+    } as const;
+    let answered = 0;
+    for (const sex of [undefined, ...values.sex])
+      for (const favoriteColor of [undefined, ...values.favoriteColor])
+        for (const zip3 of [undefined, ...values.zip3]) {
+          const filter = Object.fromEntries(
+            Object.entries({ sex, favoriteColor, zip3 }).filter(([, value]) => value !== undefined),
+          );
+          if (Object.keys(filter).length === 0) continue;
+          const { total } = await population([], {}, filter);
+          if (total === null) continue;
+          answered += 1;
+          expect(total).toBe(
+            rows.filter((row) => Object.entries(filter).every(([name, value]) => row[name as 'sex'] === value)).length,
+          );
+          expect(total).toBeGreaterThanOrEqual(11);
+        }
+    expect(answered).toBeGreaterThan(2);
+  });
+
+  test('the token of a basis has one length, however much there is, and a damaged one says nothing', async () => {
+    const lengths = new Set<number>();
+    for (const count of [1, 12, 120]) {
+      people(count, color('teal'));
+      await flow();
+      const { token } = (await answers.at({})).basis;
+      lengths.add(token.length);
+      // Damaged anywhere it is no basis, and says nothing of what was wrong with it.
+      const damaged = `${token.slice(0, 40)}${token[40] === 'A' ? 'B' : 'A'}${token.slice(41)}`;
+      for (const other of [damaged, token.slice(0, -4), '', 'x'])
+        await expect(at({ basis: other })).rejects.toThrow('not a basis of this hub');
+    }
+    for (const asked of [{ knownAt: '2025-03-01' }, { validAt: '2024-01-01' }])
+      lengths.add((await answers.at(asked)).basis.token.length);
+    expect(lengths.size).toBe(1);
+  });
+
   test('89 is an age, 90 is the oldest there is, on both sides of New Year', async () => {
     people(11, { birthDate: '1937-12-31', gender: 'male' });
     people(11, { birthDate: '1936-01-01', gender: 'female' });

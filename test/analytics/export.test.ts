@@ -112,6 +112,14 @@ describe('an export', () => {
       ['conditions', 0, 0],
       ['immunizations', 0, 0],
     ]);
+    // What the log says of a file is its size, its rows and the time of the export: no value, and nothing of when its rows came.
+    const log = await readFile(path.join(folder, 'observations', '_delta_log', '00000000000000000000.json'), 'utf8');
+    const lines = log.trimEnd().split('\n');
+    const adds = lines.flatMap((line) => (JSON.parse(line) as Logged).add ?? []);
+    expect(new Set(adds.flatMap(({ stats }) => Object.keys(JSON.parse(stats) as object)))).toEqual(
+      new Set(['numRecords']),
+    );
+    expect(log).not.toMatch(/202[0-5]-\d\d/);
     // Once more, and nothing is written.
     expect(await exported('one')).toEqual(tables);
     expect(await readdir(path.join(folder, 'subjects', '_delta_log'))).toHaveLength(1);
