@@ -576,6 +576,37 @@ describe('a message sent again while its original is on its way', () => {
   });
 });
 
+describe('the register', () => {
+  it('is written for several batches together, and holds all of them before anything is done that hangs on it', async () => {
+    let [release, begun] = [(): void => undefined, (): void => undefined];
+    const released = new Promise<void>((resolve) => (release = resolve));
+    const first = new Promise<void>((resolve) => (begun = resolve));
+    const written: number[] = [];
+    const { intake, database } = await start((parts) => ({
+      ...parts,
+      register: {
+        lookupResources: async () => new Map(),
+        lookup: (keys) => parts.register.lookup(keys),
+        async record(rows, at) {
+          written.push(rows.length);
+          begun();
+          await released;
+          return parts.register.record(rows, at);
+        },
+      },
+    }));
+    await intake.receive(adt('M0', '0'));
+    await first;
+    // None of them waits for the register, and each is a batch of its own.
+    for (const id of ['1', '2', '3', '4', '5']) await intake.receive(adt(`M${id}`, id));
+    expect(written).toEqual([1]);
+    release();
+    const count = async () => (await database.pool.query('select from inbound.message')).rowCount;
+    expect(await intake.quiesced(count)).toBe(6);
+    expect(written).toEqual([1, 5]);
+  });
+});
+
 describe('a database that crashes', () => {
   /** As a sender does: what is refused for now is sent again. */
   async function persistently<T>(send: () => Promise<T>): Promise<T> {

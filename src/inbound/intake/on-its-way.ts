@@ -24,6 +24,15 @@ export class OnTheWay {
   private readonly byKey = new Map<string, readonly InFlight[]>();
   /** By what they bring. */
   private readonly brought = new Map<string, Set<InFlight>>();
+  private waiting = 0;
+
+  /** @param hurry told that somebody waits for the register */
+  constructor(private readonly hurry: () => void) {}
+
+  /** Whether somebody waits for the register to tell of what is on its way. */
+  get isAwaited(): boolean {
+    return this.waiting > 0;
+  }
 
   /** Under a duplicate key, in the order of arrival. */
   under(key: string): readonly InFlight[] {
@@ -65,7 +74,11 @@ export class OnTheWay {
       }
       if (versioned) for (const other of this.under(key)) if (other.answered) awaited.push(other.gone);
     }
-    if (awaited.length > 0) await Promise.all(awaited);
+    if (awaited.length === 0) return;
+    this.waiting += 1;
+    this.hurry();
+    await Promise.all(awaited);
+    this.waiting -= 1;
   }
 }
 

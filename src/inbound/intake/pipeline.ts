@@ -6,7 +6,8 @@
  * A batch is formed from whatever waits as soon as the first stage is free, so an idle hub answers one message at once and a
  * busy one takes hundreds together. Batches stay in order through all stages, so the order of arrival is the order of the log.
  * A large body is compressed, sealed and stored beside this way, so that nobody waits for it but what may not overtake its message.
- * An answer waits for the log alone: until a message stands in the register, those like it find it among those on their way.
+ * An answer waits for the log alone: until a message stands in the register, those like it find it among those on their way. So the register is
+ * written for several batches together.
  */
 import type { OutsideBody } from '../../blobs/claim-check.js';
 import type { BlobRef } from '../../blobs/blob-store.js';
@@ -92,8 +93,23 @@ export interface Readmitted {
 const MESSAGES_ASIDE = 4;
 const BYTES_ASIDE = 64 * 1024 * 1024;
 
+/** Of an answered message until it is noted in the register, unless somebody waits for that: small batches are noted together. */
+const NOTED_AFTER_MS = 10;
+/** Messages that are noted at once when so many wait for it. */
+const NOTED_TOGETHER = 500;
+/** With more than these waiting to be noted, nothing more is appended. */
+const MOST_NOT_NOTED = 5_000;
+
 const CLOSED = 'the hub is stopping: send the message again';
 const NOTHING: Recognised = { fresh: [], behind: [] };
+
+/** A batch in the log that is not noted in the register yet. */
+interface Unnoted {
+  readonly sealed: readonly Sealed[];
+  readonly results: ReadonlyMap<string, RecordedResult>;
+  /** Those of it that are on their way until then. */
+  readonly carried: readonly Fresh[];
+}
 
 export class IntakePipeline implements Intake {
   private readonly limits: IntakeLimits;
@@ -113,7 +129,10 @@ export class IntakePipeline implements Intake {
   private readonly appending = new Stage();
   private readonly remembering = new Stage();
   private readonly asideRoom = new Capacity(MESSAGES_ASIDE, BYTES_ASIDE);
-  private readonly onTheWay = new OnTheWay();
+  private readonly onTheWay = new OnTheWay(() => void this.remembered());
+  private unnoted: Unnoted[] = [];
+  private messagesUnnoted = 0;
+  private noting: NodeJS.Timeout | undefined;
   private readonly answers: Answers;
   private readonly recogniser: Recogniser;
   private readonly sealer: Sealer;
@@ -238,6 +257,7 @@ export class IntakePipeline implements Intake {
     // Nothing else writes to the register meanwhile: a row is written once.
     const leave = await this.remembering.enter();
     try {
+      await this.note();
       // A doubt that comes up meanwhile is not settled by what was read before it.
       const { doubts } = this;
       await this.staged('recover', () => this.parts.recover());
@@ -254,6 +274,7 @@ export class IntakePipeline implements Intake {
     try {
       // In the order in which batches pass through them.
       for (const stage of stages) leaves.push(await stage.enter());
+      await this.note();
       return await work();
     } finally {
       for (const leave of leaves) leave();
@@ -273,7 +294,11 @@ export class IntakePipeline implements Intake {
   /** Resolves once everything that was answered before stands in the register, or is to be found again in the log. */
   async remembered(): Promise<void> {
     const leave = await this.remembering.enter();
-    leave();
+    try {
+      await this.note();
+    } finally {
+      leave();
+    }
   }
 
   /** Takes nothing new from outside; what waits for room still gets in. Resolves when everything is answered, and noted. */
@@ -349,18 +374,21 @@ export class IntakePipeline implements Intake {
       this.breaker.succeeded();
       this.parts.identity.announced(sealed.flatMap((message) => message.decisions));
       for (const message of sealed) message.resolve(this.answers.outcomeOf(message, results));
-      leave = await handOver(leave, this.remembering);
-      await this.remember(sealed, results);
+      await this.noteLater({ sealed, results, carried });
     } catch (error) {
       // Whether the append was stored is not known: the register learns it from the log before anything else is taken.
       this.doubts += 1;
       this.undecided = true;
       this.breaker.failedOnce();
       fail(carried, error);
+      this.arrived(carried);
     } finally {
-      for (const message of carried) this.onTheWay.remove(message.inFlight);
       leave();
     }
+  }
+
+  private arrived(messages: readonly Fresh[]): void {
+    for (const message of messages) this.onTheWay.remove(message.inFlight);
   }
 
   /** A large message whose body is stored while others go on; then it takes its turn again. What must not overtake it waits in its lane. */
@@ -397,28 +425,53 @@ export class IntakePipeline implements Intake {
     return results;
   }
 
-  /** What fails here is made good from the log before the next batch; the messages are durable and are answered so. */
-  private async remember(sealed: readonly Sealed[], results: ReadonlyMap<string, RecordedResult>): Promise<void> {
-    const rows: StoredMessage[] = [];
-    let progress = 0n;
-    for (const result of results.values()) if (result.position > progress) progress = result.position;
+  /** What is in the log is noted in the register a little later. Resolves when more may be appended; never rejects. */
+  private async noteLater(batch: Unnoted): Promise<void> {
     if (this.undecided) {
       // What was read before this append may have missed the one before it.
       this.undecided = false;
       this.doubts += 1;
     }
-    for (const message of sealed) {
-      rows.push(storedOf(message, resultOf(results, message.eventId)));
-      for (const part of message.parts) rows.push(partRow(part, resultOf(results, part.id)));
-    }
+    this.unnoted.push(batch);
+    this.messagesUnnoted += batch.carried.length;
+    if (this.messagesUnnoted >= MOST_NOT_NOTED) await this.remembered();
+    else if (this.messagesUnnoted >= NOTED_TOGETHER || this.onTheWay.isAwaited) void this.remembered();
+    else this.noting ??= setTimeout(() => void this.remembered(), NOTED_AFTER_MS);
+  }
+
+  /**
+   * Notes in the register all that waits for it; only in the stage for that. What fails here is made good from the log before the next batch: the
+   * messages are durable and were answered so. Never rejects.
+   */
+  private async note(): Promise<void> {
+    clearTimeout(this.noting);
+    this.noting = undefined;
+    const batches = this.unnoted.splice(0);
+    this.messagesUnnoted = 0;
+    if (batches.length === 0) return;
+    await this.remember(
+      batches.flatMap(({ sealed }) => sealed),
+      new Map(batches.flatMap(({ results }) => [...results])),
+    );
+    for (const { carried } of batches) this.arrived(carried);
+  }
+
+  private async remember(sealed: readonly Sealed[], results: ReadonlyMap<string, RecordedResult>): Promise<void> {
     try {
-      // Behind a batch that is missing in the register the mark stands still, or its recovery would begin beyond that batch.
-      const mark = this.doubts === this.settled ? progress : 0n;
+      const rows: StoredMessage[] = [];
+      for (const message of sealed) {
+        rows.push(storedOf(message, resultOf(results, message.eventId)));
+        for (const part of message.parts) rows.push(partRow(part, resultOf(results, part.id)));
+      }
       const resources = sealed.flatMap((message) =>
         this.answers
           .resourcesOf(message)
           .map(([key, location, named]) => ({ key, location, named, eventId: message.eventId })),
       );
+      let progress = 0n;
+      for (const { position } of results.values()) if (position > progress) progress = position;
+      // Behind a batch that is missing in the register the mark stands still, or its recovery would begin beyond that batch.
+      const mark = this.doubts === this.settled ? progress : 0n;
       await this.staged('record', () => this.parts.register.record(rows, mark, resources));
     } catch {
       this.doubts += 1;
