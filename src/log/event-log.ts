@@ -112,7 +112,9 @@ export class UnfinishedCopyError extends Error {
 export class LogNotEmptyError extends Error {
   readonly code = 'LOG_NOT_EMPTY';
   constructor() {
-    super('a copy goes into an empty log, or into an unfinished copy of the same log');
+    super(
+      'another log stands there, or this one as it went on by itself: a copy goes into an empty log or behind an earlier copy',
+    );
   }
 }
 

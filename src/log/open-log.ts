@@ -38,5 +38,5 @@ export function openLogImport(
 ): Promise<EventLogImport> {
   const { id, positionsPerEvent, goOn } = original;
   if (eventLog === 'postgres') return openPostgresLogImport(databaseUrl, id, { positionsPerEvent, goOn });
-  return openEventStoreImport(eventLog, id, { lockUrl: databaseUrl });
+  return openEventStoreImport(eventLog, id, { lockUrl: databaseUrl, goOn });
 }

@@ -134,11 +134,44 @@ it('goes on where it was killed, also where a page was half stored, and takes a 
   await answersLikeTheOriginal(kept(await openEventStoreReader(server.url)));
 });
 
-it('refuses a log that holds something else, and a finished copy', async () => {
+it('goes on behind a finished copy where it is known to be the beginning, also one that went on as this log in between', async () => {
+  await copyAll();
+  await expect(openEventStoreImport(server.url, id)).rejects.toMatchObject({ code: 'LOG_NOT_EMPTY' });
+  const writer = await openEventStoreWriter(server.url);
+  const last = original.filter(({ stream }) => stream === 'review-x').at(-1) as RecordedEvent;
+  await writer.append([{ stream: 'review-x', expectedRevision: last.revision, events: events(2) }]);
+  const before = await writer.readPage({ limit: 1_000 });
+  await writer.close();
+
+  // The log went back to where it came from, and on there: as dense as positions are there.
+  const [stream, end] = ['review-x', before.at(-1) as RecordedEvent];
+  const later = events(5).map((event, index) => {
+    const number = BigInt(index + 1);
+    return { ...event, stream, revision: end.revision + number, position: end.position + number };
+  });
+  const copy = await openEventStoreImport(server.url, id, { goOn: true });
+  expect(copy.progress).toEqual({ position: end.position, events: BigInt(before.length) });
+  await expect(openEventStoreReader(server.url)).rejects.toMatchObject({ code: 'LOG_COPY_UNFINISHED' });
+  await copy.write(later);
+  await copy.finish();
+  await copy.close();
+
+  const whole = [...before, ...later];
+  const again = kept(await openEventStoreWriter(server.url));
+  expect(await again.readPage({ limit: 1_000 })).toEqual(whole);
+  for (const event of whole) expect(await again.readPage({ after: event.position - 1n, limit: 1 })).toEqual([event]);
+  const [result] = await again.append([
+    { stream, expectedRevision: later.at(-1)?.revision as bigint, events: events(1) },
+  ]);
+  expect(result?.positions[0]).toBeGreaterThan(later.at(-1)?.position as bigint);
+});
+
+it('refuses a log that holds something else, also where it is said to be known', async () => {
   const writer = await openEventStoreWriter(server.url);
   await writer.append([{ stream: 'a', expectedRevision: 'any', events: events(1) }]);
   await writer.close();
-  await expect(openEventStoreImport(server.url, id)).rejects.toMatchObject({ code: 'LOG_NOT_EMPTY' });
+  for (const goOn of [false, true])
+    await expect(openEventStoreImport(server.url, id, { goOn })).rejects.toMatchObject({ code: 'LOG_NOT_EMPTY' });
 });
 
 it('refuses positions that fall and revisions that skip', async () => {

@@ -191,6 +191,7 @@ export async function ensureIdentity(reading: Reading, client: AppendingClient, 
 
 /**
  * Gives an empty log the identity of the one it will be a copy of.
+ * @param goOn whether what stands here is known to be the beginning of that one
  * @throws LogNotEmptyError where it is another log's copy or has events
  */
 export async function adoptIdentity(
@@ -198,13 +199,14 @@ export async function adoptIdentity(
   control: Control,
   client: AppendingClient,
   id: string,
+  goOn: boolean,
   timeoutMs: number,
 ): Promise<void> {
   const last = await control.last();
   const chunk = await reading.stream(IDENTITY_STREAM, 'end', 'backwards', 1);
   const [stored] = chunk?.events ?? [];
   const known = (stored?.data as { id?: unknown } | undefined)?.id;
-  if (last !== undefined && (known !== id || !last.copying)) throw new LogNotEmptyError();
+  if (last !== undefined && !(known === id && (last.copying || goOn))) throw new LogNotEmptyError();
   if (known === id) return;
   // A reader that came first has named the empty log: nothing was ever written under that name.
   try {

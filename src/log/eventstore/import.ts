@@ -20,6 +20,11 @@ import { Reading } from './reading.js';
 import { RoundWriter, type RoundBatch, type RoundEvent } from './round-writer.js';
 import type { EventStoreWriterOptions } from './writer.js';
 
+export interface EventStoreImportOptions extends EventStoreWriterOptions {
+  /** Whether what stands here is known to be the beginning of the original, which the copy may go on behind. */
+  readonly goOn?: boolean;
+}
+
 export class EventStoreImport extends EventStoreReader implements EventLogImport {
   private readonly rounds: RoundWriter;
 
@@ -44,7 +49,7 @@ export class EventStoreImport extends EventStoreReader implements EventLogImport
    * Begins a copy of the log with this identity, or goes on with one.
    * @throws LogNotEmptyError, WriterActiveError, LogUnavailableError
    */
-  static async begin(url: string, logId: string, options: EventStoreWriterOptions = {}): Promise<EventStoreImport> {
+  static async begin(url: string, logId: string, options: EventStoreImportOptions = {}): Promise<EventStoreImport> {
     const timeoutMs = options.timeoutMs ?? DEFAULT_TIMEOUT_MS;
     const lock = options.lockUrl === undefined ? undefined : await WriterLock.take(options.lockUrl, options);
     const client = openReadingClient(url);
@@ -53,7 +58,7 @@ export class EventStoreImport extends EventStoreReader implements EventLogImport
       appending = AppendingClient.acquire(url);
       const reading = new Reading(client, timeoutMs);
       const control = new Control(reading);
-      await adoptIdentity(reading, control, appending, logId, timeoutMs);
+      await adoptIdentity(reading, control, appending, logId, options.goOn === true, timeoutMs);
       const copy = new EventStoreImport({ id: logId, client, reading, control }, appending, lock, timeoutMs);
       await copy.rounds.takeOver({ copying: true });
       return copy;

@@ -1,6 +1,6 @@
 /** The event log on EventStoreDB. Only this folder knows the client. */
 import type { EventLogImport, EventLogReader, EventLogWriter } from '../event-log.js';
-import { EventStoreImport } from './import.js';
+import { EventStoreImport, type EventStoreImportOptions } from './import.js';
 import { EventStoreReader, type EventStoreOptions } from './reader.js';
 import { EventStoreWriter, type EventStoreWriterOptions } from './writer.js';
 
@@ -31,7 +31,7 @@ export function openEventStoreWriter(url: string, options?: EventStoreWriterOpti
 export function openEventStoreImport(
   url: string,
   logId: string,
-  options?: EventStoreWriterOptions,
+  options?: EventStoreImportOptions,
 ): Promise<EventLogImport> {
   return EventStoreImport.begin(url, logId, options);
 }
