@@ -505,7 +505,7 @@ function settleWindow(
     const gone = localised ? differences.firstAfter(found.lastPosition) : undefined;
     findings.add(
       'LOG_ROLLED_BACK',
-      `the log ends at position ${found.lastPosition}, but ${place} signed it up to position ${head.position}: ${lost} events are gone`,
+      `the log ends at position ${found.lastPosition}, but ${place} signed it up to position ${head.position}: at least ${lost} of its events ${lost === 1 ? 'is' : 'are'} gone`,
       gone ?? found.lastPosition + 1n,
     );
     for (const finding of differences.list) {
