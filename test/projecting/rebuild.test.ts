@@ -305,6 +305,42 @@ test('a new version of a definition is built beside the old one and takes over b
   await projected();
 });
 
+test('a rebuild that a new version brings while its projection is paused waits for the resume, and can be cancelled while it waits', async () => {
+  for (let n = 0; n < 10; n += 1) log.append(message(n));
+  const { desk } = await start([testProjection(), testProjection({ name: 'other' })]);
+  await projected();
+  await new PauseProjectionHandler(desk).execute(new PauseProjection('sample', { requestedBy }));
+  await running?.stop();
+  log.append(message(10));
+  const raised = [testProjection({ version: 2 }), testProjection({ name: 'other', version: 2 })];
+  const { desk: again } = await start(raised);
+  // The other one has been rebuilt meanwhile, by the same process.
+  await serving(2, 'other');
+  await projected('other');
+  const standing = async (build: number): Promise<bigint | undefined> => {
+    const { rows } = await database.pool.query<{ position: bigint }>(
+      `select position from hub.checkpoint where projection = 'sample' and version = $1`,
+      [build],
+    );
+    return rows[0]?.position;
+  };
+  expect(await row(2)).toMatchObject({ state: 'building', paused: true });
+  expect(await standing(2)).toBe(0n);
+
+  await new CancelRebuildHandler(again).execute(new CancelRebuild('sample', { requestedBy }));
+  await until(async () => ((await row(2)) === undefined ? true : undefined));
+  expect(await row(1)).toMatchObject({ serving: true, paused: true });
+  await running?.stop();
+
+  // The version is still another than that of the tables: the next start begins anew.
+  const { desk: last } = await start(raised);
+  expect(await row(2)).toMatchObject({ state: 'building', paused: true });
+  await new ResumeProjectionHandler(last).execute(new ResumeProjection('sample', { requestedBy }));
+  await serving(2);
+  await projected();
+  expect(await row(2)).toMatchObject({ verified: true, paused: false });
+});
+
 test('a rebuild interrupted by a stop goes on from its checkpoint', async () => {
   const definition = testProjection();
   for (let n = 0; n < 3_000; n += 1) log.append(message(n));
