@@ -15,6 +15,8 @@ import { openClient, openPool } from '../src/database/database.js';
 import { clinicalStream, EVENT_TYPES, partitionOf } from '../src/log/envelope.js';
 import { openPostgresLogReader, openPostgresLogWriter } from '../src/log/postgres/index.js';
 import { LogWriter, type PendingEvent } from '../src/log/writer.js';
+import type { EventLogReader, RecordedEvent } from '../src/log/event-log.js';
+import { DoubledEvents } from '../src/projecting/doubled-events.js';
 import type { ProjectionDefinition } from '../src/projecting/projection.js';
 import { bodyHash, sealBody } from '../src/sealing/body.js';
 import { KeyStore } from '../src/sealing/key-store.js';
@@ -33,6 +35,8 @@ import {
 const SUBMIT_EVENTS = 1_000;
 /** Events that the stages are measured over. */
 const STAGE_EVENTS = 5_000;
+/** As many as a live page has under load. */
+const PLACES_PAGE_EVENTS = 500;
 /** Number of the tables that the floor is measured with. */
 const FLOOR_BUILD = 1_000_000;
 const FAMILIES = [
@@ -183,6 +187,38 @@ async function timedCopy(
   return seconds;
 }
 
+interface PlacesCost {
+  readonly nodeUs: number;
+  readonly postgresUs: number;
+}
+
+/** What it costs live work to know the place of every event id (`hub.event_place`), for each event of a log that has none of them there yet. */
+async function placesCost(url: string, pool: pg.Pool, reader: EventLogReader, count: number): Promise<PlacesCost> {
+  const pages: RecordedEvent[][] = [];
+  for (let after = 0n; ;) {
+    const page = await reader.readPage({ after, limit: PLACES_PAGE_EVENTS });
+    const last = page.at(-1);
+    if (last === undefined) break;
+    pages.push(page);
+    after = last.position;
+  }
+  const doubles = new DoubledEvents({
+    databaseUrl: url,
+    reader,
+    log: { info: () => undefined, warn: () => undefined, error: () => undefined },
+  });
+  const [node, server] = [process.cpuUsage(), await postgresCpuSeconds(pool)];
+  let after = 0n;
+  for (const page of pages) {
+    await doubles.without(page, after);
+    after = page.at(-1)?.position ?? after;
+  }
+  const { user, system } = process.cpuUsage(node);
+  const postgresUs = (((await postgresCpuSeconds(pool)) - server) * 1e6) / count;
+  await doubles.close();
+  return { nodeUs: (user + system) / count, postgresUs };
+}
+
 /** The process that is measured (projector.ts). */
 class Projector {
   private constructor(private readonly child: ChildProcess) {}
@@ -229,6 +265,7 @@ export async function run(args: readonly string[]): Promise<Figures> {
   let projector: Projector | undefined;
   try {
     await fill(writer, keys, count);
+    const places = await placesCost(database.url, pool, reader, count);
     projector = await Projector.start(database.url);
     const catchUp = await projector.ask({ work: 'start', build: 1 });
     const rebuilds: ProjectorReport[] = [];
@@ -262,6 +299,8 @@ export async function run(args: readonly string[]): Promise<Figures> {
         goal: '',
       },
       rowsPerEvent: { values: floors.map(({ rows }) => rows / count), unit: '', goal: '' },
+      placesNodeCpuPerEvent: { values: [places.nodeUs], unit: 'µs', goal: '' },
+      placesPostgresCpuPerEvent: { values: [places.postgresUs], unit: 'µs', goal: '' },
       peakMemoryMb: { values: rebuilds.map(({ peakMemoryMb }) => peakMemoryMb), unit: 'MB', goal: '≤ 512' },
       ...Object.fromEntries(
         Object.entries(areas.ms).map(([area, ms]) => [
