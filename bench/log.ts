@@ -254,7 +254,7 @@ async function costPerEvent(): Promise<Figures> {
     const seal = sealing.filter((cost) => cost.bytes === bytes && cost.suite === 'xchacha20poly1305');
     figures[`sealUs${bytes}`] = {
       values: seal.map((cost) => cost.sealUs + cost.hashUs),
-      unit: 'µs to seal and hash',
+      unit: 'µs of CPU to seal and hash',
       goal: '',
     };
     figures[`serialiseUs${bytes}`] = { values: serialise, unit: 'µs of CPU to write down', goal: '' };
