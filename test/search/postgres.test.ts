@@ -13,6 +13,8 @@ import {
 } from '../../projections/search/tables.js';
 import { copyRows } from '../../src/database/binary-copy.js';
 import { FACT_KINDS } from '../../src/mapping/fact.js';
+import type { Watermarks } from '../../src/projecting/watermark.js';
+import { SearchDesk } from '../../src/query/search/desk.js';
 import { openSearchPool, PostgresSearchEngine } from '../../src/query/search/postgres-engine.js';
 import { readQuestion } from '../../src/query/search/question.js';
 import { Synonyms } from '../../src/query/search/synonyms.js';
@@ -20,6 +22,28 @@ import { createTestDatabase } from '../support/database.js';
 import { describeSearch } from './contract.js';
 
 describeSearch('PostgreSQL');
+
+test('on the way from OpenSearch back to PostgreSQL search says why there is none', async () => {
+  const database = await createTestDatabase();
+  try {
+    await database.pool.query(
+      "insert into hub.projection (name, version, definition_version, definition_hash, log_id, state, serving, paused, verify_wanted, switch_wanted) values ('search', 1, 1000004, '', gen_random_uuid(), 'live', true, false, false, false)",
+    );
+    const watermark = { build: 1, position: 5n };
+    const desk = new SearchDesk({
+      pool: database.pool,
+      watermarks: { watermark: () => Promise.resolve(watermark) } as unknown as Watermarks,
+      postgres: new PostgresSearchEngine(database.pool),
+      synonyms: new Synonyms(''),
+    });
+    await expect(desk.at(5n, 0)).rejects.toMatchObject({
+      code: 'SEARCH_UNAVAILABLE',
+      told: expect.stringContaining('being built') as unknown,
+    });
+  } finally {
+    await database.drop();
+  }
+});
 
 test('whatever is asked of however small a table goes by the index, and is few lists to plan', async () => {
   const database = await createTestDatabase();

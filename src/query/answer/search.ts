@@ -98,9 +98,7 @@ function answerOf(error: unknown): unknown {
       watermark: error.reached.toString(),
     });
   }
-  return error instanceof SearchUnavailableError
-    ? new GraphError('SEARCH_UNAVAILABLE', 'the search engine is away')
-    : error;
+  return error instanceof SearchUnavailableError ? new GraphError('SEARCH_UNAVAILABLE', error.told) : error;
 }
 
 /** The text, with what the other arguments say; a kind must be among both. */

@@ -120,7 +120,8 @@ export class SearchDesk {
     if (!isInOpenSearch(version)) return postgres;
     if (openSearch === undefined)
       throw new SearchUnavailableError(
-        'its documents are in an OpenSearch that is not configured; those in PostgreSQL are being built',
+        'its documents are in an OpenSearch that is not configured any more',
+        'search is moving from OpenSearch to PostgreSQL: its index is being built there, and nothing can be searched until that takes over',
       );
     return openSearch;
   }

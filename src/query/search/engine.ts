@@ -55,8 +55,14 @@ export interface SearchEngine {
 /** The engine is away, or does not answer in time. */
 export class SearchUnavailableError extends Error {
   readonly code = 'SEARCH_UNAVAILABLE';
-  /** @param reason a status or a code, without content */
-  constructor(reason: string) {
+  /**
+   * @param reason a status or a code, without content
+   * @param told what a client is told in place of that the engine is away
+   */
+  constructor(
+    reason: string,
+    readonly told = 'the search engine is away',
+  ) {
     super(`the search engine is away (${reason})`);
   }
 }
