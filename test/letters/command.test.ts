@@ -135,6 +135,14 @@ test('a letter is discarded with a reason; without one, or without the right wor
   expect((await run('discard', letter.id)).code).toBe(2);
   expect((await run('replay')).code).toBe(2);
   expect((await run('show', '00000000-0000-8000-8000-000000000000')).code).toBe(1);
+
+  const segments = ['MSH|^~\\&|A|B|||20260301||', 'PID|1||7^^^MERCY^MR', ''].join('\r');
+  await fetch(`${hub.run.http}/hl7`, { method: 'POST', body: segments });
+  await untilCaughtUp(hub.run.http);
+  const [untyped] = await letters('--code', 'NO_MESSAGE_TYPE');
+  const lines = (await run('show', untyped?.id ?? '')).out.split('\n');
+  expect(lines).toEqual(expect.arrayContaining(['MSH|^~\\&|A|B|||20260301||', 'PID|1||7^^^MERCY^MR']));
+  await run('discard', untyped?.id ?? '', '--reason', 'a test message');
   const discarded = await run('discard', letter.id, '--reason', 'a test message', '--json');
   expect(JSON.parse(discarded.out)).toMatchObject([{ status: 'DISCARDED' }]);
   expect((await run('replay', letter.id)).err).toContain('CONFLICT');

@@ -208,6 +208,9 @@ function describe(letters: readonly Letter[]): string {
   );
 }
 
+/** Segments of HL7 v2 end in a CR, at which a terminal would write each over the one before. */
+const LINE_END = /\r\n?/g;
+
 function describeOne(letter: ShownLetter): string {
   const { message } = letter;
   const place = [letter.path, letter.byteOffset === null ? null : `byte ${letter.byteOffset}`]
@@ -221,6 +224,7 @@ function describeOne(letter: ShownLetter): string {
     '',
     message.body === null
       ? 'its body was erased, or cannot be opened'
-      : (message.body.text ?? `${message.body.length} bytes that are no text: --json has them`),
+      : (message.body.text?.replaceAll(LINE_END, '\n') ??
+        `${message.body.length} bytes that are no text: --json has them`),
   ].join('\n');
 }
