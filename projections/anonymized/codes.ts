@@ -142,7 +142,8 @@ const CHAPTERS: readonly (readonly [from: string, to: string])[] = [
 
 /**
  * Chapters of ICD-9-CM by three-digit categories (001–139, 140–239, …) beside the chapter of ICD-10 that took them over; its chapter of nervous
- * system and sense organs (320–389) by its sections, since ICD-10 has a chapter each for eyes and ears. Not checked against the published table.
+ * system and sense organs (320–389) by its sections, since ICD-10 has a chapter each for eyes and ears. The bounds were held against published lists
+ * of ICD-9's 17 chapters and of 320–359 and 360–389; the one between eyes and ears was not.
  */
 const ICD9_CHAPTERS: readonly (readonly [from: number, to: number, chapter: string])[] = [
   [1, 139, 'A00-B99'],

@@ -1,6 +1,8 @@
 /** What a patient adversary tries with nothing but the anonymized graph, and the password of its role. docs/anonymization.md lists each. */
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
 import type pg from 'pg';
+import type { QueryRunner } from 'typeorm';
+import { AskedTables1763700069000 } from '../../migrations/069-asked-tables.js';
 import {
   AnonymizedAnswers,
   type AnonymizedState,
@@ -271,6 +273,31 @@ describe('several questions', () => {
       await population(['SEX', 'AGE_BAND']),
     ];
     expect(told.map(({ cells }) => cells.length > 0)).toEqual([true, true, false]);
+  });
+
+  test('what a hub of before kept of questions, once for each basis, is kept once for all of them', async () => {
+    const legacy = [
+      ['p1', 'asked RACE&SEX'],
+      ['p2', 'asked RACE&SEX'],
+      ['p2', 'asked AGE_BAND&SEX'],
+      ['p2', 'AGE_BAND&SEX'],
+    ];
+    for (const row of legacy)
+      await database.pool.query(`insert into anonymized_private.release values ('', $1, $2, '{}')`, row);
+    const query = async (sql: string): Promise<unknown> => (await database.pool.query(sql)).rows;
+    await new AskedTables1763700069000().up({ query } as QueryRunner);
+    const { rows } = await database.pool.query<{ basis: string; dimensions: string }>(
+      'select basis, dimensions from anonymized_private.release order by dimensions',
+    );
+    expect(rows.map(({ basis, dimensions }) => `${basis}: ${dimensions}`)).toEqual([
+      'p2: AGE_BAND&SEX',
+      ': asked AGE_BAND&SEX',
+      ': asked RACE&SEX',
+    ]);
+    people(30, { gender: 'female', birthDate: '1980' });
+    await flow();
+    expect((await population(['SEX', 'RACE'])).cells).not.toEqual([]);
+    expect((await population(['AGE_BAND', 'RACE'])).cells).toEqual([]);
   });
 
   test('asking about now again and again, while people come, keeps no more than the questions', async () => {
