@@ -1,8 +1,12 @@
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
+import fc from 'fast-check';
 import { microsecondsOf } from '../../src/database/binary-copy.js';
 import { instantOfMicroseconds } from '../../src/query/basis/instant.js';
 import { until } from '../support/hub-process.js';
 import { adt, hl7Time, person, TestHub, type Message, type Sent } from './support.js';
+
+const FULL = process.env['ANAMNESIS_TEST_SCALE'] === 'full';
+const RUN_MS = FULL ? 3_600_000 : 120_000;
 
 let hub: TestHub;
 beforeAll(async () => {
@@ -175,6 +179,82 @@ describe('time, through GraphQL', () => {
     expect(finals[0]).toMatchObject({ names: [{ family: 'ONE' }], sex: 'FEMALE' });
     for (const final of finals) expect(final).toEqual(finals[0]);
   });
+
+  it(
+    '2: random messages about two people who are merged and parted again: any order of arrival gives the two charts',
+    async () => {
+      const minute = (value: number): string =>
+        at(`${10 + Math.floor(value / 60)}:${String(value % 60).padStart(2, '0')}:00`);
+      const said = fc.record({
+        who: fc.constantFrom('one' as const, 'other' as const),
+        does: fc.constantFrom<string>('A01', 'A02', 'A03', 'A08', 'A12', 'A13', 'ORU'),
+        minute: fc.integer({ min: 0, max: 500 }),
+        name: fc.constantFrom<string>('NEW^A', 'OLD^A', ''),
+        phone: fc.constantFrom<string>('1', '2', '""', ''),
+        ward: fc.constantFrom<string>('3W^1^1', '4E^2^1'),
+      });
+      // Valid times differ within each slot; a cancel finds nothing at its own, and must hide nothing else.
+      const sets = fc
+        .uniqueArray(said, { minLength: 3, maxLength: 6, selector: ({ who, minute: when }) => `${who}${when}` })
+        .chain((set) => fc.tuple(fc.constant(set), fc.shuffledSubarray([...set.keys()], { minLength: set.length })));
+      await fc.assert(
+        fc.asyncProperty(sets, fc.nat(), fc.nat(), async ([set, shuffled], mergedAfter, partedAfter) => {
+          const finals: unknown[] = [];
+          for (const order of [[...set.keys()], shuffled]) {
+            const people = { one: person(), other: person() };
+            const { one, other } = people;
+            let holder = other.patient;
+            const send = async ({
+              who,
+              does,
+              minute: value,
+              name,
+              phone,
+              ward,
+            }: (typeof set)[number]): Promise<void> => {
+              const { record, mrn } = people[who];
+              const when = minute(value);
+              await hub.send({
+                record,
+                patient: who === 'one' ? one.patient : holder,
+                content:
+                  does === 'ORU'
+                    ? oru(mrn, String(value), 'F', when)
+                    : adt({ trigger: does, mrn, name, phone, at: when, location: ward }),
+              });
+            };
+            const link = async (trigger: 'A40' | 'A37', reason: 'merge' | 'unmerge'): Promise<void> => {
+              holder = reason === 'merge' ? one.patient : other.patient;
+              await hub.send({
+                record: one.record,
+                patient: one.patient,
+                links: [{ sourceRecordId: other.record, patientId: holder, reason }],
+                content: adt({ trigger, mrn: one.mrn, merged: other.mrn, at: minute(550) }),
+              });
+            };
+            // Both are known first, so that there is somebody to merge.
+            for (const who of ['one', 'other'] as const)
+              await send({ who, does: 'A08', minute: 520, name: 'FIRST^A', phone: '9', ward: '5N^1^1' });
+            const merge = mergedAfter % (set.length + 1);
+            const part = merge + (partedAfter % (set.length + 1 - merge));
+            for (let step = 0; step <= set.length; step += 1) {
+              if (step === merge) await link('A40', 'merge');
+              if (step === part) await link('A37', 'unmerge');
+              if (step < set.length) await send(set[order[step]!]!);
+            }
+            const charts: unknown[] = [];
+            for (const { patient } of [one, other])
+              for (const validAt of [minute(250), minute(510), minute(700)])
+                charts.push(await chart(patient, { validAt }));
+            finals.push(charts);
+          }
+          expect(finals[1]).toEqual(finals[0]);
+        }),
+        { numRuns: FULL ? 200 : 3, seed: 20_261_121 },
+      );
+    },
+    RUN_MS,
+  );
 
   it('3: every correction of a correction is still what its own K shows', async () => {
     const { record, patient, mrn } = person();
