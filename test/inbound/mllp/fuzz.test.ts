@@ -158,6 +158,8 @@ test(
     }
     const each = MUTATED / CONNECTIONS;
     const all = await Promise.all(Array.from({ length: CONNECTIONS }, (_, number) => run(number, each, corpus)));
+    const answered = all.reduce((sum, { count }) => sum + count, 0);
+    console.info(`${MUTATED} mutated frames and as many good ones, seed ${SEED}: ${answered} answers`);
     for (const [number, answers] of all.entries()) {
       expect(answers.wrong).toEqual([]);
       // All of them, once, in their order.
@@ -185,5 +187,5 @@ test(
     expect(logged.join('')).not.toContain(CANARY);
     expect(readHl7(goodMessage('x')).segment('PID')!.text(3)).toContain(CANARY);
   },
-  FULL ? 3_600_000 : 120_000,
+  FULL ? 21_600_000 : 120_000,
 );
