@@ -267,6 +267,7 @@ describe('with the hub stopped', () => {
       `update log.stream s set revision = (select max(revision) from log.event e where e.stream_id = s.id)`,
       // What a restored database has not projected either.
       `update hub.checkpoint set position = least(position, 60)`,
+      `update inbound.progress set position = 61`,
     );
     expect(await verify()).toMatchObject({
       ok: false,
@@ -279,6 +280,11 @@ describe('with the hub stopped', () => {
         /the log ends at position 60, but .* it was put back, or lost/,
       );
     }
+    // The register of messages still knows those that are gone.
+    const refused = await log('accept-restored', '--reason', 'backup of 02:00');
+    expect(refused).toMatchObject({ code: 1 });
+    expect(refused.err).toMatch(/knows events up to position \d+, and the log ends at 60/);
+    await tamper(`update inbound.progress set position = 60`);
     expect((await log('accept-restored', '--reason', 'backup of 02:00')).code).toBe(0);
     expect(await verify()).toMatchObject({ ok: true, restored: [{ abandons: { reason: 'backup of 02:00' } }] });
   }, 300_000);

@@ -44,6 +44,7 @@ export async function acceptRestored(parts: {
   if (other !== undefined) throw new NotRestoredError(`the log has not only lost its end: ${other.message}`);
   if (report.ok || report.head === undefined)
     throw new NotRestoredError('the log ends where it was signed last, or behind');
+  await mustNotBeBehind(pool, reader);
   await clearTiles(pool);
   const tree = new TileTree(true);
   for (;;) {
@@ -71,4 +72,20 @@ export async function acceptRestored(parts: {
   await pool.query('delete from evidence.head where size > $1', [head.size]);
   await saveTiles(pool, [], signed);
   return head;
+}
+
+/**
+ * The database must not know events that the log has lost: it would answer whoever sends one of them again that the message is there.
+ * @throws NotRestoredError
+ */
+async function mustNotBeBehind(pool: pg.Pool, reader: EventLogReader): Promise<void> {
+  const { rows } = await pool.query<{ known: bigint | null }>(
+    'select greatest((select max(position) from hub.checkpoint), (select position from inbound.progress)) as known',
+  );
+  const known = rows[0]?.known ?? 0n;
+  const head = await reader.head();
+  if (known > head)
+    throw new NotRestoredError(
+      `the hub's database knows events up to position ${known}, and the log ends at ${head}: put the database of the same moment back as well`,
+    );
 }
