@@ -32,8 +32,7 @@ export class CheckpointBeyondLogError extends Error {
   ) {
     super(
       `projection ${projection} (build ${build}) has events up to ${checkpoint}, the log ends at ${head}. ` +
-        'Restore the log that goes with this database, or rebuild the projection from this log: ' +
-        `anamnesis projections rebuild ${projection}`,
+        'The log has lost events that this database was made of: restore the log that goes with it, or both from one backup',
     );
   }
 }
