@@ -116,6 +116,11 @@ test(
     );
     expect(rows.map(({ causes }) => causes.join()).toSorted()).toEqual(sent.map((ids) => ids.join()).toSorted());
 
+    // Parkings are told to the log one after another, beside everything else.
+    await running.until(async () => {
+      const { rows: untold } = await database.pool.query('select from hub.parking where not announced limit 1');
+      return untold.length === 0;
+    });
     const head = await running.hub.reader.head();
     expect(await desk.replayAll(asked)).toEqual([]);
     expect(await desk.replayAll({ ...asked, request: randomUUID() })).toEqual([]);
