@@ -10,6 +10,7 @@ import { createLogger } from '../../src/operations/logger.js';
 import type { RoleState } from '../../src/supervisor/role.js';
 import { readRunFile, type RunFile } from '../../src/supervisor/run-file.js';
 import { startHub, type RunningHub } from '../../src/supervisor/supervisor.js';
+import { giveCluster } from '../support/cluster.js';
 import { until } from './support/until.js';
 
 const support = path.join(import.meta.dirname, 'support');
@@ -20,6 +21,7 @@ const started: ChildProcess[] = [];
 
 beforeEach(async () => {
   dataDir = await mkdtemp(path.join(os.tmpdir(), 'anamnesis-supervisor-'));
+  await giveCluster(dataDir);
 });
 
 afterEach(async () => {
@@ -181,6 +183,7 @@ describe('a data directory', () => {
   });
 
   test('of a newer format is refused and left untouched', async () => {
+    await rm(path.join(dataDir, 'postgres'), { recursive: true });
     await writeFile(path.join(dataDir, 'format.json'), '{"format":2}');
     await expect(start()).rejects.toMatchObject({ code: 'DATA_DIRECTORY_FORMAT' });
     expect(await readFile(path.join(dataDir, 'format.json'), 'utf8')).toBe('{"format":2}');

@@ -4,6 +4,7 @@ import { existsSync } from 'node:fs';
 import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
+import { giveCluster } from './cluster.js';
 
 /** The repository, from the source as well as from what is built of it. */
 export const ROOT = findRoot(import.meta.dirname);
@@ -35,7 +36,9 @@ export interface HubProcess {
 /** A folder for a hub's data; removed by the returned function. */
 export async function temporaryDataDir(): Promise<{ dataDir: string; remove: () => Promise<void> }> {
   const folder = await mkdtemp(path.join(os.tmpdir(), 'anamnesis-hub-'));
-  return { dataDir: path.join(folder, 'data'), remove: () => rm(folder, { recursive: true, force: true }) };
+  const dataDir = path.join(folder, 'data');
+  await giveCluster(dataDir);
+  return { dataDir, remove: () => rm(folder, { recursive: true, force: true }) };
 }
 
 /** Starts the built hub on free ports and waits until it is ready. */
