@@ -47,11 +47,12 @@ export class RecentIds {
   }
 
   /**
+   * Called of what stands in the log already, so it refuses nothing: an id that is none is not remembered.
    * @param id lower-case UUID
    * @param stampUs its `recordedAt`, in microseconds since 1970
    */
   add(id: string, position: Position, stampUs: bigint): void {
-    if (!readUuid(id, this.words)) throw new RangeError('not a lower-case UUID');
+    if (!readUuid(id, this.words)) return;
     this.recent.add(this.words, position, stampUs);
     if (this.recent.count < this.least) return;
     [this.recent, this.older] = [this.older, this.recent];

@@ -70,6 +70,7 @@ it('A document of 800 kB and one of 20 MB stand in the store, sealed, and are gi
 it('A resent document is recognised without its blob, and makes no second one', async () => {
   const first = await hub.intake.receive(report('D1', '1', 50_000));
   await rm(path.join(hub.blobFolder, (await filesIn(hub))[0] as string));
+  await hub.intake.remembered();
   await hub.database.pool.query('truncate inbound.message; update inbound.progress set position = 0');
   hub = await hub.restart();
   expect(await hub.intake.receive(report('D1', '1', 50_000))).toMatchObject({
@@ -158,6 +159,8 @@ describe('A crash between blob and append', () => {
 
   it('is told from a lost note: what the log names stays, and its row says so again', async () => {
     await hub.intake.receive(report('D1', '1', 50_000));
+    // It is noted behind the answer.
+    await hub.intake.remembered();
     await hub.database.pool.query('update hub.blob set position = null');
     hub = await hub.restart();
     expect(await hub.keeper.collect(0)).toEqual({ removed: 0, bytes: 0, named: 1 });

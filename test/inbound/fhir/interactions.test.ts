@@ -233,6 +233,7 @@ describe('a conditional create', () => {
   it('holds after the tables of the register were lost and made again from the log', async () => {
     const first = await send('POST', '/Observation', labelled(1, 'c-8'), unless('c-8'));
     await server.close();
+    await hub.intake.remembered();
     await hub.database.pool.query('truncate inbound.message, inbound.fhir_resource');
     await hub.database.pool.query('update inbound.progress set position = 0');
     hub = await hub.restart();
