@@ -129,6 +129,8 @@ async function exchange(
 async function open(address: string): Promise<Socket | undefined> {
   const [host, port] = address.split(':') as [string, string];
   const socket = connect(Number(port), host);
+  // A hub can be killed while nothing is read from it: the next read tells.
+  socket.on('error', () => undefined);
   try {
     await once(socket, 'connect');
     return socket;

@@ -11,6 +11,7 @@ import { LogUnavailableError } from '../../src/log/event-log.js';
 import { eraseOwners } from '../../src/sealing/erasure.js';
 import { ErasureList } from '../../src/sealing/erasure-list.js';
 import { KeyDestroyedError } from '../../src/sealing/key-store.js';
+import { persistently } from '../support/persistently.js';
 import { event, fhir, hl7, incompressible, openTestHub, type StoredEvent, type TestHub } from './support.js';
 
 const adt = (controlId: string, mrn: string, family = 'OKAFOR', trigger = 'A01') =>
@@ -608,14 +609,6 @@ describe('the register', () => {
 });
 
 describe('a database that crashes', () => {
-  /** As a sender does: what is refused for now is sent again. */
-  async function persistently<T>(send: () => Promise<T>): Promise<T> {
-    return send().catch((error: unknown) => {
-      expect(error).toBeInstanceOf(LogUnavailableError);
-      return send();
-    });
-  }
-
   it.each([
     ['at once', false],
     ['after another one was noted', true],

@@ -4,9 +4,9 @@ import { randomUUID } from 'node:crypto';
 import type { IntakeOutcome, ReceivedMessage } from '../../src/inbound/received.js';
 import type { MessageReplayed } from '../../src/log/decisions.js';
 import { EVENT_TYPES } from '../../src/log/envelope.js';
-import { LogUnavailableError } from '../../src/log/event-log.js';
 import type { Json } from '../../src/mapping/fact.js';
 import { LetterDesk } from '../../src/query/letter-desk.js';
+import { persistently } from '../support/persistently.js';
 import { attributeProjection, LetterHub } from './support.js';
 
 const FULL = process.env['ANAMNESIS_TEST_SCALE'] === 'full';
@@ -36,17 +36,6 @@ class Flight {
       return await work();
     } finally {
       this.now -= size;
-    }
-  }
-}
-
-/** As a sender does: what the hub has no time for comes again. */
-async function persistently<T>(send: () => Promise<T>): Promise<T> {
-  for (;;) {
-    try {
-      return await send();
-    } catch (error) {
-      if (!(error instanceof LogUnavailableError)) throw error;
     }
   }
 }

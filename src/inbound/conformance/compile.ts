@@ -2,11 +2,12 @@
  * Conformance rules of a source, made ready once and checked against every message of it. What is found are problems with a stable code, a path
  * and a byte offset, never with content; whether they warn or reject is the source's choice (docs/conformance.md).
  */
-import { FieldScan, type Hl7Message, type Hl7Segment, type Hl7Separators } from '../hl7/message.js';
+import { FieldScan } from '../hl7/field-scan.js';
+import type { Hl7Message, Hl7Segment, Hl7Separators } from '../hl7/message.js';
 import { DEFAULT_SEPARATORS } from '../hl7/reader.js';
 import type { ConformanceRule, SourceConformance } from '../source.js';
 import { componentTypeFault, DATA_TYPES, subcomponentTypeFault, TYPE_FIELD, typeFault } from './data-types.js';
-import { glanceOf, isWellAtAGlance, type Glance } from './glance.js';
+import { glanceOf, isWellAtAGlance, type Glance, type Place, type Question } from './glance.js';
 import { codesOfTable, TABLE_NUMBERS } from './tables.js';
 
 export type ConformanceCode =
@@ -32,13 +33,6 @@ export type ConformanceCheck = (message: Hl7Message) => readonly ConformanceProb
 
 /** More tell nobody anything, and a hostile message must not fill the memory. */
 export const MOST_PROBLEMS = 100;
-
-interface Place {
-  readonly segment: string;
-  readonly field: number;
-  readonly component: number;
-  readonly subcomponent: number;
-}
 
 const PATH = /^([A-Z][A-Z0-9]{2})(?:-(\d+)(?:\.(\d+)(?:\.(\d+))?)?)?$/;
 
@@ -88,18 +82,11 @@ export function impossibleRule(
 }
 
 /** A rule about a field, ready. */
-interface FieldRule {
+interface FieldRule extends Question {
   readonly messages: MessageFilter;
   readonly place: Place;
   readonly glance: Glance;
   readonly where?: { readonly place: Place; readonly values: ReadonlySet<string> };
-  readonly required: boolean;
-  readonly forbidden: boolean;
-  readonly type?: string;
-  readonly codes?: ReadonlySet<string>;
-  readonly min: number;
-  readonly max: number;
-  readonly maxLength: number;
 }
 
 /** A rule about how often a segment is there, ready. */

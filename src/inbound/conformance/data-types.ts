@@ -2,7 +2,8 @@
  * Data types of HL7 v2 as conformance rules check them (HL7 v2.9 chapter 2A; withdrawn ones as their last version had them). Whether a value is
  * well formed is looked at, not whether it is true: codes are a matter of tables.
  */
-import { Sign, type FieldScan, type Hl7Segment } from '../hl7/message.js';
+import { Sign, type FieldScan } from '../hl7/field-scan.js';
+import type { Hl7Segment } from '../hl7/message.js';
 import { daysInMonth } from '../../time/calendar.js';
 
 /** Whether a text is a value of a primitive type. */

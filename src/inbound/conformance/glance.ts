@@ -2,11 +2,11 @@
  * Most fields are well, and a glance says so: one walk through a segment finds where its fields stand and which delimiters are in them, and what
  * rules ask of them is then looked up or looked at in place, without making a text of any. Whatever a glance is not sure of is looked at properly.
  */
-import { Sign, type FieldScan } from '../hl7/message.js';
+import { Sign, type FieldScan } from '../hl7/field-scan.js';
 import { plainCheckOf, surelyOfType, TYPE_FIELD, VARIES, type RangeCheck } from './data-types.js';
 
 /** What is asked of a field. */
-interface Question {
+export interface Question {
   readonly required: boolean;
   readonly forbidden: boolean;
   readonly type?: string;
@@ -16,8 +16,8 @@ interface Question {
   readonly maxLength: number;
 }
 
-/** Where it is asked. */
-interface Place {
+/** Where it is asked: numbers from 1; component and subcomponent 0 where the whole is meant. */
+export interface Place {
   readonly segment: string;
   readonly field: number;
   readonly component: number;

@@ -1,7 +1,8 @@
 /** One segment, read when asked: a segment nobody asks about is never decoded or split, and a large field never made text before somebody wants it. */
 import type { Charset } from './charset.js';
 import { unescapeText } from './escapes.js';
-import type { FieldScan, Hl7Segment, Hl7Separators } from './message.js';
+import type { FieldScan } from './field-scan.js';
+import type { Hl7Segment, Hl7Separators } from './message.js';
 import { FieldCursor, lastSaid, piece, piecesOfBytes, type Piece } from './pieces.js';
 
 /** HL7 v2.9 §2.5.3: two quotes say "delete what you have". */
