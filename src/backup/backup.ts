@@ -12,7 +12,7 @@ import { constants, createZstdCompress } from 'node:zlib';
 import type pg from 'pg';
 import { to as copyTo } from 'pg-copy-streams';
 import { blobName, type BlobRef, type BlobStore } from '../blobs/blob-store.js';
-import { syncFolder } from '../blobs/folder-store.js';
+import { syncFolder } from '../files/durable.js';
 import { openClient } from '../database/database.js';
 import { ERASURE_FILE } from '../sealing/erasure-list.js';
 import { now } from '../time/clock.js';

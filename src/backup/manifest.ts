@@ -4,9 +4,9 @@
  */
 import { createHash, hash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
-import { open, readFile, rename, stat } from 'node:fs/promises';
+import { readFile, rename, stat } from 'node:fs/promises';
 import path from 'node:path';
-import { syncFolder } from '../blobs/folder-store.js';
+import { syncFolder, writeDurably } from '../files/durable.js';
 import type { BlobRef } from '../blobs/blob-store.js';
 
 export const BACKUP_VERSION = 1;
@@ -60,13 +60,7 @@ export class BackupDamagedError extends Error {
 export async function writeManifest(folder: string, manifest: Manifest): Promise<void> {
   const text = JSON.stringify(manifest);
   const draft = path.join(folder, `${MANIFEST}.new`);
-  const handle = await open(draft, 'w', 0o600);
-  try {
-    await handle.writeFile(`${text}\n${hash('sha256', text, 'base64url')}\n`);
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
+  await writeDurably(draft, `${text}\n${hash('sha256', text, 'base64url')}\n`, { flag: 'w', mode: 0o600 });
   await rename(draft, path.join(folder, MANIFEST));
   await syncFolder(folder);
 }

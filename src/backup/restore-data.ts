@@ -8,7 +8,7 @@ import { mkdir, readdir, rename, rm, rmdir } from 'node:fs/promises';
 import path from 'node:path';
 import type { HubConfig } from '../config/config.js';
 import { openBlobStore } from '../blobs/open.js';
-import { syncFolder } from '../blobs/folder-store.js';
+import { syncFolder } from '../files/durable.js';
 import { fileKeyProvider, MasterKeyError } from '../sealing/key-provider.js';
 import { startEmbeddedPostgres } from '../supervisor/embedded-postgres.js';
 import { checkFormat } from '../supervisor/format.js';

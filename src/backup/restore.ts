@@ -15,7 +15,7 @@ import { from as copyFrom } from 'pg-copy-streams';
 import { installVault } from '../../projections/anonymized/tables.js';
 import { MIGRATIONS } from '../../migrations/index.js';
 import { blobRef, type BlobStore } from '../blobs/blob-store.js';
-import { syncFolder } from '../blobs/folder-store.js';
+import { syncFolder } from '../files/durable.js';
 import { openClient, openPool } from '../database/database.js';
 import { migrate } from '../database/migrate.js';
 import { loadSecret } from '../sealing/active-kek.js';

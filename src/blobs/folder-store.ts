@@ -1,8 +1,9 @@
 /** Blobs in a folder: `<root>/<2 hex>/<2 hex>/<64 hex>`. Written whole under another name, flushed, renamed, and the folder flushed. */
 import { createHash, randomBytes } from 'node:crypto';
 import { createReadStream } from 'node:fs';
-import { mkdir, open, readdir, readFile, rename, rm, stat, unlink } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rename, rm, stat, unlink } from 'node:fs/promises';
 import path from 'node:path';
+import { syncFolder, writeDurably } from '../files/durable.js';
 import {
   BlobStoreUnavailableError,
   blobName,
@@ -151,13 +152,7 @@ export class FolderBlobStore implements BlobStore {
   private async write(file: string, bytes: Buffer): Promise<void> {
     const draft = path.join(this.root, DRAFTS, randomBytes(12).toString('hex'));
     try {
-      const handle = await open(draft, 'wx', 0o600);
-      try {
-        await handle.writeFile(bytes);
-        await handle.sync();
-      } finally {
-        await handle.close();
-      }
+      await writeDurably(draft, bytes, { flag: 'wx', mode: 0o600 });
       await rename(draft, file);
     } catch (error) {
       await unlink(draft).catch(() => undefined);
@@ -173,17 +168,6 @@ export class FolderBlobStore implements BlobStore {
     for (let current = folder; current !== path.dirname(made); current = path.dirname(current)) {
       await syncFolder(path.dirname(current));
     }
-  }
-}
-
-/** Makes names in a folder durable; Windows has no such call and needs none. */
-export async function syncFolder(folder: string): Promise<void> {
-  if (process.platform === 'win32') return;
-  const handle = await open(folder, 'r');
-  try {
-    await handle.sync();
-  } finally {
-    await handle.close();
   }
 }
 

@@ -3,8 +3,9 @@
  * version before stay, so that engines can read it as it was.
  */
 import { randomUUID } from 'node:crypto';
-import { mkdir, open, readdir, readFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile } from 'node:fs/promises';
 import path from 'node:path';
+import { syncFolder, writeDurably } from '../files/durable.js';
 import { BUCKET_COLUMN, type LakeColumn } from './lake-table.js';
 
 export const LOG_FOLDER = '_delta_log';
@@ -141,18 +142,13 @@ export async function commitDelta(
     })),
   ];
   const file = path.join(folder, LOG_FOLDER, `${String(version).padStart(20, '0')}.json`);
-  let handle;
+  const lines = actions.map((action) => `${JSON.stringify(action)}\n`).join('');
   try {
-    handle = await open(file, 'wx', 0o600);
+    await writeDurably(file, lines, { flag: 'wx', mode: 0o600 });
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'EEXIST') throw new DeltaLogError('another export added a version');
     throw error;
   }
-  try {
-    await handle.writeFile(actions.map((action) => `${JSON.stringify(action)}\n`).join(''));
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
+  await syncFolder(path.dirname(file));
   return version;
 }

@@ -6,6 +6,7 @@
 import { hash } from 'node:crypto';
 import { mkdir, open, readFile } from 'node:fs/promises';
 import path from 'node:path';
+import { syncFolder } from '../files/durable.js';
 import type { Instant } from '../time/valid-time.js';
 
 export interface Erasure {
@@ -109,14 +110,4 @@ function parseLine(line: string): Erasure | undefined {
 
 function codeOf(error: unknown): string {
   return (error as NodeJS.ErrnoException).code ?? 'unknown';
-}
-
-async function syncFolder(folder: string): Promise<void> {
-  if (process.platform === 'win32') return;
-  const handle = await open(folder, 'r');
-  try {
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
 }

@@ -4,9 +4,10 @@
  * wrapping and unwrapping may take a network round trip, and the key itself need not be known here.
  */
 import { randomBytes } from 'node:crypto';
-import { link, mkdir, open, readFile, rename, rm } from 'node:fs/promises';
+import { link, mkdir, readFile, rename, rm } from 'node:fs/promises';
 import path from 'node:path';
 import sodium from 'sodium-native';
+import { syncFolder, writeDurably } from '../files/durable.js';
 import { CIPHER_SUITES, decrypt, encrypt, KEY_BYTES } from './cipher.js';
 
 export interface KeyProvider {
@@ -168,7 +169,10 @@ class FileKeys extends LocalKeys implements FileKeyProvider {
   private async write(versions: readonly Version[]): Promise<void> {
     const draft = `${this.file}.${randomBytes(6).toString('hex')}`;
     try {
-      await writeNewFile(draft, versions.map(({ key }) => `${key.toString('hex')}\n`).join(''));
+      await writeDurably(draft, versions.map(({ key }) => `${key.toString('hex')}\n`).join(''), {
+        flag: 'wx',
+        mode: 0o600,
+      });
       await rename(draft, this.file);
       await syncFolder(path.dirname(this.file));
     } catch (error) {
@@ -214,7 +218,7 @@ async function makeKeyFile(file: string): Promise<boolean> {
   }
   await mkdir(path.dirname(file), { recursive: true, mode: 0o700 });
   const draft = `${file}.${randomBytes(6).toString('hex')}`;
-  await writeNewFile(draft, `${randomBytes(KEY_BYTES).toString('hex')}\n`);
+  await writeDurably(draft, `${randomBytes(KEY_BYTES).toString('hex')}\n`, { flag: 'wx', mode: 0o600 });
   try {
     await link(draft, file);
     await syncFolder(path.dirname(file));
@@ -224,26 +228,5 @@ async function makeKeyFile(file: string): Promise<boolean> {
     throw error;
   } finally {
     await rm(draft, { force: true });
-  }
-}
-
-async function writeNewFile(file: string, text: string): Promise<void> {
-  const handle = await open(file, 'wx', 0o600);
-  try {
-    await handle.writeFile(text);
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
-}
-
-/** The new name is durable only once its folder is; Windows has no such call and needs none. */
-async function syncFolder(folder: string): Promise<void> {
-  if (process.platform === 'win32') return;
-  const handle = await open(folder, 'r');
-  try {
-    await handle.sync();
-  } finally {
-    await handle.close();
   }
 }

@@ -5,6 +5,7 @@
 import { createPublicKey, type KeyObject } from 'node:crypto';
 import { mkdir, open, readFile, readdir, stat, type FileHandle } from 'node:fs/promises';
 import path from 'node:path';
+import { syncFolder, writeDurably } from '../../files/durable.js';
 import { keyIdOf, type SignedHead } from './tree-head.js';
 
 /** A head as it was found. */
@@ -89,13 +90,7 @@ export class FolderHeadStore implements HeadStore {
       await mkdir(this.folder, { recursive: true, mode: 0o700 });
       const file = path.join(this.folder, `public-key-${keyIdOf(key)}.pem`);
       if ((await readFile(file, 'utf8').catch(() => undefined)) === pem) return;
-      const handle = await open(file, 'w', 0o644);
-      try {
-        await handle.writeFile(pem);
-        await handle.sync();
-      } finally {
-        await handle.close();
-      }
+      await writeDurably(file, pem, { flag: 'w', mode: 0o644 });
       await syncFolder(this.folder);
     } catch (error) {
       throw asStoreError(error, `the public key cannot be written to ${this.folder}`);
@@ -230,15 +225,4 @@ function asStoreError(error: unknown, message: string): HeadStoreError {
   if (error instanceof HeadStoreError) return error;
   const { code } = error as NodeJS.ErrnoException;
   return new HeadStoreError(code === undefined ? message : `${message} (${code})`, { cause: error });
-}
-
-/** The new name is durable only once its folder is; Windows has no such call and needs none. */
-async function syncFolder(folder: string): Promise<void> {
-  if (process.platform === 'win32') return;
-  const handle = await open(folder, 'r');
-  try {
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
 }
