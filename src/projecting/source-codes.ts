@@ -1,5 +1,5 @@
 /** The tables of local codes that a message was mapped by: those of the version of its source that it came by, whatever the source is now. */
-import { decisionOfEvent } from '../inbound/sources/book.js';
+import { decisionOfEvent } from '../inbound/sources/versions.js';
 import { sourceStream } from '../inbound/sources/decide.js';
 import type { Envelope } from '../log/envelope.js';
 import type { EventLogReader, RecordedEvent } from '../log/event-log.js';

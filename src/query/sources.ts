@@ -1,10 +1,9 @@
 /** Sources as the graph shows them: as they stand, as they were at a version, and what the configuration file says otherwise. */
 import { isDeepStrictEqual } from 'node:util';
 import type pg from 'pg';
-import { decisionOfEvent } from '../inbound/sources/book.js';
-import { sourceStream } from '../inbound/sources/decide.js';
 import { inOrder } from '../inbound/sources/settings.js';
 import { NO_ACTIVITY, readActivity, type SourceActivityView } from '../inbound/sources/activity.js';
+import { decisionOfEvent, versionEvents } from '../inbound/sources/versions.js';
 import {
   resolveSource,
   type SourceConfiguration,
@@ -74,7 +73,6 @@ export interface SourceListParts {
 }
 
 const VERSIONS_KEPT = 4_096;
-const PAGE_EVENTS = 1_000;
 
 export class LiveSourceList implements SourceList {
   /** A version never changes. */
@@ -98,7 +96,7 @@ export class LiveSourceList implements SourceList {
     const known = this.versions.get(key);
     if (known !== undefined) return known;
     if (version < 1) return undefined;
-    const event = (await this.events(id))[version - 1];
+    const event = (await versionEvents(this.parts.reader, id))[version - 1];
     if (event === undefined) return undefined;
     const { settings } = decisionOfEvent(event);
     const view = viewOf(resolveSource(id, version, settings, this.parts.defaults), settings);
@@ -107,7 +105,7 @@ export class LiveSourceList implements SourceList {
   }
 
   async history(id: string): Promise<readonly SourceVersionView[]> {
-    return (await this.events(id)).map(versionView).reverse();
+    return (await versionEvents(this.parts.reader, id)).map(versionView).reverse();
   }
 
   async activity(id: string): Promise<SourceActivityView> {
@@ -122,20 +120,6 @@ export class LiveSourceList implements SourceList {
 
   private viewOf(source: SourceConfiguration): SourceView {
     return viewOf(source, this.parts.directory.settingsOf(source.id) ?? {});
-  }
-
-  private async events(id: string): Promise<RecordedEvent[]> {
-    const events: RecordedEvent[] = [];
-    for (;;) {
-      const last = events.at(-1);
-      const page = await this.parts.reader.readPage({
-        stream: sourceStream(id),
-        limit: PAGE_EVENTS,
-        ...(last === undefined ? {} : { after: last.position }),
-      });
-      events.push(...page);
-      if (page.length < PAGE_EVENTS) return events;
-    }
   }
 }
 

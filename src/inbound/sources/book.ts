@@ -39,6 +39,7 @@ import {
   storeSources,
   type SourceRow,
 } from './table.js';
+import { decisionOfEvent, versionEvents } from './versions.js';
 
 /** Mailbox kind of {@link SourceRequest}. */
 export const SOURCE_REQUEST = 'source';
@@ -68,11 +69,6 @@ const PAGE_EVENTS = 1_000;
 const RETRY_MS = 200;
 /** How much of the log a start has to look through for changes that the table missed. */
 const PROGRESS_MS = 5_000;
-
-/** A version as its event says. */
-export function decisionOfEvent(event: Pick<RecordedEvent, 'data'>): SourceDecision {
-  return JSON.parse(event.data.toString('utf8')) as SourceDecision;
-}
 
 export class SourceBook implements SourceDirectory {
   private readonly live: LiveSources;
@@ -246,17 +242,7 @@ export class SourceBook implements SourceDirectory {
   /** All versions, oldest first. */
   private async versionsOf(id: string): Promise<RecordedEvent[]> {
     if (!this.stored.has(id)) return [];
-    const events: RecordedEvent[] = [];
-    for (;;) {
-      const last = events.at(-1);
-      const page = await this.parts.reader.readPage({
-        stream: sourceStream(id),
-        limit: PAGE_EVENTS,
-        ...(last === undefined ? {} : { after: last.position }),
-      });
-      events.push(...page);
-      if (page.length < PAGE_EVENTS) return events;
-    }
+    return versionEvents(this.parts.reader, id);
   }
 
   private announce(rows: readonly SourceRow[]): void {
