@@ -103,11 +103,19 @@ function assembleWhole(kind: FactKind, ids: ResourceIds, fields: Fields): FhirRe
     else resource[name] = value;
   }
   for (const [element, value] of Object.entries(REQUIRED[type] ?? {})) resource[element] ??= value;
-  placeRole(resource, 'requester');
+  placeRoles(resource, 'requester');
+  placeRoles(resource, 'performer');
+  placeRoles(resource, 'performer', 'actor');
+  placeRoles(resource, 'resultsInterpreter');
   if (ids.patientId !== undefined) {
     const element =
       ['subject', 'patient', 'beneficiary'].find((name) => name in content) ?? PERSON_ELEMENT[type] ?? 'subject';
     const person = { reference: `Patient/${ids.patientId}` };
+    // R4 wants to know of a related person whose they are (map IAM[AllergyIntolerance], IAM-15).
+    if (Array.isArray(content['contained']))
+      resource['contained'] = listOf(resource['contained']).map((one) =>
+        one['resourceType'] === 'RelatedPerson' && one['patient'] === undefined ? { ...one, patient: person } : one,
+      );
     // A FHIR Appointment names the person among its participants itself.
     if (type === 'Appointment') {
       if (fields['resource'] === undefined)
@@ -118,22 +126,46 @@ function assembleWhole(kind: FactKind, ids: ResourceIds, fields: Fields): FhirRe
   return resource;
 }
 
+/** What a reference to somebody holds beside them where they act for an organisation, at a place, or may be reached in that role. */
+const ROLE_MEMBERS = ['organization', 'location', 'telecom'] as const;
+
 /**
- * Somebody who acts for an organisation (slots `requester` and `requester.organization`) is a PractitionerRole, contained: R4 has one reference for
- * both (map ORC[ServiceRequest], ORC-12 and ORC-21). The organisation alone is the reference itself.
+ * Somebody who acts for an organisation (slots `requester` and `requester.organization`; ROL-14, PRT-8) is a PractitionerRole, contained: R4 has one
+ * reference for both (maps ORC[ServiceRequest], ORC-12 and ORC-21; ROL[Patient-GeneralPractitioner], ROL[Encounter-PractitionerRole]). The organisation
+ * alone is the reference itself.
+ * @param member of the element's entries that is the reference; absent: the entries are
  */
-function placeRole(resource: JsonObject, element: string): void {
+function placeRoles(resource: JsonObject, element: string, member?: string): void {
   const stated = resource[element];
-  if (!isObject(stated) || !isObject(stated['organization'])) return;
-  const { organization, ...practitioner } = stated;
-  if (Object.keys(practitioner).length === 0) {
-    resource[element] = organization;
-    return;
-  }
-  const role = { resourceType: 'PractitionerRole', id: element, practitioner, organization };
-  resource['contained'] = [...listOf(resource['contained']), role];
-  const display = textOf(practitioner, 'display') || textOf(organization, 'display');
-  resource[element] = { reference: `#${element}`, ...(display !== '' && { display }) };
+  const contained: JsonObject[] = [];
+  const placed = (value: Json): Json => {
+    if (!isObject(value)) return value;
+    if (member !== undefined) return value[member] === undefined ? value : { ...value, [member]: role(value[member]) };
+    return role(value);
+  };
+  const role = (value: Json): Json => {
+    if (!isObject(value) || !ROLE_MEMBERS.some((name) => name in value)) return value;
+    const practitioner = Object.fromEntries(
+      Object.entries(value).filter(([name]) => !(ROLE_MEMBERS as readonly string[]).includes(name)),
+    );
+    const { organization, location, telecom } = value;
+    const named = Object.keys(practitioner).length > 0;
+    if (!named && isObject(organization) && location === undefined && telecom === undefined) return organization;
+    const id = contained.length === 0 ? element : `${element}-${contained.length + 1}`;
+    contained.push({
+      resourceType: 'PractitionerRole',
+      id,
+      ...(named && { practitioner }),
+      ...(organization !== undefined && { organization }),
+      ...(location !== undefined && { location: [location] }),
+      ...(telecom !== undefined && { telecom }),
+    });
+    const display = textOf(practitioner, 'display') || textOf(organization, 'display');
+    return { reference: `#${id}`, ...(display !== '' && { display }) };
+  };
+  if (Array.isArray(stated)) resource[element] = stated.map(placed);
+  else if (stated !== undefined) resource[element] = placed(stated);
+  if (contained.length > 0) resource['contained'] = [...listOf(resource['contained']), ...contained];
 }
 
 /** Values of an element that several fields of a message speak of: `telecom`, `telecom:work`, …, in order of their slots. */
@@ -194,6 +226,7 @@ function assemblePatient(ids: ResourceIds, fields: Fields): FhirResource {
   }
   const practitioners = elementList(fields, 'generalPractitioner');
   if (practitioners.length > 0) patient['generalPractitioner'] = practitioners;
+  placeRoles(patient, 'generalPractitioner');
   for (const element of ['gender', 'maritalStatus', 'contact', 'communication']) {
     const value = fields[element];
     if (value !== undefined) patient[element] = value;
@@ -363,6 +396,7 @@ function assembleEncounter(ids: ResourceIds, folded: Fields): FhirResource {
   if (ids.patientId !== undefined) encounter['subject'] = { reference: `Patient/${ids.patientId}` };
   const participants = elementList(fields, 'participant');
   if (participants.length > 0) encounter['participant'] = participants;
+  placeRoles(encounter, 'participant', 'individual');
   const period: JsonObject = {};
   putTimeValue(period, 'start', fields['start']);
   putTimeValue(period, 'end', fields['end']);

@@ -5,9 +5,10 @@ import type { JsonObject } from '../fhir-time.js';
 import { readAccountOf } from './account.js';
 import { readAl1 } from './al1.js';
 import { readDg1 } from './dg1.js';
-import { every, type PersonGroup } from './groups.js';
+import { every, first, type PersonGroup } from './groups.js';
 import { readIam } from './iam.js';
 import { readIn1 } from './in1.js';
+import { readLivingWill } from './living-will.js';
 import { readMother, readPayingPerson, readRelatedPersons } from './nk1.js';
 import { readPda } from './pda.js';
 import { readPr1 } from './pr1.js';
@@ -76,6 +77,7 @@ export function readOtherSegments(
       default:
     }
   }
+  readLivingWill(first(group, 'PD1'), sourceRecordId, event, reading);
   readRelatedPersons(every(group, 'NK1'), sourceRecordId, event, reading);
   readMother(group.pid, sourceRecordId, event, reading);
   readAccountOf({ pid: group.pid, guarantors, coverages, ...account }, sourceRecordId, event, reading);

@@ -5,7 +5,7 @@ import type { ValidTime } from '../../time/valid-time.js';
 import { timeValue, type JsonObject } from '../fhir-time.js';
 import { readOtherSegments } from './about.js';
 import { every, first, personGroups, type PersonGroup } from './groups.js';
-import { MERGE_TITLES, mergeNote } from './mrg.js';
+import { MERGE_TITLES, mergeNote, readPrior } from './mrg.js';
 import { diagnosisOf } from './dg1.js';
 import { readNk1 } from './nk1.js';
 import { readOrders } from './orders.js';
@@ -77,6 +77,9 @@ const TRIGGERS: Readonly<Record<string, Trigger>> = {
   A54: { visit: 'assert' },
   A55: { visit: 'cancel' },
   A60: { visit: 'none' },
+  A42: { visit: 'assert', named: true },
+  A50: { visit: 'assert', named: true },
+  A51: { visit: 'assert', named: true },
   A61: { visit: 'assert' },
   A62: { visit: 'cancel' },
 };
@@ -115,7 +118,12 @@ function readPerson(group: PersonGroup, trigger: string, rule: Trigger, reading:
   readOtherSegments(group, sourceRecordId, event, encounter, reading);
   readObservations(group.segments, sourceRecordId, event, encounter, reading, true);
   readOrders(group.segments, { sourceRecordId, event, encounter, results: true }, reading);
-  if (Object.hasOwn(MERGE_TITLES, trigger)) mergeNote(trigger, first(group, 'MRG'), sourceRecordId, event, reading);
+  const mrg = first(group, 'MRG');
+  if (mrg !== undefined) {
+    reading.read.add(mrg);
+    readPrior(trigger, { mrg, pid: group.pid }, sourceRecordId, event, reading);
+  }
+  if (Object.hasOwn(MERGE_TITLES, trigger)) mergeNote(trigger, mrg, sourceRecordId, event, reading);
 }
 
 /**

@@ -4,13 +4,20 @@ import type { ValidTime } from '../../time/valid-time.js';
 import type { Json } from '../fact.js';
 import { putDateTime, type JsonObject } from '../fhir-time.js';
 import { nameText } from '../summarise.js';
-import { codeableConcept, ei, mappedCode, xpn } from './datatypes.js';
+import { codeableConcept, ei, mappedCode, mappedConcept, xpn } from './datatypes.js';
 import { conceptKey } from './keys.js';
 import type { Reading } from './reading.js';
-import { named } from './readers.js';
-import { ALLERGY_CATEGORY, ALLERGY_CRITICALITY, ALLERGY_TYPE, DELETES, REACTION_SEVERITY } from './tables.js';
+import { named, v2Table } from './readers.js';
+import {
+  ALLERGY_CATEGORY,
+  ALLERGY_CRITICALITY,
+  ALLERGY_TYPE,
+  DELETES,
+  REACTION_SEVERITY,
+  RELATIONSHIP,
+} from './tables.js';
 
-export const IAM_FIELDS: readonly number[] = [1, 2, 3, 4, 5, 6, 7, 11, 12, 13, 14, 17, 27];
+export const IAM_FIELDS: readonly number[] = [1, 2, 3, 4, 5, 6, 7, 11, 12, 13, 14, 15, 17, 27];
 
 const CLINICAL = 'http://terminology.hl7.org/CodeSystem/allergyintolerance-clinical';
 
@@ -51,12 +58,27 @@ export function readIam(iam: Hl7Segment, sourceRecordId: string, event: ValidTim
   if (onset !== undefined) putDateTime(resource, 'onsetDateTime', onset);
   else if (iam.text(12) !== '') resource['onsetString'] = iam.text(12);
   putDateTime(resource, 'recordedDate', reading.time(iam, 13));
-  const reporter = xpn(iam, 14);
-  if (reporter !== undefined) resource['recorder'] = named(nameText(reporter))!;
+  putReporter(iam, resource);
   const reactions = reactionsOf(iam);
   const severity = mappedCode(REACTION_SEVERITY, iam.text(4));
   if (reactions.length > 0) resource['reaction'] = [{ manifestation: reactions, ...(severity && { severity }) }];
   reading.facts.push({ ...common, assert: { resource } });
+}
+
+/** IAM-14, and IAM-15 who that is to the patient: themselves, or somebody of theirs, contained (maps IAM-14 by IAM-15, RelatedPerson.relationship). */
+function putReporter(iam: Hl7Segment, resource: JsonObject): void {
+  const name = xpn(iam, 14);
+  const relationship = mappedConcept(iam, 15, RELATIONSHIP, v2Table('0063'));
+  const who = name === undefined ? undefined : named(nameText(name));
+  if (relationship === undefined) {
+    if (who !== undefined) resource['recorder'] = who;
+  } else if (iam.text(15).toUpperCase() === 'SEL') resource['recorder'] = { type: 'Patient', ...who };
+  else {
+    resource['contained'] = [
+      { resourceType: 'RelatedPerson', id: 'recorder', relationship: [relationship], ...(name && { name: [name] }) },
+    ];
+    resource['recorder'] = { reference: '#recorder', ...who };
+  }
 }
 
 /** IAM-27: further codings of the same allergen. */

@@ -7,6 +7,7 @@ import { conceptKey, orderKey } from './keys.js';
 import { annotations } from './obx.js';
 import { groupNumbers } from './orc.js';
 import type { Reading } from './reading.js';
+import { peopleBehind } from './rol.js';
 import { REPORT_STATUS } from './tables.js';
 
 export const OBR_FIELDS: readonly number[] = [1, 2, 3, 4, 7, 8, 22, 24, 25, 32, 34, 35];
@@ -17,6 +18,10 @@ const NOTE_URL = 'http://hl7.org/fhir/5.0/StructureDefinition/extension-Diagnost
 
 const FUNCTION_URL = 'http://hl7.org/fhir/StructureDefinition/event-performerFunction';
 
+/** HL7 table 0912, by message map ORU_R01, ORDER_OBSERVATION.PRT. */
+const PERFORMERS: ReadonlySet<string> = new Set(['ARI', 'PO', 'TN', 'TR']);
+const INTERPRETERS: ReadonlySet<string> = new Set(['PRI']);
+
 export interface ReportGroup {
   readonly sourceRecordId: string;
   readonly orc?: Hl7Segment;
@@ -24,6 +29,8 @@ export interface ReportGroup {
   /** OBR-7, else the time of the message. */
   readonly valid: ValidTime;
   readonly encounter?: JsonObject;
+  /** The PRT behind the OBR. */
+  readonly participants: readonly Hl7Segment[];
   readonly notes: readonly Hl7Segment[];
   /** How often a report without a number stood in this message so far, by code. */
   readonly reports: Map<string, number>;
@@ -59,10 +66,14 @@ export function readObr(group: ReportGroup, reading: Reading): void {
     resource['effectivePeriod'] = period;
   } else putDateTime(resource, 'effectiveDateTime', start);
   putInstant(resource, 'issued', reading.time(obr, 22));
-  const performer = [...doneBy(obr, 34, 'SPRF'), ...doneBy(obr, 35, 'TRANS')];
+  const performer = [
+    ...doneBy(obr, 34, 'SPRF'),
+    ...doneBy(obr, 35, 'TRANS'),
+    ...peopleBehind(group.participants, PERFORMERS, reading),
+  ];
   if (performer.length > 0) resource['performer'] = performer;
-  const interpreter = ndl(obr, 32);
-  if (interpreter !== undefined) resource['resultsInterpreter'] = [interpreter];
+  const interpreters = [...(list(obr, 32, ndl) ?? []), ...peopleBehind(group.participants, INTERPRETERS, reading)];
+  if (interpreters.length > 0) resource['resultsInterpreter'] = interpreters;
   const note = annotations(group.notes, reading);
   if (note.length > 0) resource['extension'] = note.map((one) => ({ url: NOTE_URL, valueAnnotation: one }));
   reading.facts.push({

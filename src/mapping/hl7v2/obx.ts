@@ -17,11 +17,13 @@ import {
   xon,
 } from './datatypes.js';
 import { conceptKey, orderKey } from './keys.js';
+import { eip, v2Table } from './readers.js';
 import type { Reading } from './reading.js';
+import { circumstancesIn, peopleBehind } from './rol.js';
 import { INTERPRETATION, OBSERVATION_CATEGORY, OBSERVATION_STATUS } from './tables.js';
 
 export const OBX_FIELDS: readonly number[] = [
-  1, 2, 3, 4, 5, 6, 7, 8, 11, 14, 15, 16, 17, 18, 19, 20, 21, 23, 24, 25, 29, 32,
+  1, 2, 3, 4, 5, 6, 7, 8, 10, 11, 14, 15, 16, 17, 18, 19, 20, 21, 23, 24, 25, 29, 30, 32, 33,
 ];
 export const NTE_FIELDS: readonly number[] = [1, 2, 3, 5, 6];
 
@@ -31,6 +33,10 @@ export const INLINE_ATTACHMENT_CHARACTERS = 4096;
 /** R5's Observation.value as an attachment, in R4 an extension (v2-to-FHIR, OBX-5 with OBX-2 ED and RP). */
 const ATTACHMENT_URL = 'http://hl7.org/fhir/5.0/StructureDefinition/extension-Observation.value';
 const ANALYSIS_TIME_URL = 'http://hl7.org/fhir/StructureDefinition/observation-analysis-date-time';
+const SUB_ID_URL = 'http://hl7.org/fhir/StructureDefinition/observation-v2-subid';
+const NATURE_URL = 'http://hl7.org/fhir/StructureDefinition/observation-nature-of-abnormal-test';
+const STRUCTURE_URL = 'http://hl7.org/fhir/StructureDefinition/observation-structure-type';
+const LOCATION_URL = 'http://hl7.org/fhir/StructureDefinition/event-location';
 const DATA_ABSENT = 'http://terminology.hl7.org/CodeSystem/data-absent-reason';
 
 /** What an OBX stands under. */
@@ -43,6 +49,8 @@ export interface ObservationGroup {
   /** Whether `otherwise` is a time of the observation itself, so that a deletion can name the row it means. */
   readonly otherwiseClinical: boolean;
   readonly encounter?: JsonObject;
+  /** The PRT behind the OBX (HL7 v2.9 §7.3.1). */
+  readonly participants: readonly Hl7Segment[];
   /** How often (code, sub-id) stood in this order so far. */
   readonly occurrences: Map<string, number>;
 }
@@ -69,7 +77,7 @@ export function readObx(
   const common: Pick<Fact, 'kind' | 'sourceRecordId' | 'key' | 'valid'> = {
     kind: 'OBSERVATION',
     sourceRecordId: group.sourceRecordId,
-    key: observationKey(obx, concept, valid, group),
+    key: observationKey(obx, concept, valid, group, reading),
     valid,
   };
   const resultStatus = obx.text(11).toUpperCase();
@@ -105,35 +113,111 @@ export function readObx(
   if (method !== undefined) resource['method'] = method;
   const bodySite = codeableConcept(obx, 20);
   if (bodySite !== undefined) resource['bodySite'] = bodySite;
-  const device = ei(obx, 18);
+  const { device: used, place } = circumstancesIn(group.participants, reading);
+  const device = ei(obx, 18) ?? used;
   if (device !== undefined) resource['device'] = { identifier: device };
-  const performer = performers(obx);
+  const performer = [...performers(obx), ...peopleBehind(group.participants, undefined, reading)];
   if (performer.length > 0) resource['performer'] = performer;
   const note = annotations(notes, reading);
   if (note.length > 0) resource['note'] = note;
-  const analysed = reading.time(obx, 19);
-  if (analysed !== undefined) {
-    const extension: JsonObject = { url: ANALYSIS_TIME_URL };
-    putDateTime(extension, 'valueDateTime', analysed);
-    resource['extension'] = [...((resource['extension'] as Json[] | undefined) ?? []), extension];
-  }
+  const extensions = [...((resource['extension'] as Json[] | undefined) ?? []), ...extensionsOf(obx, place, reading)];
+  if (extensions.length > 0) resource['extension'] = extensions;
+  const specimen = specimenOf(obx);
+  if (specimen !== undefined) resource['specimen'] = specimen;
   const clinical = observed !== undefined || group.otherwiseClinical;
   const moves = resultStatus === 'C' && clinical ? ({ moves: 'only' } as const) : {};
   reading.facts.push({ ...common, assert: { resource }, ...moves });
 }
 
+/** OBX-4, -10, -19, -30 and where it was observed (PRT-9): what R4's Observation has extensions for. */
+function extensionsOf(obx: Hl7Segment, place: JsonObject | undefined, reading: Reading): JsonObject[] {
+  const found: JsonObject[] = [];
+  const analysed = reading.time(obx, 19);
+  if (analysed !== undefined) {
+    const extension: JsonObject = { url: ANALYSIS_TIME_URL };
+    putDateTime(extension, 'valueDateTime', analysed);
+    found.push(extension);
+  }
+  const sub = subIdentifier(obx);
+  if (sub.length > 0) found.push({ url: SUB_ID_URL, extension: sub });
+  for (const nature of list(obx, 10, (one, at, repetition) => codeableConcept(one, at, repetition, v2Table('0080'))) ??
+    [])
+    found.push({ url: NATURE_URL, valueCodeableConcept: nature });
+  const structure = codeableConcept(obx, 30, 1, v2Table('0937'));
+  if (structure !== undefined) found.push({ url: STRUCTURE_URL, valueCodeableConcept: structure });
+  if (place !== undefined) found.push({ url: LOCATION_URL, valueReference: place });
+  return found;
+}
+
+/** Data type map OG[Extension-Subidentifier]; before v2.8.2 an ST, which is the first component. */
+function subIdentifier(obx: Hl7Segment): JsonObject[] {
+  if (obx.rawField(4) === '') return [];
+  const found: JsonObject[] = [];
+  const original = obx.text(4, 1, 1);
+  if (original !== '') found.push({ url: 'original-sub-identifier', valueString: original });
+  for (const [component, url] of [
+    [2, 'group'],
+    [3, 'sequence'],
+  ] as const) {
+    const value = number(obx.text(4, 1, component));
+    if (value !== undefined) found.push({ url, valueDecimal: value });
+  }
+  const identifier = obx.text(4, 1, 4);
+  if (identifier !== '') found.push({ url: 'identifier', valueString: identifier });
+  return found;
+}
+
+/** OBX-33 (an EIP): the specimen, by the number that keys it (docs/mapping.md). */
+function specimenOf(obx: Hl7Segment): JsonObject | undefined {
+  if (obx.rawField(33) === '') return undefined;
+  const identifier = eip(obx, 33, 1, 2) ?? eip(obx, 33, 1, 1);
+  return identifier && { type: 'Specimen', identifier };
+}
+
 /**
  * DESIGN of slots: OBX-21, else order + OBX-3 + OBX-4 + occurrence, else the same with the time in place of the order.
  */
-function observationKey(obx: Hl7Segment, concept: string, valid: ValidTime, group: ObservationGroup): string {
-  const id = obx.text(21);
-  if (id !== '') return `id|${obx.text(21, 1, 2) || obx.text(21, 1, 3)}|${id}`;
+function observationKey(
+  obx: Hl7Segment,
+  concept: string,
+  valid: ValidTime,
+  group: ObservationGroup,
+  reading: Reading,
+): string {
   const sub = obx.rawField(4);
+  const id = instanceId(obx);
+  if (id !== undefined) return sharedIds(reading).has(id) ? `${id}|${concept}|${sub}` : id;
   const place = orderKey(group.obr, group.orc) ?? `at|${valid.instant}`;
   const within = `${place}|${concept}|${sub}`;
   const occurrence = (group.occurrences.get(within) ?? 0) + 1;
   group.occurrences.set(within, occurrence);
   return `${within}|${occurrence}`;
+}
+
+function instanceId(obx: Hl7Segment): string | undefined {
+  const id = obx.text(21);
+  return id === '' ? undefined : `id|${obx.text(21, 1, 2) || obx.text(21, 1, 3)}|${id}`;
+}
+
+const SHARED_IDS = new WeakMap<Reading, ReadonlySet<string>>();
+
+/** Identifiers (OBX-21) that a message gives to results of several codes or sub-ids: they are of the whole, and no result may cover another. */
+function sharedIds(reading: Reading): ReadonlySet<string> {
+  let shared = SHARED_IDS.get(reading);
+  if (shared === undefined) {
+    const named = new Map<string, string>();
+    const found = new Set<string>();
+    for (const obx of reading.message.segments) {
+      const id = obx.name === 'OBX' ? instanceId(obx) : undefined;
+      if (id === undefined) continue;
+      const what = `${conceptKey(obx, 3) ?? ''}|${obx.rawField(4)}`;
+      if ((named.get(id) ?? what) !== what) found.add(id);
+      named.set(id, what);
+    }
+    shared = found;
+    SHARED_IDS.set(reading, shared);
+  }
+  return shared;
 }
 
 /** OBX-14, else OBR-7 and OBR-8; what the message was sent at is no time of an observation. */

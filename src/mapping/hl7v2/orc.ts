@@ -215,7 +215,7 @@ function readTimes(
 ): void {
   if (tq1 !== undefined) {
     slots.fields(tq1, TQ1_SERVICE.rules);
-    if (tq1.rawField(3) !== '' || tq1.rawField(13) !== '' || tq1.rawField(14) !== '') {
+    if (tq1.rawField(3) !== '' || tq1.rawField(4) !== '' || tq1.rawField(13) !== '' || tq1.rawField(14) !== '') {
       readTiming(tq1, 'occurrenceTiming', slots, reading);
       return;
     }

@@ -4,16 +4,17 @@ import { validTime } from '../../time/parse.js';
 import type { ValidTime } from '../../time/valid-time.js';
 import { timeValue, type JsonObject } from '../fhir-time.js';
 import type { FactKind } from '../fact.js';
-import { codeableConcept, mappedCode, number as numberIn } from './datatypes.js';
+import { codeableConcept, mappedCode, mappedConcept, number as numberIn } from './datatypes.js';
 import { conceptKey } from './keys.js';
 import { annotations } from './obx.js';
 import { isCancel, orderStatus, readService } from './orc.js';
 import { quantityOf, unitOf } from './readers.js';
 import type { Reading } from './reading.js';
+import { peopleBehind } from './rol.js';
 import { ORC_MEDICATION, readDose, readRxr, readTq, readTq1, RXA_GIVEN, RXD, RXE, RXO, RXO_BESIDE_RXE } from './rx.js';
 import type { Slots } from './slots.js';
 import { readSpecimen } from './spm.js';
-import { DELETES, IMMUNIZATION_STATUS, MEDICATION_STATUS } from './tables.js';
+import { DELETES, IMMUNIZATION_STATUS, MEDICATION_STATUS, ROUTE } from './tables.js';
 
 /** One order and the segments under it. */
 interface Order {
@@ -24,6 +25,8 @@ interface Order {
   rxr?: Hl7Segment;
   tq1?: Hl7Segment;
   readonly rxc: Hl7Segment[];
+  /** The PRT of the order itself, behind ORC and OBR. */
+  readonly participants: Hl7Segment[];
   readonly notes: Hl7Segment[];
   readonly specimens: Hl7Segment[];
   readonly supplied: { readonly segment: Hl7Segment; rxr?: Hl7Segment }[];
@@ -65,7 +68,7 @@ function ordersOf(segments: readonly Hl7Segment[]): Order[] {
   let order: Order | undefined;
   let noted: Hl7Segment[] | undefined;
   const begin = (orc: Hl7Segment | undefined): Order => {
-    const begun: Order = { orc, rxc: [], notes: [], specimens: [], supplied: [] };
+    const begun: Order = { orc, rxc: [], participants: [], notes: [], specimens: [], supplied: [] };
     orders.push(begun);
     return begun;
   };
@@ -119,6 +122,8 @@ function ordersOf(segments: readonly Hl7Segment[]): Order[] {
         noted?.push(segment);
         continue;
       case 'PRT':
+      case 'ROL':
+        if (noted !== undefined) order?.participants.push(segment);
         continue;
       default:
     }
@@ -173,6 +178,7 @@ function readRequest(
     slots,
     reading,
   );
+  putRequester(order, slots, reading);
   const note = annotations(order.notes, reading);
   if (note.length > 0) slots.assert['note'] = note;
   finish('SERVICE_REQUEST', key, order, slots, context, reading);
@@ -231,15 +237,29 @@ function readMedication(order: Order, number: string | undefined, context: Order
       code: 'd',
     };
   const ingredients = rxc.map((segment) => ingredientOf(segment)).filter((one) => one !== undefined);
-  if (ingredients.length > 0)
+  const strong = ingredients.length > 0 ? undefined : strengthOf(rxe, rxo);
+  if (strong !== undefined) ingredients.push(strong);
+  if (ingredients.length > 0) {
     slots.assert['contained'] = [{ resourceType: 'Medication', id: 'compound', ingredient: ingredients }];
+    slots.assert['supportingInformation:compound'] = [{ reference: '#compound' }];
+  }
   const status = orderStatus(orc);
   const known = status === undefined ? undefined : mappedCode(MEDICATION_STATUS, status);
   if (known !== undefined || detail !== undefined) slots.assert['status'] = known ?? 'active';
   if (detail !== undefined) slots.assert['intent'] = rxe === undefined ? 'order' : 'filler-order';
+  putRequester(order, slots, reading);
   const note = annotations(order.notes, reading);
   if (note.length > 0) slots.assert['note'] = note;
   finish('MEDICATION_REQUEST', key, order, slots, context, reading);
+}
+
+const ORDERERS: ReadonlySet<string> = new Set(['OP']);
+const COLLECTORS: ReadonlySet<string> = new Set(['SC']);
+
+/** Who orders stands in PRT from v2.7 on, where ORC-12 and OBR-16 are empty (message map OML_O21, ORDER.PRT). */
+function putRequester({ participants }: Order, slots: Slots, reading: Reading): void {
+  const [requester] = peopleBehind(participants, ORDERERS, reading);
+  if (requester !== undefined) slots.assert['requester'] ??= requester;
 }
 
 /**
@@ -289,6 +309,17 @@ function ingredientOf(rxc: Hl7Segment): JsonObject | undefined {
     isActive: rxc.text(1).toUpperCase() !== 'B',
     ...(numerator && { strength: { numerator } }),
   };
+}
+
+/** How strong the drug itself is: RXE-25, -26, -33, -34, else RXO-18, -19, -25, -26 (map RXO[MedicationRequest], Medication.ingredient.strength). */
+function strengthOf(rxe: Hl7Segment | undefined, rxo: Hl7Segment | undefined): JsonObject | undefined {
+  const [segment, item, value, volume] = rxe === undefined ? [rxo, 1, 18, 25] : [rxe, 2, 25, 33];
+  if (segment === undefined) return undefined;
+  const numerator = quantityOf(segment, value, value + 1);
+  const itemCodeableConcept = codeableConcept(segment, item);
+  if (numerator === undefined || itemCodeableConcept === undefined) return undefined;
+  const denominator = quantityOf(segment, volume, volume + 1);
+  return { itemCodeableConcept, strength: { numerator, ...(denominator && { denominator }) } };
 }
 
 function readDispense(
@@ -367,7 +398,7 @@ function readGiven(
   const rate = numberIn(rxa.text(12));
   if (rate !== undefined) slots.assert['dosage.rateQuantity'] = { value: rate, ...unitOf(rxa, 13, 1) };
   if (rxr !== undefined) {
-    const route = codeableConcept(rxr, 1, 1, 'http://terminology.hl7.org/CodeSystem/v2-0162');
+    const route = mappedConcept(rxr, 1, ROUTE, 'http://terminology.hl7.org/CodeSystem/v2-0162');
     const site = codeableConcept(rxr, 2, 1, 'http://terminology.hl7.org/CodeSystem/v2-0163');
     if (route !== undefined) slots.assert['dosage.route'] = route;
     if (site !== undefined) slots.assert['dosage.site'] = site;
@@ -381,11 +412,13 @@ function readGiven(
 
 function readSpecimens(order: Order, context: OrderContext, reading: Reading): void {
   const { obr, orc } = order;
+  const [collector] = peopleBehind(order.participants, COLLECTORS, reading);
   const shared = {
     sourceRecordId: context.sourceRecordId,
     event: context.event,
     ...(obr === undefined ? {} : { obr }),
     ...(orc === undefined ? {} : { orc }),
+    ...(collector === undefined ? {} : { collector }),
   };
   order.specimens.forEach((spm, index) => readSpecimen({ ...shared, spm, ordinal: index + 1 }, reading));
   if (order.specimens.length === 0 && obr !== undefined && saysOfSpecimen(obr))

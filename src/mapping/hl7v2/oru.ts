@@ -13,7 +13,7 @@ import { readPd1, readPid } from './pid.js';
 import { readPv2Facts, readVisitFacts, readVisitIdentity, visitKey, visitReference } from './pv1.js';
 import type { PersonGroup } from './groups.js';
 import type { Reading } from './reading.js';
-import { readRoles, rolesOf } from './rol.js';
+import { participantsBehind, readRoles, rolesOf } from './rol.js';
 
 export function readOru(reading: Reading): void {
   const sent = reading.messageTime();
@@ -69,6 +69,7 @@ export function readVisitOf(
       readVisitFacts(pv1, slots);
       const pv2 = first(group, 'PV2');
       if (pv2 !== undefined) readPv2Facts(pv2, slots, reading);
+      readRoles(rolesOf(group.segments), reading.slots(), slots, reading);
     }
     reading.add({ kind: 'ENCOUNTER', sourceRecordId, key, valid: admitted ?? event }, slots);
   }
@@ -105,7 +106,16 @@ export function readObservations(
       otherwise = observed ?? event;
       if (!ordersOnly || obr.text(25) !== '')
         readObr(
-          { sourceRecordId, orc, obr, valid: otherwise, encounter, notes: notesAfter(segments, index), reports },
+          {
+            sourceRecordId,
+            orc,
+            obr,
+            valid: otherwise,
+            encounter,
+            participants: participantsBehind(segments, index),
+            notes: notesAfter(segments, index),
+            reports,
+          },
           reading,
         );
     } else if (segment.name === 'OBX') {
@@ -113,7 +123,16 @@ export function readObservations(
       readObx(
         segment,
         notesAfter(segments, index),
-        { sourceRecordId, orc, obr, otherwise, otherwiseClinical: otherwise !== event, encounter, occurrences },
+        {
+          sourceRecordId,
+          orc,
+          obr,
+          otherwise,
+          otherwiseClinical: otherwise !== event,
+          encounter,
+          participants: participantsBehind(segments, index),
+          occurrences,
+        },
         reading,
       );
     }

@@ -32,7 +32,7 @@ export const PID_FIELDS: readonly number[] = [
   1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 28, 29, 30, 33, 34, 35,
   36, 39, 40,
 ];
-export const PD1_FIELDS: readonly number[] = [3, 4, 6, 14];
+export const PD1_FIELDS: readonly number[] = [3, 4, 6, 7, 14];
 
 const identifiers: SlotReader = (segment, field, { context }) => {
   const defaults = { authority: context.defaultAuthority };

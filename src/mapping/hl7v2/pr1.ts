@@ -3,6 +3,7 @@ import type { Hl7Segment } from '../../inbound/hl7/message.js';
 import { validTime } from '../../time/parse.js';
 import type { ValidTime } from '../../time/valid-time.js';
 import { fhirDateTime, type JsonObject } from '../fhir-time.js';
+import { objectsIn } from '../concepts.js';
 import { codeableConcept, number } from './datatypes.js';
 import { conceptKey } from './keys.js';
 import { concept, concepts, doers, entityIds, only, place } from './readers.js';
@@ -40,6 +41,7 @@ export const PR1: SegmentMap = {
     4: 'code.text',
     5: 'performedDateTime, performedPeriod.start, valid time',
     7: 'performedPeriod.end',
+    16: 'code, with PR1-3',
     20: 'D takes it back',
   },
 };
@@ -100,8 +102,22 @@ export function readPr1(
   reading.add(thing, slots);
 }
 
+/** PR1-16: the code with its modifiers, `44950:80:LT`, beside the code alone, by which it is found. */
+function modified(code: JsonObject | undefined, pr1: Hl7Segment): JsonObject | undefined {
+  const [first, ...others] = objectsIn(code, 'coding');
+  if (pr1.rawField(16) === '' || typeof first?.['code'] !== 'string') return code;
+  const parts = [first['code']];
+  for (let repetition = 1; repetition <= pr1.repetitions(16); repetition += 1) {
+    const modifier = pr1.text(16, repetition, 1);
+    if (modifier !== '') parts.push(modifier);
+  }
+  const { system } = first;
+  const whole = { ...(system !== undefined && { system }), code: parts.join(':') };
+  return parts.length === 1 ? code : { ...code, coding: [first, whole, ...others] };
+}
+
 function codeOf(pr1: Hl7Segment): JsonObject | undefined {
-  const code = codeableConcept(pr1, 3);
+  const code = modified(codeableConcept(pr1, 3), pr1);
   const description = pr1.text(4);
   if (description === '') return code;
   return { text: description, ...code };

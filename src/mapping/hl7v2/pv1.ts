@@ -2,7 +2,7 @@
 import type { Hl7Segment } from '../../inbound/hl7/message.js';
 import type { Json } from '../fact.js';
 import { conceptDisplay } from '../concepts.js';
-import type { JsonObject } from '../fhir-time.js';
+import { putDateTime, type JsonObject } from '../fhir-time.js';
 import {
   authorityKey,
   codeableConcept,
@@ -15,15 +15,16 @@ import {
   pl,
   xcn,
 } from './datatypes.js';
+import { allByMap, byMap } from './readers.js';
 import type { Reading } from './reading.js';
 import { timeSlot } from './pid.js';
 import type { SlotReader, SlotRule, Slots } from './slots.js';
-import { ENCOUNTER_CLASS, ENCOUNTER_PRIORITY } from './tables.js';
+import { AMBULATORY_STATUS, ENCOUNTER_CLASS, ENCOUNTER_PRIORITY, HOSPITAL_SERVICE } from './tables.js';
 
 export const PV1_FIELDS: readonly number[] = [
-  1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 13, 14, 15, 16, 17, 19, 36, 37, 38, 39, 42, 44, 45, 50, 52, 54,
+  1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 13, 14, 15, 16, 17, 19, 20, 36, 37, 38, 39, 42, 44, 45, 50, 52, 53, 54,
 ];
-export const PV2_FIELDS: readonly number[] = [1, 3, 8, 11, 13, 25, 38];
+export const PV2_FIELDS: readonly number[] = [1, 3, 8, 9, 11, 12, 13, 22, 25, 38];
 
 const TABLE = 'http://terminology.hl7.org/CodeSystem/v2-';
 
@@ -135,13 +136,14 @@ const PV1_SLOTS: readonly SlotRule[] = [
   [7, 'participant:ATND', participants('ATND')],
   [8, 'participant:REF', participants('REF')],
   [9, 'participant:CON', participants('CON')],
-  [10, 'serviceType', single(`${TABLE}0069`)],
+  [10, 'serviceType', byMap(HOSPITAL_SERVICE, `${TABLE}0069`)],
   [11, 'location:temporary', location],
   [13, 'hospitalization.reAdmission', single(`${TABLE}0092`)],
   [14, 'hospitalization.admitSource', single(`${TABLE}0023`)],
-  [15, 'hospitalization.specialArrangement', concepts(`${TABLE}0009`)],
+  [15, 'hospitalization.specialArrangement', allByMap(AMBULATORY_STATUS, `${TABLE}0009`)],
   [16, 'hospitalization.specialCourtesy', concepts(`${TABLE}0099`)],
   [17, 'participant:ADM', participants('ADM')],
+  [20, 'extension:financialClass', financialClass],
   [36, 'hospitalization.dischargeDisposition', single(`${TABLE}0112`)],
   // DLD: location, then its effective date; CWE: code, then text.
   [
@@ -153,13 +155,30 @@ const PV1_SLOTS: readonly SlotRule[] = [
   [39, 'serviceProvider', (segment, field) => named(segment.text(field, 1, 2) || segment.text(field, 1, 1))],
   [42, 'location:pending', location],
   [52, 'participant:PART', participants('PART')],
+  [53, 'episodeOfCare', episode],
   [54, 'episodeOfCare', episode],
 ];
 
-/** PV1-54: the episode is a thing of somebody else's; here it is its number. */
-function episode(segment: Hl7Segment, field: number): Json | undefined {
-  const id = cx(segment, field);
-  return id && [{ type: 'EpisodeOfCare', identifier: id }];
+/** PV1-54 and its words (PV1-53): the episode is a thing of somebody else's; here it is its number. */
+function episode(segment: Hl7Segment): Json | undefined {
+  const identifier = cx(segment, 54);
+  const valueString = segment.text(53, 1, 1) || segment.text(53, 1, 2);
+  if (identifier === undefined && valueString === '') return undefined;
+  const extension = valueString === '' ? undefined : [{ url: INSTANCE_DESCRIPTION_URL, valueString }];
+  return [{ ...(extension && { extension }), type: 'EpisodeOfCare', ...(identifier && { identifier }) }];
+}
+
+const INSTANCE_DESCRIPTION_URL = 'http://hl7.org/fhir/StructureDefinition/resource-instance-description';
+
+/**
+ * PV1-20. The guide makes it a Coverage that has a type alone (PV1[Coverage]), which R4 does not allow (it wants a payor) and which would stand beside
+ * the covers of IN1; here it says of the visit what it is.
+ */
+function financialClass(segment: Hl7Segment, field: number): Json | undefined {
+  return list(segment, field, (one, at, repetition) => {
+    const concept = codeableConcept(one, at, repetition, `${TABLE}0064`);
+    return concept && { url: 'urn:anamnesis:financial-class', valueCodeableConcept: concept };
+  });
 }
 
 /** Everything of PV1 but PV1-45: a discharge is asserted at its own time (see adt.ts). */
@@ -171,11 +190,40 @@ export function readPv1(pv1: Hl7Segment, slots: Slots, reading: Reading): void {
 const PV2_SLOTS: readonly SlotRule[] = [
   [1, 'location:priorPending', location],
   [3, 'reasonCode', (segment, field) => list(segment, field, codeableConcept)],
+  [8, 'extension:plannedStart', planned('plannedStartDate')],
+  [9, 'extension:plannedEnd', planned('plannedEndDate')],
   [11, 'length', lengthOfStay],
+  [12, 'text', narrative],
   [13, 'participant:REF2', participants('REF')],
+  [22, 'meta', protection],
   [25, 'priority', (segment, field) => mappedConcept(segment, field, ENCOUNTER_PRIORITY, `${TABLE}0217`)],
   [38, 'extension:arrival', arrival],
 ];
+
+/** When a visit is expected to begin and to end: R5's elements, in R4 extensions. PV2-8 is a valid time too (see adt.ts). */
+function planned(element: 'plannedEndDate' | 'plannedStartDate'): SlotReader {
+  return (segment, field, reading) => {
+    const time = reading.time(segment, field);
+    if (time === undefined) return undefined;
+    const extension: JsonObject = { url: `http://hl7.org/fhir/5.0/StructureDefinition/extension-Encounter.${element}` };
+    putDateTime(extension, 'valueDateTime', time);
+    return [extension];
+  };
+}
+
+/** PV2-12, the visit in words. */
+function narrative(segment: Hl7Segment, field: number): Json | undefined {
+  const words = segment.text(field);
+  if (words === '') return undefined;
+  const escaped = words.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;');
+  return { status: 'additional', div: `<div xmlns="http://www.w3.org/1999/xhtml">${escaped}</div>` };
+}
+
+/** PV2-22: whether the visit is to be kept from others. */
+function protection(segment: Hl7Segment, field: number): Json | undefined {
+  const label = coding(segment.text(field), '', `${TABLE}0136`);
+  return label && { security: [label] };
+}
 
 /** What PV1 says of a visit beside where it takes place. */
 const FACT_SLOTS = PV1_SLOTS.filter(([, slot]) => !slot.startsWith('location'));
@@ -202,7 +250,6 @@ function arrival(segment: Hl7Segment, field: number): Json | undefined {
 
 const PV2_FACT_SLOTS = PV2_SLOTS.filter(([, slot]) => !slot.startsWith('location'));
 
-/** PV2-1, -3, -11, -13, -25, -38. PV2-8 is a valid time (see adt.ts). */
 export function readPv2(pv2: Hl7Segment, slots: Slots, reading: Reading): void {
   reading.read.add(pv2);
   slots.fields(pv2, PV2_SLOTS);

@@ -77,10 +77,11 @@ export class Reading {
   add(fact: Pick<Fact, 'kind' | 'sourceRecordId' | 'key' | 'valid'>, slots: Slots): void {
     if (slots.empty) return;
     const asserted = hasMembers(slots.assert);
-    const end = slots.end.length > 0;
-    if (asserted && end) this.facts.push({ ...fact, assert: slots.assert, end: slots.end });
+    // One field says `""`, another what is so: what is said of the same slot stands.
+    const end = slots.end.filter((slot) => !Object.hasOwn(slots.assert, slot));
+    if (asserted && end.length > 0) this.facts.push({ ...fact, assert: slots.assert, end });
     else if (asserted) this.facts.push({ ...fact, assert: slots.assert });
-    else this.facts.push({ ...fact, end: slots.end });
+    else this.facts.push({ ...fact, end });
   }
 }
 

@@ -3,6 +3,7 @@ import type { Hl7Segment } from '../../inbound/hl7/message.js';
 import { timeValue } from '../fhir-time.js';
 import { codeableConcept, mappedCode, number } from './datatypes.js';
 import {
+  byMap,
   code,
   compositeQuantity,
   concept,
@@ -23,9 +24,9 @@ import {
 } from './readers.js';
 import type { SegmentMap } from './segment-map.js';
 import type { SlotReader, SlotRule, Slots } from './slots.js';
-import { REQUEST_PRIORITY } from './tables.js';
+import { ADMINISTRATION_METHOD, REQUEST_PRIORITY, ROUTE } from './tables.js';
 import type { Reading } from './reading.js';
-import { readTiming, TIMING_FIELDS } from './timing.js';
+import { patternOf, readTiming, TIMING_FIELDS } from './timing.js';
 
 const DOSE = 'dosageInstruction[]';
 const RATE = `${DOSE}.doseAndRate[]`;
@@ -97,7 +98,11 @@ export const RXO: SegmentMap = {
     3: 'doseRange.high',
     4: 'units of RXO-2 and RXO-3',
     12: 'units of RXO-11',
+    18: 'contained.ingredient.strength',
+    19: 'units of RXO-18',
     22: 'units of RXO-21',
+    25: 'contained.ingredient.strength',
+    26: 'units of RXO-25',
   },
 };
 
@@ -138,6 +143,10 @@ export const RXE: SegmentMap = {
     5: 'units of RXE-3 and RXE-4',
     11: 'units of RXE-10',
     24: 'units of RXE-23',
+    25: 'contained.ingredient.strength',
+    26: 'units of RXE-25',
+    33: 'contained.ingredient.strength',
+    34: 'units of RXE-33',
   },
 };
 
@@ -146,9 +155,9 @@ export const RXR_DOSE: SegmentMap = {
   segment: 'RXR',
   kind: 'MEDICATION_REQUEST',
   rules: [
-    [1, `${DOSE}.route`, concept(v2Table('0162')), 'RouteOfAdministration'],
+    [1, `${DOSE}.route`, byMap(ROUTE, v2Table('0162')), 'RouteOfAdministration'],
     [2, `${DOSE}.site`, concept(v2Table('0163')), 'BodyParts'],
-    [4, `${DOSE}.method`, concept(v2Table('0165')), 'AdministrationMethod'],
+    [4, `${DOSE}.method`, byMap(ADMINISTRATION_METHOD, v2Table('0165')), 'AdministrationMethod'],
     [5, `${DOSE}.additionalInstruction:routing`, concepts(), 'RoutingInstruction'],
   ],
   also: {},
@@ -275,8 +284,8 @@ export function readTq(segment: Hl7Segment, field: number, slots: Slots, reading
   const end = reading.time(segment, field, 1, 5);
   if (start !== undefined) slots.assert[`${DOSE}.timing.repeat.boundsPeriod.start`] ??= timeValue(start);
   if (end !== undefined) slots.assert[`${DOSE}.timing.repeat.boundsPeriod.end`] ??= timeValue(end);
-  const pattern = segment.text(field, 1, 2, 1);
-  if (pattern !== '') slots.assert[`${DOSE}.timing.code`] ??= { coding: [{ system: v2Table('0335'), code: pattern }] };
+  const pattern = patternOf({ code: segment.text(field, 1, 2, 1), display: '' });
+  if (pattern !== undefined) slots.assert[`${DOSE}.timing.code`] ??= pattern;
   const priority = mappedCode(REQUEST_PRIORITY, segment.text(field, 1, 6));
   if (priority !== undefined) slots.assert['priority'] ??= priority;
 }

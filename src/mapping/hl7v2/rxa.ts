@@ -9,6 +9,7 @@ import {
   ei,
   list,
   mappedCode,
+  mappedConcept,
   number,
   organizationOf,
   xad,
@@ -18,7 +19,8 @@ import { conceptKey, orderKey } from './keys.js';
 import { annotations } from './obx.js';
 import { groupNumbers } from './orc.js';
 import type { Reading } from './reading.js';
-import { IMMUNIZATION_STATUS } from './tables.js';
+import { performersIn } from './rol.js';
+import { IMMUNIZATION_STATUS, ROUTE } from './tables.js';
 
 export const RXA_FIELDS: readonly number[] = [1, 2, 3, 4, 5, 6, 7, 9, 10, 11, 15, 16, 17, 18, 19, 20, 21, 22, 27, 28];
 export const RXR_FIELDS: readonly number[] = [1, 2];
@@ -31,6 +33,8 @@ export interface ImmunizationGroup {
   readonly orc?: Hl7Segment;
   readonly rxa: Hl7Segment;
   readonly rxr?: Hl7Segment;
+  /** The PRT behind the ORC. */
+  readonly participants: readonly Hl7Segment[];
   readonly notes: readonly Hl7Segment[];
   readonly encounter?: JsonObject;
 }
@@ -87,12 +91,16 @@ export function readRxa(group: ImmunizationGroup, reading: Reading): void {
   if (rxr !== undefined) {
     const site = codeableConcept(rxr, 2, 1, 'http://terminology.hl7.org/CodeSystem/v2-0163');
     if (site !== undefined) resource['site'] = site;
-    const route = codeableConcept(rxr, 1, 1, 'http://terminology.hl7.org/CodeSystem/v2-0162');
+    const route = mappedConcept(rxr, 1, ROUTE, 'http://terminology.hl7.org/CodeSystem/v2-0162');
     if (route !== undefined) resource['route'] = route;
   }
   const dose = doseOf(rxa);
   if (dose !== undefined) resource['doseQuantity'] = dose;
-  const performers = [...doers(rxa, 10, 'AP'), ...(orc === undefined ? [] : doers(orc, 12, 'OP'))];
+  const performers = [
+    ...doers(rxa, 10, 'AP'),
+    ...(orc === undefined ? [] : doers(orc, 12, 'OP')),
+    ...performersIn(group.participants, reading),
+  ];
   if (performers.length > 0) resource['performer'] = performers;
   const reasons = list(rxa, 19, codeableConcept);
   if (reasons !== undefined) resource['reasonCode'] = reasons;

@@ -3,11 +3,12 @@ import type { Hl7Segment } from '../../inbound/hl7/message.js';
 import { timeValue, type JsonObject } from '../fhir-time.js';
 import type { Json } from '../fact.js';
 import { codeableConcept, mappedCode, number, pl, reference, xcn, identifier } from './datatypes.js';
-import { code, concept, concepts, entityIds, v2Table } from './readers.js';
+import { allByMap, code, concept, entityIds, v2Table } from './readers.js';
+import type { ParsedTime } from '../../time/parse.js';
 import type { Reading } from './reading.js';
 import type { SegmentMap } from './segment-map.js';
 import type { SlotReader } from './slots.js';
-import { APPOINTMENT_STATUS } from './tables.js';
+import { APPOINTMENT_REASON, APPOINTMENT_STATUS } from './tables.js';
 
 const TYPE = 'http://terminology.hl7.org/CodeSystem/participant-type';
 const PARTICIPATION = 'http://terminology.hl7.org/CodeSystem/v3-ParticipationType';
@@ -37,7 +38,7 @@ export const SCH: SegmentMap = {
     [1, 'identifier:placer', entityIds('PLAC')],
     [2, 'identifier:filler', entityIds('FILL')],
     [6, 'cancelationReason', concept(), 'EventReason'],
-    [7, 'reasonCode', concepts(v2Table('0276')), 'AppointmentReasonCodes'],
+    [7, 'reasonCode', allByMap(APPOINTMENT_REASON, v2Table('0276')), 'AppointmentReasonCodes'],
     [8, 'appointmentType', concept(v2Table('0277')), 'AppointmentTypeCodes'],
     [12, 'participant:placer', participants('PLACER', 'placer contact')],
     [16, 'participant:filler', participants('FILLER', 'filler contact')],
@@ -90,6 +91,12 @@ export const RESOURCE_MAPS: readonly SegmentMap[] = Object.values(APPOINTMENT_RE
     [fields.resource]: fields.segment === 'AIS' ? 'serviceType' : 'participant.actor',
     ...(fields.type === undefined ? {} : { [fields.type]: 'participant.type' }),
     [fields.start]: fields.segment === 'AIS' ? 'start' : 'participant.period.start',
+    ...(fields.segment === 'AIS'
+      ? {}
+      : {
+          [fields.start + 1]: `participant.period.start, where ${fields.segment}-${fields.start} is empty`,
+          [fields.start + 2]: `units of ${fields.segment}-${fields.start + 1}`,
+        }),
     [fields.duration]: fields.segment === 'AIS' ? 'end' : 'participant.period.end',
     [fields.duration + 1]: `units of ${fields.segment}-${fields.duration}`,
     [fields.status]: fields.segment === 'AIS' ? 'status, where SCH-25 is empty' : 'participant.status',
@@ -127,14 +134,22 @@ export function serviceOf(ais: Hl7Segment): JsonObject | undefined {
   return codeableConcept(ais, 3);
 }
 
-/** AIG, AIL and AIP as participants. */
-export function participantOf(segment: Hl7Segment, reading: Reading): JsonObject | undefined {
+/**
+ * AIG, AIL and AIP as participants. One that states no time of its own takes part from so long after the appointment begins as its offset says
+ * (AIG-9, AIL-7, AIP-7).
+ */
+export function participantOf(
+  segment: Hl7Segment,
+  appointment: ParsedTime | undefined,
+  reading: Reading,
+): JsonObject | undefined {
   const fields = APPOINTMENT_RESOURCES[segment.name]!;
   const actor = actorOf(segment, fields.resource);
   const type = fields.type === undefined ? undefined : codeableConcept(segment, fields.type);
   if (actor === undefined && type === undefined) return undefined;
   const status = mappedCode(PARTICIPANT_STATUS, segment.text(fields.status)) ?? 'tentative';
   const start = reading.time(segment, fields.start);
+  const offset = minutesOf(segment.text(fields.start + 1), segment.text(fields.start + 2, 1, 1));
   const minutes = minutesOf(segment.text(fields.duration), segment.text(fields.duration + 1, 1, 1));
   const period: JsonObject = {};
   if (start !== undefined) {
@@ -143,7 +158,14 @@ export function participantOf(segment: Hl7Segment, reading: Reading): JsonObject
     const end = endOf(start.instant, minutes);
     if (end !== undefined) period['end'] = end;
   }
-  return { ...(type && { type: [type] }), ...(actor && { actor }), ...(start && { period }), status };
+  if (start === undefined && appointment !== undefined && offset !== undefined) {
+    const from = later(appointment.instant, offset);
+    const end = from === undefined ? undefined : endOf(from, minutes);
+    if (from !== undefined) period['start'] = from;
+    if (end !== undefined) period['end'] = end;
+  }
+  const timed = period['start'] !== undefined;
+  return { ...(type && { type: [type] }), ...(actor && { actor }), ...(timed && { period }), status };
 }
 
 /** HL7 table 0278 as participationstatus. */
@@ -167,9 +189,12 @@ function actorOf(segment: Hl7Segment, field: number): JsonObject | undefined {
 
 /** @param instant of the beginning */
 export function endOf(instant: string, minutes: number | undefined): string | undefined {
-  if (minutes === undefined || minutes <= 0) return undefined;
-  const end = new Date(Date.parse(instant) + minutes * 60_000);
-  return Number.isNaN(end.getTime()) ? undefined : end.toISOString().replace('.000Z', 'Z');
+  return minutes === undefined || minutes <= 0 ? undefined : later(instant, minutes);
+}
+
+function later(instant: string, minutes: number): string | undefined {
+  const at = new Date(Date.parse(instant) + minutes * 60_000);
+  return Number.isNaN(at.getTime()) ? undefined : at.toISOString().replace('.000Z', 'Z');
 }
 
 /** NTE of an appointment as one comment. */

@@ -5,6 +5,7 @@ import { FT1 } from './ft1.js';
 import { IN1, IN2 } from './in1.js';
 import { GT1_PERSON, IN1_INSURED, IN2_INSURED, NK1_RELATED, PID_MOTHER } from './nk1.js';
 import { OBR_SERVICE, ORC_SERVICE, TQ1_SERVICE } from './orc.js';
+import { MRG_ACCOUNT } from './mrg.js';
 import { PR1 } from './pr1.js';
 import { PRB } from './prb.js';
 import { RF1 } from './rf1.js';
@@ -16,6 +17,7 @@ import { TXA } from './txa.js';
 
 export const SEGMENT_MAPS: readonly SegmentMap[] = [
   PID_ACCOUNT,
+  MRG_ACCOUNT,
   NK1_RELATED,
   PID_MOTHER,
   IN1_INSURED,

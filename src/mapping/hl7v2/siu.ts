@@ -1,5 +1,6 @@
 /** SIU: appointments (HL7 v2.9 chapter 10, v2-to-FHIR message map SIU_S12). */
 import type { Hl7Segment } from '../../inbound/hl7/message.js';
+import type { ParsedTime } from '../../time/parse.js';
 import type { ValidTime } from '../../time/valid-time.js';
 import { timeValue, type JsonObject } from '../fhir-time.js';
 import { readOtherSegments } from './about.js';
@@ -53,8 +54,8 @@ function readAppointment(sourceRecordId: string, trigger: string, event: ValidTi
   slots.fields(sch, SCH.rules);
   // SCH-6 says why the event happened: the reason of a cancel, but nothing about an appointment that stands.
   if (!['S15', 'S16', 'S17', 'S26'].includes(trigger)) delete slots.assert['cancelationReason'];
-  readParts(reading, slots);
-  readTimes(sch, reading, slots);
+  const start = readTimes(sch, reading, slots);
+  readParts(start, reading, slots);
   const stated = slots.assert['status'];
   const fixed = trigger === 'S15' || trigger === 'S17' || trigger === 'S26' ? STATUS[trigger] : undefined;
   const status = fixed ?? stated ?? STATUS[trigger];
@@ -74,7 +75,7 @@ function appointmentKey(sch: Hl7Segment): string | undefined {
 }
 
 /** RGS and what it needs: AIS, AIG, AIL, AIP, and the NTE of the appointment itself. */
-function readParts(reading: Reading, slots: Slots): void {
+function readParts(start: ParsedTime | undefined, reading: Reading, slots: Slots): void {
   const services: JsonObject[] = [];
   const resources: JsonObject[] = [];
   const notes: Hl7Segment[] = [];
@@ -94,7 +95,7 @@ function readParts(reading: Reading, slots: Slots): void {
       if (segment.text(2).toUpperCase() === 'D') continue;
       if (name === 'AIS') readService(segment, services, slots, reading);
       else {
-        const participant = participantOf(segment, reading);
+        const participant = participantOf(segment, start, reading);
         if (participant !== undefined) resources.push(participant);
       }
     } else if (name !== 'TQ1') ofAppointment = false;
@@ -117,8 +118,11 @@ function readService(ais: Hl7Segment, services: JsonObject[], slots: Slots, read
   if (end !== undefined) slots.assert['end'] = end;
 }
 
-/** TQ1-7 and TQ1-8, else SCH-11 (TQ.4, TQ.5), else AIS; the length of SCH-9, else what lies between. */
-function readTimes(sch: Hl7Segment, reading: Reading, slots: Slots): void {
+/**
+ * TQ1-7 and TQ1-8, else SCH-11 (TQ.4, TQ.5), else AIS; the length of SCH-9, else what lies between.
+ * @returns when the appointment begins, where TQ1 or SCH say so
+ */
+function readTimes(sch: Hl7Segment, reading: Reading, slots: Slots): ParsedTime | undefined {
   const tq1 = reading.message.segment('TQ1');
   if (tq1 !== undefined) reading.read.add(tq1);
   const start = reading.time(tq1, 7) ?? reading.time(sch, 11, 1, 4);
@@ -126,12 +130,13 @@ function readTimes(sch: Hl7Segment, reading: Reading, slots: Slots): void {
   if (start !== undefined) slots.assert['start'] = timeValue(start);
   if (end !== undefined) slots.assert['end'] = timeValue(end);
   const minutes = minutesOf(sch.text(9), sch.text(10, 1, 1)) ?? durationOf(sch.text(11, 1, 3));
-  if (minutes === undefined || !Number.isInteger(minutes) || minutes <= 0) return;
+  if (minutes === undefined || !Number.isInteger(minutes) || minutes <= 0) return start;
   slots.assert['minutesDuration'] = minutes;
   if (end === undefined && start !== undefined) {
     const computed = endOf(start.instant, minutes);
     if (computed !== undefined) slots.assert['end'] = computed;
   }
+  return start;
 }
 
 /** TQ.3: `M60`, `H1`. */

@@ -6,6 +6,7 @@ import { timeValue, type JsonObject } from '../fhir-time.js';
 import { coding, codingSystem } from './datatypes.js';
 import { orderKey } from './keys.js';
 import {
+  byMap,
   code,
   compositeQuantity,
   concept,
@@ -21,7 +22,7 @@ import {
 import type { Reading } from './reading.js';
 import type { SegmentMap } from './segment-map.js';
 import type { SlotReader, Slots } from './slots.js';
-import { SPECIMEN_STATUS } from './tables.js';
+import { COLLECTION_METHOD, SPECIMEN_STATUS } from './tables.js';
 
 const note: SlotReader = (segment, field, reading, slots) => {
   const words = lines(segment, field, reading, slots);
@@ -42,7 +43,7 @@ export const SPM: SegmentMap = {
     [3, 'parent', parents],
     [4, 'type', concept(v2Table('0487')), 'SpecimenType'],
     [6, 'container[].additiveCodeableConcept', concept(v2Table('0371')), 'Additive/Preservative'],
-    [7, 'collection.method', concept(v2Table('0488')), 'SpecimenCollectionMethod'],
+    [7, 'collection.method', byMap(COLLECTION_METHOD, v2Table('0488')), 'SpecimenCollectionMethod'],
     [8, 'collection.bodySite', concept(v2Table('0163')), 'SpecimenSourceSite'],
     [12, 'collection.quantity', compositeQuantity],
     [14, 'note', note],
@@ -93,6 +94,8 @@ export interface SpecimenGroup {
   readonly spm?: Hl7Segment;
   readonly obr?: Hl7Segment;
   readonly orc?: Hl7Segment;
+  /** Who took it, by the PRT of the order. */
+  readonly collector?: JsonObject;
   /** Counts the specimens of one order from 1. */
   readonly ordinal: number;
   readonly event: ValidTime;
@@ -114,6 +117,7 @@ export function readSpecimen(group: SpecimenGroup, reading: Reading): void {
     reading.read.add(spm);
     slots.fields(spm, SPM.rules);
   }
+  if (group.collector !== undefined) slots.assert['collection.collector'] ??= group.collector;
   const own = spm === undefined ? undefined : reading.time(spm, 17, 1, 1);
   const start = own ?? reading.time(obr, 7);
   const end = own === undefined ? reading.time(obr, 8) : reading.time(spm, 17, 1, 2);

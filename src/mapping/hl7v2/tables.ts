@@ -289,6 +289,7 @@ export const ORDER_CONTROL_STATUS: CodeTable = {
   PR: 'active',
   PY: 'active',
   RL: 'active',
+  RO: 'active',
   RQ: 'active',
 };
 
@@ -416,6 +417,80 @@ export const CONFIDENTIALITY: CodingTable = {
   PSY: ['PSY', 'psychiatry relate', CONFIDENTIALITY_V3],
   R: ['R', 'restricted', CONFIDENTIALITY_V3],
   V: ['V', 'very restricted', CONFIDENTIALITY_V3],
+};
+
+const V3_PARTICIPATION = 'http://terminology.hl7.org/CodeSystem/v3-ParticipationType';
+const SNOMED = 'http://snomed.info/sct';
+
+/** Concept map ProviderRole (HL70443 → v3-ParticipationType, SNOMED CT). Codes that stay what they are in HL70443 are not listed. */
+export const PROVIDER_ROLE: CodingTable = {
+  AD: ['ADM', 'admitter', V3_PARTICIPATION],
+  AT: ['ATND', 'attender', V3_PARTICIPATION],
+  CP: ['CON', 'consultant', V3_PARTICIPATION],
+  PI: ['40570005', 'Interpreter', SNOMED],
+  PP: ['446050000', 'PCP - Primary care physician', SNOMED],
+  RP: ['REF', 'referrer', V3_PARTICIPATION],
+};
+
+const V3_ROUTE = 'http://terminology.hl7.org/CodeSystem/v3-RouteOfAdministration';
+
+/** Concept map RouteOfAdministration (HL70162 → v3-RouteOfAdministration). Codes that stay what they are in HL70162 are not listed. */
+export const ROUTE: CodingTable = {
+  ID: ['IDINJ', 'Injection, intradermal', V3_ROUTE],
+  IM: ['IM', 'Injection, intramuscular', V3_ROUTE],
+  IV: ['IVINJ', 'Injection, intravenous', V3_ROUTE],
+  PO: ['PO', 'Swallow, oral', V3_ROUTE],
+  SC: ['SQ', 'Injection, subcutaneous', V3_ROUTE],
+  TD: ['TRNSDERM', 'Transdermal', V3_ROUTE],
+};
+
+/** Concept map AdministrationMethod (HL70165 → SNOMED CT). */
+export const ADMINISTRATION_METHOD: CodingTable = {
+  CH: ['419747000', 'Chew', SNOMED],
+  DI: ['421682005', 'Dissolve', SNOMED],
+  IS: ['421257003', 'Insert', SNOMED],
+  SH: ['420606003', 'Shampoo', SNOMED],
+  WA: ['422152000', 'Wash', SNOMED],
+};
+
+/** Concept map SpecimenCollectionMethod (HL70488 → SNOMED CT). Codes that stay what they are in HL70488 are not listed. */
+export const COLLECTION_METHOD: CodingTable = {
+  BIO: ['129314006', 'Biopsy - action', SNOMED],
+  SCRAPS: ['129323009', 'Scraping - action', SNOMED],
+};
+
+/** Concept map AppointmentReasonCodes (HL70276 → SNOMED CT). */
+export const APPOINTMENT_REASON: CodingTable = {
+  CHECKUP: ['866149003', 'Annual visit (procedure)', SNOMED],
+  EMERGENCY: ['373110003', 'Emergency procedure (procedure)', SNOMED],
+  FOLLOWUP: ['185389009', 'Follow-up visit (procedure)', SNOMED],
+  ROUTINE: ['3780001', 'Routine patient disposition, no follow-up planned', SNOMED],
+};
+
+/** Concept map HospitalService (HL70069 → service-type). Codes that stay what they are in HL70069 are not listed. */
+export const HOSPITAL_SERVICE: CodingTable = {
+  MED: ['382', 'Medical Services', 'http://terminology.hl7.org/CodeSystem/service-type'],
+  URO: ['222', 'Urology', 'http://terminology.hl7.org/CodeSystem/service-type'],
+};
+
+/** Concept map AmbulatoryStatus (HL70009 → encounter-special-arrangements). Codes that stay what they are in HL70009 are not listed. */
+export const AMBULATORY_STATUS: CodingTable = {
+  A2: ['wheel', 'Wheelchair', 'http://terminology.hl7.org/CodeSystem/encounter-special-arrangements'],
+};
+
+const GTS_ABBREVIATION = 'http://terminology.hl7.org/CodeSystem/v3-GTSAbbreviation';
+
+/** Concept map RepeatPattern (HL70335 → v3-GTSAbbreviation), with the intervals that it lists by number. Others stay what they are in HL70335. */
+export const REPEAT_PATTERN: CodingTable = {
+  BID: ['BID', 'BID', GTS_ABBREVIATION],
+  Q1D: ['QD', 'QD', GTS_ABBREVIATION],
+  Q1W: ['WK', 'weekly', GTS_ABBREVIATION],
+  Q4H: ['Q4H', 'Q4H', GTS_ABBREVIATION],
+  Q6H: ['Q6H', 'Q6H', GTS_ABBREVIATION],
+  Q8H: ['Q8H', 'every 8 hours', GTS_ABBREVIATION],
+  QID: ['QID', 'QID', GTS_ABBREVIATION],
+  QOD: ['QOD', 'QOD', GTS_ABBREVIATION],
+  TID: ['TID', 'TID', GTS_ABBREVIATION],
 };
 
 /** Concept map YesNoIndicator[AvailabilityStatus] (HL70136 → specimen-status). */

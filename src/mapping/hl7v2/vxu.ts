@@ -6,6 +6,7 @@ import { personGroups, type PersonGroup } from './groups.js';
 import { readObx } from './obx.js';
 import { notesAfter, readDemographics, readVisitOf } from './oru.js';
 import type { Reading } from './reading.js';
+import { participantsBehind } from './rol.js';
 import { readRxa } from './rxa.js';
 
 export function readVxu(reading: Reading): void {
@@ -29,21 +30,32 @@ function readVaccinations(
   const sent = reading.messageTime();
   const occurrences = new Map<string, number>();
   let orc: Hl7Segment | undefined;
+  let participants: readonly Hl7Segment[] = [];
   let otherwise = sent;
   for (let index = 0; index < segments.length; index += 1) {
     const segment = segments[index]!;
     if (segment.name === 'ORC') {
       orc = segment;
+      participants = participantsBehind(segments, index);
       otherwise = sent;
     } else if (segment.name === 'RXA') {
       otherwise = reading.firstTime({ segment, field: 3 }) ?? sent;
       const next = segments[index + 1];
       const rxr = next?.name === 'RXR' ? next : undefined;
       const notes = [...notesAfter(segments, index), ...(rxr === undefined ? [] : notesAfter(segments, index + 1))];
-      readRxa({ sourceRecordId, orc, rxa: segment, rxr, notes, encounter }, reading);
+      readRxa({ sourceRecordId, orc, rxa: segment, rxr, participants, notes, encounter }, reading);
     } else if (segment.name === 'OBX') {
       const clinical = otherwise !== sent;
-      const place = { sourceRecordId, orc, otherwise, otherwiseClinical: clinical, encounter, occurrences };
+      const behind = participantsBehind(segments, index);
+      const place = {
+        sourceRecordId,
+        orc,
+        otherwise,
+        otherwiseClinical: clinical,
+        encounter,
+        participants: behind,
+        occurrences,
+      };
       readObx(segment, notesAfter(segments, index), place, reading);
     }
   }
