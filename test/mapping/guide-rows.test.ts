@@ -194,7 +194,11 @@ const ROWS: readonly (readonly [row: string, kind: FactKind, bytes: Buffer, stat
     ),
     {
       participant: [
-        { type: [{ coding: [{ code: 'ATND' }] }], period: { start: '2026-03-01' }, individual: { display: 'Kim Lee' } },
+        {
+          type: [{ coding: [{ code: 'ATND' }, { system: V2('0443'), code: 'AT' }] }],
+          period: { start: '2026-03-01' },
+          individual: { display: 'Kim Lee' },
+        },
       ],
     },
   ],
@@ -235,11 +239,240 @@ const ROWS: readonly (readonly [row: string, kind: FactKind, bytes: Buffer, stat
       },
     },
   ],
+  [
+    'who observed it, with what and where, is behind a result: PRT[PractitionerRole], PRT[Device], PRT[Observation-Location]',
+    'OBSERVATION',
+    ORU(
+      OBR,
+      segment('OBX', { 2: 'NM', 3: '2823-3^Potassium^LN', 5: '4.1', 11: 'F' }),
+      'NTE|1||fasting',
+      segment('PRT', { 2: 'AD', 4: 'RO', 5: '8^Poe^Lou', 8: 'West Lab', 9: '4E^12', 10: 'PUMP7^FLOOR' }),
+    ),
+    {
+      performer: [{ reference: '#performer', display: 'Lou Poe' }],
+      contained: [
+        {
+          resourceType: 'PractitionerRole',
+          practitioner: { identifier: { value: '8' }, display: 'Lou Poe' },
+          organization: { display: 'West Lab' },
+        },
+      ],
+      device: { identifier: { value: 'PUMP7' } },
+      note: [{ text: 'fasting' }],
+      extension: [
+        { url: 'http://hl7.org/fhir/StructureDefinition/event-location', valueReference: { display: '4E 12' } },
+      ],
+    },
+  ],
+  [
+    'what a result is within its report, why it may be odd, and of which specimen: OBX[Observation], OBX-4, OBX-10, OBX-30, OBX-33',
+    'OBSERVATION',
+    ORU(
+      OBR,
+      segment('OBX', {
+        2: 'NM',
+        3: '2823-3^Potassium^LN',
+        4: '1^2^3',
+        5: '4.1',
+        10: 'S',
+        11: 'F',
+        30: 'AOE',
+        33: 'P77&HIS^S77&LAB',
+      }),
+    ),
+    {
+      specimen: { type: 'Specimen', identifier: { value: 'S77', assigner: { display: 'LAB' } } },
+      extension: [
+        {
+          url: 'http://hl7.org/fhir/StructureDefinition/observation-v2-subid',
+          extension: [
+            { url: 'original-sub-identifier', valueString: '1' },
+            { url: 'group', valueDecimal: 2 },
+            { url: 'sequence', valueDecimal: 3 },
+          ],
+        },
+        { valueCodeableConcept: { coding: [{ system: V2('0080'), code: 'S' }] } },
+        { valueCodeableConcept: { coding: [{ code: 'AOE' }] } },
+      ],
+    },
+  ],
+  [
+    'a living will is an observation: PD1[Observation-LivingWill], PD1-7',
+    'OBSERVATION',
+    ADT('PD1|||||||Y'),
+    {
+      status: 'final',
+      code: { coding: [{ system: 'http://loinc.org', code: '75320-2' }] },
+      valueCodeableConcept: { coding: [{ system: V2('0315'), code: 'Y' }] },
+    },
+  ],
+  [
+    'who orders stands behind the order since v2.7: OML_O21, ORDER.PRT',
+    'SERVICE_REQUEST',
+    message('OML^O21', 'ORC|NW|P1', 'PRT||AD||OP|7^Jones^Ann', 'OBR|1|P1||24323-8^CMP^LN'),
+    { requester: { identifier: { value: '7' }, display: 'Ann Jones' } },
+  ],
+  [
+    'the one who reads a report, and who wrote it up: ORU_R01, ORDER_OBSERVATION.PRT',
+    'DIAGNOSTIC_REPORT',
+    ORU(OBR, 'PRT||AD||PRI|8^Poe^Lou', 'PRT||AD||TR|9^Lee^Kim'),
+    { resultsInterpreter: [{ display: 'Lou Poe' }], performer: [{ display: 'Kim Lee' }] },
+  ],
+  [
+    'a family doctor’s practice: ROL[Patient-GeneralPractitioner], ROL-12 and ROL-14',
+    'PATIENT',
+    ADT(segment('ROL', { 1: '1', 2: 'AD', 3: 'PP', 4: '8^Poe^Lou', 12: '555-2', 14: 'Elm Street Practice' })),
+    {
+      generalPractitioner: [{ reference: '#generalPractitioner', display: 'Lou Poe' }],
+      contained: [
+        {
+          practitioner: { display: 'Lou Poe' },
+          organization: { display: 'Elm Street Practice' },
+          telecom: [{ value: '555-2' }],
+        },
+      ],
+    },
+  ],
+  [
+    'who told of an allergy and what they are to the patient: IAM[AllergyIntolerance], IAM-14 and IAM-15',
+    'ALLERGY_INTOLERANCE',
+    ADT(segment('IAM', { 1: '1', 2: 'DA', 3: '70618^Penicillin^RXNORM', 14: 'Okafor^Ben', 15: 'FTH' })),
+    {
+      recorder: { reference: '#recorder', display: 'Ben Okafor' },
+      contained: [
+        { resourceType: 'RelatedPerson', relationship: [{ coding: [{ code: 'FTH', display: 'father' }, {}] }] },
+      ],
+    },
+  ],
+  [
+    'a procedure with its modifiers, beside the code alone: PR1[Procedure], PR1-16',
+    'PROCEDURE',
+    ADT(segment('PR1', { 1: '1', 3: '44950^Appendectomy^C4', 5: '20260301', 16: '80~LT' })),
+    {
+      code: {
+        coding: [
+          { code: '44950', display: 'Appendectomy' },
+          { system: 'http://www.ama-assn.org/go/cpt', code: '44950:80:LT' },
+        ],
+      },
+    },
+  ],
+  [
+    'what is expected of a visit, and what it is in words: PV2[Encounter], PV2-8, PV2-9, PV2-12, PV2-22; PV1-53',
+    'ENCOUNTER',
+    ADT(
+      segment('PV1', { 2: 'I', 19: 'V1', 20: 'HMO', 53: 'Knee, left', 54: 'E9' }),
+      segment('PV2', { 8: '20260401', 9: '20260404', 12: 'knee <left>', 22: 'Y' }),
+    ),
+    {
+      text: { status: 'additional', div: '<div xmlns="http://www.w3.org/1999/xhtml">knee &lt;left&gt;</div>' },
+      meta: { security: [{ system: V2('0136'), code: 'Y' }] },
+      episodeOfCare: [{ extension: [{ valueString: 'Knee, left' }], identifier: { value: 'E9' } }],
+      extension: [
+        { valueCodeableConcept: { coding: [{ system: V2('0064'), code: 'HMO' }] } },
+        {
+          url: 'http://hl7.org/fhir/5.0/StructureDefinition/extension-Encounter.plannedEndDate',
+          valueDateTime: '2026-04-04',
+        },
+        { valueDateTime: '2026-04-01' },
+      ],
+    },
+  ],
+  [
+    'how strong a drug is: RXO[MedicationRequest], RXO-18, RXO-19, RXO-25, RXO-26',
+    'MEDICATION_REQUEST',
+    message(
+      'OMP^O09',
+      'ORC|NW|P1',
+      segment('RXO', { 1: '723^Amoxicillin^RXNORM', 2: '1', 18: '250', 19: 'mg', 25: '5', 26: 'mL' }),
+    ),
+    {
+      contained: [
+        {
+          resourceType: 'Medication',
+          ingredient: [{ strength: { numerator: { value: 250, unit: 'mg' }, denominator: { value: 5, unit: 'mL' } } }],
+        },
+      ],
+      supportingInformation: [{ reference: '#compound' }],
+    },
+  ],
+  [
+    'how often and at what times of the day: TQ1[ServiceRequest], TQ1-3 by RepeatPattern, TQ1-4',
+    'SERVICE_REQUEST',
+    ORM('ORC|NW|P1', 'OBR|1|P1||24323-8^CMP^LN', 'TQ1|1||BID|0800~203000'),
+    {
+      occurrenceTiming: {
+        code: {
+          coding: [
+            { system: 'http://terminology.hl7.org/CodeSystem/v3-GTSAbbreviation', code: 'BID' },
+            { system: V2('0335'), code: 'BID' },
+          ],
+        },
+        repeat: { timeOfDay: ['08:00:00', '20:30:00'] },
+      },
+    },
+  ],
+  [
+    'somebody who joins an appointment later than it begins: AIP[Appointment], AIP-7 and AIP-8',
+    'APPOINTMENT',
+    message(
+      'SIU^S12',
+      segment('SCH', { 2: 'A1', 9: '60', 10: 'min', 11: '^^^20260301090000+0000' }),
+      segment('AIP', { 1: '1', 3: '8^Poe^Lou', 7: '15', 8: 'min', 9: '30', 10: 'min', 12: 'Booked' }),
+    ),
+    {
+      participant: [
+        {
+          actor: { display: 'Lou Poe' },
+          period: { start: '2026-03-01T09:15:00Z', end: '2026-03-01T09:45:00Z' },
+          status: 'accepted',
+        },
+      ],
+    },
+  ],
+  [
+    'an account that was merged into another is in use no longer: MRG[Account], MRG-3',
+    'ACCOUNT',
+    hl7('MSH|^~\\&|A|B|C|D|20260301140200+0000||ADT^A41|1|P|2.5.1', `${PID}|||||||||||||A2`, 'MRG|100^^^MERCY^MR||A1'),
+    { status: 'active', identifier: [{ value: 'A2' }] },
+  ],
+  [
+    'a problem has notes of its own: PPR_PC1, PROBLEM.NTE',
+    'CONDITION',
+    message('PPR^PC1', 'PRB|AD|20260301|I10^Hypertension^I10|PR1', 'NTE|1||since youth'),
+    { note: [{ text: 'since youth' }] },
+  ],
 ];
 
 describe('a row of the v2-to-FHIR implementation guide:', () => {
   it.each(ROWS)('%s', (_row, kind, bytes, stated) => {
     expect(resources(kind, bytes)[0]).toMatchObject(stated);
+  });
+
+  it('an account and a visit that got another number are in use no longer, and stay the person’s alone', () => {
+    const renumbered = (type: string, ...fields: readonly string[]): Buffer =>
+      hl7(`MSH|^~\\&|A|B|C|D|20260301140200+0000||${type}|1|P|2.5.1`, `${PID}|||||||||||||A2`, ...fields);
+    const accounts = resources('ACCOUNT', renumbered('ADT^A49', 'MRG|100^^^MERCY^MR||A1'));
+    expect(accounts.map(({ status }) => status)).toEqual(['active', 'inactive']);
+    const visits = resources(
+      'ENCOUNTER',
+      renumbered('ADT^A50', 'MRG|100^^^MERCY^MR||||V1', segment('PV1', { 2: 'I', 19: 'V2' })),
+    );
+    expect(visits.map(({ status }) => status)).toEqual(['unknown', 'entered-in-error']);
+    expect(resources('ACCOUNT', renumbered('ADT^A41', 'MRG|200^^^MERCY^MR||A1'))).toHaveLength(1);
+  });
+
+  it('results that share an identifier are as many as were sent; the same one twice is one', () => {
+    const result = (code: string, value: string): string =>
+      segment('OBX', { 2: 'ST', 3: `${code}^x^L`, 5: value, 11: 'F', 21: 'ID1^LAB' });
+    expect(resources('OBSERVATION', ORU(OBR, result('a', '1'), result('b', '2'), result('b', '3')))).toHaveLength(3);
+    expect(resources('OBSERVATION', ORU(OBR, result('a', '1'), result('a', '1')))).toHaveLength(1);
+  });
+
+  it('every visit that a message names is one, those of earlier results too: OML_O21, PATIENT_VISIT_PRIOR', () => {
+    const visit = (number: string): string => segment('PV1', { 2: 'O', 19: number, 44: '20260228' });
+    const visits = resources('ENCOUNTER', ORM(visit('V2'), 'ORC|NW|P1', 'OBR|1|P1||24323-8^CMP^LN', visit('V1')));
+    expect(visits.flatMap((one) => objectsIn(one, 'identifier').map(({ value }) => value))).toEqual(['V2', 'V1']);
   });
 
   it('reports of the same without a number are as many as were sent', () => {

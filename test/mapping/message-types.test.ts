@@ -199,7 +199,7 @@ describe('RDE^O11, RDS^O13 and RAS^O17', () => {
       dispenseRequest: { quantity: { value: 30, unit: 'tablet' }, numberOfRepeatsAllowed: 2 },
       dosageInstruction: [
         {
-          route: { coding: [{ code: 'PO' }] },
+          route: { coding: [{ code: 'PO', display: 'Swallow, oral' }, { display: 'Oral' }] },
           doseAndRate: [{ doseQuantity: { value: 1, unit: 'tablet' } }],
           timing: { code: { coding: [{ code: 'QD' }] } },
         },
@@ -236,7 +236,16 @@ describe('RDE^O11, RDS^O13 and RAS^O17', () => {
     expect(codeOf(encoded['medicationCodeableConcept'])).toBe('314076');
     expect(encoded['dosageInstruction']).toEqual([
       {
-        route: { coding: [{ system: 'http://terminology.hl7.org/CodeSystem/v2-0162', code: 'PO', display: 'Oral' }] },
+        route: {
+          coding: [
+            {
+              system: 'http://terminology.hl7.org/CodeSystem/v3-RouteOfAdministration',
+              code: 'PO',
+              display: 'Swallow, oral',
+            },
+            { system: 'http://terminology.hl7.org/CodeSystem/v2-0162', code: 'PO', display: 'Oral' },
+          ],
+        },
         doseAndRate: [{ doseQuantity: { value: 1, unit: 'tablet' } }],
       },
     ]);
@@ -276,7 +285,7 @@ describe('RDE^O11, RDS^O13 and RAS^O17', () => {
       whenHandedOver: '2026-11-20T11:00:00+00:00',
       quantity: { value: 30, unit: 'tablet' },
       authorizingPrescription: [{ identifier: { value: 'PN5' } }],
-      dosageInstruction: [{ route: { coding: [{ code: 'PO' }] } }],
+      dosageInstruction: [{ route: { coding: [{ code: 'PO', display: 'Swallow, oral' }, { display: 'Oral' }] } }],
     });
     expect(factsOf(mapped, 'MEDICATION_REQUEST')).toEqual([]);
   });
@@ -304,7 +313,10 @@ describe('RDE^O11, RDS^O13 and RAS^O17', () => {
     expect(only(mapped, 'MEDICATION_ADMINISTRATION')).toMatchObject({
       status: 'completed',
       effectivePeriod: { start: '2026-11-20T11:30:00+00:00', end: '2026-11-20T11:45:00+00:00' },
-      dosage: { dose: { value: 1, unit: 'tablet' }, route: { coding: [{ code: 'PO' }] } },
+      dosage: {
+        dose: { value: 1, unit: 'tablet' },
+        route: { coding: [{ code: 'PO', display: 'Swallow, oral' }, { display: 'Oral' }] },
+      },
     });
     expect(factsOf(mapped, 'IMMUNIZATION')).toEqual([]);
     expect(inAnyOrder([given('A'), given('D')], 'MEDICATION_ADMINISTRATION')).toEqual([]);

@@ -415,7 +415,7 @@ describe('NTE', () => {
       [{ text: 'of the first' }],
       [{ text: 'of the second' }],
     ]);
-    expect(mapped.unmapped).toEqual(['PRT']);
+    expect(mapped.unmapped).toEqual([]);
   });
 
   it('behind an OBR is a note of the report', () => {
@@ -490,7 +490,7 @@ describe('RXA', () => {
       expirationDate: '2027-01-21',
       manufacturer: { display: 'Merck' },
       doseQuantity: { value: 1, unit: 'mL', code: 'mL' },
-      route: { coding: [{ code: 'IM' }] },
+      route: { coding: [{ code: 'IM', display: 'Injection, intramuscular' }, { display: 'Intramuscular' }] },
       site: { coding: [{ code: 'LA' }] },
       performer: [{ actor: { display: 'Lily Jackson' } }],
     });

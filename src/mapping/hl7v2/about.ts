@@ -5,7 +5,7 @@ import type { JsonObject } from '../fhir-time.js';
 import { readAccountOf } from './account.js';
 import { readAl1 } from './al1.js';
 import { readDg1 } from './dg1.js';
-import { every, first, type PersonGroup } from './groups.js';
+import { every, first, notesAfter, type PersonGroup } from './groups.js';
 import { readIam } from './iam.js';
 import { readIn1 } from './in1.js';
 import { readLivingWill } from './living-will.js';
@@ -52,7 +52,7 @@ export function readOtherSegments(
         readPr1({ pr1: segment, roles: rolesBehind(segments, index) }, sourceRecordId, event, encounter, reading);
         break;
       case 'PRB':
-        readPrb(segment, sourceRecordId, event, encounter, reading);
+        readPrb({ prb: segment, notes: notesAfter(segments, index) }, sourceRecordId, event, encounter, reading);
         break;
       case 'PDA':
         readPda(segment, sourceRecordId, event, reading);

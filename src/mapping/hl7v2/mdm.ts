@@ -2,9 +2,9 @@
 import type { Hl7Segment } from '../../inbound/hl7/message.js';
 import { readOtherSegments } from './about.js';
 import { readDocument, type Document } from './documents.js';
-import { personGroups, type PersonGroup } from './groups.js';
+import { notesAfter, personGroups, type PersonGroup } from './groups.js';
 import { readOrders } from './orders.js';
-import { notesAfter, readDemographics, readVisitOf } from './oru.js';
+import { readDemographics, readVisitOf } from './oru.js';
 import type { Reading } from './reading.js';
 
 export function readMdm(reading: Reading, trigger: string): void {

@@ -186,8 +186,8 @@ function observationKey(
 ): string {
   const sub = obx.rawField(4);
   const id = instanceId(obx);
-  if (id !== undefined) return sharedIds(reading).has(id) ? `${id}|${concept}|${sub}` : id;
-  const place = orderKey(group.obr, group.orc) ?? `at|${valid.instant}`;
+  if (id !== undefined && !sharedIds(reading).has(id)) return id;
+  const place = id ?? orderKey(group.obr, group.orc) ?? `at|${valid.instant}`;
   const within = `${place}|${concept}|${sub}`;
   const occurrence = (group.occurrences.get(within) ?? 0) + 1;
   group.occurrences.set(within, occurrence);
@@ -201,7 +201,7 @@ function instanceId(obx: Hl7Segment): string | undefined {
 
 const SHARED_IDS = new WeakMap<Reading, ReadonlySet<string>>();
 
-/** Identifiers (OBX-21) that a message gives to results of several codes or sub-ids: they are of the whole, and no result may cover another. */
+/** Identifiers (OBX-21) that a message gives to several results, of whatever they are: they name the whole, and no result may cover another. */
 function sharedIds(reading: Reading): ReadonlySet<string> {
   let shared = SHARED_IDS.get(reading);
   if (shared === undefined) {
@@ -210,7 +210,7 @@ function sharedIds(reading: Reading): ReadonlySet<string> {
     for (const obx of reading.message.segments) {
       const id = obx.name === 'OBX' ? instanceId(obx) : undefined;
       if (id === undefined) continue;
-      const what = `${conceptKey(obx, 3) ?? ''}|${obx.rawField(4)}`;
+      const what = `${conceptKey(obx, 3) ?? ''}|${obx.rawField(4)}|${obx.rawField(5)}`;
       if ((named.get(id) ?? what) !== what) found.add(id);
       named.set(id, what);
     }

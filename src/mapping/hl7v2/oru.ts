@@ -4,7 +4,7 @@ import type { ValidTime } from '../../time/valid-time.js';
 import type { JsonObject } from '../fhir-time.js';
 import { readOtherSegments } from './about.js';
 import { readDocument } from './documents.js';
-import { every, first, personGroups } from './groups.js';
+import { every, first, notesAfter, personGroups } from './groups.js';
 import { readNk1 } from './nk1.js';
 import { readObr } from './obr.js';
 import { readObx } from './obx.js';
@@ -57,23 +57,35 @@ export function readVisitOf(
   event: ValidTime,
   reading: Reading,
 ): JsonObject | undefined {
-  const pv1 = first(group, 'PV1');
+  const [pv1, ...others] = every(group, 'PV1');
   if (pv1 === undefined) return undefined;
+  readVisit(pv1, group, sourceRecordId, event, reading);
+  // Results of before that an order takes along have a visit of their own (PATIENT_VISIT_PRIOR, HL7 v2.9 §4.4.6).
+  for (const prior of others) readVisit(prior, undefined, sourceRecordId, event, reading);
+  return visitReference(pv1, reading.context.defaultAuthority);
+}
+
+/** @param group whose PV2 and roles are of this visit */
+function readVisit(
+  pv1: Hl7Segment,
+  group: PersonGroup | undefined,
+  sourceRecordId: string,
+  event: ValidTime,
+  reading: Reading,
+): void {
   const { defaultAuthority } = reading.context;
   const key = visitKey(pv1, defaultAuthority);
   const admitted = reading.firstTime({ segment: pv1, field: 44 });
-  if (key !== '') {
-    const slots = reading.slots();
-    readVisitIdentity(pv1, slots, reading);
-    if (admitted !== undefined) {
-      readVisitFacts(pv1, slots);
-      const pv2 = first(group, 'PV2');
-      if (pv2 !== undefined) readPv2Facts(pv2, slots, reading);
-      readRoles(rolesOf(group.segments), reading.slots(), slots, reading);
-    }
-    reading.add({ kind: 'ENCOUNTER', sourceRecordId, key, valid: admitted ?? event }, slots);
+  if (key === '') return;
+  const slots = reading.slots();
+  readVisitIdentity(pv1, slots, reading);
+  if (admitted !== undefined) {
+    readVisitFacts(pv1, slots);
+    const pv2 = group && first(group, 'PV2');
+    if (pv2 !== undefined) readPv2Facts(pv2, slots, reading);
+    if (group !== undefined) readRoles(rolesOf(group.segments), reading.slots(), slots, reading);
   }
-  return visitReference(pv1, defaultAuthority);
+  reading.add({ kind: 'ENCOUNTER', sourceRecordId, key, valid: admitted ?? event }, slots);
 }
 
 /**
@@ -137,15 +149,4 @@ export function readObservations(
       );
     }
   }
-}
-
-/** The NTE that follow a segment, over the PRT that may stand between (HL7 v2.9 §7.3.1). */
-export function notesAfter(segments: readonly Hl7Segment[], index: number): Hl7Segment[] {
-  const notes: Hl7Segment[] = [];
-  for (let next = index + 1; next < segments.length; next += 1) {
-    const segment = segments[next]!;
-    if (segment.name === 'NTE') notes.push(segment);
-    else if (segment.name !== 'PRT') break;
-  }
-  return notes;
 }

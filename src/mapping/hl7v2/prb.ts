@@ -5,6 +5,7 @@ import type { ValidTime } from '../../time/valid-time.js';
 import { timeValue, type JsonObject } from '../fhir-time.js';
 import { codeableConcept } from './datatypes.js';
 import { conceptKey } from './keys.js';
+import { annotations } from './obx.js';
 import { concept, entityIds, time } from './readers.js';
 import type { Reading } from './reading.js';
 import type { SegmentMap } from './segment-map.js';
@@ -47,7 +48,7 @@ const VERIFIED: Readonly<Record<string, string>> = {
 
 /** Keyed by PRB-4 (episode of the problem), else by its code; true since PRB-2, the time of the action. */
 export function readPrb(
-  prb: Hl7Segment,
+  { prb, notes }: { readonly prb: Hl7Segment; readonly notes: readonly Hl7Segment[] },
   sourceRecordId: string,
   event: ValidTime,
   encounter: JsonObject | undefined,
@@ -100,5 +101,7 @@ export function readPrb(
   ];
   if (resolved !== undefined) slots.assert['abatementDateTime'] = timeValue(resolved);
   if (encounter !== undefined) slots.assert['encounter'] = encounter;
+  const note = annotations(notes, reading);
+  if (note.length > 0) slots.assert['note'] = note;
   reading.add(thing, slots);
 }

@@ -6,8 +6,19 @@
 export type CodeTable = Readonly<Record<string, string>>;
 export type CodingTable = Readonly<Record<string, readonly [code: string, display: string, system?: string]>>;
 
-/** Concept map AdministrativeSex (HL70001 → administrative-gender). */
-export const GENDER: CodeTable = { F: 'female', M: 'male', O: 'other', U: 'unknown', A: 'other', N: 'other' };
+/** Concept map AdministrativeSex (HL70001 → administrative-gender), and FHIR's own codes, which senders write in its place. */
+export const GENDER: CodeTable = {
+  A: 'other',
+  F: 'female',
+  FEMALE: 'female',
+  M: 'male',
+  MALE: 'male',
+  N: 'other',
+  O: 'other',
+  OTHER: 'other',
+  U: 'unknown',
+  UNKNOWN: 'unknown',
+};
 
 const V3_MARITAL = 'http://terminology.hl7.org/CodeSystem/v3-MaritalStatus';
 const V3_NULL = 'http://terminology.hl7.org/CodeSystem/v3-NullFlavor';

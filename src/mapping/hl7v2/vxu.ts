@@ -2,9 +2,9 @@
 import type { Hl7Segment } from '../../inbound/hl7/message.js';
 import type { JsonObject } from '../fhir-time.js';
 import { readOtherSegments } from './about.js';
-import { personGroups, type PersonGroup } from './groups.js';
+import { notesAfter, personGroups, type PersonGroup } from './groups.js';
 import { readObx } from './obx.js';
-import { notesAfter, readDemographics, readVisitOf } from './oru.js';
+import { readDemographics, readVisitOf } from './oru.js';
 import type { Reading } from './reading.js';
 import { participantsBehind } from './rol.js';
 import { readRxa } from './rxa.js';
