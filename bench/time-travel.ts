@@ -15,7 +15,7 @@ import { keepCensus } from '../projections/master/census/keeper.js';
 import { censusTables } from '../projections/master/census/tables.js';
 import { finishMaster, masterTables, prepareMaster, uninstallMaster } from '../projections/master/tables.js';
 import { openPool } from '../src/database/database.js';
-import { openPostgresLogReader } from '../src/log/postgres/index.js';
+import { openPostgresLogReader, POSTGRES_LOG_HEAD } from '../src/log/postgres/index.js';
 import { configuredSources } from '../src/inbound/sources.js';
 import { installBuild } from '../src/projecting/builds.js';
 import { ProjectionDesk } from '../src/projecting/commands.js';
@@ -31,7 +31,7 @@ import { LiveSourceList } from '../src/query/sources.js';
 import { KeyDesk } from '../src/query/key-desk.js';
 import { LetterDesk } from '../src/query/letter-desk.js';
 import type { QueryServices } from '../src/query/session.js';
-import { MasterStore } from '../src/query/store/master-store.js';
+import { MasterStore, openPointPool } from '../src/query/store/master-store.js';
 import { KeyedHashes } from '../src/sealing/hashes.js';
 import { measureSchema, SCHEMAS } from './temporal-schemas.js';
 import { numberArgument, secondsOf, startBenchDatabase, type Figures } from './support.js';
@@ -64,6 +64,7 @@ export async function run(args: readonly string[]): Promise<Figures> {
   const records = Math.floor(versions / EACH);
   const database = await startBenchDatabase();
   const pool = openPool(database.url, { max: 4 });
+  const points = openPointPool(database.url);
   const reader = await openPostgresLogReader(database.url);
   const hashes = new KeyedHashes(Buffer.alloc(32, 7));
   const build = await installBuild(pool, createMasterProjection({ hashes }), reader.id, {
@@ -101,8 +102,13 @@ export async function run(args: readonly string[]): Promise<Figures> {
   const directory = { ...configuredSources({}, 'UTC'), settingsOf: () => ({}), look: async () => undefined };
   const sources = new LiveSourceList({ directory, reader, pool, defaults: { timeZone: 'UTC' }, file: {} });
   const services: QueryServices = {
-    store: new MasterStore(pool),
-    basis: new BasisResolver({ pool, logId: reader.id, moved: async () => undefined }),
+    store: new MasterStore(pool, points),
+    basis: new BasisResolver({
+      pool: points,
+      logId: reader.id,
+      logHead: POSTGRES_LOG_HEAD,
+      moved: async () => undefined,
+    }),
     operations: new OperationsView(pool, reader),
     reader,
     decoder: { decode: async () => [] },
@@ -136,10 +142,7 @@ export async function run(args: readonly string[]): Promise<Figures> {
   );
   app.use(
     fhirRoutes({
-      services: {
-        ...services,
-        reader: Object.assign(Object.create(reader) as typeof reader, { head: async () => 0n }),
-      },
+      services,
       onFailure: (error) => {
         throw error;
       },
@@ -254,6 +257,7 @@ export async function run(args: readonly string[]): Promise<Figures> {
   agent.destroy();
   await app.close();
   await reader.close();
+  await points.end();
   await pool.end();
   await database.stop();
   return {

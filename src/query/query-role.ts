@@ -19,6 +19,7 @@ import { SourceFollower } from '../inbound/sources/follower.js';
 import { sourceDefaults } from '../inbound/sources/defaults.js';
 import { proveInclusion } from '../log/evidence/proof.js';
 import { openLogReader } from '../log/open-log.js';
+import { POSTGRES_LOG_HEAD } from '../log/postgres/index.js';
 import { WriterMailbox } from '../log/writer-mailbox.js';
 import { mapMessage } from '../mapping/map.js';
 import { OpenSearchConnection } from '../opensearch/connection.js';
@@ -53,7 +54,7 @@ import { LiveSourceList } from './sources.js';
 import { START_PAGE } from './start-page.js';
 import { ChangeFeed } from './live/changes.js';
 import { openLiveSocket } from './live/socket.js';
-import { MasterStore } from './store/master-store.js';
+import { MasterStore, openPointPool } from './store/master-store.js';
 
 /** Connections to PostgreSQL for questions; one more listens for progress. */
 const CONNECTIONS = 8;
@@ -89,11 +90,13 @@ export async function startQueryRole(context: RoleContext): Promise<RunningRole>
     onTrouble: (error) => logger.warn({ err: error }, 'sources could not be looked up; it goes on trying'),
   });
   const sources = new LiveSourceList({ directory, reader, pool, defaults, file: config.sources });
-  const store = new MasterStore(pool);
+  const points = openPointPool(databaseUrl);
+  const store = new MasterStore(pool, points);
   const forgetting = new Forgetting({ pool, reader, decoder, hashes: keys.hashes });
   const basis = new BasisResolver({
-    pool,
+    pool: points,
     logId: reader.id,
+    logHead: config.eventLog === 'postgres' ? POSTGRES_LOG_HEAD : () => reader.head(),
     moved: (watermark, timeoutMs) => watermarks.waitUntilProjected('master', watermark + 1n, timeoutMs),
     forget: (build, epoch) => forgetting.upTo(build, epoch),
   });
@@ -220,6 +223,7 @@ export async function startQueryRole(context: RoleContext): Promise<RunningRole>
       await keys.close();
       await reader.close();
       await searchPool.end();
+      await points.end();
       await pool.end();
     },
   };

@@ -68,6 +68,12 @@ export class Session {
     return this.snapshotAt(basis, given);
   }
 
+  /** A basis that was resolved already, without anything given. */
+  of(basis: Basis): Snapshot {
+    this.basis ??= basis;
+    return this.snapshotAt(basis, {});
+  }
+
   /** One for the whole request, whatever moves meanwhile. */
   now(): Promise<Snapshot> {
     return (this.current ??= this.services.basis.resolve({}).then((basis) => this.snapshotAt(basis, {})));

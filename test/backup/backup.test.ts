@@ -247,7 +247,12 @@ describe('A restore', () => {
       await installBuild(target.pool, definition, reader.id, { state: 'live', serving: true });
     }
     await target.pool.query(`update hub.checkpoint set position = $1`, [writer.fencedAt]);
-    const basis = new BasisResolver({ pool: target.pool, logId: reader.id, moved: async () => clock });
+    const basis = new BasisResolver({
+      pool: target.pool,
+      logId: reader.id,
+      logHead: () => reader.head(),
+      moved: async () => clock,
+    });
     const token = encodeToken({
       logId: reader.id,
       position: lost.position,

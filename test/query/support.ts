@@ -19,7 +19,7 @@ import { readHl7 } from '../../src/inbound/hl7/reader.js';
 import { configuredSources } from '../../src/inbound/sources.js';
 import { clinicalStream, partitionOf, type RecordLink, type UnstampedEnvelope } from '../../src/log/envelope.js';
 import type { EventLogReader, EventLogWriter } from '../../src/log/event-log.js';
-import { openPostgresLogReader, openPostgresLogWriter } from '../../src/log/postgres/index.js';
+import { openPostgresLogReader, openPostgresLogWriter, POSTGRES_LOG_HEAD } from '../../src/log/postgres/index.js';
 import { LogWriter } from '../../src/log/writer.js';
 import { WriterUnavailableError } from '../../src/log/writer-mailbox.js';
 import { mapMessage } from '../../src/mapping/map.js';
@@ -194,6 +194,7 @@ export class TestHub {
       basis: new BasisResolver({
         pool: database.pool,
         logId: reader.id,
+        logHead: POSTGRES_LOG_HEAD,
         forget: (build, epoch) => forgetting.upTo(build, epoch),
         moved: () => new Promise((resolve) => setImmediate(resolve)),
       }),

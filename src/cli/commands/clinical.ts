@@ -35,7 +35,12 @@ export function clinicalCommand(program: Command): void {
         const pool = openPool(url, { max: 2, applicationName: 'anamnesis clinical export' });
         const reader = await openLogReader({ eventLog: config.eventLog, databaseUrl: url });
         try {
-          const resolver = new BasisResolver({ pool, logId: reader.id, moved: () => Promise.resolve() });
+          const resolver = new BasisResolver({
+            pool,
+            logId: reader.id,
+            logHead: () => reader.head(),
+            moved: () => Promise.resolve(),
+          });
           const basis = await resolver.resolve(pointOf(options.at));
           const tables = await exportTables(clinicalTablesOf(basis), {
             pool,

@@ -1,10 +1,13 @@
 /** The event log on PostgreSQL (schema `log`, made by migration 001). */
 import type { EventLogImport, EventLogReader, EventLogWriter } from '../event-log.js';
 import { PostgresLogImport, type PostgresLogImportOptions } from './import.js';
-import { PostgresLogReader } from './reader.js';
+import { LAST_POSITION, PostgresLogReader } from './reader.js';
 import { PostgresLogWriter, type PostgresLogWriterOptions } from './writer.js';
 
 export { WriterActiveError, type PostgresLogWriterOptions } from './writer.js';
+
+/** The position of the last event, as an expression for statements in the log's own database; 0 in an empty log. */
+export const POSTGRES_LOG_HEAD = LAST_POSITION;
 
 /** @throws LogUnavailableError */
 export function openPostgresLogReader(url: string): Promise<EventLogReader> {

@@ -40,7 +40,7 @@ export const LOG_CHANNEL = 'anamnesis_log';
 const COLUMNS = 'position, batch, stream_id, revision, id, type, metadata, data';
 
 /** Of the writer's row, the position of the last event: right after a restore the writer stands ahead of it, behind the gap that it left. */
-const LAST_POSITION = `(select coalesce((select r.head from log.restored r where r.base = w.head), w.head) from log.writer w)`;
+export const LAST_POSITION = `(select coalesce((select r.head from log.restored r where r.base = w.head), w.head) from log.writer w)`;
 
 /**
  * The next events in order, cut where their bodies exceed the byte budget (the first one always comes). One statement is

@@ -97,7 +97,13 @@ export async function changesOf(request: DiffRequest, after: string | undefined,
       }),
       past >= range.highPosition
         ? Promise.resolve([])
-        : store.linksBetween(build, past > range.lowPosition ? past : range.lowPosition, range.highPosition, limit),
+        : store.linksBetween(
+            build,
+            past > range.lowPosition ? past : range.lowPosition,
+            range.highPosition,
+            limit,
+            records,
+          ),
     ]);
     const upTo = wholeUpTo(rows, moves, limit);
     if (upTo === undefined) {
@@ -105,7 +111,7 @@ export async function changesOf(request: DiffRequest, after: string | undefined,
       continue;
     }
     const whole = rows.filter((row) => row.pos <= upTo);
-    const moved = moves.filter((link) => link.pos <= upTo && (records === undefined || records.includes(link.record)));
+    const moved = moves.filter((link) => link.pos <= upTo);
     const drafts = await draftsOf(request, whole, moved, kinds, only);
     for (const draft of drafts) if (after === undefined || isAfter(draft.key, after)) found.push(draft);
     if (found.length >= most) return found.slice(0, most);

@@ -7,6 +7,7 @@ import { masterTables } from '../../../projections/master/tables.js';
 import type { Position } from '../../log/event-log.js';
 import type { Instant } from '../../time/valid-time.js';
 import { GraphError } from '../errors.js';
+import { Shared } from '../shared.js';
 import { instantOfMicroseconds } from './instant.js';
 import { decodeToken, encodeToken, type TokenContent } from './token.js';
 
@@ -62,6 +63,8 @@ interface Progress {
   readonly watermarkAt: Instant | null;
   readonly mark: Instant | null;
   readonly markHead: Position | null;
+  /** Last position of the log, where it was read along. */
+  readonly logHead: Position | null;
   /** How many erasures there were. */
   readonly erasureEpoch: number;
   /** What a restore from a backup lost. */
@@ -69,8 +72,11 @@ interface Progress {
 }
 
 export interface BasisOptions {
+  /** From `openPointPool`, or any other. */
   readonly pool: pg.Pool;
   readonly logId: string;
+  /** Last position of the log: an expression in SQL where it stands in this database, so that it needs no statement of its own. */
+  readonly logHead: string | (() => Promise<Position>);
   /** Waits until the master has moved beyond a watermark, at most so many milliseconds; may resolve earlier. */
   readonly moved: (watermark: Position, timeoutMs: number) => Promise<unknown>;
   /** Takes the erased out of a build, up to an erasure, before it is asked anything. */
@@ -97,7 +103,23 @@ export class BasisResolver {
    */
   private readonly settledMarks = new Map<number, Instant>();
 
+  private readonly serving = new Shared(() => this.readProgress(false));
+  private readonly candidates = new Shared(() => this.readProgress(true));
+
   constructor(private readonly options: BasisOptions) {}
+
+  /**
+   * What is projected, and the last position of the log when that was asked: what a client has written stands at or before it.
+   * @throws GraphError UNAVAILABLE
+   */
+  async present(): Promise<{ readonly basis: Basis; readonly head: Position }> {
+    const { logHead } = this.options;
+    const [progress, head] = await Promise.all([
+      this.progress(false),
+      typeof logHead === 'string' ? undefined : logHead(),
+    ]);
+    return { basis: this.current(progress, undefined), head: head ?? progress.logHead ?? progress.watermark };
+  }
 
   /**
    * @throws GraphError BAD_USER_INPUT, BEYOND_WATERMARK (with the watermark), BEFORE_LOG, UNKNOWN_BASIS, UNAVAILABLE
@@ -157,10 +179,8 @@ export class BasisResolver {
   private async tryResolve(asked: Asked, validAt: Instant | undefined, candidate: boolean): Promise<Basis | NotYet> {
     const progress = await this.progress(candidate);
     switch (asked.kind) {
-      case 'now': {
-        const knownAt = echoOf(progress, progress.watermark) ?? instantOfMicroseconds(this.clock());
-        return this.basis(progress, progress.watermark, knownAt, validAt ?? knownAt);
-      }
+      case 'now':
+        return this.current(progress, validAt);
       case 'knownAt': {
         const { knownAt } = asked;
         // A mark at or beyond T whose head is projected, or a projected event recorded after T: nothing at or before T can be missing.
@@ -194,6 +214,11 @@ export class BasisResolver {
     }
   }
 
+  private current(progress: Progress, validAt: Instant | undefined): Basis {
+    const knownAt = echoOf(progress, progress.watermark) ?? instantOfMicroseconds(this.clock());
+    return this.basis(progress, progress.watermark, knownAt, validAt ?? knownAt);
+  }
+
   private basis(progress: Progress, position: Position, knownAt: Instant, validAt: Instant): Basis {
     const { logId } = this.options;
     const { masterVersion, build, erasureEpoch } = progress;
@@ -206,6 +231,14 @@ export class BasisResolver {
   }
 
   private async progress(candidate: boolean): Promise<Progress> {
+    const progress = await (candidate ? this.candidates : this.serving).ask();
+    const { build, erasureEpoch } = progress;
+    if (erasureEpoch > 0) await this.options.forget?.(build, BigInt(erasureEpoch));
+    return progress;
+  }
+
+  private async readProgress(candidate: boolean): Promise<Progress> {
+    const { logHead } = this.options;
     const { rows } = await this.options.pool.query<{
       build: number;
       definition_version: number;
@@ -213,12 +246,14 @@ export class BasisResolver {
       recorded_at: Instant | null;
       mark: Instant | null;
       mark_head: bigint | null;
+      log_head: bigint | null;
       erasures: number;
       restores: { head: string; base: string; mark: Instant; at: Instant }[];
     }>({
       name: candidate ? 'basis-progress-candidate' : 'basis-progress',
       // One statement is one snapshot: a mark read apart from the watermark could claim more than is projected.
       text: `select p.version as build, p.definition_version, c.position, c.recorded_at, m.at as mark, m.head as mark_head,
+          ${typeof logHead === 'string' ? logHead : 'null::int8'} as log_head,
           (select coalesce(max(epoch), 0)::int4 from sealing.erasure) as erasures,
           (select coalesce(jsonb_agg(jsonb_build_object('head', head::text, 'base', base::text, 'mark', to_char(mark, '${INSTANT}'),
             'at', to_char(at, '${INSTANT}'))), '[]') from log.restored) as restores
@@ -236,7 +271,6 @@ export class BasisResolver {
     const { build, position: watermark, mark, mark_head: markHead } = row;
     if (mark !== null && markHead !== null && watermark >= markHead && mark > (this.settledMarks.get(build) ?? ''))
       this.settledMarks.set(build, mark);
-    if (row.erasures > 0) await this.options.forget?.(row.build, BigInt(row.erasures));
     return {
       build: row.build,
       masterVersion: row.definition_version,
@@ -244,6 +278,7 @@ export class BasisResolver {
       watermarkAt: row.recorded_at,
       mark: row.mark,
       markHead: row.mark_head,
+      logHead: row.log_head,
       erasureEpoch: row.erasures,
       restores: row.restores.map(({ head, base, ...times }) => ({ ...times, head: BigInt(head), base: BigInt(base) })),
     };

@@ -11,6 +11,7 @@ import { instantOfMicroseconds, parseInstant } from '../basis/instant.js';
 import { decodeCursor, encodeCursor } from '../connection.js';
 import { ofFhirId, readUuid } from '../ids.js';
 import { Session, type QueryServices } from '../session.js';
+import { Shared } from '../shared.js';
 import type { Snapshot } from '../snapshot.js';
 import type { JsonObject } from '../view/json.js';
 import { etagOf, historyBundle, searchBundle } from './bundle.js';
@@ -25,7 +26,7 @@ import { countMatches, readCount, readSearch, searchPage } from './search.js';
 import { patientSubjects, subjectById, type ResourceVersion, type Subject } from './versions.js';
 
 export interface FhirReadOptions {
-  readonly services: Pick<QueryServices, 'reader' | 'basis' | 'store'> & QueryServices;
+  readonly services: QueryServices;
   /** Errors that are nobody's but the hub's. */
   readonly onFailure: (error: unknown) => void;
 }
@@ -174,6 +175,11 @@ function historyRange(pairs: Pairs): HistoryRange {
 
 class FhirReading {
   private readonly startedAt = new Date().toISOString();
+  private readonly present = new Shared(async () => {
+    const { services } = this.options;
+    const { basis, head } = await services.basis.present();
+    return { head, snapshot: new Session(services).of(basis) };
+  });
   /** Where the projection was left behind last: nobody waits there a second time. */
   private stuckAt: bigint | undefined;
 
@@ -324,8 +330,9 @@ class FhirReading {
 
   /** @throws FhirProblem 404; GraphError ERASED */
   private async subject(snapshot: Snapshot, type: string, id: string): Promise<Subject> {
-    await snapshot.refuseErased(ofFhirId(id));
     const subject = await subjectById(snapshot, id);
+    // Of the erased no row is left that says anything (docs/architecture.md §8).
+    if (subject?.isSpokenOf !== true) await snapshot.refuseErased(ofFhirId(id));
     const kind = kindOfType(type);
     if (subject === undefined || subject.kind !== kind) throw new FhirProblem(404, 'not-found', 'NOT_FOUND');
     if (kind !== 'OTHER') return subject;
@@ -374,20 +381,19 @@ class FhirReading {
    */
   private async snapshot(at: Instant | undefined, response: Response): Promise<Snapshot> {
     const { services } = this.options;
-    const session = new Session(services);
-    if (at !== undefined) return session.at({ knownAt: at, wait: true });
-    const [head, snapshot] = await Promise.all([services.reader.head(), session.at({})]);
+    if (at !== undefined) return new Session(services).at({ knownAt: at, wait: true });
+    const { head, snapshot } = await this.present.ask();
     const { position } = snapshot.basis;
     if (position >= head) return snapshot;
     if (this.stuckAt === position || !(await services.basis.reached(head, CATCH_UP_MS))) {
       // A projection that is away takes no chart with it; the answer says that it may be stale (RFC 9111 §5.5).
-      const late = await session.at({});
+      const late = await new Session(services).at({});
       this.stuckAt = late.basis.position;
       response.set('warning', '110 - "Response is Stale"');
       return late;
     }
     this.stuckAt = undefined;
-    return session.at({});
+    return new Session(services).at({});
   }
 
   /** The basis and the place that a link of an earlier page leads to, else those that the question asks for. */

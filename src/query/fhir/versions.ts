@@ -4,6 +4,7 @@
  * a field than before: a message that says the same again makes one too, as an update does (FHIR R4 §3.1.0.4). Rows that something newer
  * covers when they arrive change no chart and are in the graph's history alone.
  */
+import DataLoader from 'dataloader';
 import { foldThing, mergeFolded, valuesOf, type Folded, type Point } from '../../../projections/master/fold.js';
 import type { FactKind } from '../../mapping/fact.js';
 import type { Instant } from '../../time/valid-time.js';
@@ -58,6 +59,9 @@ export abstract class Subject {
     readonly kind: FactKind,
     private readonly until: Point,
   ) {}
+
+  /** False where no message that can still be read says anything. */
+  abstract get isSpokenOf(): boolean;
 
   protected abstract moments(): Moment[];
   protected abstract stateAt(point: Point): State;
@@ -169,6 +173,10 @@ class ThingSubject extends Subject {
     super(fhirId(thingId(thing)), kindOf(thing.kind), until);
   }
 
+  get isSpokenOf(): boolean {
+    return this.thing.rows.length > 0;
+  }
+
   protected moments(): Moment[] {
     return this.thing.rows.map(effectOf);
   }
@@ -196,6 +204,11 @@ class PatientSubject extends Subject {
     until: Point,
   ) {
     super(patient, 'PATIENT', until);
+  }
+
+  get isSpokenOf(): boolean {
+    for (const things of this.things.values()) if (things.length > 0) return true;
+    return false;
   }
 
   protected moments(): Moment[] {
@@ -296,28 +309,42 @@ function withReplaced(resource: JsonObject, replaces: readonly string[]): JsonOb
   };
 }
 
-/** Patients by their ids, in that order; undefined for an id that the hub never gave out. Three statements for any number of them. */
-export async function patientSubjects(snapshot: Snapshot, ids: readonly string[]): Promise<(Subject | undefined)[]> {
+const patientLoaders = new WeakMap<Snapshot, DataLoader<string, Subject | undefined>>();
+
+/**
+ * Patients by their ids, in that order; undefined for an id that the hub never gave out. One statement, and one more where somebody was merged,
+ * for any number of them and for all who ask a snapshot at once.
+ */
+export function patientSubjects(snapshot: Snapshot, ids: readonly string[]): Promise<(Subject | undefined)[]> {
+  const loader =
+    patientLoaders.get(snapshot) ??
+    new DataLoader<string, Subject | undefined>((asked) => loadPatientSubjects(snapshot, asked));
+  patientLoaders.set(snapshot, loader);
+  return Promise.all(ids.map((id) => loader.load(id)));
+}
+
+async function loadPatientSubjects(snapshot: Snapshot, ids: readonly string[]): Promise<(Subject | undefined)[]> {
   const { build, position } = snapshot.basis;
-  const [found, said] = await Promise.all([
-    snapshot.store.linksOfPatients(build, ids, position),
-    snapshot.store.personThings(build, PATIENT_KIND, ids, position),
-  ]);
-  const links = byRecord(found);
-  const things = new Map<string, Thing[]>();
-  for (const thing of said) {
-    const list = things.get(thing.record);
-    if (list === undefined) things.set(thing.record, [thing]);
-    else list.push(thing);
-  }
+  const found = await snapshot.store.persons(build, PATIENT_KIND, ids, position);
+  const links = byRecord(found.links);
+  const records = new Map<string, string[]>();
+  for (const [record, list] of links)
+    for (const patient of new Set(list.map((link) => link.patient))) {
+      const own = records.get(patient);
+      if (own === undefined) records.set(patient, [record]);
+      else own.push(record);
+    }
+  const things = Map.groupBy(found.things, ({ record }) => record);
   const asked = new Set(ids);
-  const former = new Set<string>();
-  for (const list of links.values()) for (const { patient } of list) if (!asked.has(patient)) former.add(patient);
+  const former = [...records.keys()].filter((patient) => !asked.has(patient));
   const others =
-    former.size === 0 ? links : byRecord(await snapshot.store.linksOfPatients(build, [...former, ...ids], position));
+    former.length === 0 ? links : byRecord(await snapshot.store.linksOfPatients(build, [...former, ...ids], position));
   return ids.map((id) => {
-    const own = new Map([...links].filter(([, list]) => list.some(({ patient }) => patient === id)));
-    return own.size === 0 ? undefined : new PatientSubject(id, own, things, others, snapshot.point);
+    const held = records.get(id);
+    if (held === undefined) return undefined;
+    const own = new Map(held.map((record) => [record, links.get(record) as LinkRow[]]));
+    const said = new Map(held.map((record) => [record, things.get(record) ?? []]));
+    return new PatientSubject(id, own, said, others, snapshot.point);
   });
 }
 

@@ -5,6 +5,7 @@ import { LOOKUP } from '../../../projections/master/lookup.js';
 import { masterTables, type MasterTables } from '../../../projections/master/tables.js';
 import type { Position } from '../../log/event-log.js';
 import type { Instant } from '../../time/valid-time.js';
+import { openPool, SHORT_STATEMENTS_SILENCE_MS } from '../../database/database.js';
 import { CensusStore } from './census-store.js';
 
 /** One row of facts, as stored. */
@@ -124,6 +125,22 @@ export interface MessageQuery {
   readonly limit: number;
 }
 
+const POINT_CONNECTIONS = 8;
+
+/**
+ * Connections for statements about single people and things, which take less time than their planning: a table of many partitions is planned for
+ * each of them. The plan of a statement is kept, so it must not hang on how much stood in a table when it was made.
+ */
+export function openPointPool(url: string): pg.Pool {
+  return openPool(url, {
+    max: POINT_CONNECTIONS,
+    applicationName: 'anamnesis point reads',
+    plannedOnce: true,
+    byIndexes: true,
+    silenceMs: SHORT_STATEMENTS_SILENCE_MS,
+  });
+}
+
 export class MasterStore {
   /** Statements run since the store was made; tests hold pages to a constant number of them. */
   statements = 0;
@@ -131,7 +148,11 @@ export class MasterStore {
   /** The same rows, folded once for each change: for counts. */
   readonly census: CensusStore;
 
-  constructor(private readonly pool: pg.Pool) {
+  /** @param points from {@link openPointPool}; default: the other one */
+  constructor(
+    private readonly pool: pg.Pool,
+    private readonly points: pg.Pool = pool,
+  ) {
     this.census = new CensusStore(pool);
   }
 
@@ -145,6 +166,17 @@ export class MasterStore {
     return rows;
   }
 
+  /** A statement whose best plan is the same whatever its values. */
+  private async point<Row extends pg.QueryResultRow>(
+    name: string,
+    text: string,
+    values: readonly unknown[],
+  ): Promise<Row[]> {
+    this.statements += 1;
+    const { rows } = await this.points.query<Row>({ name, text, values: [...values] });
+    return rows;
+  }
+
   private tables(build: number): MasterTables {
     return masterTables(build);
   }
@@ -153,7 +185,7 @@ export class MasterStore {
   async things(build: number, records: readonly string[], kinds: readonly number[], upTo: Position): Promise<Thing[]> {
     const { fact } = this.tables(build);
     return thingsOf(
-      await this.query<FactRow & pg.QueryResultRow>(
+      await this.point<FactRow & pg.QueryResultRow>(
         `things-${build}`,
         `select ${FACT_COLUMNS} from ${fact} where record = any($1::uuid[]) and kind = any($2::int2[]) and pos <= $3
          order by record, kind, entity, valid_from, pos`,
@@ -162,18 +194,35 @@ export class MasterStore {
     );
   }
 
-  /** What is said of the persons of every record that was ever linked with one of these patients. */
-  async personThings(build: number, kind: number, patients: readonly string[], upTo: Position): Promise<Thing[]> {
+  /**
+   * Everything about some persons: every link up to a position of every record that was ever linked with one of these patients, in order of
+   * (record, pos), and what is said of the persons of these records.
+   */
+  async persons(
+    build: number,
+    kind: number,
+    patients: readonly string[],
+    upTo: Position,
+  ): Promise<{ readonly links: LinkRow[]; readonly things: Thing[] }> {
     const { fact, link } = this.tables(build);
-    return thingsOf(
-      await this.query<FactRow & pg.QueryResultRow>(
-        `person-things-${build}`,
-        `select ${FACT_COLUMNS} from ${fact}
-         where record in (select record from ${link} where patient = any($1::uuid[]) and pos <= $2) and kind = $3 and pos <= $2
-         order by record, kind, entity, valid_from, pos`,
-        [patients, upTo, kind],
-      ),
+    const rows = await this.point<(FactRow & { patient: null }) | (LinkRow & { patient: string })>(
+      `persons-${build}`,
+      `with held as materialized (select array(select record from ${link} where patient = any($1::uuid[]) and pos <= $2) as records)
+       select record, null::int2 as kind, null::int8 as entity, null as key, null::timestamptz as "validFrom", pos, recorded_at as "recordedAt",
+         event_id as "eventId", null as "validText", null as "validField", null::int2 as "validFlags", null::jsonb as body, patient, reason
+       from ${link} where record = any((select records from held)::uuid[]) and pos <= $2
+       union all
+       select ${FACT_COLUMNS}, null, null from ${fact} where record = any((select records from held)::uuid[]) and kind = $3 and pos <= $2
+       order by record, kind, entity, "validFrom", pos`,
+      [patients, upTo, kind],
     );
+    const links: LinkRow[] = [];
+    const facts: FactRow[] = [];
+    for (const row of rows) {
+      if (row.patient === null) facts.push(row);
+      else links.push(row);
+    }
+    return { links, things: thingsOf(facts) };
   }
 
   /** Single things by their ids. */
@@ -184,14 +233,15 @@ export class MasterStore {
   ): Promise<Thing[]> {
     const { fact } = this.tables(build);
     return thingsOf(
-      await this.query<FactRow & pg.QueryResultRow>(
+      await this.point<FactRow & pg.QueryResultRow>(
         `things-by-id-${build}`,
-        `select ${FACT_COLUMNS} from unnest($1::uuid[], $2::int2[], $3::int8[]) as wanted (r, k, e)
-         join ${fact} f on f.record = wanted.r and f.kind = wanted.k and f.entity = wanted.e and f.pos <= $4
+        // A thing's hash is made of its record and kind too, so nothing but these things is found.
+        `select ${FACT_COLUMNS} from ${fact}
+         where record = any($1::uuid[]) and kind = any($2::int2[]) and entity = any($3::int8[]) and pos <= $4
          order by record, kind, entity, valid_from, pos`,
         [
-          ids.map(({ record }) => record),
-          ids.map(({ kind }) => kind),
+          [...new Set(ids.map(({ record }) => record))],
+          [...new Set(ids.map(({ kind }) => kind))],
           ids.map(({ entity }) => entity.toString()),
           upTo,
         ],
@@ -212,10 +262,10 @@ export class MasterStore {
   /** Every link up to a position of every record that was ever linked with one of these patients, in order of (record, pos). */
   async linksOfPatients(build: number, patients: readonly string[], upTo: Position): Promise<LinkRow[]> {
     const { link } = this.tables(build);
-    return this.query<LinkRow & pg.QueryResultRow>(
+    return this.point<LinkRow & pg.QueryResultRow>(
       `links-of-patients-${build}`,
       `select ${LINK_COLUMNS} from ${link}
-       where record in (select record from ${link} where patient = any($1::uuid[]) and pos <= $2) and pos <= $2 order by record, pos`,
+       where record = any(array(select record from ${link} where patient = any($1::uuid[]) and pos <= $2)) and pos <= $2 order by record, pos`,
       [patients, upTo],
     );
   }
@@ -223,7 +273,7 @@ export class MasterStore {
   /** Every link of these records up to a position, in order of (record, pos). */
   async linksOfRecords(build: number, records: readonly string[], upTo: Position): Promise<LinkRow[]> {
     const { link } = this.tables(build);
-    return this.query<LinkRow & pg.QueryResultRow>(
+    return this.point<LinkRow & pg.QueryResultRow>(
       `links-of-records-${build}`,
       `select ${LINK_COLUMNS} from ${link} where record = any($1::uuid[]) and pos <= $2 order by record, pos`,
       [records, upTo],
@@ -237,7 +287,7 @@ export class MasterStore {
     batches: number,
   ): Promise<{ readonly recordedAt: Instant; readonly pos: Position } | undefined> {
     const { clock } = this.tables(build);
-    const [row] = await this.query<{ recordedAt: Instant; pos: Position }>(
+    const [row] = await this.point<{ recordedAt: Instant; pos: Position }>(
       `batch-before-${build}`,
       `select recorded_at as "recordedAt", pos from ${clock} where recorded_at < $1 order by recorded_at desc offset $2 limit 1`,
       [before, batches],
@@ -286,9 +336,25 @@ export class MasterStore {
     );
   }
 
-  /** Links made or moved at positions in (after, upTo], in order of position. */
-  async linksBetween(build: number, after: Position, upTo: Position, limit: number): Promise<LinkRow[]> {
+  /**
+   * Links made or moved at positions in (after, upTo], in order of position.
+   * @param among only of these records
+   */
+  async linksBetween(
+    build: number,
+    after: Position,
+    upTo: Position,
+    limit: number,
+    among?: readonly string[],
+  ): Promise<LinkRow[]> {
     const { link } = this.tables(build);
+    if (among !== undefined) {
+      return this.point<LinkRow & pg.QueryResultRow>(
+        `links-between-of-${build}`,
+        `select ${LINK_COLUMNS} from ${link} where record = any($4::uuid[]) and pos > $1 and pos <= $2 order by pos, record limit $3`,
+        [after, upTo, limit, among],
+      );
+    }
     return this.query<LinkRow & pg.QueryResultRow>(
       `links-between-${build}`,
       `select ${LINK_COLUMNS} from ${link} where pos > $1 and pos <= $2 order by pos, record limit $3`,
@@ -310,7 +376,7 @@ export class MasterStore {
   /** Whether all of these records, and at least one, were erased. */
   async areErased(records: readonly string[]): Promise<boolean> {
     if (records.length === 0) return false;
-    const [row] = await this.query<{ erased: boolean }>(
+    const [row] = await this.point<{ erased: boolean }>(
       'are-erased',
       'select $1::uuid[] <@ (select array_agg(owner) from (select unnest(owners) as owner from sealing.erasure) listed) as erased',
       [records],
@@ -320,7 +386,7 @@ export class MasterStore {
 
   async notes(build: number, records: readonly string[], upTo: Position): Promise<NoteRow[]> {
     const { note } = this.tables(build);
-    return this.query<NoteRow & pg.QueryResultRow>(
+    return this.point<NoteRow & pg.QueryResultRow>(
       `notes-${build}`,
       `select record, valid_from as "validFrom", pos, seq, recorded_at as "recordedAt", event_id as "eventId", title
        from ${note} where record = any($1::uuid[]) and pos <= $2 order by record, valid_from, pos, seq`,
@@ -330,7 +396,7 @@ export class MasterStore {
 
   async messages(build: number, ids: readonly string[]): Promise<MessageRow[]> {
     const { message } = this.tables(build);
-    return this.query<MessageRow & pg.QueryResultRow>(
+    return this.point<MessageRow & pg.QueryResultRow>(
       `messages-${build}`,
       `select ${messageColumns('m')} from ${message} m where m.event_id = any($1::uuid[])`,
       [ids],

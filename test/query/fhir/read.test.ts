@@ -76,7 +76,9 @@ describe('a FHIR resource', () => {
       meta: { versionId: renamed.position.toString(), lastUpdated: renamed.recordedAt },
       name: [{ family: 'NEW', given: ['ANNA'] }],
     });
+    const statements = hub.store.statements;
     const again = await hub.fhir(`Patient/${who.patient}`, { 'if-none-match': headers.get('etag') as string });
+    expect(hub.store.statements - statements).toBe(1);
     expect(again.status).toBe(304);
   });
 
