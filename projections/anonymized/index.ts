@@ -46,6 +46,12 @@ interface Statement {
   value: string | undefined;
 }
 
+/** What an event has said so far of one thing at one valid time. */
+interface Spoken extends Pick<Statement, 'record' | 'entity' | 'validFrom'> {
+  readonly kind: FactKind;
+  readonly statements: Statement[];
+}
+
 /** What a fact says of a listed field: bits and value; nothing where it does not speak of it. */
 function stated(fact: Fact, field: AnonymizedField): { op: number; value: string | undefined } | undefined {
   let op = fact.retract === '*' || (fact.retract?.includes(field.slot) ?? false) ? RETRACTS : 0;
@@ -62,25 +68,31 @@ function stated(fact: Fact, field: AnonymizedField): { op: number; value: string
 /** Of several facts of one event about one field at one valid time the later word counts; a retraction takes back the earlier. */
 function statementsOf(event: DecodedEvent, ids: ThingIds): Statement[] {
   const statements: Statement[] = [];
-  /** Of each thing at each valid time. */
-  const earlierOf = new Map<string, Statement[]>();
+  /** By key of the thing: of one key there are few things and times. */
+  const earlierOf = new Map<string, Spoken[]>();
   for (const fact of event.mapped.facts) {
     const fields = FIELDS_OF.get(fact.kind);
     if (fields === undefined) continue;
     const { kind, sourceRecordId: record, key } = fact;
     const validFrom = fact.valid.instant;
-    const thing = `${kind}|${record}|${validFrom}|${key}`;
-    let known = earlierOf.get(thing);
-    if (known === undefined) earlierOf.set(thing, (known = []));
-    let entity: bigint | undefined;
+    let spoken = earlierOf
+      .get(key)
+      ?.find((one) => one.kind === kind && one.record === record && one.validFrom === validFrom);
     for (const field of fields) {
       const said = stated(fact, field);
       if (said === undefined) continue;
-      const earlier = known.find((one) => one.field === field);
+      const earlier = spoken?.statements.find((one) => one.field === field);
       if (earlier === undefined) {
-        entity ??= known[0]?.entity ?? (kind === 'PATIENT' ? PERSON : ids.thing(record, kind, key));
+        if (spoken === undefined) {
+          const entity = kind === 'PATIENT' ? PERSON : ids.thing(record, kind, key);
+          spoken = { kind, record, entity, validFrom, statements: [] };
+          const others = earlierOf.get(key);
+          if (others === undefined) earlierOf.set(key, [spoken]);
+          else others.push(spoken);
+        }
+        const { entity } = spoken;
         const statement = { record, entity, field, validFrom, op: said.op, value: said.value };
-        known.push(statement);
+        spoken.statements.push(statement);
         statements.push(statement);
       } else if ((said.op & (ASSERTS | ENDS)) !== 0) {
         earlier.op = said.op | (earlier.op & RETRACTS);

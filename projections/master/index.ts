@@ -55,14 +55,31 @@ export function mergeFacts(facts: readonly Fact[]): Merged[] {
     const fact = facts[0] as Fact;
     return [{ fact, body: settled(bodyOf(fact)) }];
   }
-  const merged = new Map<string, { fact: Fact; body: FactBody }>();
+  const merged: { readonly fact: Fact; body: FactBody }[] = [];
+  // Of one key there are few, so they are looked through: a text made of all four would cost more.
+  const byKey = new Map<string, { readonly fact: Fact; body: FactBody }[]>();
   for (const fact of facts) {
-    const slot = `${fact.sourceRecordId}|${fact.kind}|${fact.valid.instant}|${fact.key}`;
-    const earlier = merged.get(slot);
-    if (earlier === undefined) merged.set(slot, { fact, body: bodyOf(fact) });
-    else earlier.body = overlay(earlier.body, bodyOf(fact));
+    const body = bodyOf(fact);
+    const same = byKey.get(fact.key);
+    const earlier = same?.find((one) => isOfOneSlot(one.fact, fact));
+    if (earlier !== undefined) {
+      earlier.body = overlay(earlier.body, body);
+      continue;
+    }
+    const first = { fact, body };
+    merged.push(first);
+    if (same === undefined) byKey.set(fact.key, [first]);
+    else same.push(first);
   }
-  return [...merged.values()].map(({ fact, body }) => ({ fact, body: settled(body) }));
+  for (const one of merged) one.body = settled(one.body);
+  return merged;
+}
+
+/** Facts of one key about one thing at one valid time. */
+function isOfOneSlot(one: Fact, other: Fact): boolean {
+  return (
+    one.kind === other.kind && one.valid.instant === other.valid.instant && one.sourceRecordId === other.sourceRecordId
+  );
 }
 
 /** A row that says of nothing that it is so moves nothing to its time. */
@@ -178,22 +195,17 @@ function applyEvent(event: DecodedEvent, rows: Rows, hashes: MasterHashes): void
   const known = rows.clock.get(recordedAt);
   if (known === undefined || known < position) rows.clock.set(recordedAt, position);
 
-  const links = new Map<string, unknown[]>();
-  for (const link of envelope.links ?? []) {
-    links.set(link.sourceRecordId, [
-      link.sourceRecordId,
-      position,
-      link.patientId,
-      recordedAt,
-      causeOf(event),
-      link.reason,
-    ]);
+  const cause = causeOf(event);
+  if (envelope.links !== undefined) {
+    const links = new Map<string, unknown[]>();
+    for (const { sourceRecordId, patientId, reason } of envelope.links) {
+      links.set(sourceRecordId, [sourceRecordId, position, patientId, recordedAt, cause, reason]);
+    }
+    rows.link.push(...links.values());
   }
-  rows.link.push(...links.values());
 
   if (INBOUND.has(event.type)) rows.message.push(messageRow(event, hashes));
 
-  const cause = causeOf(event);
   if (event.mapped.facts.length > 0) {
     for (const { fact, body } of mergeFacts(event.mapped.facts)) {
       if (body.a === undefined && body.e === undefined && body.w === undefined && body.r === undefined) continue;

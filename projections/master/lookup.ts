@@ -5,6 +5,7 @@
 import type { FactKind, Json } from '../../src/mapping/fact.js';
 import { timeText } from '../../src/mapping/fhir-time.js';
 import { foldText, nameTokens } from '../../src/text/names.js';
+import { Remembered } from '../../src/text/remembered.js';
 
 /** What a token is of; the number is stored. Append only. */
 export const LOOKUP = { name: 1, identifier: 2, birthDate: 3, location: 4 } as const;
@@ -17,8 +18,18 @@ function cut(token: string): string {
   return token.length <= TOKEN_MAX_CHARACTERS ? token : token.slice(0, TOKEN_MAX_CHARACTERS).toWellFormed();
 }
 
+/** Texts that come again and again, and are not folded anew each time; their length in characters. */
+const KEPT_TEXTS = 4_096;
+const KEPT_TEXT_MOST_CHARACTERS = 64;
+const wordsOfNames = new Remembered<readonly string[]>(KEPT_TEXTS);
+const foldedPlaces = new Remembered<string>(KEPT_TEXTS);
+
 /** The words of a name as they are stored and asked for. */
-export function nameLookups(text: string): string[] {
+export function nameLookups(text: string): readonly string[] {
+  return text.length > KEPT_TEXT_MOST_CHARACTERS ? readName(text) : wordsOfNames.get(text, () => readName(text));
+}
+
+function readName(text: string): string[] {
   return nameTokens(text).map(cut);
 }
 
@@ -29,7 +40,9 @@ export function identifierLookup(value: string): string {
 
 /** A point of care, room or bed as it is stored and asked for. */
 export function locationLookup(text: string): string {
-  return cut(foldText(text));
+  return text.length > KEPT_TEXT_MOST_CHARACTERS
+    ? cut(foldText(text))
+    : foldedPlaces.get(text, () => cut(foldText(text)));
 }
 
 /** Every text in a value, however deep. */

@@ -6,17 +6,7 @@
 import type { OutsideStore, ProjectionDefinition, TableRows } from '../../src/projecting/projection.js';
 import type { KeyedHashes } from '../../src/sealing/hashes.js';
 import { searchRows } from './rows.js';
-import {
-  COLUMNS,
-  comparedWords,
-  documentTable,
-  finishSearch,
-  installSearch,
-  KEY,
-  lexemesOf,
-  prepareSearch,
-  TYPES,
-} from './tables.js';
+import { COLUMNS, documentTable, finishSearch, installSearch, KEY, prepareSearch, TYPES } from './tables.js';
 import { verifySearch } from './verify.js';
 
 export const SEARCH = 'search';
@@ -53,16 +43,16 @@ export function createSearchProjection({ hashes, outside }: SearchProjectionOpti
     tables: (build) => [documentTable(build)],
     rowTables: (build) => [documentTable(build)],
     apply(batch, _context, build): readonly TableRows[] {
-      const rows = searchRows(batch, hashes).map(({ record, kind, entity, textHash, position, document }) => [
-        record,
-        kind,
-        entity,
-        textHash,
-        position,
-        lexemesOf(document),
-        document.amount ?? null,
-        document.day ?? null,
-        comparedWords(document),
+      const rows = searchRows(batch, hashes).map((row) => [
+        row.record,
+        row.kind,
+        row.entity,
+        row.textHash,
+        row.position,
+        row.lexemes,
+        row.document.amount ?? null,
+        row.document.day ?? null,
+        row.compared,
       ]);
       return [{ table: documentTable(build), columns: COLUMNS, types: TYPES, rows, onConflict: 'ignore', key: KEY }];
     },

@@ -6,6 +6,7 @@ import { EventRejected, type DecodedEvent } from '../../src/projecting/projectio
 import type { KeyedHashes } from '../../src/sealing/hashes.js';
 import { Remembered } from '../../src/text/remembered.js';
 import { documentOf, type SearchDocument } from './document.js';
+import { comparedWords, lexemesOf } from './tables.js';
 
 export interface SearchRow {
   readonly eventId: string;
@@ -18,36 +19,36 @@ export interface SearchRow {
   /** Where it was first said. */
   readonly position: Position;
   readonly document: SearchDocument;
+  /** The document as PostgreSQL keeps it. */
+  readonly lexemes: readonly string[];
+  readonly compared: string | null;
 }
 
-/** A document and the hash that names it. */
-interface Written {
-  readonly document: SearchDocument;
-  readonly textHash: bigint;
-}
+/** A document, the hash that names it, and how it is written. */
+type Written = Pick<SearchRow, 'document' | 'textHash' | 'lexemes' | 'compared'>;
 
 /** Persons and visits say the same in message after message, results hardly ever: of those the documents made last are kept. Some kilobytes each. */
 const KEPT_DOCUMENTS = 4_096;
 const KEPT_MOST_CHARACTERS = 4_096;
-const REPEATED: ReadonlySet<FactKind> = new Set<FactKind>(['PATIENT', 'ENCOUNTER']);
-const written = new Remembered<Written | null>(KEPT_DOCUMENTS);
+const REPEATED: readonly FactKind[] = ['PATIENT', 'ENCOUNTER'];
+const written = new Map([...REPEATED].map((kind) => [kind, new Remembered<Written | null>(KEPT_DOCUMENTS)]));
 
 /** @param hashes gives the ids of things, the same as in the master store */
 export function searchRows(events: readonly DecodedEvent[], hashes: Pick<KeyedHashes, 'thing'>): SearchRow[] {
   const rows: SearchRow[] = [];
   /** Texts that a thing has in this batch already. */
-  const known = new Map<bigint, Set<bigint>>();
+  const known = new Map<bigint, bigint[]>();
   for (const event of events) {
     for (const { kind, assert, sourceRecordId: record, key } of event.mapped.facts) {
       if (assert === undefined) continue;
       const found = writtenIn(event.id, kind, assert);
       if (found === null) continue;
-      const { document, textHash } = found;
+      const { document, textHash, lexemes, compared } = found;
       const entity = hashes.thing(record, kind, key);
       const texts = known.get(entity);
-      if (texts === undefined) known.set(entity, new Set([textHash]));
-      else if (texts.has(textHash)) continue;
-      else texts.add(textHash);
+      if (texts === undefined) known.set(entity, [textHash]);
+      else if (texts.includes(textHash)) continue;
+      else texts.push(textHash);
       rows.push({
         eventId: event.id,
         record,
@@ -56,6 +57,8 @@ export function searchRows(events: readonly DecodedEvent[], hashes: Pick<KeyedHa
         textHash,
         position: event.position,
         document,
+        lexemes,
+        compared,
       });
     }
   }
@@ -64,11 +67,10 @@ export function searchRows(events: readonly DecodedEvent[], hashes: Pick<KeyedHa
 
 function writtenIn(eventId: string, kind: FactKind, asserted: Readonly<Record<string, Json>>): Written | null {
   try {
-    if (!REPEATED.has(kind)) return write(kind, asserted);
+    const kept = written.get(kind);
+    if (kept === undefined) return write(kind, asserted);
     const said = JSON.stringify(asserted);
-    return said.length > KEPT_MOST_CHARACTERS
-      ? write(kind, asserted)
-      : written.get(`${kind} ${said}`, () => write(kind, asserted));
+    return said.length > KEPT_MOST_CHARACTERS ? write(kind, asserted) : kept.get(said, () => write(kind, asserted));
   } catch {
     // Of an odd resource only its message is left out, and shows in the dead letters.
     throw new EventRejected(eventId, 'NOT_SEARCHABLE');
@@ -77,7 +79,13 @@ function writtenIn(eventId: string, kind: FactKind, asserted: Readonly<Record<st
 
 function write(kind: FactKind, asserted: Readonly<Record<string, Json>>): Written | null {
   const document = documentOf(kind, asserted);
-  return document === undefined ? null : { document, textHash: hashOf(document) };
+  if (document === undefined) return null;
+  return {
+    document,
+    textHash: hashOf(document),
+    lexemes: lexemesOf(document),
+    compared: comparedWords(document),
+  };
 }
 
 /** Over what is stored; the keys follow from the words. */

@@ -16,7 +16,11 @@ export const LEXEME = {
 } as const;
 
 export function lexemesOf({ words, keys, terms }: SearchDocument): string[] {
-  return [...words.map(LEXEME.word), ...keys.map(LEXEME.key), ...terms.map(LEXEME.term)];
+  const lexemes: string[] = [];
+  for (const word of words) lexemes.push(LEXEME.word(word));
+  for (const key of keys) lexemes.push(LEXEME.key(key));
+  for (const term of terms) lexemes.push(LEXEME.term(term));
+  return lexemes;
 }
 
 /** Of what has names: its words again, to be compared with misspelt ones without reading whose they are. Nothing else is compared so. */

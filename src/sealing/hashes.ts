@@ -1,10 +1,9 @@
 /** Keyed hashes: without the pepper nothing that is made here can be brute-forced back to a name, a number or a control id. */
 import sodium from 'sodium-native';
 import type { FactKind } from '../mapping/fact.js';
-import { Remembered } from '../text/remembered.js';
 
 const HASH_BYTES = 32;
-/** Ids of things that are kept: those of a page or two. */
+/** Ids of things that are kept: so many at least, those of a page or two, twice as many at most. */
 const KEPT_THINGS = 4_096;
 export const PEPPER_BYTES = 32;
 
@@ -14,7 +13,7 @@ export const PEPPER_BYTES = 32;
  */
 export class KeyedHashes {
   private scratch = Buffer.allocUnsafe(4096);
-  private readonly things = new Remembered<bigint>(KEPT_THINGS);
+  private readonly things = new KnownThings();
 
   /** @param pepper 32 secret bytes, the same for the life of a log */
   constructor(private readonly pepper: Buffer) {
@@ -43,10 +42,45 @@ export class KeyedHashes {
 
   /** Id of a thing: 64 bits, signed, over (source record, kind, key). */
   thing(sourceRecordId: string, kind: FactKind, key: string): bigint {
-    // Every projection asks for the same ones. A record's id and a kind have no bar in them.
-    return this.things.get(`${sourceRecordId}|${kind}|${key}`, () =>
-      this.hash('thing', sourceRecordId, kind, key).readBigInt64BE(0),
-    );
+    // Every projection asks for the same ones.
+    const known = this.things.find(sourceRecordId, kind, key);
+    if (known !== undefined) return known;
+    const id = this.hash('thing', sourceRecordId, kind, key).readBigInt64BE(0);
+    this.things.add(sourceRecordId, kind, key, id);
+    return id;
+  }
+}
+
+type ThingsOfKeys = Map<string, Partial<Record<FactKind, bigint>>>;
+type ThingsOfRecords = Map<string, ThingsOfKeys>;
+
+/** Ids by record and key, without a text made of both: that costs more than what it is looked up for. */
+class KnownThings {
+  /** What was asked for lately, and what was before that. */
+  private young: ThingsOfRecords = new Map();
+  private old: ThingsOfRecords = new Map();
+  private count = 0;
+
+  find(record: string, kind: FactKind, key: string): bigint | undefined {
+    const known = this.young.get(record)?.get(key)?.[kind];
+    if (known !== undefined) return known;
+    const before = this.old.get(record)?.get(key)?.[kind];
+    if (before !== undefined) this.add(record, kind, key, before);
+    return before;
+  }
+
+  add(record: string, kind: FactKind, key: string, id: bigint): void {
+    if (this.count >= KEPT_THINGS) {
+      this.old = this.young;
+      this.young = new Map();
+      this.count = 0;
+    }
+    const things: ThingsOfKeys = this.young.get(record) ?? new Map<string, Partial<Record<FactKind, bigint>>>();
+    if (things.size === 0) this.young.set(record, things);
+    const kinds = things.get(key);
+    if (kinds === undefined) things.set(key, { [kind]: id });
+    else kinds[kind] = id;
+    this.count += 1;
   }
 }
 
