@@ -5,7 +5,7 @@ import { decide, reviewIdOf } from './decide.js';
 import type { KeyedInput } from './decide.js';
 import { personKeys } from './person-keys.js';
 import type { IdentityHashes, KeyHash, PersonKeys } from './person-keys.js';
-import { beginBatch, CLAIMS_LOST, find, loadPatients, write } from './store.js';
+import { beginBatch, CLAIMS_LOST, find, inOnePacket, lastResolver, loadPatients, write } from './store.js';
 import type { Announcements, Wanted, WantedPatients } from './store.js';
 import type { IdentityDecision, IdentityInput, PersonEvidence } from './types.js';
 import { hubPatientKey, WorkingSet } from './working-set.js';
@@ -58,8 +58,8 @@ interface Memorable {
  * its decisions, batches in the order of resolving, and call {@link announced} once they are in the log.
  *
  * Memory: what is remembered of a record (its patient) changes by a merge only, and only this object or another resolver makes one. Every
- * batch takes the lock that all resolvers share and sees who changed the tables last; unless that was this object, all is forgotten. So
- * the memory is right with any number of resolvers, and a fenced writer that wakes up late can mislead nobody.
+ * batch sees who changed the tables last, under the lock that all resolvers share where it claims anything itself; unless that was this object,
+ * all is forgotten. So the memory is right with any number of resolvers, and a fenced writer that wakes up late can mislead nobody.
  */
 export class IdentityResolver {
   private readonly id = randomUUID();
@@ -164,14 +164,18 @@ export class IdentityResolver {
   ): Promise<IdentityDecision[] | undefined> {
     const set = new WorkingSet();
     const wanted = this.wanted(set, keyed);
-    const begun = beginBatch(client, this.options.relaxedCommit === true);
     if (wanted === undefined && this.pendingLinks.size === 0 && this.pendingReviews.size === 0) {
-      // All of them are remembered: that nobody else changed the tables is all there is to ask.
-      const [last] = await Promise.all([begun, client.query('commit')]);
-      if (this.isLast(last) || set.settled.size === 0) return this.decideAll(set, keyed);
+      // All of them are remembered: that nobody else changed the tables is all there is to ask. Nothing is claimed, so another resolver's batch
+      // that has not committed counts as one behind this.
+      if (this.isLast(await lastResolver(client)) || set.settled.size === 0) return this.decideAll(set, keyed);
       return undefined;
     }
-    const [last] = await Promise.all([begun, this.find(client, set, wanted)]);
+    const [last] = await Promise.all(
+      inOnePacket(
+        client,
+        () => [beginBatch(client, this.options.relaxedCommit === true), this.find(client, set, wanted)] as const,
+      ),
+    );
     if (!this.isLast(last) && set.settled.size > 0) {
       await client.query('rollback');
       return undefined;
@@ -280,10 +284,9 @@ export class IdentityResolver {
       await client.query('commit');
       return true;
     }
-    const [written, committed] = await Promise.allSettled([
-      write(client, set, this.outstanding, this.id),
-      client.query('commit'),
-    ]);
+    const [written, committed] = await Promise.allSettled(
+      inOnePacket(client, () => [write(client, set, this.outstanding, this.id), client.query('commit')] as const),
+    );
     if (committed.status === 'rejected') throw committed.reason;
     if (written.status === 'rejected') {
       if ((written.reason as { code?: unknown }).code === CLAIMS_LOST) return false;

@@ -1,5 +1,5 @@
 /** The identity tables: what a batch reads and writes, in few statements whatever its size. */
-import type { ClientBase } from 'pg';
+import pg, { type ClientBase } from 'pg';
 import type { ReviewOpened } from '../log/decisions.js';
 import type { EvidenceKind, KeyHash } from './person-keys.js';
 import { hubPatientKey, LINK_REASONS } from './working-set.js';
@@ -23,9 +23,32 @@ export async function beginBatch(client: ClientBase, relaxedCommit: boolean): Pr
      select last_id from identity.resolver`,
   );
   const rows = (Array.isArray(results) ? (results.at(-1) as typeof results) : results).rows;
-  const row = rows[0];
+  return lastIdOf(rows);
+}
+
+const LAST_RESOLVER = { name: 'identity-last-resolver', text: 'select last_id from identity.resolver' };
+
+/** The resolver that changed the tables last, of what is committed (one round trip, no transaction). */
+export async function lastResolver(client: ClientBase): Promise<string> {
+  const { rows } = await client.query<{ last_id: string }>(LAST_RESOLVER);
+  return lastIdOf(rows);
+}
+
+function lastIdOf([row]: readonly { last_id: string }[]): string {
   if (row === undefined) throw new Error('identity.resolver has lost its row');
   return row.last_id;
+}
+
+/** Starts statements of a pipelined connection so that they leave together: a packet wakes the server once, and each costs a system call here. */
+export function inOnePacket<T>(client: ClientBase, start: () => T): T {
+  if (!(client instanceof pg.Client)) return start();
+  const { stream } = client.connection;
+  stream.cork();
+  try {
+    return start();
+  } finally {
+    stream.uncork();
+  }
 }
 
 interface FoundRow {

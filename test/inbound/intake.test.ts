@@ -534,6 +534,7 @@ describe('a message sent again while its original is on its way', () => {
         },
         record: (rows, at) => parts.register.record(rows, at),
       },
+      limits: { overlapMessages: 1 },
     }));
     sent.original = intake.receive(adt('M1', '1'));
     await submitted;
@@ -891,6 +892,58 @@ describe('a large message, while its body is stored', () => {
   });
 });
 
+describe('what comes while a batch is on its way', () => {
+  const sentWhileHeld = async (limits: NonNullable<IntakeParts['limits']>, messages: readonly ReceivedMessage[]) => {
+    const lookups: number[] = [];
+    let [release, submitted] = [(): void => undefined, (): void => undefined];
+    const held = new Promise<void>((resolve) => (release = resolve));
+    const first = new Promise<void>((resolve) => (submitted = resolve));
+    const { intake, database } = await start((parts) => ({
+      ...parts,
+      register: {
+        lookupResources: async () => new Map(),
+        lookup: (keys) => {
+          lookups.push(keys.length);
+          return parts.register.lookup(keys);
+        },
+        record: (rows, at) => parts.register.record(rows, at),
+      },
+      writer: {
+        submit: async (pending) => {
+          submitted();
+          await held;
+          return parts.writer.submit(pending);
+        },
+      },
+      limits,
+    }));
+    const sending = [intake.receive(adt('M0', '0'))];
+    await first;
+    // One after another, as from several connections.
+    for (const message of messages) {
+      sending.push(intake.receive(message));
+      await database.pool.query('select 1');
+    }
+    const meanwhile = [...lookups];
+    release();
+    const outcomes = await Promise.all(sending);
+    expect(outcomes.every(({ status }) => status === 'accepted')).toBe(true);
+    return { meanwhile, lookups };
+  };
+  const few = ['1', '2', '3'].map((id) => adt(`M${id}`, id));
+
+  it('waits for its answers where it is little, and goes together then', async () => {
+    expect(await sentWhileHeld({}, few)).toEqual({ meanwhile: [1], lookups: [1, 3] });
+  });
+
+  it.each([
+    ['many messages', { overlapMessages: 3 }],
+    ['many bytes', { overlapBytes: 2 * (few[0] as ReceivedMessage).bytes.length + 1 }],
+  ])('goes on beside it where it is %s', async (_, limits) => {
+    expect(await sentWhileHeld(limits, few)).toMatchObject({ lookups: [1, 3], meanwhile: [1, 3] });
+  });
+});
+
 describe('back-pressure', () => {
   it('holds senders back at the bound, and lets all of them through in the end', async () => {
     let lookedUp = 0;
@@ -912,7 +965,7 @@ describe('back-pressure', () => {
           return parts.writer.submit(pending);
         },
       },
-      limits: { pendingMessages: 5, batchMessages: 2, mostOfOneSource: 1 },
+      limits: { pendingMessages: 5, batchMessages: 2, mostOfOneSource: 1, overlapMessages: 1 },
     }));
     const sending = Array.from({ length: 100 }, (_, n) => intake.receive(adt(`M${n}`, String(n))));
     while (lookedUp < 5) await database.pool.query('select 1');

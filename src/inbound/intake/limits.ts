@@ -10,14 +10,20 @@ export interface IntakeLimits extends LaneLimits {
   readonly answerTimeoutMs: number;
   /** Part of what waits that may be one source's. */
   readonly mostOfOneSource: number;
+  /** While a batch is on its way the next one is formed only from so many messages, or from so many bytes. */
+  readonly overlapMessages: number;
+  readonly overlapBytes: number;
 }
 
-const MIB = 1024 * 1024;
+const KIB = 1024;
+const MIB = 1024 * KIB;
 
 export const INTAKE_LIMITS: IntakeLimits = {
   pendingMessages: 20_000,
   pendingBytes: 128 * MIB,
   answerTimeoutMs: 3_600_000,
   mostOfOneSource: 0.75,
+  overlapMessages: 32,
+  overlapBytes: 64 * KIB,
   ...LANE_LIMITS,
 };

@@ -3,8 +3,8 @@
  *
  *   read and recognise duplicates → identity, keys, seal → blobs → append → answer → note in the register
  *
- * A batch is formed from whatever waits as soon as the first stage is free, so an idle hub answers one message at once and a
- * busy one takes hundreds together. Batches stay in order through all stages, so the order of arrival is the order of the log.
+ * A batch is formed from whatever waits: at once where none is on its way, so an idle hub answers one message at once, else where the first stage is
+ * free and enough waits to be worth a batch of its own, so a busy one takes hundreds together. Batches stay in order through all stages, so the order of arrival is the order of the log.
  * A large body is compressed, sealed and stored beside this way, so that nobody waits for it but what may not overtake its message.
  * An answer waits for the log alone: until a message stands in the register, those like it find it among those on their way. So the register is
  * written for several batches together.
@@ -116,6 +116,10 @@ export class IntakePipeline implements Intake {
   private readonly room: Room;
   private readonly lanes: Lanes<Pending>;
   private pumping = false;
+  /** Batches between their recognition and their answers. */
+  private carrying = 0;
+  /** Tells the pump that a batch may be formed. */
+  private form: () => void = () => undefined;
   private closed = false;
   /** How often it became doubtful whether the register has all that is in the log, and up to which of them that was made good. */
   private doubts = 1;
@@ -188,6 +192,7 @@ export class IntakePipeline implements Intake {
         },
       };
       this.lanes.push(pending);
+      if (this.pumping && this.mayForm) this.form();
       void this.pump();
     });
   }
@@ -308,13 +313,20 @@ export class IntakePipeline implements Intake {
     await this.remembered();
   }
 
-  /** Batches are formed when the first stages are free, of all that waits then: the fewer there are, the less each message costs. Never rejects. */
+  /**
+   * Batches are formed when the first stages are free, of all that waits then: the fewer there are, the less each message costs. A few messages
+   * wait for the batch before them to be answered, since each round of statements costs more than they do. Never rejects.
+   */
   private async pump(): Promise<void> {
     if (this.pumping) return;
     this.pumping = true;
     // Messages that arrive in the same turn of the event loop go together.
     await Promise.resolve();
     while (this.lanes.size > 0) {
+      if (!this.mayForm) {
+        await new Promise<void>((resolve) => (this.form = resolve));
+        continue;
+      }
       let leave = await this.identifying.enter();
       let rest: readonly Pending[] = this.lanes.take();
       if (rest.length === 0) {
@@ -323,7 +335,7 @@ export class IntakePipeline implements Intake {
       }
       for (;;) {
         const { fresh, behind } = await this.recognise(rest);
-        if (fresh.length > 0) void this.advance(fresh, leave);
+        if (fresh.length > 0) void this.carry(fresh, leave);
         else leave();
         if (behind.length === 0) break;
         rest = behind;
@@ -350,6 +362,22 @@ export class IntakePipeline implements Intake {
       fail(batch, error);
       return NOTHING;
     }
+  }
+
+  private get mayForm(): boolean {
+    return (
+      this.carrying === 0 ||
+      this.lanes.size >= this.limits.overlapMessages ||
+      this.lanes.bytes >= this.limits.overlapBytes
+    );
+  }
+
+  /** Never rejects. */
+  private async carry(fresh: readonly Fresh[], leaveIdentifying: () => void): Promise<void> {
+    this.carrying += 1;
+    await this.advance(fresh, leaveIdentifying);
+    this.carrying -= 1;
+    this.form();
   }
 
   private async advance(fresh: readonly Fresh[], leaveIdentifying: () => void): Promise<void> {

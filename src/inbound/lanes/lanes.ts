@@ -108,6 +108,7 @@ export class Lanes<Item extends LaneItem> {
   private batches = 0;
   private arrived = 0;
   private waiting = 0;
+  private waitingBytes = 0;
 
   constructor(limits: Partial<LaneLimits> = {}) {
     this.limits = { ...LANE_LIMITS, ...limits };
@@ -116,6 +117,11 @@ export class Lanes<Item extends LaneItem> {
   /** Messages that wait. */
   get size(): number {
     return this.waiting;
+  }
+
+  /** Their bytes. */
+  get bytes(): number {
+    return this.waitingBytes;
   }
 
   push(item: Item): void {
@@ -134,6 +140,7 @@ export class Lanes<Item extends LaneItem> {
     lane.push({ item, number: this.arrived, keys: heavy ? keys : NO_KEYS });
     if (lane.length === 1) this.ring.push(lane);
     this.waiting += 1;
+    this.waitingBytes += bytes.length;
     this.noteActive(lane);
   }
 
@@ -148,6 +155,7 @@ export class Lanes<Item extends LaneItem> {
     // Everything that waits costs more than its lane has saved: the rounds until the first can go are made at once.
     if (contested && batch.items.length === 0 && this.fastForward()) this.round(batch, 0);
     this.waiting -= batch.items.length;
+    this.waitingBytes -= batch.bytes;
     return batch.items;
   }
 
@@ -280,7 +288,7 @@ function takeFrom(counts: Map<OrderKey, number>, key: OrderKey): void {
 
 class Batch<Item extends LaneItem> {
   readonly items: Item[] = [];
-  private bytes = 0;
+  bytes = 0;
 
   constructor(private readonly limits: Pick<LaneLimits, 'batchMessages' | 'batchBytes'>) {}
 
