@@ -36,7 +36,7 @@ import { MasterStore } from '../src/query/store/master-store.js';
 import { KeyedHashes } from '../src/sealing/hashes.js';
 import { Random } from '../src/simulator/random.js';
 import { findJava, removeHome, startOpenSearch } from '../test/opensearch/node.js';
-import { numberArgument, secondsOf, startBenchDatabase, type Figures } from './support.js';
+import { numberArgument, postgresCpuSeconds, secondsOf, startBenchDatabase, type Figures } from './support.js';
 
 const DEFAULT_PATIENTS = 100_000;
 const DEFAULT_ASKED = 500;
@@ -203,6 +203,26 @@ class Hub {
     private readonly pools: readonly pg.Pool[],
   ) {}
 
+  /** Microseconds of CPU that each of so many pieces of work takes: of this process, and of PostgreSQL. */
+  async cpuOf(
+    pieces: number,
+    work: () => Promise<void>,
+  ): Promise<{ readonly node: number; readonly postgres: number }> {
+    const pool = this.pools[0] as pg.Pool;
+    const [node, postgres] = [process.cpuUsage(), await postgresCpuSeconds(pool)];
+    await work();
+    const { user, system } = process.cpuUsage(node);
+    return {
+      node: (user + system) / pieces,
+      postgres: (((await postgresCpuSeconds(pool)) - postgres) * 1e6) / pieces,
+    };
+  }
+
+  /** Statements that questions have run so far on the chart's tables. */
+  get chartStatements(): number {
+    return this.store.statements;
+  }
+
   static async open(url: string, openSearch: OpenSearchConnection | undefined): Promise<Hub> {
     const pool = openPool(url, { max: 8 });
     const hashes = new KeyedHashes(Buffer.alloc(32, 7));
@@ -367,12 +387,28 @@ async function measure(
   const people = new People();
   const random = new Random(SEED + 1);
   let seconds = 0;
-  for (let left = patients; left > 0; left -= BATCH_EVENTS) {
-    seconds += await hub.write(Array.from({ length: Math.min(left, BATCH_EVENTS) }, () => people.next()));
-  }
+  const written = await hub.cpuOf(patients, async () => {
+    for (let left = patients; left > 0; left -= BATCH_EVENTS) {
+      seconds += await hub.write(Array.from({ length: Math.min(left, BATCH_EVENTS) }, () => people.next()));
+    }
+  });
   figures[named('indexedPerSecond')] = { values: [patients / seconds], unit: 'documents/s', goal: '' };
+  figures[named('documentNodeCpu')] = { values: [written.node], unit: 'µs, with its chart', goal: '' };
+  figures[named('documentPostgresCpu')] = { values: [written.postgres], unit: 'µs, with its chart', goal: '' };
   const meant = (): Invented => random.pick(hub.people);
   for (let warm = 0; warm < WARM_UP; warm += 1) await hub.ask(asked(random, meant(), 0).text);
+  const quiet = new Random(SEED + 2);
+  const statements = hub.chartStatements;
+  const question = await hub.cpuOf(count, async () => {
+    for (let index = 0; index < count; index += 1) await hub.ask(asked(quiet, quiet.pick(hub.people), index % 3).text);
+  });
+  figures[named('questionNodeCpu')] = { values: [question.node], unit: 'µs, nothing else going on', goal: '' };
+  figures[named('questionPostgresCpu')] = { values: [question.postgres], unit: 'µs, nothing else going on', goal: '' };
+  figures[named('questionChartStatements')] = {
+    values: [(hub.chartStatements - statements) / count],
+    unit: 'statements',
+    goal: '',
+  };
 
   const flow = startFlow(hub, people, rate);
   const took: number[] = [];

@@ -1,6 +1,6 @@
 /** What the index holds of a thing: words, keys that misspelt names share, exact keys, a number and a day. The same for every engine. */
 import type { FactKind, Json } from '../../src/mapping/fact.js';
-import { keyOf, keysWithin, nearKeys } from '../../src/text/edits.js';
+import { keysWithin, nearKeys } from '../../src/text/edits.js';
 import { Remembered } from '../../src/text/remembered.js';
 import { soundKeys } from '../../src/text/sounds.js';
 import { latinTokens } from '../../src/text/transliterate.js';
@@ -9,8 +9,8 @@ import { searchableOf, type Searchable } from './searchable.js';
 export interface SearchDocument {
   /** Folded words in Latin letters, each once. */
   readonly words: readonly string[];
-  /** Keys of the words of names: what is at most two edits away, or sounds alike, shares one. */
-  readonly keys: readonly string[];
+  /** Those of them that stand in names: they are found misspelt too. */
+  readonly names: readonly string[];
   readonly terms: readonly string[];
   readonly amount?: number;
   readonly day?: string;
@@ -48,9 +48,11 @@ export function nameWordsOf(name: string): string[] {
 const KEPT_NAME_WORDS = 4_096;
 const keysOfWords = new Remembered<readonly string[]>(KEPT_NAME_WORDS);
 
-/** Keys of a word of a name: under these it is found misspelt. */
-export function nameKeys(word: string): readonly string[] {
-  return keysOfWords.get(word, () => [...nearKeys(word), ...soundsOf(word)]);
+/** Keys of the words of names: what is at most two edits away, or sounds alike, shares one. For an engine that keeps them with the document. */
+export function nameKeys({ names }: SearchDocument): string[] {
+  const keysOf = (word: string): readonly string[] =>
+    keysOfWords.get(word, () => [...nearKeys(word), ...soundsOf(word)]);
+  return [...new Set(names.flatMap(keysOf))];
 }
 
 /**
@@ -61,8 +63,9 @@ export function soughtKeys(word: string, edits: 1 | 2, slack = false): readonly 
   return edits === 1 ? keysWithin(word, 1, slack) : [...keysWithin(word, 2, slack), ...soundsOf(word)];
 }
 
-function soundsOf(word: string): string[] {
-  return soundKeys(word).map((key) => keyOf('s', key));
+/** Keys of how a word sounds, apart from those of how it is spelt. */
+export function soundsOf(word: string): string[] {
+  return soundKeys(word).map((key) => `s${key}`);
 }
 
 /** What a row asserts, as search keeps it; undefined where it says nothing that could be searched for. */
@@ -72,11 +75,11 @@ export function documentOf(kind: FactKind, asserted: Readonly<Record<string, Jso
 
 export function documentFrom(searchable: Searchable): SearchDocument | undefined {
   const words = new Set<string>();
-  const keys = new Set<string>();
+  const names = new Set<string>();
   for (const name of searchable.names) {
     for (const word of nameWordsOf(name)) {
       words.add(word);
-      for (const key of nameKeys(word)) keys.add(key);
+      names.add(word);
     }
   }
   for (const text of searchable.texts) {
@@ -90,7 +93,7 @@ export function documentFrom(searchable: Searchable): SearchDocument | undefined
   const { amount, day } = searchable;
   return {
     words: [...words],
-    keys: [...keys],
+    names: [...names],
     terms,
     ...(amount === undefined ? {} : { amount }),
     ...(day === undefined ? {} : { day }),

@@ -6,12 +6,22 @@
 import type { OutsideStore, ProjectionDefinition, TableRows } from '../../src/projecting/projection.js';
 import type { KeyedHashes } from '../../src/sealing/hashes.js';
 import { searchRows } from './rows.js';
-import { COLUMNS, documentTable, finishSearch, installSearch, KEY, prepareSearch, TYPES } from './tables.js';
+import {
+  beginningTable,
+  COLUMNS,
+  documentTable,
+  eraseSearch,
+  finishSearch,
+  installSearch,
+  KEY,
+  prepareSearch,
+  TYPES,
+} from './tables.js';
 import { verifySearch } from './verify.js';
 
 export const SEARCH = 'search';
 /** Raise with every change of the tables, of the folding, or of what the mappings give. */
-export const SEARCH_VERSION = 6;
+export const SEARCH_VERSION = 7;
 /** Added where the documents are in OpenSearch: a change of engine is a change of version, so the new one is built beside the old. */
 const OPENSEARCH_VERSIONS = 1_000_000;
 
@@ -29,9 +39,8 @@ export interface SearchProjectionOptions {
 
 export function createSearchProjection({ hashes, outside }: SearchProjectionOptions): ProjectionDefinition {
   // Also of a build that was made when the documents were in the other engine.
-  const uninstall: ProjectionDefinition['uninstall'] = (build) => [`drop table if exists ${documentTable(build)}`];
-  const erase: ProjectionDefinition['erase'] = (build) => [
-    `delete from ${documentTable(build)} where record = any ($1::uuid[])`,
+  const uninstall: ProjectionDefinition['uninstall'] = (build) => [
+    `drop table if exists ${documentTable(build)}, ${beginningTable(build)}`,
   ];
   const inPostgres: ProjectionDefinition = {
     name: SEARCH,
@@ -39,11 +48,12 @@ export function createSearchProjection({ hashes, outside }: SearchProjectionOpti
     install: installSearch,
     bulk: { prepare: prepareSearch, finish: finishSearch },
     uninstall,
-    erase,
-    tables: (build) => [documentTable(build)],
+    erase: eraseSearch,
+    tables: (build) => [documentTable(build), beginningTable(build)],
     rowTables: (build) => [documentTable(build)],
     apply(batch, _context, build): readonly TableRows[] {
-      const rows = searchRows(batch, hashes).map((row) => [
+      const written = searchRows(batch, hashes);
+      const rows = written.map((row) => [
         row.record,
         row.kind,
         row.entity,
@@ -54,7 +64,18 @@ export function createSearchProjection({ hashes, outside }: SearchProjectionOpti
         row.document.day ?? null,
         row.compared,
       ]);
-      return [{ table: documentTable(build), columns: COLUMNS, types: TYPES, rows, onConflict: 'ignore', key: KEY }];
+      const beginnings = new Set(written.flatMap(({ beginnings: some }) => some));
+      return [
+        { table: documentTable(build), columns: COLUMNS, types: TYPES, rows, onConflict: 'ignore', key: KEY },
+        // Without a key: an erasure takes beginnings away that came with other records too, so none is known to be there still.
+        {
+          table: beginningTable(build),
+          columns: ['beginning'],
+          types: ['text'],
+          rows: Array.from(beginnings, (beginning) => [beginning]),
+          onConflict: 'ignore',
+        },
+      ];
     },
     verify: verifySearch(hashes),
   };
@@ -64,7 +85,7 @@ export function createSearchProjection({ hashes, outside }: SearchProjectionOpti
     version: OPENSEARCH_VERSIONS + SEARCH_VERSION,
     install: () => [],
     uninstall,
-    erase,
+    erase: eraseSearch,
     tables: () => [],
     apply: () => [],
     outside,

@@ -17,6 +17,7 @@ import {
   type ProjectionVerification,
 } from '../../src/projecting/projection.js';
 import type { KeyedHashes } from '../../src/sealing/hashes.js';
+import { nameKeys } from './document.js';
 import { searchRows, type SearchRow } from './rows.js';
 import { verifyOpenSearch } from './verify-opensearch.js';
 
@@ -294,8 +295,8 @@ function actionOf(row: SearchRow): string {
 }
 
 function lineOf({ record, kind, entity, textHash, position, document }: SearchRow): string {
-  const { words, keys, terms, amount, day } = document;
-  const rest = JSON.stringify({ record, kind, words, keys, terms, amount, day });
+  const { words, terms, amount, day } = document;
+  const rest = JSON.stringify({ record, kind, words, keys: nameKeys(document), terms, amount, day });
   return `${rest.slice(0, -1)},"entity":${entity},"text":${textHash},"pos":${position}}`;
 }
 

@@ -6,7 +6,7 @@ import { EventRejected, type DecodedEvent } from '../../src/projecting/projectio
 import type { KeyedHashes } from '../../src/sealing/hashes.js';
 import { Remembered } from '../../src/text/remembered.js';
 import { documentOf, type SearchDocument } from './document.js';
-import { comparedWords, lexemesOf } from './tables.js';
+import { beginningsOf, comparedWords, lexemesOf } from './tables.js';
 
 export interface SearchRow {
   readonly eventId: string;
@@ -22,10 +22,11 @@ export interface SearchRow {
   /** The document as PostgreSQL keeps it. */
   readonly lexemes: readonly string[];
   readonly compared: string | null;
+  readonly beginnings: readonly string[];
 }
 
 /** A document, the hash that names it, and how it is written. */
-type Written = Pick<SearchRow, 'document' | 'textHash' | 'lexemes' | 'compared'>;
+type Written = Pick<SearchRow, 'document' | 'textHash' | 'lexemes' | 'compared' | 'beginnings'>;
 
 /** Persons and visits say the same in message after message, results hardly ever: of those the documents made last are kept. Some kilobytes each. */
 const KEPT_DOCUMENTS = 4_096;
@@ -43,7 +44,7 @@ export function searchRows(events: readonly DecodedEvent[], hashes: Pick<KeyedHa
       if (assert === undefined) continue;
       const found = writtenIn(event.id, kind, assert);
       if (found === null) continue;
-      const { document, textHash, lexemes, compared } = found;
+      const { document, textHash, lexemes, compared, beginnings } = found;
       const entity = hashes.thing(record, kind, key);
       const texts = known.get(entity);
       if (texts === undefined) known.set(entity, [textHash]);
@@ -59,6 +60,7 @@ export function searchRows(events: readonly DecodedEvent[], hashes: Pick<KeyedHa
         document,
         lexemes,
         compared,
+        beginnings,
       });
     }
   }
@@ -85,11 +87,12 @@ function write(kind: FactKind, asserted: Readonly<Record<string, Json>>): Writte
     textHash: hashOf(document),
     lexemes: lexemesOf(document),
     compared: comparedWords(document),
+    beginnings: beginningsOf(document),
   };
 }
 
-/** Over what is stored; the keys follow from the words. */
-function hashOf({ words, keys, terms, amount, day }: SearchDocument): bigint {
-  const text = JSON.stringify([words, keys.length, terms, amount ?? null, day ?? null]);
+/** Over what is stored; words of names stand before all others. */
+function hashOf({ words, names, terms, amount, day }: SearchDocument): bigint {
+  const text = JSON.stringify([words, names.length, terms, amount ?? null, day ?? null]);
   return hash('sha256', text, 'buffer').readBigInt64BE(0);
 }

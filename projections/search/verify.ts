@@ -9,7 +9,7 @@ import { FACT_KINDS } from '../../src/mapping/fact.js';
 import type { ProjectionVerification, VerificationRun } from '../../src/projecting/projection.js';
 import type { KeyedHashes } from '../../src/sealing/hashes.js';
 import { documentOf } from './document.js';
-import { comparedWords, documentTable, lexemesOf } from './tables.js';
+import { beginningsIn, beginningTable, comparedWords, documentTable, lexemesOf } from './tables.js';
 
 const COLUMNS = ['record', 'kind', 'entity', 'pos', 'lexemes', 'amount', 'day', 'words'] as const;
 const TYPES = ['uuid', 'int2', 'int8', 'int8', 'tsvector', 'float8', 'text', 'text'] as const;
@@ -69,6 +69,20 @@ export function verifySearch(hashes: Pick<KeyedHashes, 'thing'>): ProjectionVeri
           for (const { record, pos } of rows) {
             findings.add({ defect, table: 'search.document', record, position: pos.toString() });
           }
+        }
+        const expected = beginningsIn('verify_document');
+        const { rows: beginnings } = await client.query<Record<'expected' | 'stored' | 'missing' | 'extra', bigint>>(
+          `select count(e.beginning) as expected, count(s.beginning) as stored, count(*) filter (where s.beginning is null) as missing,
+                  count(*) filter (where e.beginning is null) as extra
+             from (${expected}) e full join ${beginningTable(build)} s on s.beginning = e.beginning`,
+        );
+        const [counted] = beginnings;
+        const beginning = findings.count('search.beginning');
+        beginning.expected += counted?.expected ?? 0n;
+        beginning.stored += counted?.stored ?? 0n;
+        for (const defect of ['missing', 'extra'] as const) {
+          for (let left = counted?.[defect] ?? 0n; left > 0n; left -= 1n)
+            findings.add({ defect, table: 'search.beginning' });
         }
         return undefined;
       },

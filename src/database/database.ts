@@ -36,7 +36,10 @@ export interface PoolSettings {
   readonly applicationName?: string;
   /** Run with `synchronous_commit = off`: only where the log can give everything again. */
   readonly relaxedCommit?: boolean;
-  /** A table is read by its indexes wherever one fits: for conditions that cost far more for each row than the planner thinks. */
+  /**
+   * A table is read by its indexes wherever one fits, and by one process: for conditions that cost far more for each row than the planner thinks, and find
+   * few rows, where starting another process takes longer than the whole question.
+   */
   readonly byIndexes?: boolean;
   /** A statement with a name is planned once for all values, not for each call: for short ones, whose planning costs more than they do. */
   readonly plannedOnce?: boolean;
@@ -77,7 +80,7 @@ export async function openClient(url: string, settings: PoolSettings = {}): Prom
 function connectionSettings(url: string, settings: PoolSettings): pg.ClientConfig {
   const options = ['-c TimeZone=UTC', '-c DateStyle=ISO', '-c jit=off'];
   if (settings.relaxedCommit === true) options.push('-c synchronous_commit=off');
-  if (settings.byIndexes === true) options.push('-c enable_seqscan=off');
+  if (settings.byIndexes === true) options.push('-c enable_seqscan=off', '-c max_parallel_workers_per_gather=0');
   if (settings.plannedOnce === true) options.push('-c plan_cache_mode=force_generic_plan');
   return {
     connectionString: url,

@@ -17,11 +17,16 @@ export function editsTyped(characters: number, slack: boolean): 0 | 1 | 2 {
 }
 
 /** Characters at the beginning of a word that its keys are made of. */
-const KEY_PREFIX_CHARACTERS = 7;
+export const KEY_PREFIX_CHARACTERS = 7;
+
+/** The first characters of a word: what its keys are made of. */
+export function keyPrefix(word: string): string {
+  return [...word].slice(0, KEY_PREFIX_CHARACTERS).join('');
+}
 
 /** The first characters of a word with some of them left out, by how many: 0 up to `allowed`. */
 function shortened(word: string, allowed: number): readonly (readonly string[])[] {
-  const levels = [[[...word].slice(0, KEY_PREFIX_CHARACTERS).join('')]];
+  const levels = [[keyPrefix(word)]];
   for (let left = allowed; left > 0; left -= 1) {
     const shorter = new Set<string>();
     for (const text of levels.at(-1) as string[]) {
@@ -37,12 +42,12 @@ function shortened(word: string, allowed: number): readonly (readonly string[])[
 
 /** Key of what is left of a word's first characters without so many of them. */
 function keyWithout(left: string, out: number): string {
-  return keyOf(`e${out}`, left);
+  return `${out}${left}`;
 }
 
 /**
  * Keys that a word is indexed under, so that it is found misspelt (symmetric delete): each is its first characters with up to two of them left out,
- * and how many those are.
+ * and how many those are. PostgreSQL makes the same (`search.near_keys`, projections/search/tables.ts).
  */
 export function nearKeys(word: string): string[] {
   return shortened(word, editsAllowed([...word].length)).flatMap((texts, out) =>
@@ -68,17 +73,14 @@ export function keysWithin(sought: string, edits: 1 | 2, slack = false): string[
   );
 }
 
-/** 32 bits of a text (FNV-1a), in letters and digits: two texts with one key only cost a second look. */
-export function keyOf(purpose: string, text: string): string {
-  let hash = 0x811c9dc5;
-  for (const part of [purpose, text]) {
-    for (let index = 0; index < part.length; index += 1) {
-      hash = Math.imul(hash ^ part.charCodeAt(index), 0x01000193);
-    }
-  }
-  // A last mix, for short texts differ in few bits.
-  hash = Math.imul(hash ^ (hash >>> 15), 0x2c1b3c6d);
-  return ((hash ^ (hash >>> 12)) >>> 0).toString(36);
+/** Whether words that begin so ({@link keyPrefix}) may be as near: what was cut off may be what the other one's last characters stand beside. */
+export function mayBeWithin(one: string, other: string, most: number): boolean {
+  const [left, right] = [[...one], [...other]];
+  const rows = distances(left, right);
+  if (((rows[left.length] as number[])[right.length] as number) <= most) return true;
+  if (left.length === KEY_PREFIX_CHARACTERS && (rows[left.length] as number[]).some((edits) => edits <= most))
+    return true;
+  return right.length === KEY_PREFIX_CHARACTERS && rows.some((row) => (row[right.length] as number) <= most);
 }
 
 /**
@@ -91,6 +93,12 @@ export function editDistance(one: string, other: string, most: number): number {
   const left = [...one];
   const right = [...other];
   if (Math.abs(left.length - right.length) > most) return most + 1;
+  const distance = (distances(left, right)[left.length] as number[])[right.length] as number;
+  return distance > most ? most + 1 : distance;
+}
+
+/** Edits between every beginning of one word and every beginning of the other: rows by the length of the first, columns by that of the second. */
+function distances(left: readonly string[], right: readonly string[]): number[][] {
   // Row and column 0 stand before the words, and a row of too many before those (Lowrance and Wagner 1975).
   const far = left.length + right.length;
   const rows: number[][] = [Array.from({ length: right.length + 1 }, (_, column) => column)];
@@ -119,6 +127,5 @@ export function editDistance(one: string, other: string, most: number): number {
     rows.push(current);
     lastRowOf.set(left[row - 1] as string, row);
   }
-  const distance = rows[left.length]?.[right.length] as number;
-  return distance > most ? most + 1 : distance;
+  return rows;
 }

@@ -1,11 +1,12 @@
-/** Search on PostgreSQL: one table, whose GIN index holds words, keys of misspelt names and exact keys. */
+/** Search on PostgreSQL: one table, whose GIN index holds words, what names begin with, and exact keys; and one of those beginnings, where misspelt names are looked up. */
 import type pg from 'pg';
-import { soughtKeys } from '../../../projections/search/document.js';
-import { documentTable, LEXEME } from '../../../projections/search/tables.js';
+import { soundsOf } from '../../../projections/search/document.js';
+import { beginningTable, documentTable, LEXEME } from '../../../projections/search/tables.js';
 import { openPool } from '../../database/database.js';
 import type { Position } from '../../log/event-log.js';
 import { FACT_KINDS } from '../../mapping/fact.js';
 import type { Build } from '../../projecting/projection.js';
+import { keyPrefix, keysWithin, mayBeWithin } from '../../text/edits.js';
 import type { CandidateQuery, Places, SearchCandidate, SearchEngine } from './engine.js';
 import { nameScore, takesPrefix, wordScore } from './match.js';
 import type { Alternative, Atom } from './question.js';
@@ -45,8 +46,10 @@ export class PostgresSearchEngine implements SearchEngine {
   }
 
   async candidates(build: Build, query: CandidateQuery): Promise<readonly SearchCandidate[]> {
+    const ways = waysOf(query);
+    const near = ways.length === 0 ? NOTHING_NEAR : await this.nearIn(build, query.atoms);
     const parameters = new Parameters();
-    const text = statement(documentTable(build), query, parameters);
+    const text = statement(documentTable(build), query, { ways, near }, parameters);
     const { rows } = await this.pool.query<FoundRow>(text, parameters.values);
     const found = new Map<string, SearchCandidate>();
     for (const { record, kind, entity } of nearestFirst(rows, query.atoms)) {
@@ -61,9 +64,10 @@ export class PostgresSearchEngine implements SearchEngine {
     const parameters = new Parameters();
     const upTo = parameters.bind(position.toString(), 'int8');
     const table = documentTable(build);
+    const near = await this.nearIn(build, atoms);
     const columns = atoms.flatMap((atom) => [
-      `exists (select from ${table} where pos <= ${upTo} and kind = ${PATIENT} and ${meets([atom], ['far'], parameters)})`,
-      `exists (select from ${table} where pos <= ${upTo} and kind <> ${PATIENT} and ${meets([atom], ['prefix'], parameters)})`,
+      `exists (select from ${table} where pos <= ${upTo} and kind = ${PATIENT} and ${meets([atom], ['far'], near, parameters)})`,
+      `exists (select from ${table} where pos <= ${upTo} and kind <> ${PATIENT} and ${meets([atom], ['prefix'], near, parameters)})`,
     ]);
     const { rows } = await this.pool.query<{ found: boolean[] }>(
       `select array[${columns.join(', ')}] as found`,
@@ -72,6 +76,49 @@ export class PostgresSearchEngine implements SearchEngine {
     const found = rows[0]?.found ?? [];
     return atoms.map((_, index) => ({ patients: found[2 * index] === true, facts: found[2 * index + 1] === true }));
   }
+
+  /** What names begin with that are near what was typed, for each word that may be misspelt. */
+  private async nearIn(build: Build, atoms: readonly Atom[]): Promise<Near> {
+    const sought = new Map<string, MisspeltWord>();
+    for (const { alternatives } of atoms)
+      for (const one of alternatives) if (one.as === 'word' && !one.exact) sought.set(nearKeyOf(one), one);
+    if (sought.size === 0) return NOTHING_NEAR;
+    const table = beginningTable(build);
+    const words = [...sought.values()];
+    const { rows } = await this.pool.query<{ place: number; beginning: string }>(
+      words
+        .map((_, index) => `select ${index} as place, beginning from ${table} where keys && $${index + 1}::text[]`)
+        .join(' union all '),
+      words.map(({ word, slack }) => keysWithin(word, 2, slack)),
+    );
+    const near = new Map<string, NearWord>([...sought.keys()].map((key) => [key, { one: [], two: [] }]));
+    const begins = words.map(({ word }) => keyPrefix(word));
+    for (const { place, beginning } of rows) {
+      const found = near.get(nearKeyOf(words[place] as MisspeltWord)) as NearWord;
+      const begin = begins[place] as string;
+      if (!mayBeWithin(begin, beginning, 2)) continue;
+      found.two.push(beginning);
+      if (mayBeWithin(begin, beginning, 1)) found.one.push(beginning);
+    }
+    return near;
+  }
+}
+
+type MisspeltWord = Extract<Alternative, { readonly as: 'word' }>;
+
+interface NearWord {
+  /** Beginnings of names that may be one edit away, and two. */
+  readonly one: string[];
+  readonly two: string[];
+}
+
+/** By word and slack. */
+type Near = ReadonlyMap<string, NearWord>;
+
+const NOTHING_NEAR: Near = new Map();
+
+function nearKeyOf({ word, slack }: MisspeltWord): string {
+  return slack === true ? `${word} ` : word;
 }
 
 interface FoundRow extends SearchCandidate {
@@ -83,7 +130,12 @@ interface FoundRow extends SearchCandidate {
  * Lists one behind another, those that were met as typed first, so that many weak matches never push a strong one out; PostgreSQL runs a later one
  * only where those before it have not filled the limit.
  */
-function statement(table: string, query: CandidateQuery, parameters: Parameters): string {
+function statement(
+  table: string,
+  query: CandidateQuery,
+  { ways, near }: { readonly ways: readonly (readonly (readonly Reach[])[])[]; readonly near: Near },
+  parameters: Parameters,
+): string {
   const filters = [`pos <= ${parameters.bind(query.position.toString(), 'int8')}`];
   if (query.kinds !== undefined) {
     const kinds = query.kinds.map((kind) => FACT_KINDS.indexOf(kind));
@@ -110,15 +162,15 @@ function statement(table: string, query: CandidateQuery, parameters: Parameters)
     meets(
       atoms,
       atoms.map(() => reach),
+      near,
       parameters,
     );
   const plain =
     atoms.length === 0
       ? list([], 'null', '', limit)
       : list([typed('prefix')], 'null', `(${typed('exact')}) desc, `, limit);
-  const ways = waysOf(query);
   const lists = ways.map((either) => {
-    const met = either.map((reaches) => meets(atoms, reaches, parameters));
+    const met = either.map((reaches) => meets(atoms, reaches, near, parameters));
     return list([`(${met.join(' or ')})`], 'words', '', String(COMPARED_MOST));
   });
   if (lists.length === 0) return plain;
@@ -171,17 +223,17 @@ function nearness(text: string, atoms: readonly Atom[]): number {
 }
 
 /** The condition that every atom is met. Each is a key of the index scan of its own, so that the rarer ones say where the others are looked up. */
-function meets(atoms: readonly Atom[], reaches: readonly Reach[], parameters: Parameters): string {
-  const all = atoms.map((atom, index) => parameters.bind(tsquery(atom, reaches[index] ?? 'exact'), 'tsquery'));
+function meets(atoms: readonly Atom[], reaches: readonly Reach[], near: Near, parameters: Parameters): string {
+  const all = atoms.map((atom, index) => parameters.bind(tsquery(atom, reaches[index] ?? 'exact', near), 'tsquery'));
   return `(${all.map((query) => `lexemes @@ ${query}`).join(' and ')})`;
 }
 
 /** An atom is met by any of its alternatives. */
-function tsquery(atom: Atom, reach: Reach): string {
-  return `(${atom.alternatives.flatMap((alternative) => ways(alternative, reach)).join(' | ')})`;
+function tsquery(atom: Atom, reach: Reach, near: Near): string {
+  return `(${atom.alternatives.flatMap((alternative) => ways(alternative, reach, near)).join(' | ')})`;
 }
 
-function ways(alternative: Alternative, reach: Reach): string[] {
+function ways(alternative: Alternative, reach: Reach, near: Near): string[] {
   switch (alternative.as) {
     case 'term':
       return [lexeme(LEXEME.term(alternative.term))];
@@ -190,13 +242,21 @@ function ways(alternative: Alternative, reach: Reach): string[] {
       const words = alternative.words.map((word, index) => wordLexeme(word, reach !== 'exact' && index === last));
       return [`(${words.join(' & ')})`];
     }
-    case 'word': {
-      const { word, exact, slack } = alternative;
-      const keys =
-        exact || reach === 'exact' || reach === 'prefix' ? [] : soughtKeys(word, reach === 'near' ? 1 : 2, slack);
-      return [wordLexeme(word, reach !== 'exact'), ...keys.map((key) => lexeme(LEXEME.key(key)))];
-    }
+    case 'word':
+      return [
+        wordLexeme(alternative.word, reach !== 'exact'),
+        ...(alternative.exact ? [] : misspelt(alternative, reach, near)).map(lexeme),
+      ];
   }
+}
+
+/** Lexemes of names that may be as near, or sound alike. */
+function misspelt(one: MisspeltWord, reach: Reach, near: Near): string[] {
+  if (reach === 'exact' || reach === 'prefix') return [];
+  const found = near.get(nearKeyOf(one));
+  const beginnings = (reach === 'near' ? found?.one : found?.two) ?? [];
+  const sounds = reach === 'near' ? [] : soundsOf(one.word).map(LEXEME.sound);
+  return [...beginnings.map(LEXEME.beginning), ...sounds];
 }
 
 function wordLexeme(word: string, begins: boolean): string {
