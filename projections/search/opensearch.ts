@@ -7,7 +7,8 @@
  */
 import type pg from 'pg';
 import type { Position } from '../../src/log/event-log.js';
-import { OpenSearchError, type OpenSearchConnection } from '../../src/opensearch/connection.js';
+import type { OpenSearchConnection } from '../../src/opensearch/connection.js';
+import { OpenSearchError } from '../../src/opensearch/error.js';
 import { StoreLostError, StoreUnavailableError } from '../../src/projecting/errors.js';
 import {
   EventRejected,

@@ -4,20 +4,24 @@ import { readFile } from 'node:fs/promises';
 import { ConfigError } from '../config/config.js';
 import { HubError } from '../supervisor/hub-error.js';
 import { CliError, EXIT } from './cli-error.js';
-import { anonymizedCommand } from './commands/anonymized.js';
-import { clinicalCommand } from './commands/clinical.js';
-import { deadLettersCommand } from './commands/dead-letters.js';
-import { demoCommand } from './commands/demo.js';
-import { ingestCommand } from './commands/ingest.js';
-import { keysCommand } from './commands/keys.js';
-import { logCommand } from './commands/log.js';
 import { notYetCommands } from './commands/not-yet.js';
-import { projectionsCommand } from './commands/projections.js';
-import { queryCommand } from './commands/query.js';
-import { serveCommand } from './commands/serve.js';
-import { simulateCommand } from './commands/simulate.js';
-import { sourcesCommand } from './commands/sources.js';
-import { statusCommand } from './commands/status.js';
+
+/** Each command's module adds it to the program. In the order of the help. */
+const COMMANDS: Readonly<Record<string, () => Promise<(program: Command) => void>>> = {
+  serve: async () => (await import('./commands/serve.js')).serveCommand,
+  ingest: async () => (await import('./commands/ingest.js')).ingestCommand,
+  simulate: async () => (await import('./commands/simulate.js')).simulateCommand,
+  query: async () => (await import('./commands/query.js')).queryCommand,
+  status: async () => (await import('./commands/status.js')).statusCommand,
+  projections: async () => (await import('./commands/projections.js')).projectionsCommand,
+  sources: async () => (await import('./commands/sources.js')).sourcesCommand,
+  log: async () => (await import('./commands/log.js')).logCommand,
+  keys: async () => (await import('./commands/keys.js')).keysCommand,
+  'dead-letters': async () => (await import('./commands/dead-letters.js')).deadLettersCommand,
+  anonymized: async () => (await import('./commands/anonymized.js')).anonymizedCommand,
+  clinical: async () => (await import('./commands/clinical.js')).clinicalCommand,
+  demo: async () => (await import('./commands/demo.js')).demoCommand,
+};
 
 /** Runs the command and ends the process with its exit code. */
 export async function main(argv: readonly string[]): Promise<void> {
@@ -30,33 +34,23 @@ export async function main(argv: readonly string[]): Promise<void> {
 /** @returns the exit code */
 export async function run(argv: readonly string[]): Promise<number> {
   try {
-    await (await buildProgram()).parseAsync([...argv]);
+    await (await buildProgram(argv[2])).parseAsync([...argv]);
     return EXIT.done;
   } catch (error) {
     return report(error);
   }
 }
 
-async function buildProgram(): Promise<Command> {
+/** @param named first word of the command line: the modules of other commands are not loaded */
+async function buildProgram(named: string | undefined): Promise<Command> {
   const program = new Command('anamnesis');
   program
     .description('A clinical data hub that keeps every message and answers for any past instant.')
     .version(await readVersion())
     .exitOverride()
     .showHelpAfterError('(`--help` shows what there is)');
-  serveCommand(program);
-  ingestCommand(program);
-  simulateCommand(program);
-  queryCommand(program);
-  statusCommand(program);
-  projectionsCommand(program);
-  sourcesCommand(program);
-  logCommand(program);
-  keysCommand(program);
-  deadLettersCommand(program);
-  anonymizedCommand(program);
-  clinicalCommand(program);
-  demoCommand(program);
+  const one = named === undefined || !Object.hasOwn(COMMANDS, named) ? undefined : COMMANDS[named];
+  for (const load of one === undefined ? Object.values(COMMANDS) : [one]) (await load())(program);
   notYetCommands(program);
   for (const command of allCommands(program)) command.exitOverride();
   return program;

@@ -1,22 +1,11 @@
 /** A connection to an OpenSearch, the only place that uses its client. */
 import { Client, errors } from '@opensearch-project/opensearch';
 import { readFileSync } from 'node:fs';
+import { OpenSearchError } from './error.js';
 import { readOpenSearchUrl } from './url.js';
 
 /** Longer than a bulk or a search takes on a machine that still works. */
 const REQUEST_TIMEOUT_MS = 8_000;
-
-/** No answer, or one that is an error. The word says which, without content: a status and OpenSearch's own name of the error. */
-export class OpenSearchError extends Error {
-  readonly code = 'OPENSEARCH';
-  constructor(
-    readonly word: string,
-    /** Undefined where there was no answer. */
-    readonly status?: number,
-  ) {
-    super(`OpenSearch: ${word}`);
-  }
-}
 
 export interface OpenSearchRequest {
   readonly method: 'GET' | 'POST' | 'PUT' | 'DELETE' | 'HEAD';

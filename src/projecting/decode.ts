@@ -2,7 +2,7 @@
 import { Buffer } from 'node:buffer';
 import { setImmediate } from 'node:timers/promises';
 import type { ClinicalEvent } from '../inbound/events/clinical-event.js';
-import { jsonText } from '../inbound/events/validation.js';
+import { jsonText } from '../inbound/json-text.js';
 import { BundleIncompleteError, reassembleBundle, type BundlePiece } from '../inbound/fhir/bundle.js';
 import type { Hl7Message } from '../inbound/hl7/message.js';
 import { readHl7, type ReadHl7Options } from '../inbound/hl7/reader.js';

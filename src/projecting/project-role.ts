@@ -7,7 +7,7 @@ import { OpenSearchDocuments } from '../../projections/search/opensearch.js';
 import { openPool } from '../database/database.js';
 import { openLogReader } from '../log/open-log.js';
 import { WriterMailbox } from '../log/writer-mailbox.js';
-import { OpenSearchConnection } from '../opensearch/connection.js';
+import { connectOpenSearch } from '../opensearch/connect.js';
 import { counter, histogram } from '../operations/metrics.js';
 import { fileKeyProvider } from '../sealing/key-provider.js';
 import { KeyStore } from '../sealing/key-store.js';
@@ -41,7 +41,7 @@ export async function startProjectRole(context: RoleContext): Promise<RunningRol
     opened.push(() => keyStore.close());
     const mailbox = new WriterMailbox(databaseUrl);
     opened.push(() => mailbox.close());
-    const openSearch = config.search === 'postgres' ? undefined : OpenSearchConnection.open(config.search);
+    const openSearch = await connectOpenSearch(config.search);
     const definitions = createProjections({
       hashes: keyStore.hashes,
       ...(openSearch === undefined

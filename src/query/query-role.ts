@@ -22,7 +22,7 @@ import { openLogReader } from '../log/open-log.js';
 import { POSTGRES_LOG_HEAD } from '../log/postgres/index.js';
 import { WriterMailbox } from '../log/writer-mailbox.js';
 import { mapMessage } from '../mapping/map.js';
-import { OpenSearchConnection } from '../opensearch/connection.js';
+import { connectOpenSearch } from '../opensearch/connect.js';
 import { operationsRoutes } from '../operations/routes.js';
 import { recordSchemas } from '../projecting/plan.js';
 import { ProjectionDesk } from '../projecting/commands.js';
@@ -105,7 +105,7 @@ export async function startQueryRole(context: RoleContext): Promise<RunningRole>
     store,
     onTrouble: (error) => logger.warn({ err: error }, 'changes could not be looked up; it goes on trying'),
   });
-  const openSearch = config.search === 'postgres' ? undefined : OpenSearchConnection.open(config.search);
+  const openSearch = await connectOpenSearch(config.search);
   const services: QueryServices = {
     store,
     basis,

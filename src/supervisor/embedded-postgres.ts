@@ -60,9 +60,23 @@ const DEFAULT_SETTINGS = [
 const START_TIMEOUT_MS = 60_000;
 const STOP_TIMEOUT_MS = 8_000;
 const SUPERUSER = 'anamnesis';
+/** So many free ports are tried. */
+const MOST_PORTS = 5;
 
 /** Starts the server, making the cluster and the database on first use. The password is made once and kept beside the cluster, mode 0600. */
 export async function startEmbeddedPostgres(settings: EmbeddedPostgresSettings): Promise<RunningPostgres> {
+  if (settings.port !== undefined && settings.port !== 0) return startOn(settings.port, settings);
+  for (let attempt = 1; ; attempt += 1) {
+    try {
+      return await startOn(await freePort(), settings);
+    } catch (error) {
+      // Somebody else took the port before PostgreSQL did.
+      if (attempt === MOST_PORTS || !/could not create any TCP\/IP sockets/.test((error as Error).message)) throw error;
+    }
+  }
+}
+
+async function startOn(port: number, settings: EmbeddedPostgresSettings): Promise<RunningPostgres> {
   const folder = path.resolve(settings.folder);
   const database = settings.database ?? 'anamnesis';
   const passwordFile = `${folder}.password`;
@@ -74,7 +88,6 @@ export async function startEmbeddedPostgres(settings: EmbeddedPostgresSettings):
   const password = (await readFile(passwordFile, 'utf8')).trim();
   if (!existsSync(path.join(folder, 'PG_VERSION'))) await makeCluster(binaries.initdb, launch, folder, password);
 
-  const port = settings.port === undefined || settings.port === 0 ? await freePort() : settings.port;
   const flags = [...DEFAULT_SETTINGS, `port=${port}`, ...(settings.settings ?? [])].flatMap((setting) => [
     '-c',
     setting,

@@ -85,4 +85,4 @@ it('A hub that is lost is restored: the same basis gives the same bytes, and it 
   expect(JSON.parse(rotated.out)).toMatchObject({ rotation: { problem: null } });
   expect(await send(hub.run.http, 'rotated', '4')).toContain('MSA|AA');
   expect(await hub.stop()).toBe(0);
-}, 240_000);
+});

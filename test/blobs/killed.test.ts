@@ -53,7 +53,7 @@ it(`Killed ${KILLS} times between blob and append or anywhere near: every blob t
   expect(new Set(after.files)).toEqual(after.named);
   await hub.close();
   await rm(blobFolder, { recursive: true, force: true });
-}, 300_000);
+});
 
 /** @returns the ids of the messages that were acknowledged */
 async function runAndKill(

@@ -15,7 +15,7 @@ test.each(['postgres', 'eventstore'] as const)(
     expect(result).toMatchObject({ kills: LOG_KILLS, lost: 0, doubled: 0, mismatches: 0 });
     expect(result.acknowledged).toBeGreaterThan(0);
   },
-  Math.max(LOG_KILLS, 10) * 60_000,
+  Math.max(LOG_KILLS, 15) * 60_000,
 );
 
 const FAULTS = full ? 30 : 2;
@@ -27,7 +27,7 @@ test.each(full ? (['postgres', 'eventstore'] as const) : (['postgres'] as const)
     expect(result).toMatchObject({ faults: FAULTS, lost: 0, doubled: 0, mismatches: 0 });
     expect(result.acknowledged).toBeGreaterThan(0);
   },
-  Math.max(FAULTS, 5) * 120_000,
+  Math.max(FAULTS, 8) * 120_000,
 );
 
 // Takes minutes: in every .ci/run by `npm run crash`, here at full size only.

@@ -176,7 +176,15 @@ export function folderSender(context: SenderContext): Promise<void> {
     });
     await writeFile(path.join(folder, `${name}.part`), content);
     await rename(path.join(folder, `${name}.part`), path.join(folder, name));
-    await again(context, async () => (await readdir(path.join(folder, 'done'))).includes(name));
+    let refused = false;
+    await again(context, async () => {
+      // The hub makes a folder when it first puts something there.
+      const moved = async (into: string): Promise<boolean> =>
+        (await readdir(path.join(folder, into)).catch((): string[] => [])).includes(name);
+      refused = await moved('errors');
+      return refused || (await moved('done'));
+    });
+    if (refused) throw new Error(`the hub refused a file of good messages: ${name}`);
   });
 }
 

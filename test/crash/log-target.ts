@@ -17,6 +17,7 @@ import { openLogReader, openLogWriter, type LogPlace } from '../../src/log/open-
 import { LogWriter } from '../../src/log/writer.js';
 import { Random } from '../../src/simulator/random.js';
 import { startEmbeddedPostgres, type RunningPostgres } from '../../src/supervisor/embedded-postgres.js';
+import { freePort } from '../support/free-port.js';
 import { ROOT } from '../support/hub-process.js';
 import { startEventStoreDouble, type RunningDouble } from '../support/eventstore-double/double.js';
 import type { LogProcessMessage, RoundMessage } from './log-process.js';
@@ -104,7 +105,7 @@ class PostgresServer implements LogServer {
   ) {}
 
   static async start(folder: string): Promise<PostgresServer> {
-    const running = await startEmbeddedPostgres({ folder });
+    const running = await startEmbeddedPostgres({ folder, port: await freePort() });
     await migrate(running.url);
     return new PostgresServer(folder, running);
   }

@@ -105,6 +105,9 @@ export async function runNetworkFaults(options: NetworkOptions): Promise<Network
     });
     const senders = SENDERS.map((send, index) => send(contextOf(index)));
     closing.push(() => Promise.allSettled(senders));
+    // One that fails before it is awaited at the end is told of there.
+    const sent = Promise.all(senders);
+    sent.catch(() => undefined);
 
     // One is under way from the beginning.
     await until(
@@ -138,7 +141,7 @@ export async function runNetworkFaults(options: NetworkOptions): Promise<Network
       );
     }
     finishing = true;
-    await Promise.all(senders);
+    await sent;
     await untilCaughtUp(http, CAUGHT_UP_MS);
     const wrong = await verifyEverything(http, print);
     const compared = await compare(ledger, { http, identifierOf: (patient) => `P${seed}-${patient}`, print });

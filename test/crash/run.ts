@@ -113,7 +113,6 @@ export async function runCrash(options: CrashOptions): Promise<HubCrashResult> {
   const next = random(options.seed);
   const { dataDir, remove } = await temporaryDataDir();
   const ledger: Ledger = { acknowledged: new Set(), sent: new Map(), kills: [] };
-  let rebuilds = 0;
   let hub: HubProcess = await startHubProcess(dataDir);
   let finishing = false;
   /** The run has failed: nobody waits for answers any more. */
@@ -195,7 +194,10 @@ export async function runCrash(options: CrashOptions): Promise<HubCrashResult> {
       for (const { bytes, order } of pair) {
         const digest = digestOf(bytes);
         ledger.sent.set(digest, { patient, order });
-        while (!(await Promise.all([postHl7(bytes), postHl7(bytes)])).some((accepted) => accepted)) await breath();
+        while (!(await Promise.all([postHl7(bytes), postHl7(bytes)])).some((accepted) => accepted)) {
+          if (abandoned) return;
+          await breath();
+        }
         ledger.acknowledged.add(digest);
         old.push(bytes);
       }
@@ -226,7 +228,16 @@ export async function runCrash(options: CrashOptions): Promise<HubCrashResult> {
     return response.ok && answerCode(Buffer.from(await response.arrayBuffer())) === 'AA';
   }
 
+  // One that fails before it is awaited at the end is told of there.
+  const sent = Promise.all(senders);
+  sent.catch(() => undefined);
   try {
+    // One is under way from the beginning.
+    await until(
+      () => askForRebuild(hub.run.http, 'master'),
+      (taken) => taken,
+    );
+    let rebuilds = 1;
     for (let number = 1; number <= options.kills; number += 1) {
       await new Promise((resolve) => setTimeout(resolve, 50 + next() * LONGEST_LIFE_MS));
       const rebuilt = PROJECTIONS[Math.floor(next() * PROJECTIONS.length * REBUILD_EVERY)];
@@ -251,7 +262,7 @@ export async function runCrash(options: CrashOptions): Promise<HubCrashResult> {
       );
     }
     finishing = true;
-    await Promise.all(senders);
+    await sent;
     await untilCaughtUp(hub.run.http, CAUGHT_UP_MS);
     const wrong = await verifyEverything(hub.run.http, print);
     const { mismatches, ...result } = await compare(ledger, {

@@ -34,7 +34,7 @@ export interface KillOptions {
   readonly frozenMs: number;
 }
 
-const GONE_TIMEOUT_MS = 10_000;
+const GONE_TIMEOUT_MS = 300_000;
 
 /** @returns the entry for the ledger; `backAfterMs` is the caller's to fill in. A role that is just being started is missed: its supervisor is hit */
 export async function kill(hub: HubProcess, options: KillOptions): Promise<Kill> {

@@ -15,7 +15,7 @@ const MESSAGES = FULL ? 6_000 : 320;
 /** Points asked for of each kind. */
 const POINTS = FULL ? 5_000 : 90;
 const SEED = 20_261_121;
-const RUN_MS = FULL ? 3_600_000 : 240_000;
+const RUN_MS = FULL ? 3_600_000 : 900_000;
 
 interface Stored {
   readonly id: string;

@@ -8,7 +8,6 @@ import { startHubProcess, temporaryDataDir, untilCaughtUp, type HubProcess } fro
 
 const MESSAGES = 250;
 const PATIENTS = 12;
-const LONG_MS = 240_000;
 
 /** Derived: identity claims, the register of messages, every projection with its checkpoints. Kept: log, keys, the subjects' vault. */
 const THROW_AWAY = `
@@ -32,12 +31,12 @@ let hub: HubProcess;
 beforeAll(async () => {
   folder = await temporaryDataDir();
   hub = await startHubProcess(folder.dataDir);
-}, LONG_MS);
+});
 
 afterAll(async () => {
   await hub.stop();
   await folder.remove();
-}, LONG_MS);
+});
 
 async function post(pathName: string, type: string, bytes: Buffer): Promise<string> {
   const response = await fetch(`${hub.run.http}${pathName}`, {
@@ -79,66 +78,62 @@ async function throwAway(): Promise<void> {
   }
 }
 
-test(
-  'stores made again from the log have the same ids and give the same bytes for the same basis',
-  async () => {
-    const messages = [
-      ...simulate({ patients: PATIENTS, messages: MESSAGES, seed: 7, start: '2026-03-01T00:00:00.000000Z' }),
-    ];
-    const firstOf = new Map<string, string>();
-    for (const { kind, bytes } of messages) {
-      const answer = await send(kind, bytes);
-      if (!firstOf.has(kind)) firstOf.set(kind, answer);
-    }
-    // One that refers to its patient by the id that the hub gave it.
-    const named = JSON.parse(firstOf.get('event') ?? '{}') as { patientId: string };
-    const referring = {
-      resourceType: 'Observation',
-      status: 'final',
-      code: { text: 'Lactate' },
-      subject: { reference: `Patient/${named.patientId}` },
-      valueQuantity: { value: 2, unit: 'mmol/L' },
-    };
-    await send(
-      'fhir',
-      Buffer.from(JSON.stringify({ resourceType: 'Bundle', type: 'collection', entry: [{ resource: referring }] })),
-    );
-    await untilCaughtUp(hub.run.http);
-    const now = JSON.parse(await ask(CHARTS, { search: 'a' })) as {
-      data: { at: { basis: { token: string }; patients: { nodes: { names: { family: string }[] }[] } } };
-    };
-    const basis = now.data.at.basis.token;
-    const search = now.data.at.patients.nodes.find(({ names }) => names.length > 0)?.names[0]?.family ?? '';
-    const before = await ask(CHARTS, { basis, search });
-    const idsBefore = await ask(MESSAGE_IDS);
-    expect(before).not.toContain('"errors"');
-    const charts = JSON.parse(before) as {
-      data: { at: { patients: { nodes: { id: string; observations: unknown }[] } } };
-    };
-    const ownersOfLactate = charts.data.at.patients.nodes.filter(({ observations }) =>
-      JSON.stringify(observations).includes('mmol/L'),
-    );
-    expect(ownersOfLactate.map(({ id }) => id)).toContain(named.patientId);
-    expect(now.data.at.patients.nodes.length).toBeGreaterThan(5);
+test('stores made again from the log have the same ids and give the same bytes for the same basis', async () => {
+  const messages = [
+    ...simulate({ patients: PATIENTS, messages: MESSAGES, seed: 7, start: '2026-03-01T00:00:00.000000Z' }),
+  ];
+  const firstOf = new Map<string, string>();
+  for (const { kind, bytes } of messages) {
+    const answer = await send(kind, bytes);
+    if (!firstOf.has(kind)) firstOf.set(kind, answer);
+  }
+  // One that refers to its patient by the id that the hub gave it.
+  const named = JSON.parse(firstOf.get('event') ?? '{}') as { patientId: string };
+  const referring = {
+    resourceType: 'Observation',
+    status: 'final',
+    code: { text: 'Lactate' },
+    subject: { reference: `Patient/${named.patientId}` },
+    valueQuantity: { value: 2, unit: 'mmol/L' },
+  };
+  await send(
+    'fhir',
+    Buffer.from(JSON.stringify({ resourceType: 'Bundle', type: 'collection', entry: [{ resource: referring }] })),
+  );
+  await untilCaughtUp(hub.run.http);
+  const now = JSON.parse(await ask(CHARTS, { search: 'a' })) as {
+    data: { at: { basis: { token: string }; patients: { nodes: { names: { family: string }[] }[] } } };
+  };
+  const basis = now.data.at.basis.token;
+  const search = now.data.at.patients.nodes.find(({ names }) => names.length > 0)?.names[0]?.family ?? '';
+  const before = await ask(CHARTS, { basis, search });
+  const idsBefore = await ask(MESSAGE_IDS);
+  expect(before).not.toContain('"errors"');
+  const charts = JSON.parse(before) as {
+    data: { at: { patients: { nodes: { id: string; observations: unknown }[] } } };
+  };
+  const ownersOfLactate = charts.data.at.patients.nodes.filter(({ observations }) =>
+    JSON.stringify(observations).includes('mmol/L'),
+  );
+  expect(ownersOfLactate.map(({ id }) => id)).toContain(named.patientId);
+  expect(now.data.at.patients.nodes.length).toBeGreaterThan(5);
 
-    expect(await hub.stop()).toBe(0);
-    await throwAway();
-    hub = await startHubProcess(folder.dataDir);
-    await untilCaughtUp(hub.run.http);
+  expect(await hub.stop()).toBe(0);
+  await throwAway();
+  hub = await startHubProcess(folder.dataDir);
+  await untilCaughtUp(hub.run.http);
 
-    expect(await ask(CHARTS, { basis, search })).toBe(before);
-    expect(await ask(MESSAGE_IDS)).toBe(idsBefore);
+  expect(await ask(CHARTS, { basis, search })).toBe(before);
+  expect(await ask(MESSAGE_IDS)).toBe(idsBefore);
 
-    // Identity and the register know everybody and everything again: the same messages make nothing new.
-    const [first] = messages.filter(({ kind }) => kind === 'event');
-    if (first === undefined) throw new Error('the simulated hospital sent no event');
-    expect(JSON.parse(await send('event', first.bytes))).toMatchObject({ status: 'duplicate' });
-    const again = { ...(JSON.parse(first.bytes.toString('utf8')) as object), eventId: 'empty-stores-1' };
-    const known = JSON.parse(firstOf.get('event') ?? '{}') as { patientId: string };
-    expect(JSON.parse(await send('event', Buffer.from(JSON.stringify(again))))).toMatchObject({
-      status: 'accepted',
-      patientId: known.patientId,
-    });
-  },
-  LONG_MS,
-);
+  // Identity and the register know everybody and everything again: the same messages make nothing new.
+  const [first] = messages.filter(({ kind }) => kind === 'event');
+  if (first === undefined) throw new Error('the simulated hospital sent no event');
+  expect(JSON.parse(await send('event', first.bytes))).toMatchObject({ status: 'duplicate' });
+  const again = { ...(JSON.parse(first.bytes.toString('utf8')) as object), eventId: 'empty-stores-1' };
+  const known = JSON.parse(firstOf.get('event') ?? '{}') as { patientId: string };
+  expect(JSON.parse(await send('event', Buffer.from(JSON.stringify(again))))).toMatchObject({
+    status: 'accepted',
+    patientId: known.patientId,
+  });
+});

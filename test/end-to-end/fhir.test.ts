@@ -2,18 +2,16 @@
 import { afterAll, beforeAll, expect, it } from '@jest/globals';
 import { startHubProcess, temporaryDataDir, type HubProcess } from '../support/hub-process.js';
 
-const START_MS = 90_000;
-
 let folder: Awaited<ReturnType<typeof temporaryDataDir>>;
 let hub: HubProcess;
 beforeAll(async () => {
   folder = await temporaryDataDir();
   hub = await startHubProcess(folder.dataDir);
-}, START_MS);
+});
 afterAll(async () => {
   await hub.stop();
   await folder.remove();
-}, START_MS);
+});
 
 interface Body {
   readonly resourceType: string;

@@ -20,7 +20,7 @@ const FULL = process.env['ANAMNESIS_TEST_SCALE'] === 'full';
 const MESSAGES = FULL ? 4_000 : 120;
 const KILLS = FULL ? 20 : 3;
 const SENDERS = 6;
-const LONG_MS = FULL ? 1_200_000 : 240_000;
+const LONG_MS = FULL ? 1_200_000 : 900_000;
 
 let folder: Awaited<ReturnType<typeof temporaryDataDir>>;
 let server: RunningDouble;

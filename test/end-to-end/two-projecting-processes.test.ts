@@ -11,7 +11,6 @@ import {
   type HubProcess,
 } from '../support/hub-process.js';
 
-const LONG_MS = 240_000;
 const folders: { remove: () => Promise<void> }[] = [];
 let hub: HubProcess;
 let beside: HubProcess | undefined;
@@ -32,7 +31,7 @@ beforeAll(async () => {
   folders.push(folder);
   hub = await startHubProcess(folder.dataDir);
   pool = openPool(hub.run.postgres);
-}, LONG_MS);
+});
 afterAll(async () => {
   await beside?.stop();
   await pool.end();
@@ -84,32 +83,28 @@ async function everythingOnce(): Promise<void> {
   expect(rows).toEqual([{ messages: sent, distinct: sent, counted: sent, found: Math.min(7, sent), failed: 0 }]);
 }
 
-test(
-  'both project; what a killed one carried goes on in the other, whichever it is, and everything is applied once',
-  async () => {
-    const [all] = await shares();
-    expect(all).toContain('master');
-    beside = await startBeside();
-    await until(async () => (await shares()).length === 2);
-    await send(60);
-    await everythingOnce();
-    // Each was given some, none is given to both.
-    const two = await shares();
-    expect(two.flat().sort()).toEqual(all);
+test('both project; what a killed one carried goes on in the other, whichever it is, and everything is applied once', async () => {
+  const [all] = await shares();
+  expect(all).toContain('master');
+  beside = await startBeside();
+  await until(async () => (await shares()).length === 2);
+  await send(60);
+  await everythingOnce();
+  // Each was given some, none is given to both.
+  const two = await shares();
+  expect(two.flat().sort()).toEqual(all);
 
-    const sending = send(200);
-    await beside.kill();
-    await sending;
-    await everythingOnce();
-    expect(await shares()).toEqual([all]);
+  const sending = send(200);
+  await beside.kill();
+  await sending;
+  await everythingOnce();
+  expect(await shares()).toEqual([all]);
 
-    beside = await startBeside();
-    await until(async () => (await shares()).length === 2);
-    const role = await pidOfRole(hub, 'project');
-    const more = send(200);
-    process.kill(role as number, 'SIGKILL');
-    await more;
-    await everythingOnce();
-  },
-  LONG_MS,
-);
+  beside = await startBeside();
+  await until(async () => (await shares()).length === 2);
+  const role = await pidOfRole(hub, 'project');
+  const more = send(200);
+  process.kill(role as number, 'SIGKILL');
+  await more;
+  await everythingOnce();
+});

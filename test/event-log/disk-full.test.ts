@@ -130,7 +130,7 @@ it('A full disk refuses an append, with nothing of it stored, and takes the same
   expect(stored?.position).toBe(head + 1n);
   const page = await log.readPage({ after: head, limit: 10 });
   expect(page.map(({ id, data }) => [id, data.equals(refused.data)])).toEqual([[refused.id, true]]);
-}, 120_000);
+});
 
 it('The reserve is kept: an append is refused while PostgreSQL still has room, and taken again by itself', async () => {
   let free = 1_000;

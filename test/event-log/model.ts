@@ -106,7 +106,7 @@ export function eventLogModel(name: string, create: () => Promise<ModelledLog>, 
           { numRuns: runs, ...(process.env['FC_SEED'] === undefined ? {} : { seed: Number(process.env['FC_SEED']) }) },
         );
       },
-      60_000 + runs * 10_000,
+      900_000 + runs * 10_000,
     );
   });
 }

@@ -36,7 +36,7 @@ it('carries a request to the writer and its answer back, and leaves nothing behi
 });
 
 it('is served by a writer that comes within the time', async () => {
-  const asked = mailbox.request('echo', 'late', { timeoutMs: 20_000 });
+  const asked = mailbox.request('echo', 'late', { timeoutMs: 300_000 });
   await until('select 1 from hub.writer_request');
   serve({ echo: async (payload) => payload });
   expect(await asked).toBe('late');
@@ -90,7 +90,7 @@ it('waits for the answer of a request that was claimed, beyond its time', async 
 });
 
 it('says that the outcome is unknown where the writer died in the middle', async () => {
-  const asked = mailbox.request('slow', null, { timeoutMs: 20_000 });
+  const asked = mailbox.request('slow', null, { timeoutMs: 300_000 });
   asked.catch(() => undefined);
   await until(`update hub.writer_request set claimed_at = now() returning 1`);
   serve({ slow: async () => 'a successor does not repeat it' });
@@ -153,7 +153,7 @@ it('carries out a request though the connection was lost just after it was claim
     },
   });
   for (let round = 0; round < 30; round += 1) {
-    const asked = mailbox.request('note', round, { timeoutMs: 20_000 });
+    const asked = mailbox.request('note', round, { timeoutMs: 300_000 });
     await database.pool.query(
       `select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database()
        and application_name = 'anamnesis mailbox writer'`,
@@ -190,7 +190,7 @@ it('carries out what it was claiming while it was told to close', async () => {
   const holder = await database.pool.connect();
   await holder.query('select pg_advisory_lock(42)');
   const server = serve({ echo: async (payload) => payload });
-  const asked = mailbox.request('echo', 'claimed', { timeoutMs: 20_000 });
+  const asked = mailbox.request('echo', 'claimed', { timeoutMs: 300_000 });
   await until(`select 1 from pg_locks where locktype = 'advisory' and not granted`);
   const closed = server.close();
   await holder.query('select pg_advisory_unlock(42)');

@@ -104,5 +104,5 @@ it(
       if (!again.text.includes('"duplicate"')) throw new Error(`the neighbour of #${own} is lost: ${again.text}`);
     }
   },
-  full ? 21_600_000 : 120_000,
+  full ? 21_600_000 : 900_000,
 );

@@ -20,7 +20,7 @@ let folder: { dataDir: string; remove: () => Promise<void> };
 beforeAll(async () => {
   folder = await temporaryDataDir();
   hub = await startHubProcess(folder.dataDir, { ANAMNESIS_LOG_LEVEL: 'trace' });
-}, 240_000);
+});
 afterAll(() => folder.remove());
 
 const message = (id: string, type = 'ORU^R01'): Buffer =>
@@ -102,5 +102,5 @@ test(
       expect(printed).not.toContain(encoded);
     }
   },
-  FULL ? 3_600_000 : 240_000,
+  FULL ? 3_600_000 : 900_000,
 );

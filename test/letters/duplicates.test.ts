@@ -31,7 +31,7 @@ function result(controlId: string, value: string, patient = '1'): Buffer {
 }
 
 async function overMllp(bytes: Buffer): Promise<Buffer> {
-  const client = new MllpClient(hub.run.mllp, 30_000);
+  const client = new MllpClient(hub.run.mllp);
   try {
     return await client.send(bytes);
   } finally {

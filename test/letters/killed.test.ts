@@ -278,4 +278,4 @@ test('killed again and again while all letters are replayed: every one is settle
   for (const [patient, posted] of sent) {
     expect(await learned(patient)).toEqual(posted.map(({ id }, n) => [`colour-${n}`, id]));
   }
-}, 300_000);
+});

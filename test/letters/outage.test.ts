@@ -1,8 +1,8 @@
 /** A database that goes away under load and comes back: nothing is parked, nothing acknowledged is lost, nothing is doubled, and nobody helps. */
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { readFile } from 'node:fs/promises';
-import { createServer, type AddressInfo } from 'node:net';
 import path from 'node:path';
+import { freePort } from '../support/free-port.js';
 import {
   graphql,
   startHubProcess,
@@ -27,14 +27,6 @@ afterAll(async () => {
   await hub.stop();
   await folder.remove();
 });
-
-async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const { port } = server.address() as AddressInfo;
-  await new Promise((resolve) => server.close(resolve));
-  return port;
-}
 
 async function postgresPid(): Promise<number> {
   const file = await readFile(path.join(folder.dataDir, 'postgres', 'postmaster.pid'), 'utf8');
@@ -121,7 +113,7 @@ test('a database that is stopped twice under load costs time and nothing else', 
     '{ deadLetters { nodes { id } } }',
   );
   expect(deadLetters.nodes).toEqual([]);
-}, 120_000);
+});
 
 interface Page {
   readonly messages: {

@@ -23,7 +23,7 @@ beforeAll(async () => {
   folder = path.dirname(dataDir);
   hub = await startHubProcess(dataDir);
   messageId = await send('a');
-}, 120_000);
+});
 afterAll(async () => {
   await hub.stop();
   await remove();
@@ -224,7 +224,7 @@ describe('with the hub stopped', () => {
     expect(foreign.err).toMatch(/^head \d+ is not among those in/);
     await writeFile(message, (await readFile(message, 'utf8')).replace(/"leafHash": "../, '"leafHash": "zz'));
     expect(await offline(message, kept)).toMatchObject({ code: 1, err: 'the entry does not give the leaf\n' });
-  }, 120_000);
+  });
 
   it('an erasure that only the second place remembers is carried out before the hub serves; a list that was changed keeps it from starting', async () => {
     const list = new ErasureList(path.join(dataDir, 'heads'));
@@ -250,7 +250,7 @@ describe('with the hub stopped', () => {
     await writeFile(file, whole.replace(owner, randomUUID()));
     await expect(startHubProcess(dataDir)).rejects.toThrow(/erasure/i);
     await writeFile(file, whole);
-  }, 300_000);
+  });
 
   it('a byte changed is found, though every data key was destroyed meanwhile; then a log that was put back', async () => {
     const flip = `update log.event set data = set_byte(data, 1, get_byte(data, 1) # 1) where position = 40`;
@@ -287,7 +287,7 @@ describe('with the hub stopped', () => {
     await tamper(`update inbound.progress set position = 60`);
     expect((await log('accept-restored', '--reason', 'backup of 02:00')).code).toBe(0);
     expect(await verify()).toMatchObject({ ok: true, restored: [{ abandons: { reason: 'backup of 02:00' } }] });
-  }, 300_000);
+  });
 });
 
 describe('bad usage', () => {

@@ -17,7 +17,7 @@ beforeAll(async () => {
   remove = made.remove;
   folder = path.dirname(made.dataDir);
   hub = await startHubProcess(made.dataDir);
-}, 120_000);
+});
 afterAll(async () => {
   await hub.stop();
   await remove();
@@ -258,4 +258,4 @@ test('after a restart every source is as it was, and shows what it does', async 
     ({ source }) => source.state.messages > 0,
   );
   expect((await cli('sources', 'list')).out).toMatch(/ward +http/);
-}, 120_000);
+});

@@ -9,7 +9,7 @@ import { KeyedHashes } from '../../src/sealing/hashes.js';
 import { createTestDatabase, type TestDatabase } from '../support/database.js';
 import { MemoryLog, quiet, startProjections } from './support.js';
 
-const WAIT_MS = 60_000;
+const WAIT_MS = 300_000;
 const hashes = new KeyedHashes(Buffer.alloc(32, 7));
 const definitions = [createSearchProjection({ hashes }), createAnonymizedProjection({ hashes })];
 

@@ -66,7 +66,7 @@ async function until<T>(look: () => Promise<T | undefined>): Promise<T> {
 
 async function projected(name = 'sample'): Promise<void> {
   const head = await log.head();
-  expect(await watermarks.waitUntilProjected(name, head, 60_000)).toBeDefined();
+  expect(await watermarks.waitUntilProjected(name, head, 300_000)).toBeDefined();
 }
 
 function serving(build: number, name = 'sample'): Promise<number> {

@@ -48,7 +48,7 @@ function message(record: string, n: number, more: Record<string, unknown> = {}):
 }
 
 async function projected(name: string, position: bigint): Promise<void> {
-  const reached = await watermarks.waitUntilProjected(name, position, 60_000);
+  const reached = await watermarks.waitUntilProjected(name, position, 300_000);
   if (reached === undefined) throw new Error(`${name} did not reach ${position}`);
 }
 
@@ -440,9 +440,9 @@ test('waiting ends at the position, not before, and gives up at its time', async
   const definition = ownProjection();
   log.append(message(recordOf(0), 0));
   const runtime = await startRuntime(database, log, [definition]);
-  expect(await watermarks.waitUntilProjected(definition.name, 1n, 60_000)).toMatchObject({ position: 1n, build: 1 });
+  expect(await watermarks.waitUntilProjected(definition.name, 1n, 300_000)).toMatchObject({ position: 1n, build: 1 });
   expect(await watermarks.waitUntilProjected(definition.name, 2n, 30)).toBeUndefined();
-  const waited = watermarks.waitUntilProjected(definition.name, 2n, 60_000);
+  const waited = watermarks.waitUntilProjected(definition.name, 2n, 300_000);
   log.append(message(recordOf(1), 1));
   expect(await waited).toMatchObject({ position: 2n, recordedAt: '2026-01-01T00:00:00.000002Z' });
   await runtime.close();

@@ -125,7 +125,7 @@ async function everythingOnce(): Promise<void> {
   const head = await reader.head();
   const count = await reader.count();
   for (const name of NAMES) {
-    expect(await watermarks.waitUntilProjected(name, head, 60_000)).toBeDefined();
+    expect(await watermarks.waitUntilProjected(name, head, 300_000)).toBeDefined();
     const { rows } = await database.pool.query(
       `select (select count(*) from ${name}.row_v1) as rows, (select events from ${name}.total_v1) as events,
          (select last_error from hub.projection where name = '${name}') as error`,

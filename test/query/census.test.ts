@@ -28,7 +28,7 @@ const FULL = process.env['ANAMNESIS_TEST_SCALE'] === 'full';
 const LINES = FULL ? 20_000 : 500;
 const HISTORIES = FULL ? 60 : 6;
 /** All histories of one test. */
-const RUN_MS = FULL ? 1_800_000 : 60_000;
+const RUN_MS = FULL ? 1_800_000 : 900_000;
 const POINTS = FULL ? 30 : 8;
 
 let database: TestDatabase;

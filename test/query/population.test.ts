@@ -10,7 +10,7 @@ afterAll(() => hub.stop());
 
 const SCALE = process.env['ANAMNESIS_TEST_SCALE'] === 'full' ? 1_000 : 60;
 const POINTS = process.env['ANAMNESIS_TEST_SCALE'] === 'full' ? 1_000 : 12;
-const RUN_MS = process.env['ANAMNESIS_TEST_SCALE'] === 'full' ? 1_800_000 : 120_000;
+const RUN_MS = process.env['ANAMNESIS_TEST_SCALE'] === 'full' ? 1_800_000 : 900_000;
 
 interface Stay {
   sex: string;

@@ -6,7 +6,7 @@ import { until } from '../support/hub-process.js';
 import { adt, hl7Time, person, TestHub, type Message, type Sent } from './support.js';
 
 const FULL = process.env['ANAMNESIS_TEST_SCALE'] === 'full';
-const RUN_MS = FULL ? 3_600_000 : 120_000;
+const RUN_MS = FULL ? 3_600_000 : 900_000;
 
 let hub: TestHub;
 beforeAll(async () => {

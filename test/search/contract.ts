@@ -168,7 +168,7 @@ export function describeSearch(engine: string, openSearch?: () => Promise<TestOp
         ),
       ),
     );
-  }, 120_000);
+  });
   afterAll(() => hub.stop());
 
   describe(`search on ${engine}`, () => {

@@ -8,8 +8,8 @@ import { giveCluster } from './cluster.js';
 
 /** The repository, from the source as well as from what is built of it. */
 export const ROOT = findRoot(import.meta.dirname);
-const START_TIMEOUT_MS = 180_000;
-const STOP_TIMEOUT_MS = 20_000;
+const START_TIMEOUT_MS = 600_000;
+const STOP_TIMEOUT_MS = 300_000;
 const POLL_MS = 20;
 
 export interface RunFile {
@@ -153,7 +153,7 @@ export async function graphql<T>(
 }
 
 /** Asks again until the answer is as wanted; the condition is polled, never assumed after a time. */
-export async function until<T>(ask: () => Promise<T>, wanted: (answer: T) => boolean, timeoutMs = 60_000): Promise<T> {
+export async function until<T>(ask: () => Promise<T>, wanted: (answer: T) => boolean, timeoutMs = 300_000): Promise<T> {
   const deadline = Date.now() + timeoutMs;
   let last: T | undefined;
   let problem: unknown;
@@ -183,7 +183,7 @@ function findRoot(folder: string): string {
 }
 
 /** Waits until every projection has reached the head of the log. */
-export async function untilCaughtUp(http: string, timeoutMs = 120_000): Promise<void> {
+export async function untilCaughtUp(http: string, timeoutMs = 600_000): Promise<void> {
   await until(
     () =>
       graphql<{ log: { head: string }; projections: ProjectionState[] }>(

@@ -17,7 +17,7 @@ export class MllpClient {
 
   constructor(
     private address: string,
-    private readonly timeoutMs = 10_000,
+    private readonly timeoutMs = 300_000,
   ) {}
 
   /** From now on at this address. */
@@ -62,7 +62,7 @@ export class MllpClient {
         this.socket = socket;
         resolve(socket);
       });
-      socket.once('error', (error) => {
+      socket.on('error', (error) => {
         reject(error);
         this.fail(error);
       });

@@ -20,6 +20,7 @@ import type { Json } from '../../mapping/fact.js';
 import { parseIsoTime } from '../../time/parse.js';
 import { byteOrderMarkLength } from '../fhir/json-scanner.js';
 import { jsonErrorIndex } from '../json-error.js';
+import { jsonText } from '../json-text.js';
 import type { ClinicalEvent } from './clinical-event.js';
 import { compileForm } from './compiled-form.js';
 
@@ -221,20 +222,6 @@ function patientInputOf(value: JsonObject): PatientInput {
 function pick<T extends object, K extends keyof T & string>(into: T, from: JsonObject, names: readonly K[]): T {
   for (const name of names) (into as Record<string, unknown>)[name] = from[name];
   return into;
-}
-
-const UTF8 = new TextDecoder('utf-8', { fatal: true });
-
-/**
- * Text of a JSON body: UTF-8 (RFC 8259 §8.1), a byte order mark is skipped.
- * @returns undefined where the bytes are not UTF-8
- */
-export function jsonText(bytes: Buffer): string | undefined {
-  try {
-    return UTF8.decode(bytes);
-  } catch {
-    return undefined;
-  }
 }
 
 /** Parses JSON; a problem instead of an exception. */

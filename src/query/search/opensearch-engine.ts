@@ -3,7 +3,8 @@ import { soughtKeys } from '../../../projections/search/document.js';
 import { buildAlias } from '../../../projections/search/opensearch.js';
 import type { Position } from '../../log/event-log.js';
 import { FACT_KINDS } from '../../mapping/fact.js';
-import { OpenSearchError, type OpenSearchConnection, type OpenSearchRequest } from '../../opensearch/connection.js';
+import type { OpenSearchConnection, OpenSearchRequest } from '../../opensearch/connection.js';
+import { OpenSearchError } from '../../opensearch/error.js';
 import type { Build } from '../../projecting/projection.js';
 import {
   SearchUnavailableError,

@@ -187,5 +187,5 @@ test(
     expect(logged.join('')).not.toContain(CANARY);
     expect(readHl7(goodMessage('x')).segment('PID')!.text(3)).toContain(CANARY);
   },
-  FULL ? 21_600_000 : 120_000,
+  FULL ? 21_600_000 : 900_000,
 );

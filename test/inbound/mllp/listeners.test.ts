@@ -9,6 +9,7 @@ import { MllpListeners, type MllpListenersOptions } from '../../../src/inbound/m
 import { resolveSource, type SourceConfiguration, type SourceSettings } from '../../../src/inbound/source.js';
 import type { SourceChange, SourceDirectory } from '../../../src/inbound/sources.js';
 import { TestAuthority, type TestCertificate } from '../../support/certificates.js';
+import { freePort } from '../../support/free-port.js';
 import { FakeIntake, framed, message, Sender } from './support.js';
 
 /** Sources that change when the test says so. */
@@ -67,15 +68,6 @@ afterEach(async () => {
 const LOCAL = { host: '127.0.0.1', port: 0 };
 const portOf = (id: string): number => Number(listeners!.address(id)!.split(':').at(-1));
 const reasons = (): unknown[] => log.map(({ fields }) => fields['reason']);
-
-/** A port that was free a moment ago. */
-async function freePort(): Promise<number> {
-  const server = createServer();
-  await once(server.listen(0, '127.0.0.1'), 'listening');
-  const { port } = server.address() as AddressInfo;
-  await new Promise((resolve) => server.close(resolve));
-  return port;
-}
 
 describe('listeners follow their sources', () => {
   test('each source has its own port, and messages come by the source of theirs', async () => {

@@ -7,7 +7,7 @@ const POLL_MS = 25;
 export async function until(
   what: string,
   condition: () => boolean | Promise<boolean>,
-  patienceMs = 60_000,
+  patienceMs = 300_000,
 ): Promise<void> {
   const deadline = performance.now() + patienceMs;
   while (!(await condition())) {

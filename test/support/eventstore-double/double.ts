@@ -4,6 +4,7 @@ import { existsSync } from 'node:fs';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
+import { freePort } from '../free-port.js';
 import type { Command, ProcessOptions } from './main.js';
 
 export interface RunningDouble {
@@ -47,7 +48,7 @@ export async function startEventStoreDouble(options: StartOptions = {}): Promise
   const caFile = tls === undefined ? '' : await inFolder('ca.pem', tls.ca);
   const base: ProcessOptions = {
     file: path.join(folder, 'log'),
-    port: 0,
+    port: await freePort(),
     maxAppendBytes: options.maxAppendBytes ?? DEFAULT_MAX_APPEND_BYTES,
     notReady: options.notReady ?? false,
     user: options.user,
@@ -60,34 +61,34 @@ export async function startEventStoreDouble(options: StartOptions = {}): Promise
           },
   };
   let running = await launch(base);
-  const port = running.port;
+  const { port } = base;
   const [name, password] = options.user?.split(':') ?? [];
   const credentials = name === undefined ? '' : `${encodeURIComponent(name)}:${encodeURIComponent(password ?? '')}@`;
   const query = tls === undefined ? 'tls=false' : `tls=true&tlsCAFile=${encodeURIComponent(caFile)}`;
   const host = tls === undefined ? '127.0.0.1' : 'localhost';
   const kill = async (): Promise<void> => {
-    if (running.child.exitCode !== null || running.child.signalCode !== null) return;
-    const gone = new Promise((resolve) => running.child.once('exit', resolve));
-    running.child.kill('SIGKILL');
+    if (running.exitCode !== null || running.signalCode !== null) return;
+    const gone = new Promise((resolve) => running.once('exit', resolve));
+    running.kill('SIGKILL');
     await gone;
   };
   const command = (what: Command): Promise<void> =>
     new Promise((resolve) => {
-      running.child.once('message', () => resolve());
-      running.child.send(what);
+      running.once('message', () => resolve());
+      running.send(what);
     });
   return {
     port,
     url: `esdb://${credentials}${host}:${port}?${query}`,
     get pid() {
-      return running.child.pid as number;
+      return running.pid as number;
     },
     kill,
     async restart(again = {}) {
-      running = await launch({ ...base, port, notReady: again.notReady ?? false });
+      running = await launch({ ...base, notReady: again.notReady ?? false });
     },
-    freeze: () => void running.child.kill('SIGSTOP'),
-    thaw: () => void running.child.kill('SIGCONT'),
+    freeze: () => void running.kill('SIGSTOP'),
+    thaw: () => void running.kill('SIGCONT'),
     becomeReady: () => command({ do: 'become-ready' }),
     swallowAnswers: (count, stream) => command({ do: 'swallow-answers', count, stream }),
     async destroy() {
@@ -97,17 +98,17 @@ export async function startEventStoreDouble(options: StartOptions = {}): Promise
   };
 }
 
-async function launch(options: ProcessOptions): Promise<{ child: ChildProcess; port: number }> {
+async function launch(options: ProcessOptions): Promise<ChildProcess> {
   const child = fork(builtMain(), [JSON.stringify(options)], {
     execArgv: ['--no-warnings'],
     env: { ...process.env, NODE_OPTIONS: '' },
     stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
   });
-  const port = await new Promise<number>((resolve, reject) => {
-    child.once('message', (message: { port: number }) => resolve(message.port));
+  await new Promise<void>((resolve, reject) => {
+    child.once('message', () => resolve());
     child.once('exit', (code) => reject(new Error(`the double ended while starting (${code})`)));
   });
-  return { child, port };
+  return child;
 }
 
 /** The built file, also from a test that runs from the source. */
