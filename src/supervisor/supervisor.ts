@@ -90,6 +90,8 @@ class Supervisor implements RunningHub {
   private postgres: RunningPostgres | undefined;
   /** A start of PostgreSQL after it died; a stop waits for it, or it would leave a server behind. */
   private restarting: Promise<void> | undefined;
+  /** As the roles reach the database; users are told the address in {@link run}. */
+  private databaseUrl = '';
   private analystDatabaseUrl = '';
   private readonly proxySecret = randomBytes(32).toString('base64url');
   /** Ports once chosen, so that a role that is started again keeps them. */
@@ -124,12 +126,15 @@ class Supervisor implements RunningHub {
         'made a master key in the data directory: whoever can read it can read everything; see docs/operations.md',
       );
     }
-    const databaseUrl = this.config.databaseUrl ?? (await this.startPostgres());
+    const given = this.config.databaseUrl;
+    const { url: databaseUrl, localUrl } =
+      given === undefined ? await this.startPostgres() : { url: given, localUrl: given };
+    this.databaseUrl = localUrl;
     await reach(databaseUrl);
     const ran = await migrate(databaseUrl);
     if (ran.length > 0) this.logger.info({ count: ran.length }, 'database migrated');
     await this.replayErasures(databaseUrl);
-    this.analystDatabaseUrl = await ensureAnalystRole(databaseUrl, dataDir);
+    this.analystDatabaseUrl = await ensureAnalystRole(localUrl, dataDir);
     await ensureAuditorRole(databaseUrl, dataDir);
     this.run = { pid: process.pid, postgres: databaseUrl };
     if (signal?.aborted === true) throw stoppedEarly();
@@ -161,7 +166,7 @@ class Supervisor implements RunningHub {
     return path.join(this.config.dataDir, 'postgres');
   }
 
-  private async startPostgres(port = 0): Promise<string> {
+  private async startPostgres(port = 0): Promise<RunningPostgres> {
     const leftover = await stopLeftoverPostgres(this.postgresFolder);
     if (leftover === 'stopped') this.logger.warn('stopped the PostgreSQL of an earlier hub');
     for (let attempt = 1; ; attempt += 1) {
@@ -188,7 +193,7 @@ class Supervisor implements RunningHub {
     const { postgres } = this;
     void postgres.exited.then(() => this.postgresEnded(postgres));
     this.logger.info({ port: postgres.port }, 'PostgreSQL runs');
-    return postgres.url;
+    return postgres;
   }
 
   /** The roles' connections come back by themselves, since the port stays. */
@@ -249,7 +254,7 @@ class Supervisor implements RunningHub {
     return {
       role,
       config: { ...config, mllp },
-      databaseUrl: this.run.postgres,
+      databaseUrl: this.databaseUrl,
       analystDatabaseUrl: this.analystDatabaseUrl,
       dataDir: config.dataDir,
       listen: behindIngest

@@ -85,7 +85,10 @@ describe('a hub that starts', () => {
     expect(JSON.parse(await readFile(file, 'utf8'))).toEqual(run);
     expect((await stat(file)).mode & 0o777).toBe(0o600);
     expect(run).toMatchObject({ pid: process.pid, mllp: '127.0.0.1:1' });
-    expect(await get(run.http)).toMatchObject({ role: 'ingest', database: true });
+    expect(await get(run.http)).toMatchObject({
+      role: 'ingest',
+      database: expect.stringContaining(run.postgres),
+    });
     await hub?.stop();
     expect(existsSync(file)).toBe(false);
     expect(await readRunFile(dataDir)).toBeUndefined();
@@ -209,8 +212,9 @@ describe('a start that cannot succeed', () => {
 });
 
 describe('PostgreSQL', () => {
-  test('that dies is started again at the same address', async () => {
+  test('that dies is started again at the same address, and for the roles at the same socket', async () => {
     const { run } = await start();
+    const { database } = await get<{ database: string }>(run.http);
     const file = path.join(dataDir, 'postgres', 'postmaster.pid');
     const pid = Number((await readFile(file, 'utf8')).split('\n')[0]);
     process.kill(pid, 'SIGKILL');
@@ -219,6 +223,15 @@ describe('PostgreSQL', () => {
       await client?.end();
       return client !== undefined && Number((await readFile(file, 'utf8')).split('\n')[0]) !== pid;
     });
+    for (const [url, overSocket] of [
+      [database, true],
+      [run.postgres, false],
+    ] as const) {
+      const client = await openClient(url);
+      const { rows } = await client.query<{ socket: boolean }>('select inet_client_addr() is null as socket');
+      await client.end();
+      expect(rows).toEqual([{ socket: overSocket }]);
+    }
   });
 
   test('that a killed hub left behind is stopped by the next, which keeps the data; the roles end by themselves', async () => {

@@ -11,7 +11,7 @@ runRole(async (role) => async (context) => {
     requests.inc();
     const { pathname } = new URL(request.url, 'http://fake');
     const answers = {
-      '/': () => ({ role, pid: process.pid, listen: context.listen, database: context.databaseUrl.length > 0 }),
+      '/': () => ({ role, pid: process.pid, listen: context.listen, database: context.databaseUrl }),
       '/query-address': () => context.queryAddress ?? null,
       '/roles': () => context.supervisor.roles(),
       '/metrics': () => context.supervisor.metrics(),
