@@ -1,6 +1,6 @@
 /**
  * Bench `time-travel-live`: a whole hub at work. FHIR transactions of a Patient (conditional create), an Encounter and five Observations, as
- * resources a second until the last answer; then the point as-of of bench `time-travel` through GraphQL while messages flow in over MLLP at a rate
+ * resources a second until the last answer; reads of these people over FHIR, through the public port; then the point as-of of bench `time-travel` through GraphQL while messages flow in over MLLP at a rate
  * that the senders keep.
  *
  *   npm run bench -- time-travel-live [--bundles n] [--fhir-connections n] [--rate n] [--seconds n] [--connections n]
@@ -10,13 +10,14 @@
 import http from 'node:http';
 import {
   graphql,
+  pidOfRole,
   startHubProcess,
   temporaryDataDir,
   untilCaughtUp,
   type HubProcess,
 } from '../test/support/hub-process.js';
 import { measure } from './mllp.js';
-import { cpuPerMessage, numberArgument, secondsOf, type Figures } from './support.js';
+import { cpuPerMessage, cpuSecondsOf, numberArgument, secondsOf, type Figures } from './support.js';
 
 const OBSERVATIONS = 5;
 const RESOURCES_PER_BUNDLE = 2 + OBSERVATIONS;
@@ -48,6 +49,7 @@ export async function run(args: readonly string[]): Promise<Figures> {
     await untilCaughtUp(hub.run.http);
     const created = await count(hub.run.http, 'Patient?_summary=count');
     if (created !== bundles + warmed) throw new Error(`${created} people instead of ${bundles + warmed}`);
+    const reads = await readPeople(hub, numberArgument(args, 'reads', 2_000), fhirConnections);
     const flow = { address: hub.run.mllp, connections };
     await measure({ ...flow, rate, seconds: WARM_UP_MESSAGES / rate, seed: 'warm' });
     await untilCaughtUp(hub.run.http);
@@ -60,6 +62,11 @@ export async function run(args: readonly string[]): Promise<Figures> {
       },
       fhirResourceIngestCpuUs: { values: [ingestUs], unit: 'µs/resource', goal: '' },
       fhirResourcePostgresCpuUs: { values: [postgresUs], unit: 'µs/resource', goal: '' },
+      fhirReadsPerSecond: { values: [reads.perSecond], unit: '1/s', goal: '≥ 2,000' },
+      fhirReadP50Ms: { values: [reads.p50Ms], unit: 'ms', goal: '≤ 1' },
+      fhirReadIngestCpuUs: { values: [reads.ingestUs], unit: 'µs/read', goal: '' },
+      fhirReadQueryCpuUs: { values: [reads.queryUs], unit: 'µs/read', goal: '' },
+      fhirReadPostgresCpuUs: { values: [reads.postgresUs], unit: 'µs/read', goal: '' },
       pointWhileFlowingP50Ms: { values: [points.p50Ms], unit: 'ms', goal: '' },
       pointWhileFlowingP99Ms: { values: [points.p99Ms], unit: 'ms', goal: rate >= 5_000 ? '≤ 5' : '' },
       pointsWhileFlowing: { values: [points.asked], unit: 'questions', goal: '' },
@@ -79,7 +86,10 @@ async function sendBundles(hub: HubProcess, seed: string, bundles: number, conne
     await Promise.all(
       Array.from({ length: connections }, async (_, connection) => {
         for (let index = connection; index < bundles; index += connections) {
-          const { status } = await exchange(agent, `${hub.run.http}/fhir`, bodies[index]!, 'application/fhir+json');
+          const { status } = await exchange(agent, 'POST', `${hub.run.http}/fhir`, {
+            type: 'application/fhir+json',
+            body: bodies[index]!,
+          });
           if (status !== 200) throw new Error(`a transaction was answered ${status}`);
         }
       }),
@@ -138,6 +148,56 @@ function bundle(name: string): object {
   };
 }
 
+interface Reads {
+  readonly perSecond: number;
+  /** One after the other. */
+  readonly p50Ms: number;
+  readonly ingestUs: number;
+  readonly queryUs: number;
+  readonly postgresUs: number;
+}
+
+/** Reads random people through the hub's public port: one after the other, then over some connections at once. */
+async function readPeople(hub: HubProcess, reads: number, connections: number): Promise<Reads> {
+  const { at } = await graphql<{ at: { patients: { nodes: { id: string }[] } } }>(
+    hub.run.http,
+    `{ at { patients(first: ${ASKED_PEOPLE}) { nodes { id } } } }`,
+  );
+  const { nodes } = at.patients;
+  const agent = new http.Agent({ keepAlive: true, maxSockets: connections });
+  let index = 0;
+  const read = async (): Promise<void> => {
+    index += 1;
+    const { id } = nodes[(index * 7_919) % nodes.length] as { id: string };
+    const { status } = await exchange(agent, 'GET', `${hub.run.http}/fhir/Patient/${id}`);
+    if (status !== 200) throw new Error(`a read was answered ${status}`);
+  };
+  try {
+    const latencies: number[] = [];
+    for (let count = 0; count < reads / 4; count += 1) {
+      const started = performance.now();
+      await read();
+      latencies.push(performance.now() - started);
+    }
+    latencies.sort((left, right) => left - right);
+    const query = (await pidOfRole(hub, 'query')) ?? Number.NaN;
+    const before = await cpuSecondsOf(query);
+    const { result, ingestUs, postgresUs } = await cpuPerMessage(hub, reads, () =>
+      secondsOf(() =>
+        Promise.all(
+          Array.from({ length: connections }, async () => {
+            for (let count = 0; count < reads / connections; count += 1) await read();
+          }),
+        ),
+      ),
+    );
+    const queryUs = ((await cpuSecondsOf(query)) - before) * (1e6 / reads);
+    return { perSecond: reads / result, p50Ms: latencies[latencies.length >> 1] ?? 0, ingestUs, queryUs, postgresUs };
+  } finally {
+    agent.destroy();
+  }
+}
+
 async function count(url: string, search: string): Promise<number> {
   const response = await fetch(`${url}/fhir/${search}`);
   return ((await response.json()) as { total: number }).total;
@@ -172,7 +232,7 @@ async function pointsWhile(
       };
       const body = Buffer.from(JSON.stringify({ query: QUERY, variables }));
       const started = performance.now();
-      const { text } = await exchange(agent, `${hub.run.http}/graphql`, body, 'application/json');
+      const { text } = await exchange(agent, 'POST', `${hub.run.http}/graphql`, { type: 'application/json', body });
       latencies.push(performance.now() - started);
       if (text.includes('"errors"')) throw new Error(text);
     }
@@ -188,19 +248,20 @@ async function pointsWhile(
 
 function exchange(
   agent: http.Agent,
+  method: string,
   url: string,
-  body: Buffer,
-  type: string,
+  content?: { readonly type: string; readonly body: Buffer },
 ): Promise<{ readonly status: number | undefined; readonly text: string }> {
   return new Promise((resolve, reject) => {
-    const headers = { 'content-type': type, 'content-length': body.length };
-    const request = http.request(url, { method: 'POST', agent, headers }, (response) => {
+    const headers =
+      content === undefined ? {} : { 'content-type': content.type, 'content-length': content.body.length };
+    const request = http.request(url, { method, agent, headers }, (response) => {
       const chunks: Buffer[] = [];
       response.on('data', (chunk: Buffer) => chunks.push(chunk));
       response.on('error', reject);
       response.on('end', () => resolve({ status: response.statusCode, text: Buffer.concat(chunks).toString('utf8') }));
     });
     request.on('error', reject);
-    request.end(body);
+    request.end(content?.body);
   });
 }
