@@ -1,6 +1,6 @@
 /**
  * Holds a build of the master store against the log. Three looks, none of which uses `apply`, or the graph's fold for what it expects: every row
- * of every page of the log, by position; the tokens of filters, by their first position; and the answers of every patient as of several points on
+ * of every page of the log, by position; the tokens of filters, by their first position; the census, by counting once more; and the answers of every patient as of several points on
  * both axes, by the rows on one side (fold.ts, as the graph does it) and by the facts of the log on the other (sweep.ts).
  */
 import { createHash } from 'node:crypto';
@@ -17,6 +17,7 @@ import type {
   VerificationRun,
 } from '../../src/projecting/projection.js';
 import { canonical, compareRows, type ComparedRow } from '../../src/projecting/verification/findings.js';
+import { verifyCensus } from './census/verify.js';
 import { MASTER_COLUMNS, type MasterTable } from './columns.js';
 import { foldThing, mergeFolded, type FactBody, type Folded, type FoldRow, type Point } from './fold.js';
 import { lookupsOf } from './lookup.js';
@@ -84,6 +85,7 @@ class MasterVerification implements VerificationRun {
     if (this.batch !== undefined) await this.compareClockRows([this.batch], this.batch.pos);
     await this.lookForRowsBehind();
     await this.compareLookups();
+    await verifyCensus(this.context.client, this.context.build, this.context.findings);
     return new Answers(this.context).compare();
   }
 

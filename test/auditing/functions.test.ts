@@ -184,6 +184,31 @@ describe("the auditor's SQL", () => {
     await expect(ask('select audit.position_at($1)', ['1999-01-01T00:00:00Z'])).rejects.toThrow('BEFORE_LOG');
   });
 
+  it('answers for a settled time while the projection is behind, and for no later one', async () => {
+    const [last] = sent.slice(-1) as [Sent];
+    const who = person();
+    const [behind] = await hub.append([
+      { ...who, content: adt({ trigger: 'A08', mrn: who.mrn, name: 'LATE^ONE', at: '2026-04-01T12:00:00Z' }) },
+    ]);
+    const { recordedAt, position } = behind as Sent;
+    const { pool } = hub.database;
+    const { rows } = await pool.query<{ just: string }>(`select $1::timestamptz - interval '1 microsecond' as just`, [
+      recordedAt,
+    ]);
+    const { just } = rows[0] as { just: string };
+    // The writer's mark says that nothing can come any more at or before that time.
+    const isMarked = async (): Promise<boolean> =>
+      (await pool.query('select from hub.clock_mark where at >= $1', [recordedAt])).rowCount === 1;
+    while (!(await isMarked()));
+    const positionAt = async (known: string): Promise<unknown> =>
+      (await ask('select audit.position_at($1) as found', [known]))[0]?.['found'];
+    expect(await positionAt(just)).toBe(last.position);
+    await expect(positionAt(recordedAt)).rejects.toThrow('BEYOND_WATERMARK');
+    await hub.project();
+    expect(await positionAt(just)).toBe(last.position);
+    expect(await positionAt(recordedAt)).toBe(position);
+  });
+
   it('is all that the role may do', async () => {
     for (const table of [
       'master.fact_v1',

@@ -1,5 +1,6 @@
-import { afterAll, beforeAll, beforeEach, expect, test } from '@jest/globals';
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
 import { randomUUID } from 'node:crypto';
+import { keepCensus } from '../../projections/master/census/keeper.js';
 import { parted } from '../../projections/master/verify.js';
 import { createMasterProjection } from '../../projections/master/index.js';
 import type { Fact, Json } from '../../src/mapping/fact.js';
@@ -154,6 +155,50 @@ test.each([
   // Of each table only what was damaged.
   const tables = new Set(wanted.map(({ table }) => table));
   expect(findings.filter(({ table }) => !tables.has(table) && table !== 'master')).toEqual([]);
+});
+
+describe('the census', () => {
+  // Blocks of one step each, so that there are totals to be wrong.
+  beforeEach(async () => {
+    await database.pool.query(`update master.census_state_v${build} set block_steps = 1`);
+    expect(await keepCensus(database.pool, build)).toBe(true);
+  });
+
+  test('has no findings where it is right, counted at once or in parts', async () => {
+    expect(await found()).toEqual([]);
+    const parts = events.map((event) => [event]);
+    build = await apply(database, master, parts.slice(0, 4));
+    await database.pool.query(`update master.census_state_v${build} set block_steps = 1`);
+    await keepCensus(database.pool, build);
+    expect(await verify(database, master, build, events.slice(0, 4))).toEqual([]);
+  });
+
+  test.each([
+    ['a span that ends elsewhere', 'span', `set valid_from = valid_from - interval '1 day'`],
+    ['a span of another value', 'span', 'set value = value + 1'],
+    ['a step that counts for two', 'delta', 'set d = d * 2'],
+    ['a step of another moment', 'delta', `set valid_from = valid_from + interval '1 second'`],
+    ['a total that is wrong', 'total', 'set totals[1] = totals[1] + 1'],
+    ['a value that was changed', 'value', `set content = '"9Z"'`],
+  ] as const)('%s is found', async (_name, table, change) => {
+    const name = `master.census_${table}_v${build}`;
+    const { rowCount } = await database.pool.query(
+      `update ${name} ${change} where ctid = (select ctid from ${name} order by ctid limit 1)`,
+    );
+    expect(rowCount).toBe(1);
+    const findings = await found();
+    const where = table === 'value' ? /^master\.census_(span|delta|total)$/ : new RegExp(`^master\\.census_${table}$`);
+    expect(findings.filter((one) => where.test(one.table)).map(({ defect }) => defect)).toEqual(
+      expect.arrayContaining(['missing', 'extra']),
+    );
+    expect(findings.filter((one) => !where.test(one.table))).toEqual([]);
+  });
+
+  test('a step and a block that are gone are found', async () => {
+    for (const table of ['delta', 'block']) await database.pool.query(`delete from master.census_${table}_v${build}`);
+    const tables = new Set((await found()).map((one) => `${one.defect} ${one.table}`));
+    expect(tables).toEqual(new Set(['missing master.census_delta', 'missing master.census_block']));
+  });
 });
 
 test('a defect of apply itself is found, which no comparison of two builds and no replay could see', async () => {

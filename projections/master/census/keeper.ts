@@ -53,30 +53,41 @@ export async function keepCensus(pool: pg.Pool, build: number, mostPeople?: numb
   return inTransaction(pool, async (client) => {
     // The log has everything it needs.
     await client.query('set local synchronous_commit = off');
-    return new Keeping(client, build).run(mostPeople);
+    return new Keeping(client, build, censusTables(build)).run(mostPeople);
   });
 }
 
+/**
+ * Counts everything up to a position into other tables of the same form, which are empty, in the caller's transaction.
+ * @param tables with their keys; their state has the size of blocks
+ */
+export async function countAnew(
+  client: pg.ClientBase,
+  build: number,
+  tables: CensusTables,
+  upTo: bigint,
+): Promise<void> {
+  await new Keeping(client, build, tables).run(undefined, upTo);
+}
+
 class Keeping {
-  private readonly tables: CensusTables;
   private book: Book | undefined;
 
   constructor(
-    private readonly client: pg.PoolClient,
+    private readonly client: pg.ClientBase,
     private readonly build: number,
-  ) {
-    this.tables = censusTables(build);
-  }
+    private readonly tables: CensusTables,
+  ) {}
 
-  async run(mostPeople: number | undefined): Promise<boolean> {
-    const { client, build, tables } = this;
+  /** @param position goes no further; default: as far as the build is */
+  async run(mostPeople: number | undefined, position?: bigint): Promise<boolean> {
+    const { client, tables } = this;
     const { rows: states } = await client.query<CensusState>(
       `select position, steps, blocks, block_steps from ${tables.state} for update skip locked`,
     );
     const [state] = states;
     if (state === undefined) return false;
-    const { rows: reached } = await client.query<{ position: bigint }>(REACHED, [build]);
-    const upTo = reached[0]?.position ?? 0n;
+    const upTo = position ?? (await this.reached());
     if (upTo <= state.position) return true;
     await this.findPeople(state.position, upTo);
     const { rows: counted } = await client.query<{ people: bigint }>('select count(*) as people from census_people');
@@ -103,6 +114,11 @@ class Keeping {
     await this.putSteps(state);
     await client.query(`update ${tables.state} set position = $1`, [upTo]);
     return true;
+  }
+
+  private async reached(): Promise<bigint> {
+    const { rows } = await this.client.query<{ position: bigint }>(REACHED, [this.build]);
+    return rows[0]?.position ?? 0n;
   }
 
   /** Everybody who ever had a record of which something was said at positions in (after, upTo], or whose link came then. */
