@@ -1,6 +1,7 @@
 /** Writes one batch of one projection build: rows, parkings and checkpoint in one transaction, in a handful of round trips. */
 import type pg from 'pg';
 import { copyStep, type CopyType } from '../database/binary-copy.js';
+import { fewRowsStep } from '../database/few-rows.js';
 import { runPipeline, type PipelineStep } from '../database/pipeline.js';
 import type { Position } from '../log/event-log.js';
 import { CheckpointConflictError, NewPoisonError, SystematicFailureError, errorWord, failureKind } from './errors.js';
@@ -253,6 +254,7 @@ export class BatchWriter {
           batch.rate.toFixed(1),
           String(batch.retries ?? 0),
         ],
+        prepared: true,
       },
     ];
   }
@@ -265,12 +267,14 @@ export class BatchWriter {
       {
         text: `select pg_notify('${PROJECTED_CHANNEL}', concat_ws(' ', $1::text, $2::text, $3::text))`,
         values: [...names, String(target)],
+        prepared: true,
       },
     ];
     if (mode !== 'live') return steps;
     steps.push({
       text: 'insert into hub.projected (projection, version, position, at) values ($1, $2, $3, clock_timestamp()) on conflict do nothing',
       values: [...names, String(target)],
+      prepared: true,
     });
     this.batches += 1;
     if (this.batches % FORGET_EVERY_BATCHES === 0) {
@@ -327,8 +331,15 @@ export class BatchWriter {
     return { rows, steps };
   }
 
-  /** COPY into a temporary table that lives as long as the session, and the insert from it. */
+  /** Few rows by one insert; more by COPY into a temporary table that lives as long as the session, and the insert from it. */
   private stage(table: TableRows, steps: PipelineStep[]): void {
+    const clause =
+      table.onConflict === 'ignore' ? 'on conflict do nothing' : (table.onConflict as { update: string }).update;
+    const few = fewRowsStep({ ...table, types: table.types as CopyType[] }, clause);
+    if (few !== undefined) {
+      steps.push(few);
+      return;
+    }
     const columns = table.columns.join(', ');
     const stage = `stage_${table.table.replaceAll(/[^a-z0-9_]/gi, '_')}`;
     if (!this.staged.has(stage)) {
@@ -340,8 +351,6 @@ export class BatchWriter {
     if (this.filled.has(stage)) steps.push({ text: `truncate ${stage}` });
     this.filled.add(stage);
     steps.push(copyStep(stage, table.columns, table.types as CopyType[], table.rows));
-    const clause =
-      table.onConflict === 'ignore' ? 'on conflict do nothing' : (table.onConflict as { update: string }).update;
     steps.push({ text: `insert into ${table.table} (${columns}) select ${columns} from ${stage} ${clause}` });
   }
 }
