@@ -126,8 +126,8 @@ function assembleWhole(kind: FactKind, ids: ResourceIds, fields: Fields): FhirRe
   return resource;
 }
 
-/** What a reference to somebody holds beside them where they act for an organisation, at a place, or may be reached in that role. */
-const ROLE_MEMBERS = ['organization', 'location', 'telecom'] as const;
+/** What a reference to somebody holds beside them where they act for an organisation, at a place, for a time, or may be reached in that role. */
+const ROLE_MEMBERS = ['organization', 'location', 'telecom', 'period'] as const;
 
 /**
  * Somebody who acts for an organisation (slots `requester` and `requester.organization`; ROL-14, PRT-8) is a PractitionerRole, contained: R4 has one
@@ -148,7 +148,7 @@ function placeRoles(resource: JsonObject, element: string, member?: string): voi
     const practitioner = Object.fromEntries(
       Object.entries(value).filter(([name]) => !(ROLE_MEMBERS as readonly string[]).includes(name)),
     );
-    const { organization, location, telecom } = value;
+    const { organization, location, telecom, period } = value;
     const named = Object.keys(practitioner).length > 0;
     if (!named && isObject(organization) && location === undefined && telecom === undefined) return organization;
     const id = contained.length === 0 ? element : `${element}-${contained.length + 1}`;
@@ -159,6 +159,7 @@ function placeRoles(resource: JsonObject, element: string, member?: string): voi
       ...(organization !== undefined && { organization }),
       ...(location !== undefined && { location: [location] }),
       ...(telecom !== undefined && { telecom }),
+      ...(period !== undefined && { period }),
     });
     const display = textOf(practitioner, 'display') || textOf(organization, 'display');
     return { reference: `#${id}`, ...(display !== '' && { display }) };

@@ -63,7 +63,8 @@ export const HL7_PATIENT: Readonly<Record<string, Paths>> = {
   generalPractitioner: { generalPractitioner: 'PD1-4' },
   'generalPractitioner:organization': { 'generalPractitioner:organization': 'PD1-3' },
   'generalPractitioner:role': {
-    'generalPractitioner:role': 'ROL-4, ROL-12, ROL-13, ROL-14, PRT-5, PRT-8, PRT-9, PRT-15',
+    'generalPractitioner:role':
+      'ROL-3, ROL-4, ROL-5, ROL-6, ROL-12, ROL-13, ROL-14, PRT-4, PRT-5, PRT-8, PRT-9, PRT-11, PRT-12, PRT-15',
   },
   disability: { disability: 'PD1-6' },
   congregation: { congregation: 'PD1-14' },
@@ -72,8 +73,9 @@ export const HL7_PATIENT: Readonly<Record<string, Paths>> = {
     'contact.name': 'NK1-2',
     'contact.relationship': 'NK1-3, NK1-7 by Relationship',
     'contact.address': 'NK1-4',
-    'contact.telecom': 'NK1-5, NK1-6, NK1-40',
+    'contact.telecom': 'NK1-5, NK1-6, NK1-40, NK1-41',
     'contact.gender': 'NK1-15',
+    'contact.period': 'NK1-8, NK1-9',
     'contact.organization': 'NK1-13',
   },
 };
@@ -113,7 +115,8 @@ export const HL7_ENCOUNTER: Readonly<Record<string, Paths>> = {
   'participant:PART': { 'participant:PART': 'PV1-52' },
   'participant:REF2': { 'participant:REF2': 'PV2-13' },
   'participant:role': {
-    'participant:role': 'ROL-4, ROL-3, ROL-12, ROL-13, ROL-14, PRT-5, PRT-4, PRT-8, PRT-9, PRT-15 by ProviderRole',
+    'participant:role':
+      'ROL-3, ROL-4, ROL-5, ROL-6, ROL-12, ROL-13, ROL-14, PRT-4, PRT-5, PRT-8, PRT-9, PRT-11, PRT-12, PRT-15 by ProviderRole',
   },
   diagnosis: { diagnosis: 'DG1-3, DG1-6, DG1-15 by DiagnosisType' },
   episodeOfCare: { episodeOfCare: 'PV1-54, PV1-53' },
@@ -138,7 +141,7 @@ export const HL7_RESOURCE: Readonly<Partial<Record<FactKind, Paths>>> = {
     issued: 'OBR-22',
     valueQuantity: 'OBX-5, OBX-6 by OBX-2',
     valueString: 'OBX-5 by OBX-2',
-    valueCodeableConcept: 'OBX-5 by OBX-2; PDA-1',
+    valueCodeableConcept: 'OBX-5 by OBX-2; PDA-1; PD1-7',
     valueBoolean: 'PDA-3',
     valueDateTime: 'OBX-5 by OBX-2',
     valueTime: 'OBX-5 by OBX-2',
@@ -154,7 +157,7 @@ export const HL7_RESOURCE: Readonly<Partial<Record<FactKind, Paths>>> = {
     device: 'OBX-18, PRT-10',
     performer: 'OBX-16, OBX-23, OBX-15, OBX-25, PRT-5, PRT-8',
     specimen: 'OBX-33',
-    note: 'NTE-3',
+    note: 'NTE-3, NTE-5, NTE-6',
     extension: 'OBX-4, OBX-5, OBX-10, OBX-19, OBX-30, PRT-9',
     encounter: 'PV1-19',
   },
@@ -169,7 +172,10 @@ export const HL7_RESOURCE: Readonly<Partial<Record<FactKind, Paths>>> = {
     issued: 'OBR-22',
     performer: 'OBR-34, OBR-35, PRT-5',
     resultsInterpreter: 'OBR-32, PRT-5',
-    extension: 'NTE-3',
+    basedOn: 'ORC-2, ORC-3',
+    specimen: 'SPM-2',
+    'meta.security': 'ORC-28 by ConfidentialityCode',
+    extension: 'NTE-3, NTE-5, NTE-6, ORC-16',
     encounter: 'PV1-19',
   },
   ALLERGY_INTOLERANCE: {
@@ -194,7 +200,7 @@ export const HL7_RESOURCE: Readonly<Partial<Record<FactKind, Paths>>> = {
     onsetDateTime: 'DG1-5',
     recordedDate: 'DG1-19',
     asserter: 'DG1-16',
-    extension: 'DG1-22',
+    extension: 'DG1-19, DG1-22',
     encounter: 'PV1-19',
   },
   IMMUNIZATION: {
@@ -216,6 +222,7 @@ export const HL7_RESOURCE: Readonly<Partial<Record<FactKind, Paths>>> = {
     doseQuantity: 'RXA-6, RXA-7',
     performer: 'RXA-10, ORC-12, PRT-5',
     reasonCode: 'RXA-19',
+    'meta.security': 'ORC-28 by ConfidentialityCode',
     note: 'NTE-3, RXA-9',
     encounter: 'PV1-19',
   },

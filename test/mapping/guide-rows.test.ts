@@ -437,6 +437,29 @@ const ROWS: readonly (readonly [row: string, kind: FactKind, bytes: Buffer, stat
     { status: 'active', identifier: [{ value: 'A2' }] },
   ],
   [
+    'which report answers which order, of which specimen: ORC[DiagnosticReport], ORC-2, ORC-16, ORC-28; ORU_R01, SPECIMEN.SPM',
+    'DIAGNOSTIC_REPORT',
+    ORU(segment('ORC', { 1: 'RE', 2: 'P1^HIS', 16: 'RPT^repeated', 28: 'R' }), OBR, 'SPM|1|P9&HIS^S9&LAB'),
+    {
+      basedOn: [{ type: 'ServiceRequest', identifier: { value: 'P1', assigner: { display: 'HIS' } } }],
+      specimen: [{ type: 'Specimen', identifier: { value: 'S9' } }],
+      meta: { security: [{ code: 'R', display: 'restricted' }, {}] },
+      extension: [{ url: 'http://hl7.org/fhir/StructureDefinition/event-statusReason' }],
+    },
+  ],
+  [
+    'the number of a visit is that, whatever else it is called: PV1[Encounter], PV1-19',
+    'ENCOUNTER',
+    ADT('PV1|1|I|||||||||||||||||V1^^^MERCY^AN'),
+    { identifier: [{ type: { coding: [{ code: 'VN' }, { code: 'AN' }] }, value: 'V1' }] },
+  ],
+  [
+    'a check digit and its scheme: CX[Identifier], CX.2 and CX.3',
+    'ACCOUNT',
+    hl7('MSH|^~\\&|A|B|C|D|20260301140200+0000||ADT^A08|1|P|2.5.1', `${PID}|||||||||||||A1^7^M10`),
+    { identifier: [{ value: 'A1', extension: [{ valueString: '7' }, { valueString: 'M10' }] }] },
+  ],
+  [
     'a problem has notes of its own: PPR_PC1, PROBLEM.NTE',
     'CONDITION',
     message('PPR^PC1', 'PRB|AD|20260301|I10^Hypertension^I10|PR1', 'NTE|1||since youth'),
@@ -467,6 +490,53 @@ describe('a row of the v2-to-FHIR implementation guide:', () => {
       segment('OBX', { 2: 'ST', 3: `${code}^x^L`, 5: value, 11: 'F', 21: 'ID1^LAB' });
     expect(resources('OBSERVATION', ORU(OBR, result('a', '1'), result('b', '2'), result('b', '3')))).toHaveLength(3);
     expect(resources('OBSERVATION', ORU(OBR, result('a', '1'), result('a', '1')))).toHaveLength(1);
+  });
+
+  it('reports of one number and test are as many as were sent', () => {
+    const series = (hour: string): string => `OBR|1|P1||1558-6^Glucose^LN|||20260301${hour}0000+0000`;
+    expect(resources('DIAGNOSTIC_REPORT', ORU(series('08'), series('10')))).toHaveLength(2);
+  });
+
+  it('without a number, the same test of two panels taken at once is two results, and their specimens are two', () => {
+    const panel = (code: string, value: string): readonly string[] => [
+      `OBR|1|||${code}|||20260301080000+0000||||||||SER`,
+      `OBX|1|NM|2345-7^Glucose^LN||${value}||||||F`,
+    ];
+    const keys = (kind: FactKind, ...panels: readonly (readonly string[])[]): string[] =>
+      map(ORU(...panels.flat()))
+        .facts.filter((fact) => fact.kind === kind)
+        .map(({ key }) => key);
+    const [first, second] = [panel('80053^CMP^L', '99'), panel('80048^BMP^L', '101')];
+    expect(new Set([...keys('OBSERVATION', first), ...keys('OBSERVATION', second)]).size).toBe(2);
+    expect(new Set([...keys('SPECIMEN', first), ...keys('SPECIMEN', second)]).size).toBe(2);
+    expect(new Set(keys('SPECIMEN', first, first)).size).toBe(2);
+    // Sent again later, it is the same.
+    const again = ORU(...first)
+      .toString()
+      .replace('20260301140200', '20260301150200');
+    expect(map(Buffer.from(again)).facts.map(({ key }) => key)).toEqual(map(ORU(...first)).facts.map(({ key }) => key));
+  });
+
+  it('what an order costs is a charge: ORM_O01, ORDER.FT1', () => {
+    const [charge] = resources(
+      'CHARGE_ITEM',
+      ORM('ORC|NW|P1', 'OBR|1|P1||24323-8^CMP^LN', 'FT1|1|T1||20260301||CG|80053^CMP^C4|||2'),
+    );
+    expect(charge).toMatchObject({ identifier: [{ value: 'T1' }], quantity: { value: 2 } });
+  });
+
+  it.each(['SEL', 'Self', 'SLF', '18'])('the patient as guarantor (%s) is nobody else', (relation) => {
+    expect(
+      resources('RELATED_PERSON', ADT(segment('GT1', { 1: '1', 2: 'G1', 3: 'Okafor^Ada', 11: relation }))),
+    ).toEqual([]);
+  });
+
+  it('a severity that no table knows is listed, never silently gone', () => {
+    expect(map(ADT('AL1|1|DA|70618^Penicillin^RXNORM|Terrible|Hives')).unmapped).toEqual(['AL1-4']);
+    expect(resources('ALLERGY_INTOLERANCE', ADT('AL1|1|DA|70618^Penicillin^RXNORM|Severe|Hives'))[0]).toMatchObject({
+      criticality: 'high',
+      reaction: [{ severity: 'severe' }],
+    });
   });
 
   it('every visit that a message names is one, those of earlier results too: OML_O21, PATIENT_VISIT_PRIOR', () => {

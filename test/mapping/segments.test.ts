@@ -98,7 +98,20 @@ describe('PID', () => {
     expect(fact.assert!['telecom']).toEqual([
       { system: 'phone', value: '(217)555-0100', use: 'home' },
       { system: 'email', value: 'ada@example.org' },
-      { system: 'phone', value: '+1 217 5550101 X12', use: 'home' },
+      {
+        extension: [
+          ['country', '1'],
+          ['area', '217'],
+          ['local', '5550101'],
+          ['extension', '12'],
+        ].map(([part, valueString]) => ({
+          url: `http://hl7.org/fhir/StructureDefinition/contactpoint-${part}`,
+          valueString,
+        })),
+        system: 'phone',
+        value: '+1 217 5550101 X12',
+        use: 'home',
+      },
       { system: 'phone', value: '555-0102', use: 'mobile' },
     ]);
   });

@@ -6,7 +6,7 @@ import { putDateTime, type JsonObject } from '../fhir-time.js';
 import { codeableConcept, mappedCode } from './datatypes.js';
 import { conceptKey } from './keys.js';
 import type { Reading } from './reading.js';
-import { ALLERGY_CATEGORY, ALLERGY_CRITICALITY, ALLERGY_TYPE, REACTION_SEVERITY } from './tables.js';
+import { ALLERGY_CATEGORY, ALLERGY_CRITICALITY, ALLERGY_TYPE, REACTION_SEVERITY, SEVERITY_UNKNOWN } from './tables.js';
 
 export const AL1_FIELDS: readonly number[] = [1, 2, 3, 4, 5, 6];
 
@@ -43,6 +43,8 @@ export function readAl1(al1: Hl7Segment, sourceRecordId: string, event: ValidTim
     if (text !== '') manifestation.push({ text });
   }
   const grade = mappedCode(REACTION_SEVERITY, severity);
+  if (grade === undefined && criticality === undefined && !SEVERITY_UNKNOWN.has(severity.toUpperCase()))
+    reading.problem('AL1-4');
   // A reaction needs a manifestation in FHIR (1..*); severity alone is kept as criticality.
   if (manifestation.length > 0) resource['reaction'] = [{ manifestation, ...(grade && { severity: grade }) }];
   const identified = reading.time(al1, 6);

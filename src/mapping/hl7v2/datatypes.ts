@@ -178,7 +178,23 @@ export function cx(
   )!;
   const period = periodOf(segment.text(field, repetition, 7), segment.text(field, repetition, 8));
   if (period !== undefined) result['period'] = period;
-  return result;
+  const extension = extensionsFor([
+    ['identifier-checkDigit', segment.text(field, repetition, 2)],
+    ['namingsystem-checkDigit', segment.text(field, repetition, 3)],
+  ]);
+  return extension === undefined ? result : { extension, ...result };
+}
+
+const FHIR_EXTENSION = 'http://hl7.org/fhir/StructureDefinition/';
+
+/** What a component says that FHIR has an extension for, by its name; undefined where none says anything. */
+function extensionsFor(
+  parts: readonly (readonly [name: string, value: string])[],
+  as: 'valueCode' | 'valueString' = 'valueString',
+): JsonObject[] | undefined {
+  let found: JsonObject[] | undefined;
+  for (const [name, value] of parts) if (value !== '') (found ??= []).push({ url: FHIR_EXTENSION + name, [as]: value });
+  return found;
 }
 
 /** An authority for keys: the namespace, else the universal id, else the source's default. */
@@ -232,6 +248,9 @@ export function xpn(segment: Hl7Segment, field: number, repetition = 1): JsonObj
     periodOf(segment.text(field, repetition, 12), segment.text(field, repetition, 13)) ??
     rangeOf(segment, field, repetition, 10);
   if (period !== undefined) name['period'] = period;
+  const order = segment.components(field, repetition) < 11 ? '' : segment.text(field, repetition, 11);
+  const extension = extensionsFor([['humanname-assembly-order', order]], 'valueCode');
+  if (extension !== undefined) name['extension'] = extension;
   return name;
 }
 
@@ -272,6 +291,11 @@ export function xad(segment: Hl7Segment, field: number, repetition = 1): JsonObj
     return undefined;
   const period = count < 12 ? undefined : (periodOf(text(13), text(14)) ?? rangeOf(segment, field, repetition, 12));
   if (period !== undefined) address['period'] = period;
+  const extension = [
+    ...(extensionsFor([['iso21090-ADXP-censusTract', text(10, 2) || text(10)]]) ?? []),
+    ...(text(7).toUpperCase() === 'HV' ? extensionsFor([['iso21090-AD-use', 'HV']], 'valueCode')! : []),
+  ];
+  if (extension.length > 0) address['extension'] = extension;
   return address;
 }
 
@@ -295,6 +319,8 @@ export function xtn(segment: Hl7Segment, field: number, repetition = 1, use?: st
   if (mail) value = text(4);
   if (value === '') return undefined;
   const contact: JsonObject = {};
+  const parts = electronic || mail || count < 5 ? undefined : telephoneParts(text);
+  if (parts !== undefined) contact['extension'] = parts;
   const system = mail ? 'email' : (mappedCode(TELECOM_SYSTEM, equipment) ?? (electronic ? 'email' : undefined));
   if (system !== undefined) contact['system'] = system;
   else if (text(3) === '') contact['system'] = value.includes('@') ? 'email' : 'phone';
@@ -309,6 +335,16 @@ export function xtn(segment: Hl7Segment, field: number, repetition = 1, use?: st
     if (period !== undefined) contact['period'] = period;
   }
   return contact;
+}
+
+/** Country, area, local number and extension of a telephone, each by itself. */
+function telephoneParts(text: (component: number) => string): JsonObject[] | undefined {
+  return extensionsFor([
+    ['contactpoint-country', text(5)],
+    ['contactpoint-area', text(6)],
+    ['contactpoint-local', text(7)],
+    ['contactpoint-extension', text(8)],
+  ]);
 }
 
 /** Data type map XCN[Practitioner] as a reference by name and identifier: people of the staff are no resources of their own here. */

@@ -11,6 +11,7 @@ import type { Reading } from './reading.js';
 
 export const DG1_FIELDS: readonly number[] = [1, 2, 3, 4, 5, 6, 15, 16, 19, 20, 21, 22];
 
+const ASSERTED_URL = 'http://hl7.org/fhir/StructureDefinition/condition-assertedDate';
 const DUE_TO_URL = 'http://hl7.org/fhir/StructureDefinition/condition-dueTo';
 
 /**
@@ -67,8 +68,16 @@ export function readDg1(
   const asserter = xcn(dg1, 16);
   if (asserter !== undefined) resource['asserter'] = asserter;
   const parent = ei(dg1, 22);
+  const extensions: JsonObject[] = [];
+  const attested = reading.time(dg1, 19);
+  if (attested !== undefined) {
+    const extension: JsonObject = { url: ASSERTED_URL };
+    putDateTime(extension, 'valueDateTime', attested);
+    extensions.push(extension);
+  }
   if (parent !== undefined)
-    resource['extension'] = [{ url: DUE_TO_URL, valueReference: { type: 'Condition', identifier: parent } }];
+    extensions.push({ url: DUE_TO_URL, valueReference: { type: 'Condition', identifier: parent } });
+  if (extensions.length > 0) resource['extension'] = extensions;
   reading.facts.push({ ...common, assert: { resource } });
 }
 

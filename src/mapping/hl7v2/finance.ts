@@ -1,7 +1,6 @@
 /** DFT and BAR: charges, accounts, and the diagnoses and procedures they are billed for (HL7 v2.9 chapter 6). */
 import { readOtherSegments, type AccountState } from './about.js';
-import { accountReference } from './account.js';
-import { readFt1 } from './ft1.js';
+import { readCharges } from './ft1.js';
 import { personGroups } from './groups.js';
 import { readOrders } from './orders.js';
 import { readDemographics, readObservations, readVisitOf } from './oru.js';
@@ -16,7 +15,6 @@ const ACCOUNT: Readonly<Record<string, AccountState>> = {
 
 export function readFinance(reading: Reading, trigger: string): void {
   const event = reading.firstTime({ segment: reading.evn, field: 6 }) ?? reading.recordedTime();
-  const { defaultAuthority } = reading.context;
   for (const group of personGroups(reading)) {
     const { sourceRecordId, segments } = group;
     if (sourceRecordId === undefined) continue;
@@ -33,13 +31,6 @@ export function readFinance(reading: Reading, trigger: string): void {
     );
     readObservations(segments, sourceRecordId, event, encounter, reading, true);
     readOrders(segments, { sourceRecordId, event, encounter, results: true }, reading);
-    const account = accountReference(group.pid, defaultAuthority);
-    for (const segment of segments) {
-      if (segment.name === 'FT1')
-        readFt1(
-          { ft1: segment, sourceRecordId, event, ...(encounter && { encounter }), ...(account && { account }) },
-          reading,
-        );
-    }
+    readCharges(group, sourceRecordId, event, encounter, reading);
   }
 }

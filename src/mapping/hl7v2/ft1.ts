@@ -3,7 +3,9 @@ import type { Hl7Segment } from '../../inbound/hl7/message.js';
 import { validTime } from '../../time/parse.js';
 import type { ValidTime } from '../../time/valid-time.js';
 import { putDateTime, type JsonObject } from '../fhir-time.js';
+import { accountReference } from './account.js';
 import { codeableConcept, coding, number, xcn } from './datatypes.js';
+import type { PersonGroup } from './groups.js';
 import { conceptKey } from './keys.js';
 import { concepts, doers, money, organization, plainId, v2Table } from './readers.js';
 import type { Reading } from './reading.js';
@@ -54,7 +56,7 @@ export const FT1: SegmentMap = {
 /** HL7 table 0017: charges, credits, payments; what kind of transaction it is, which ChargeItem itself does not say. */
 const TRANSACTION_URL = 'urn:anamnesis:charge-transaction';
 
-export interface ChargeGroup {
+interface ChargeGroup {
   readonly ft1: Hl7Segment;
   readonly sourceRecordId: string;
   readonly event: ValidTime;
@@ -62,8 +64,22 @@ export interface ChargeGroup {
   readonly account?: JsonObject;
 }
 
+/** Every FT1 of a message about a person: a DFT, or an order that says what it costs (ORM_O01, ORDER.FT1). */
+export function readCharges(
+  { pid, segments }: PersonGroup,
+  sourceRecordId: string,
+  event: ValidTime,
+  encounter: JsonObject | undefined,
+  reading: Reading,
+): void {
+  const account = accountReference(pid, reading.context.defaultAuthority);
+  for (const ft1 of segments)
+    if (ft1.name === 'FT1')
+      readFt1({ ft1, sourceRecordId, event, ...(encounter && { encounter }), ...(account && { account }) }, reading);
+}
+
 /** Keyed by FT1-2, else by code, time and place in the message; valid since FT1-4, else since the event. */
-export function readFt1({ ft1, sourceRecordId, event, encounter, account }: ChargeGroup, reading: Reading): void {
+function readFt1({ ft1, sourceRecordId, event, encounter, account }: ChargeGroup, reading: Reading): void {
   reading.read.add(ft1);
   const id = ft1.text(2);
   const named = conceptKey(ft1, 7) ?? conceptKey(ft1, 25) ?? '';

@@ -13,7 +13,9 @@ import {
   ALLERGY_CRITICALITY,
   ALLERGY_TYPE,
   DELETES,
+  ONESELF,
   REACTION_SEVERITY,
+  SEVERITY_UNKNOWN,
   RELATIONSHIP,
 } from './tables.js';
 
@@ -61,6 +63,8 @@ export function readIam(iam: Hl7Segment, sourceRecordId: string, event: ValidTim
   putReporter(iam, resource);
   const reactions = reactionsOf(iam);
   const severity = mappedCode(REACTION_SEVERITY, iam.text(4));
+  if (severity === undefined && criticality === undefined && !SEVERITY_UNKNOWN.has(iam.text(4).toUpperCase()))
+    reading.problem('IAM-4');
   if (reactions.length > 0) resource['reaction'] = [{ manifestation: reactions, ...(severity && { severity }) }];
   reading.facts.push({ ...common, assert: { resource } });
 }
@@ -72,7 +76,7 @@ function putReporter(iam: Hl7Segment, resource: JsonObject): void {
   const who = name === undefined ? undefined : named(nameText(name));
   if (relationship === undefined) {
     if (who !== undefined) resource['recorder'] = who;
-  } else if (iam.text(15).toUpperCase() === 'SEL') resource['recorder'] = { type: 'Patient', ...who };
+  } else if (ONESELF.has(iam.text(15).toUpperCase())) resource['recorder'] = { type: 'Patient', ...who };
   else {
     resource['contained'] = [
       { resourceType: 'RelatedPerson', id: 'recorder', relationship: [relationship], ...(name && { name: [name] }) },

@@ -8,7 +8,7 @@ import { addresses, allByMap, code, concepts, contactPoints, date, identifiers, 
 import type { Reading } from './reading.js';
 import type { SegmentMap } from './segment-map.js';
 import type { Slots } from './slots.js';
-import { GENDER, RELATIONSHIP } from './tables.js';
+import { GENDER, ONESELF, RELATIONSHIP } from './tables.js';
 
 export const NK1_FIELDS: readonly number[] = [1, 2, 3, 4, 5, 6, 7, 8, 9, 13, 15, 40, 41];
 
@@ -209,7 +209,7 @@ export function readPayingPerson(
   const insured = segment.name === 'IN1';
   const [nameField, relationField, numberField] = insured ? [16, 17, 49] : [3, 11, 2];
   const name = segment.text(nameField, 1, 1, 1) + '^' + segment.text(nameField, 1, 2);
-  if (name === '^' || segment.text(relationField).toUpperCase() === 'SEL') return;
+  if (name === '^' || ONESELF.has(segment.text(relationField).toUpperCase())) return;
   const number = segment.text(numberField, 1, 1);
   const slots = reading.slots();
   slots.fields(segment, (insured ? IN1_INSURED : GT1_PERSON).rules);

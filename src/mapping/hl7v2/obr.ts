@@ -2,20 +2,23 @@
 import type { Hl7Segment } from '../../inbound/hl7/message.js';
 import type { ValidTime } from '../../time/valid-time.js';
 import { putDateTime, putInstant, type JsonObject } from '../fhir-time.js';
+import { objectsIn } from '../concepts.js';
 import { codeableConcept, ei, identifier, list, mappedCode, reference } from './datatypes.js';
 import { conceptKey, orderKey } from './keys.js';
 import { annotations } from './obx.js';
-import { groupNumbers } from './orc.js';
+import { groupNumbers, securityOf } from './orc.js';
 import type { Reading } from './reading.js';
+import { eip } from './readers.js';
 import { peopleBehind } from './rol.js';
 import { REPORT_STATUS } from './tables.js';
 
 export const OBR_FIELDS: readonly number[] = [1, 2, 3, 4, 7, 8, 22, 24, 25, 32, 34, 35];
-export const ORC_FIELDS: readonly number[] = [1, 2, 3, 4, 9];
+export const ORC_FIELDS: readonly number[] = [1, 2, 3, 4, 9, 16, 28];
 
 /** R5's DiagnosticReport.note, in R4 an extension. */
 const NOTE_URL = 'http://hl7.org/fhir/5.0/StructureDefinition/extension-DiagnosticReport.note';
 
+const STATUS_REASON_URL = 'http://hl7.org/fhir/StructureDefinition/event-statusReason';
 const FUNCTION_URL = 'http://hl7.org/fhir/StructureDefinition/event-performerFunction';
 
 /** HL7 table 0912, by message map ORU_R01, ORDER_OBSERVATION.PRT. */
@@ -32,7 +35,9 @@ export interface ReportGroup {
   /** The PRT behind the OBR. */
   readonly participants: readonly Hl7Segment[];
   readonly notes: readonly Hl7Segment[];
-  /** How often a report without a number stood in this message so far, by code. */
+  /** The specimens that were examined, by number (SPM-2). */
+  readonly specimens: JsonObject[];
+  /** How often a report stood in this message so far, by number (time, where it has none) and code. */
   readonly reports: Map<string, number>;
 }
 
@@ -53,6 +58,7 @@ export function readObr(group: ReportGroup, reading: Reading): void {
   if (identifier.length > 0) resource['identifier'] = identifier;
   resource['status'] = mappedCode(REPORT_STATUS, obr.text(25)) ?? 'unknown';
   const section = obr.text(24);
+  if (orc !== undefined) putOrder(orc, resource);
   if (section !== '')
     resource['category'] = [{ coding: [{ system: 'http://terminology.hl7.org/CodeSystem/v2-0074', code: section }] }];
   if (code !== undefined) resource['code'] = code;
@@ -75,21 +81,57 @@ export function readObr(group: ReportGroup, reading: Reading): void {
   const interpreters = [...(list(obr, 32, ndl) ?? []), ...peopleBehind(group.participants, INTERPRETERS, reading)];
   if (interpreters.length > 0) resource['resultsInterpreter'] = interpreters;
   const note = annotations(group.notes, reading);
-  if (note.length > 0) resource['extension'] = note.map((one) => ({ url: NOTE_URL, valueAnnotation: one }));
+  if (note.length > 0)
+    resource['extension'] = [
+      ...objectsIn(resource, 'extension'),
+      ...note.map((one) => ({ url: NOTE_URL, valueAnnotation: one })),
+    ];
+  if (group.specimens.length > 0) resource['specimen'] = group.specimens;
   reading.facts.push({
     kind: 'DIAGNOSTIC_REPORT',
     sourceRecordId: group.sourceRecordId,
-    key: order === undefined ? unnumbered(`at|${valid.instant}|${concept ?? ''}`, group) : `${order}|${concept ?? ''}`,
+    key: repeated(`${order ?? `at|${valid.instant}`}|${concept ?? ''}`, group),
     valid,
     assert: { resource },
   });
 }
 
-/** Several reports of the same without a number are told apart by their place in the message. */
-function unnumbered(key: string, { reports }: ReportGroup): string {
+/**
+ * What ORC says of a report: the order it answers, why it stands as it does, and how confidential it is (map ORC[DiagnosticReport]).
+ */
+function putOrder(orc: Hl7Segment, resource: JsonObject): void {
+  const orders = answeredOrders(orc);
+  if (orders.length > 0) resource['basedOn'] = orders;
+  const reason = codeableConcept(orc, 16);
+  if (reason !== undefined) resource['extension'] = [{ url: STATUS_REASON_URL, valueCodeableConcept: reason }];
+  const security = securityOf(orc);
+  if (security !== undefined) resource['meta'] = { security };
+}
+
+/** The order as a logical reference: by the placer's number, else the filler's. */
+function answeredOrders(orc: Hl7Segment): JsonObject[] {
+  const number = ei(orc, 2, 1, 'PLAC') ?? ei(orc, 3, 1, 'FILL');
+  return number === undefined ? [] : [{ type: 'ServiceRequest', identifier: number }];
+}
+
+/** Several reports of the same number, or of none, are told apart by their place in the message: none may cover another. */
+function repeated(key: string, { reports }: ReportGroup): string {
   const place = (reports.get(key) ?? 0) + 1;
   reports.set(key, place);
   return place === 1 ? key : `${key}|${place}`;
+}
+
+/** The specimens (SPM) behind an OBR, up to the next order, as logical references by the number that keys them (map SPM[Specimen]). */
+export function specimensBehind(segments: readonly Hl7Segment[], index: number): JsonObject[] {
+  const found: JsonObject[] = [];
+  for (let next = index + 1; next < segments.length; next += 1) {
+    const segment = segments[next]!;
+    if (segment.name === 'OBR' || segment.name === 'ORC') break;
+    if (segment.name !== 'SPM') continue;
+    const identifier = eip(segment, 2, 1, 2) ?? eip(segment, 2, 1, 1);
+    if (identifier !== undefined) found.push({ type: 'Specimen', identifier });
+  }
+  return found;
 }
 
 /** Numbers of OBR, those of ORC where they are others, and the numbers of the group (maps OBR[DiagnosticReport], ORC[DiagnosticReport]). */

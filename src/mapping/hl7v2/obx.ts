@@ -187,11 +187,17 @@ function observationKey(
   const sub = obx.rawField(4);
   const id = instanceId(obx);
   if (id !== undefined && !sharedIds(reading).has(id)) return id;
-  const place = id ?? orderKey(group.obr, group.orc) ?? `at|${valid.instant}`;
+  const place = id ?? orderKey(group.obr, group.orc) ?? `at|${valid.instant}${reportOf(group)}`;
   const within = `${place}|${concept}|${sub}`;
   const occurrence = (group.occurrences.get(within) ?? 0) + 1;
   group.occurrences.set(within, occurrence);
   return `${within}|${occurrence}`;
+}
+
+/** Results without a number are told apart by what was asked for: two panels taken at the same time may have the same test. */
+function reportOf({ obr }: ObservationGroup): string {
+  const concept = obr === undefined ? undefined : conceptKey(obr, 4);
+  return concept === undefined ? '' : `|${concept}`;
 }
 
 function instanceId(obx: Hl7Segment): string | undefined {

@@ -71,7 +71,7 @@ export const ORC_SERVICE: SegmentMap = {
     [14, 'extension:callback', callback],
     [16, 'extension:reason', only((segment, field) => reasonExtension(segment, field))],
     [21, 'requester.organization', organization],
-    [28, 'meta.security', security, 'ConfidentialityCode'],
+    [28, 'meta.security', securityOf, 'ConfidentialityCode'],
     [29, 'locationCode', allByMap(ORDER_TYPE, v2Table('0482')), 'OrderType'],
     [33, 'identifier:alternate', identifiers('PLAC')],
     [38, 'identifier:group', entityIds('FGN')],
@@ -124,11 +124,21 @@ export const TQ1_SERVICE: SegmentMap = {
   also: { 1: 'set id', ...TIMING_FIELDS },
 };
 
-/** Security labels are codings. */
-function security(...[segment, field]: Parameters<SlotReader>): JsonObject[] | undefined {
-  const concept = mappedConcept(segment, field, CONFIDENTIALITY, v2Table('0177'));
-  return concept && objectsIn(concept, 'coding');
+/** ORC-28 of an order, and of what was done for it: security labels are codings (concept map ConfidentialityCode). */
+export function securityOf(orc: Hl7Segment): JsonObject[] | undefined {
+  if (orc.rawField(28) === '') return undefined;
+  const labels = objectsIn(mappedConcept(orc, 28, CONFIDENTIALITY, v2Table('0177')), 'coding');
+  return labels.length === 0 ? undefined : labels;
 }
+
+/** What stands behind an order as its notes, read by `annotations`. */
+export const NTE_SERVICE: SegmentMap = {
+  map: 'NTE[ServiceRequest]',
+  segment: 'NTE',
+  kind: 'SERVICE_REQUEST',
+  rules: [],
+  also: { 3: 'note', 5: 'note.authorReference', 6: 'note.time' },
+};
 
 function reasonExtension(segment: Hl7Segment, field: number): JsonObject | undefined {
   const reason = codeableConcept(segment, field);

@@ -3,6 +3,7 @@
  * (REF, chapter 11); v2-to-FHIR message maps ORM_O01, OML_O21.
  */
 import { readOtherSegments } from './about.js';
+import { readCharges } from './ft1.js';
 import { personGroups } from './groups.js';
 import { readOrders } from './orders.js';
 import { readDemographics, readObservations, readVisitOf } from './oru.js';
@@ -22,6 +23,7 @@ export function readOrderMessage(reading: Reading): void {
     readOtherSegments(group, sourceRecordId, sent, encounter, reading);
     readObservations(segments, sourceRecordId, sent, encounter, reading, true);
     readOrders(segments, { sourceRecordId, event: sent, encounter, results: false, pharmacy }, reading);
+    readCharges(group, sourceRecordId, sent, encounter, reading);
     const rf1 = reading.message.segment('RF1');
     if (rf1 !== undefined) readRf1(rf1, sourceRecordId, sent, reading);
   }

@@ -5,13 +5,25 @@ import type { ValidTime } from '../../time/valid-time.js';
 import { timeValue, type JsonObject } from '../fhir-time.js';
 import type { FactKind } from '../fact.js';
 import { codeableConcept, mappedCode, mappedConcept, number as numberIn } from './datatypes.js';
-import { conceptKey } from './keys.js';
+import { conceptKey, orderKey } from './keys.js';
 import { annotations } from './obx.js';
 import { isCancel, orderStatus, readService } from './orc.js';
 import { quantityOf, unitOf } from './readers.js';
 import type { Reading } from './reading.js';
 import { peopleBehind } from './rol.js';
-import { ORC_MEDICATION, readDose, readRxr, readTq, readTq1, RXA_GIVEN, RXD, RXE, RXO, RXO_BESIDE_RXE } from './rx.js';
+import {
+  ORC_GIVEN,
+  ORC_MEDICATION,
+  readDose,
+  readRxr,
+  readTq,
+  readTq1,
+  RXA_GIVEN,
+  RXD,
+  RXE,
+  RXO,
+  RXO_BESIDE_RXE,
+} from './rx.js';
 import type { Slots } from './slots.js';
 import { readSpecimen } from './spm.js';
 import { DELETES, IMMUNIZATION_STATUS, MEDICATION_STATUS, ROUTE } from './tables.js';
@@ -58,7 +70,7 @@ export function readOrders(segments: readonly Hl7Segment[], context: OrderContex
       if (given.segment.name === 'RXD') readDispense(order, given, number, context, reading);
       else readGiven(order, given, number, context, reading);
     }
-    readSpecimens(order, context, reading);
+    readSpecimens(order, numbers, context, reading);
   }
 }
 
@@ -167,7 +179,11 @@ function readRequest(
   // A number stands for one order; where a message gives one to several, what is ordered tells them apart.
   const shared = number !== undefined && (numbers.get(number) ?? 0) > 1;
   const key =
-    number === undefined ? unnumbered(concept!, numbers, context) : shared ? `${number}|${concept ?? ''}` : number;
+    number === undefined
+      ? unnumbered(concept!, numbers, whenOrdered(order, context, reading))
+      : shared
+        ? `${number}|${concept ?? ''}`
+        : number;
   const slots = reading.slots();
   readService(
     {
@@ -185,11 +201,16 @@ function readRequest(
 }
 
 /** Orders without a number are known by what was ordered and when; several of the same in one message by their place. */
-function unnumbered(concept: string, numbers: Map<string, number>, { event }: OrderContext): string {
-  const key = `at|${event.instant}|${concept}`;
+function unnumbered(concept: string, numbers: Map<string, number>, when: string): string {
+  const key = `at|${when}|${concept}`;
   const place = (numbers.get(key) ?? 0) + 1;
   numbers.set(key, place);
   return place === 1 ? key : `${key}|${place}`;
+}
+
+/** OBR-7, else ORC-9, else the message: what a later message about the same order repeats. */
+function whenOrdered({ orc, obr }: Order, { event }: OrderContext, reading: Reading): string {
+  return (reading.time(obr, 7) ?? reading.time(orc, 9) ?? event).instant;
 }
 
 /** RXO and RXE of one ORC are one order; in a message of a pharmacy an ORC alone (a cancel, a status) is of a medication too. */
@@ -404,25 +425,38 @@ function readGiven(
     if (site !== undefined) slots.assert['dosage.site'] = site;
   }
   const { orc } = order;
+  if (orc !== undefined) slots.fields(orc, ORC_GIVEN.rules);
   if (orc !== undefined && orc.text(2, 1, 1) !== '')
     slots.assert['request'] = { type: 'MedicationRequest', identifier: { value: orc.text(2, 1, 1) } };
   if (context.encounter !== undefined) slots.assert['context'] = context.encounter;
   reading.add(thing, slots);
 }
 
-function readSpecimens(order: Order, context: OrderContext, reading: Reading): void {
-  const { obr, orc } = order;
+function readSpecimens(order: Order, numbers: Map<string, number>, context: OrderContext, reading: Reading): void {
+  const { obr } = order;
   const [collector] = peopleBehind(order.participants, COLLECTORS, reading);
   const shared = {
     sourceRecordId: context.sourceRecordId,
     event: context.event,
+    place: specimenPlace(order, numbers, context, reading),
     ...(obr === undefined ? {} : { obr }),
-    ...(orc === undefined ? {} : { orc }),
     ...(collector === undefined ? {} : { collector }),
   };
   order.specimens.forEach((spm, index) => readSpecimen({ ...shared, spm, ordinal: index + 1 }, reading));
   if (order.specimens.length === 0 && obr !== undefined && saysOfSpecimen(obr))
     readSpecimen({ ...shared, ordinal: 1 }, reading);
+}
+
+/** Where specimens without a number stand: under their order; without one under what was asked for, several of the same by their place. */
+function specimenPlace(order: Order, numbers: Map<string, number>, context: OrderContext, reading: Reading): string {
+  const { obr, orc } = order;
+  const number = orderKey(obr, orc);
+  if (number !== undefined) return number;
+  const concept = obr === undefined ? undefined : conceptKey(obr, 4);
+  const key = `at|${whenOrdered(order, context, reading)}${concept === undefined ? '' : `|${concept}`}`;
+  const place = (numbers.get(`specimen|${key}`) ?? 0) + 1;
+  numbers.set(`specimen|${key}`, place);
+  return place === 1 ? key : `${key}|${place}`;
 }
 
 /** Fields of OBR that are of a specimen alone: without one of them an OBR (a consultation, a fever chart) has none. */

@@ -6,7 +6,7 @@ import { readOtherSegments } from './about.js';
 import { readDocument } from './documents.js';
 import { every, first, notesAfter, personGroups } from './groups.js';
 import { readNk1 } from './nk1.js';
-import { readObr } from './obr.js';
+import { readObr, specimensBehind } from './obr.js';
 import { readObx } from './obx.js';
 import { readOrders } from './orders.js';
 import { readPd1, readPid } from './pid.js';
@@ -126,6 +126,7 @@ export function readObservations(
             encounter,
             participants: participantsBehind(segments, index),
             notes: notesAfter(segments, index),
+            specimens: specimensBehind(segments, index),
             reports,
           },
           reading,

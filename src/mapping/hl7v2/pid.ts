@@ -137,8 +137,15 @@ export function languageOf(segment: Hl7Segment, field: number): JsonObject | und
 function languageTag(code: string): string | undefined {
   const [language, region] = code.split('-');
   const tag = region === undefined ? language!.toLowerCase() : `${language!.toLowerCase()}-${region.toUpperCase()}`;
-  return mappedCode(LANGUAGE, code) ?? (Object.hasOwn(LANGUAGE_NAME, tag) ? tag : undefined);
+  return (
+    mappedCode(LANGUAGE, code) ?? (Object.hasOwn(LANGUAGE_NAME, tag) ? tag : LANGUAGE_BY_NAME.get(code.toLowerCase()))
+  );
 }
+
+/** Senders that have no code write the name of the language. */
+const LANGUAGE_BY_NAME: ReadonlyMap<string, string> = new Map(
+  Object.entries(LANGUAGE_NAME).map(([tag, name]) => [name.toLowerCase(), tag]),
+);
 
 /**
  * PID-7: a `date` in FHIR. A time of birth is a slot of its own (extension patient-birthTime), which shows only beside the date it

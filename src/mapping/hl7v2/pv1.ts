@@ -1,7 +1,7 @@
 /** PV1 and PV2 → Encounter, field by field (v2-to-FHIR maps PV1[Encounter], PV2[Encounter]). */
 import type { Hl7Segment } from '../../inbound/hl7/message.js';
 import type { Json } from '../fact.js';
-import { conceptDisplay } from '../concepts.js';
+import { conceptDisplay, objectsIn } from '../concepts.js';
 import { putDateTime, type JsonObject } from '../fhir-time.js';
 import {
   authorityKey,
@@ -9,6 +9,7 @@ import {
   coding,
   codingSystem,
   cx,
+  IDENTIFIER_TYPE_SYSTEM,
   list,
   mappedConcept,
   number,
@@ -49,7 +50,7 @@ export function visitNumberKey(authority: string, value: string): string {
 /** Logical reference to the visit, for what hangs on it. */
 export function visitReference(pv1: Hl7Segment | undefined, defaultAuthority: string): JsonObject | undefined {
   if (pv1 === undefined) return undefined;
-  const id = cx(pv1, 19, 1, { authority: defaultAuthority, type: 'VN' });
+  const id = visitNumber(cx(pv1, 19, 1, { authority: defaultAuthority, type: 'VN' }));
   return id && { identifier: id };
 }
 
@@ -62,8 +63,16 @@ export function encounterClass(pv1: Hl7Segment): Json | undefined {
 
 const visitNumbers: SlotReader = (segment, field, { context }) => {
   const defaults = { authority: context.defaultAuthority, type: 'VN' };
-  return list(segment, field, (one, at, repetition) => cx(one, at, repetition, defaults));
+  return list(segment, field, (one, at, repetition) => visitNumber(cx(one, at, repetition, defaults)));
 };
+
+/** It is the visit's number whatever else it is called (map PV1[Encounter], PV1-19: type VN). */
+function visitNumber(id: JsonObject | undefined): JsonObject | undefined {
+  const sent = objectsIn(id?.['type'], 'coding');
+  if (id === undefined || sent.some(({ code }) => code === 'VN')) return id;
+  return { ...id, type: { coding: [{ system: IDENTIFIER_TYPE_SYSTEM, code: 'VN' }, ...sent] } };
+}
+
 const visitIds: SlotReader = (segment, field, { context }) => {
   const defaults = { authority: context.defaultAuthority };
   return list(segment, field, (one, at, repetition) => cx(one, at, repetition, defaults));

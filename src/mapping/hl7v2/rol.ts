@@ -145,7 +145,8 @@ export function readRoles(
   for (const segment of segments) {
     const role = roleIn(segment, reading);
     if (role === undefined) continue;
-    if (OF_PERSON.has(role.code)) own.push(...role.people);
+    if (OF_PERSON.has(role.code))
+      own.push(...role.people.map((one) => (role.period === undefined ? one : { ...one, period: role.period })));
     for (const individual of role.people)
       taking.push({ type: [role.concept ?? PARTICIPATION], ...(role.period && { period: role.period }), individual });
   }

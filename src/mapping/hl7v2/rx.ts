@@ -22,6 +22,7 @@ import {
   time,
   v2Table,
 } from './readers.js';
+import { securityOf } from './orc.js';
 import type { SegmentMap } from './segment-map.js';
 import type { SlotReader, SlotRule, Slots } from './slots.js';
 import { ADMINISTRATION_METHOD, REQUEST_PRIORITY, ROUTE } from './tables.js';
@@ -234,6 +235,18 @@ export const RXA_GIVEN: SegmentMap = {
     20: 'status by CompletionStatus',
     21: 'D takes it back',
   },
+};
+
+export const ORC_GIVEN: SegmentMap = {
+  map: 'ORC[MedicationAdministration]',
+  segment: 'ORC',
+  kind: 'MEDICATION_ADMINISTRATION',
+  rules: [
+    [2, 'identifier:placer', entityIds('PLAC')],
+    [3, 'identifier:filler', entityIds('FILL')],
+    [28, 'meta.security', securityOf, 'ConfidentialityCode'],
+  ],
+  also: {},
 };
 
 function doersOf(): SlotReader {

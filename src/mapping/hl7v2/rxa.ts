@@ -17,7 +17,7 @@ import {
 } from './datatypes.js';
 import { conceptKey, orderKey } from './keys.js';
 import { annotations } from './obx.js';
-import { groupNumbers } from './orc.js';
+import { groupNumbers, securityOf } from './orc.js';
 import type { Reading } from './reading.js';
 import { performersIn } from './rol.js';
 import { IMMUNIZATION_STATUS, ROUTE } from './tables.js';
@@ -71,6 +71,8 @@ export function readRxa(group: ImmunizationGroup, reading: Reading): void {
       (one) => one !== undefined,
     );
     if (identifier.length > 0) resource['identifier'] = identifier;
+    const security = securityOf(orc);
+    if (security !== undefined) resource['meta'] = { security };
   }
   resource['status'] = mappedCode(IMMUNIZATION_STATUS, rxa.text(20)) ?? 'completed';
   const reason = codeableConcept(rxa, 18);

@@ -50,6 +50,15 @@ export const SCH: SegmentMap = {
   also: { 9: 'minutesDuration', 10: 'units of SCH-9', 11: 'start, end, minutesDuration' },
 };
 
+/** The notes of an appointment are one text, put together in siu.ts. */
+export const NTE_APPOINTMENT: SegmentMap = {
+  map: 'NTE[Appointment-Comment]',
+  segment: 'NTE',
+  kind: 'APPOINTMENT',
+  rules: [],
+  also: { 3: 'comment' },
+};
+
 function references(type: string): SlotReader {
   return (segment, field, reading, slots) =>
     (entityIds(type)(segment, field, reading, slots) as JsonObject[] | undefined)?.map((id) => ({

@@ -4,13 +4,13 @@ import { GT1, PID_ACCOUNT } from './account.js';
 import { FT1 } from './ft1.js';
 import { IN1, IN2 } from './in1.js';
 import { GT1_PERSON, IN1_INSURED, IN2_INSURED, NK1_RELATED, PID_MOTHER } from './nk1.js';
-import { OBR_SERVICE, ORC_SERVICE, TQ1_SERVICE } from './orc.js';
+import { NTE_SERVICE, OBR_SERVICE, ORC_SERVICE, TQ1_SERVICE } from './orc.js';
 import { MRG_ACCOUNT } from './mrg.js';
 import { PR1 } from './pr1.js';
 import { PRB } from './prb.js';
 import { RF1 } from './rf1.js';
-import { ORC_MEDICATION, RXA_GIVEN, RXC, RXD, RXE, RXO, RXR_DOSE, TQ1_DOSE } from './rx.js';
-import { RESOURCE_MAPS, SCH } from './sch.js';
+import { ORC_GIVEN, ORC_MEDICATION, RXA_GIVEN, RXC, RXD, RXE, RXO, RXR_DOSE, TQ1_DOSE } from './rx.js';
+import { NTE_APPOINTMENT, RESOURCE_MAPS, SCH } from './sch.js';
 import type { SegmentMap } from './segment-map.js';
 import { OBR_SPECIMEN, SPM } from './spm.js';
 import { TXA } from './txa.js';
@@ -26,6 +26,7 @@ export const SEGMENT_MAPS: readonly SegmentMap[] = [
   ORC_SERVICE,
   OBR_SERVICE,
   TQ1_SERVICE,
+  NTE_SERVICE,
   OBR_SPECIMEN,
   SPM,
   RF1,
@@ -37,7 +38,9 @@ export const SEGMENT_MAPS: readonly SegmentMap[] = [
   TQ1_DOSE,
   RXD,
   RXA_GIVEN,
+  ORC_GIVEN,
   SCH,
+  NTE_APPOINTMENT,
   ...RESOURCE_MAPS,
   TXA,
   PR1,

@@ -4,7 +4,6 @@ import { validTime, type ParsedTime } from '../../time/parse.js';
 import type { ValidTime } from '../../time/valid-time.js';
 import { timeValue, type JsonObject } from '../fhir-time.js';
 import { coding, codingSystem } from './datatypes.js';
-import { orderKey } from './keys.js';
 import {
   byMap,
   code,
@@ -93,7 +92,8 @@ export interface SpecimenGroup {
   readonly sourceRecordId: string;
   readonly spm?: Hl7Segment;
   readonly obr?: Hl7Segment;
-  readonly orc?: Hl7Segment;
+  /** Key of the order, or of what stands for one. */
+  readonly place: string;
   /** Who took it, by the PRT of the order. */
   readonly collector?: JsonObject;
   /** Counts the specimens of one order from 1. */
@@ -136,7 +136,7 @@ function putCollected(slots: Slots, start: ParsedTime | undefined, end: ParsedTi
   }
 }
 
-function keyOf({ spm, obr, orc, ordinal, event }: SpecimenGroup): string {
+function keyOf({ spm, place, ordinal }: SpecimenGroup): string {
   if (spm !== undefined) {
     for (const half of [2, 1]) {
       const number = spm.text(2, 1, half, 1);
@@ -146,7 +146,7 @@ function keyOf({ spm, obr, orc, ordinal, event }: SpecimenGroup): string {
     const accession = spm.text(30, 1, 1);
     if (accession !== '') return `accession|${spm.text(30, 1, 4, 1)}|${accession}`;
   }
-  return `${orderKey(obr, orc) ?? `at|${event.instant}`}|${ordinal}`;
+  return `${place}|${ordinal}`;
 }
 
 /** OBR-15 (SPS): source, additives, collection method, body site. */

@@ -161,11 +161,28 @@ export const ALLERGY_TYPE: CodeTable = {
   PA: 'allergy',
 };
 
-/** Concept map AllergySeverity[AllergyIntolerance.criticality] (HL70128). */
-export const ALLERGY_CRITICALITY: CodeTable = { SV: 'high', MI: 'low' };
+/** Concept map AllergySeverity[AllergyIntolerance.criticality] (HL70128), and the words for its codes and FHIR's, which senders write. */
+export const ALLERGY_CRITICALITY: CodeTable = {
+  HIGH: 'high',
+  LOW: 'low',
+  MI: 'low',
+  MILD: 'low',
+  SEVERE: 'high',
+  SV: 'high',
+};
 
 /** Concept map AllergySeverity[AllergyIntolerance.reaction.severity] (HL70128). */
-export const REACTION_SEVERITY: CodeTable = { SV: 'severe', MO: 'moderate', MI: 'mild' };
+export const REACTION_SEVERITY: CodeTable = {
+  MI: 'mild',
+  MILD: 'mild',
+  MO: 'moderate',
+  MODERATE: 'moderate',
+  SEVERE: 'severe',
+  SV: 'severe',
+};
+
+/** What of HL70128 says nothing of how severe it is. */
+export const SEVERITY_UNKNOWN: ReadonlySet<string> = new Set(['', 'U', 'UNKNOWN']);
 
 /** Concept map CompletionStatus (HL70322 → event-status). */
 export const IMMUNIZATION_STATUS: CodeTable = { CP: 'completed', PA: 'completed', NA: 'not-done', RE: 'not-done' };
@@ -391,18 +408,26 @@ export const RELATIONSHIP: CodingTable = {
   UNK: ['U', 'Unknown', V2_CONTACT_ROLE],
 };
 
-/** Concept map Relationship, to the codes that Coverage.relationship has (subscriber-relationship). */
+/** Concept map Relationship, to the codes that Coverage.relationship has (subscriber-relationship), and those codes themselves. */
 export const SUBSCRIBER_RELATIONSHIP: CodeTable = {
   CHD: 'child',
+  CHILD: 'child',
   DOM: 'common',
   FCH: 'child',
   NCH: 'child',
   OTH: 'other',
+  OTHER: 'other',
   PAR: 'parent',
+  PARENT: 'parent',
   SCH: 'child',
   SEL: 'self',
+  SELF: 'self',
   SPO: 'spouse',
+  SPOUSE: 'spouse',
 };
+
+/** What senders write for the patient in a field of HL70063: its code, FHIR's, the word, and 18 of ASC X12's table 1069. */
+export const ONESELF: ReadonlySet<string> = new Set(['18', 'ONESELF', 'SEL', 'SELF', 'SLF']);
 
 /** Concept map EncounterPriority (HL70217 → v3-ActPriority). */
 export const ENCOUNTER_PRIORITY: CodingTable = {
