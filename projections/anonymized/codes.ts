@@ -242,20 +242,40 @@ export function departmentType(value: Json): string {
 }
 
 /**
- * Units in common laboratory and bedside use, as UCUM spells them, and as version 2 senders write the same (`IU/L`, `mEq/L`, `K/uL`, `mmHg`, `bpm`);
- * others are not shown. Not checked entry by entry against UCUM's published list.
+ * Units in common laboratory and bedside use, as UCUM spells them; others are not shown. Each was held against UCUM's published definitions, as the
+ * National Library of Medicine's validator (ucum-lhc 7.1.9) has them.
  */
 const UNITS = new Set(
   (
-    '% /uL 10*3/uL 10*6/uL 10*9/L 10*12/L 10*3/mm3 K/uL M/uL Cel [degF] U/L IU/L mIU/L uIU/mL mIU/mL U/mL IU/mL kU/L ' +
-    '[IU]/L [IU]/mL m[IU]/L m[IU]/mL u[IU]/mL k[IU]/L bpm /min breaths/min ' +
-    'cm m mm in [in_i] kg g mg ug ng pg [lb_av] kg/m2 g/dL g/L mg/dL mg/L ug/dL ug/L ug/mL ng/dL ng/mL ng/L pg/mL pg fL mL L mL/min mL/min/1.73m2 ' +
-    'mL/min/{1.73_m2} L/min mmol/L umol/L nmol/L pmol/L mmol/mol mEq/L meq/L mosm/kg mmHg mm[Hg] kPa s min h d a mm/h ratio {ratio} 1 {INR} mg/g ug/g g/24h'
+    '% /uL 10*3/uL 10*6/uL 10*9/L 10*12/L 10*3/mm3 Cel [degF] U/L U/mL kU/L [IU]/L [IU]/mL m[IU]/L m[IU]/mL u[IU]/mL k[IU]/L /min ' +
+    'cm m mm [in_i] kg g mg ug ng pg [lb_av] kg/m2 g/dL g/L mg/dL mg/L ug/dL ug/L ug/mL ng/dL ng/mL ng/L pg/mL fL mL L mL/min ' +
+    'mL/min/{1.73_m2} L/min mmol/L umol/L nmol/L pmol/L mmol/mol meq/L mosm/kg mm[Hg] kPa s min h d a mm/h {ratio} 1 {INR} mg/g ug/g g/d'
   ).split(' '),
 );
 
+/** The same units as version 2 senders write them. Shown as UCUM has them: the spelling would tell the sender (and UCUM's K is a kelvin). */
+const SPELLED: Readonly<Record<string, string>> = {
+  'K/uL': '10*3/uL',
+  'M/uL': '10*6/uL',
+  'IU/L': '[IU]/L',
+  'mIU/L': 'm[IU]/L',
+  'uIU/mL': 'u[IU]/mL',
+  'mIU/mL': 'm[IU]/mL',
+  'IU/mL': '[IU]/mL',
+  bpm: '/min',
+  'breaths/min': '/min',
+  in: '[in_i]',
+  'mL/min/1.73m2': 'mL/min/{1.73_m2}',
+  'mEq/L': 'meq/L',
+  mmHg: 'mm[Hg]',
+  ratio: '{ratio}',
+  'g/24h': 'g/d',
+};
+
+/** A listed unit as UCUM spells it; nothing for any other text. */
 export function listedUnit(unit: string): string {
-  return UNITS.has(unit) ? unit : '';
+  const known = Object.hasOwn(SPELLED, unit) ? (SPELLED[unit] as string) : unit;
+  return UNITS.has(known) ? known : '';
 }
 
 /** Interpretations (HL7 table 0078, v3-ObservationInterpretation) that say "outside of what is normal". */

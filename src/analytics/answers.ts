@@ -113,6 +113,20 @@ export class AnonymizedAnswers {
     return (this.options.releaseEvery ?? 'change') === 'change' ? [month] : [month, {}];
   }
 
+  /** Months before the one that has begun, the last first, as far back as anybody was known when they began, and at most so many. */
+  async monthsBefore(most: number): Promise<readonly AskedBasis[]> {
+    const began = await this.options.snapshots.began();
+    const moment = new Date(startOf(monthOf(this.options.now?.() ?? now())));
+    const months: AskedBasis[] = [];
+    while (began !== undefined && months.length < most) {
+      moment.setUTCMonth(moment.getUTCMonth() - 1);
+      const knownAt = moment.toISOString().slice(0, 10);
+      if (startOf(knownAt) < began) break;
+      months.push({ knownAt });
+    }
+    return months;
+  }
+
   private async stateOf({ knownAt, validAt, basis }: AskedBasis): Promise<AnalyticsState> {
     const moment = this.options.now?.() ?? now();
     const today = moment.slice(0, 10);

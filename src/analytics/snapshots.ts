@@ -100,8 +100,8 @@ const LEVELS: readonly (readonly (keyof typeof SHOWN)[])[] = [
   ['sex'],
 ];
 
-/** Snapshots kept. Others are made again when they are asked for. */
-const KEPT_SNAPSHOTS = 24;
+/** Snapshots kept: what is made beforehand, and as many again. Others are made again when they are asked for. */
+const KEPT_SNAPSHOTS = 36;
 
 export class Snapshots {
   /** @param pool connections of the hub: the analyst's role makes nothing */
@@ -114,6 +114,16 @@ export class Snapshots {
         `select head from ${anonymizedTables(await this.build(this.pool)).state}`,
       );
       return (rows[0]?.head ?? 0n).toString();
+    });
+  }
+
+  /** When the first of those who are known was recorded; undefined while nobody is. @throws NotProjectedError */
+  async began(): Promise<Instant | undefined> {
+    return orNotProjected(async () => {
+      const { rows } = await this.pool.query<{ began: Instant | null }>(
+        `select min(recorded_at) as began from ${anonymizedTables(await this.build(this.pool)).link}`,
+      );
+      return rows[0]?.began ?? undefined;
     });
   }
 

@@ -513,12 +513,17 @@ test('what has been released is made before anybody asks, once, and is what is a
     ).rows.map(({ id }) => id);
   await prepared.prepare();
   const first = await made();
-  // Of the month one for counts and one, at its year, for rows; of the week one for both.
-  expect(first).toHaveLength(3);
+  // Of the month one for counts and one, at its year, for rows; of the week one for both; of twelve months before one for counts.
+  expect(first).toHaveLength(3 + 12);
   await prepared.prepare();
-  expect(counts(await population(['SEX'], { knownAt: '2026-11-20' }))).toEqual({ FEMALE: 20 });
+  for (const knownAt of ['2026-11-20', '2026-03-31', '2025-11-01'])
+    expect(counts(await population(['SEX'], { knownAt }))).toEqual({ FEMALE: 20 });
   expect(await everyRow()).toHaveLength(20);
   expect(await made()).toEqual(first);
+
+  // A hub that began two months ago has no others to prepare.
+  today = '2025-03-20T10:00:00.000000Z';
+  expect(await answers.monthsBefore(12)).toEqual([{ knownAt: '2025-02-01' }]);
 });
 
 describe('rows', () => {

@@ -1,5 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
+import { listedUnit } from '../../projections/anonymized/codes.js';
 import { ANONYMIZED_FIELDS } from '../../projections/anonymized/declaration.js';
 import type { Json } from '../../src/mapping/fact.js';
 
@@ -115,6 +116,23 @@ describe('what a value becomes', () => {
   ])('of address %j the zip3 is %s', (value, shown) => {
     expect(generalize('zip3', value)).toBe(shown);
   });
+
+  test.each([
+    ['mm[Hg]', 'mm[Hg]'],
+    ['mmHg', 'mm[Hg]'],
+    ['K/uL', '10*3/uL'],
+    ['mEq/L', 'meq/L'],
+    ['{Ada Okafor}', ''],
+    ['mg/{Ada}', ''],
+    ['mg (Ada)', ''],
+    ['constructor', ''],
+    ['', ''],
+  ])(
+    'unit %j is shown as %j: of a closed list, in one spelling, so that no text and no sender shows',
+    (unit, shown) => {
+      expect(listedUnit(unit)).toBe(shown);
+    },
+  );
 
   test('every area of 20,000 people or fewer is 000, its neighbours are not', () => {
     const small = '036 059 102 203 205 369 556 692 821 823 878 879 884 890 893'.split(' ');
