@@ -45,13 +45,14 @@ export async function rotationState(pool: pg.Pool): Promise<RotationState | unde
   return rows[0];
 }
 
-/** Every version that this database has used, newest first. */
+/** Every version that this database has used, newest first. One whose last keys were destroyed is retired without a rotation having said so. */
 export async function kekVersions(pool: pg.Pool): Promise<KekVersion[]> {
   const { rows } = await pool.query<KekVersion & pg.QueryResultRow>(
-    `select k.kek_id as id, k.state, k.since,
-       (select count(*) from sealing.data_key d where d.kek_id = k.kek_id and d.wrapped is not null)
+    `select k.kek_id as id, case when k.state = 'retiring' and wraps = 0 then 'retired' else k.state end as state, k.since, wraps
+     from sealing.kek k cross join lateral (
+       select (select count(*) from sealing.data_key d where d.kek_id = k.kek_id and d.wrapped is not null)
          + (select count(*) from sealing.secret s where s.kek_id = k.kek_id) as wraps
-     from sealing.kek k order by k.since desc, k.kek_id`,
+     ) as used order by k.since desc, k.kek_id`,
   );
   return rows;
 }

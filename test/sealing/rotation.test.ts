@@ -230,6 +230,11 @@ describe('Without a version that is needed', () => {
     expect((await kekVersions(pool)).filter(({ id }) => id !== kekId)).toEqual([
       expect.objectContaining({ state: 'retiring', wraps: 1n }),
     ]);
+    // With the key that nobody can read destroyed, nothing does.
+    await pool.query('update sealing.data_key set wrapped = null, destroyed_at = now() where key_id = $1', [bad.keyId]);
+    expect((await kekVersions(pool)).filter(({ id }) => id !== kekId)).toEqual([
+      expect.objectContaining({ state: 'retired', wraps: 0n }),
+    ]);
   });
 });
 
