@@ -3,7 +3,7 @@
  * those that changed are written to hub.source_activity, together.
  */
 import type pg from 'pg';
-import { now } from '../../time/clock.js';
+import { instantFromMicros, now } from '../../time/clock.js';
 import type { Instant } from '../../time/valid-time.js';
 import type { Intake, IntakeOutcome } from '../received.js';
 
@@ -46,7 +46,8 @@ class Counted {
   parked = 0;
   refused = 0;
   rate = 0;
-  lastMessageAt: Instant | null = null;
+  /** Milliseconds since 1970; 0: none. */
+  lastMessageMs = 0;
   queue = 0;
   connections = 0;
   /** `messages` when the rate was last reckoned. */
@@ -100,7 +101,7 @@ export class SourceActivity {
       return;
     }
     counted.messages += 1;
-    counted.lastMessageAt = now();
+    counted.lastMessageMs = Date.now();
     if (outcome.status === 'duplicate') counted.duplicates += 1;
     if (outcome.status === 'parked') counted.parked += 1;
   }
@@ -118,8 +119,9 @@ export class SourceActivity {
   view(id: string): SourceActivityView {
     const counted = this.sources.get(id);
     if (counted === undefined) return NO_ACTIVITY;
-    const { reckoned: _reckoned, ...view } = counted;
-    return { ...view, updatedAt: now() };
+    const { reckoned: _reckoned, lastMessageMs, ...view } = counted;
+    const lastMessageAt = lastMessageMs === 0 ? null : instantFromMicros(BigInt(lastMessageMs) * 1_000n);
+    return { ...view, lastMessageAt, updatedAt: now() };
   }
 
   private of(id: string): Counted {
