@@ -1,5 +1,6 @@
 /** The log and the charts of a hub that was killed, held against the ledger of what its senders sent; every difference is named. */
 import { createHash } from 'node:crypto';
+import { openLogReader, type LogPlace } from '../../src/log/open-log.js';
 import { graphql } from '../support/hub-process.js';
 
 /** What senders did. Messages are named by {@link digestOf} their bytes. */
@@ -22,6 +23,8 @@ export interface ComparisonOptions {
   readonly http: string;
   /** MRN of a patient by number. */
   readonly identifierOf: (patient: number) => string;
+  /** Where the log itself stands: what is in it twice under one id, the hub shows once. */
+  readonly log: LogPlace;
   readonly print: (line: string) => void;
 }
 
@@ -33,7 +36,7 @@ export function digestOf(bytes: Buffer): string {
 }
 
 /** Counts differences, and names the first of each kind. */
-class Differences {
+export class Differences {
   private readonly counts = new Map<string, number>();
 
   constructor(private readonly print: (line: string) => void) {}
@@ -51,7 +54,7 @@ class Differences {
 
 /** Looks at everything from outside; the hub has caught up. */
 export async function compare(ledger: SentLedger, options: ComparisonOptions): Promise<Comparison> {
-  const { http, identifierOf, print } = options;
+  const { http, identifierOf, log, print } = options;
   const differences = new Differences(print);
   const stored = await messagesOf(http);
   const seen = new Map<string, string[]>();
@@ -65,6 +68,9 @@ export async function compare(ledger: SentLedger, options: ComparisonOptions): P
     }
     if (sent === undefined) differences.found('unsent', `${id} at ${position} (${status}) is of no sender`);
     else if (status !== 'APPLIED') differences.found('not applied', `${id} at ${position}, ${sent.order}: ${status}`);
+  }
+  for await (const { id, positions } of twiceInLog(log)) {
+    differences.found('doubled', `event ${id} stands in the log at ${positions.join(' and ')}`);
   }
   for (const digest of ledger.acknowledged) {
     if (!seen.has(digest)) differences.found('lost', ledger.sent.get(digest)?.order ?? digest);
@@ -101,6 +107,29 @@ export async function compare(ledger: SentLedger, options: ComparisonOptions): P
     doubled: differences.of('doubled'),
     mismatches: differences.of('unsent', 'not applied', 'no chart', 'chart', 'population'),
   };
+}
+
+/** Events of one id at several positions: the hub applies the first and leaves the others out of everything that it shows. */
+export async function* twiceInLog(
+  place: LogPlace,
+): AsyncGenerator<{ readonly id: string; readonly positions: readonly bigint[] }> {
+  const reader = await openLogReader(place);
+  const first = new Map<string, bigint>();
+  try {
+    for (let after = 0n; ;) {
+      const page = await reader.readPage({ after, limit: 1_000 });
+      for (const { id, position } of page) {
+        const before = first.get(id);
+        if (before === undefined) first.set(id, position);
+        else yield { id, positions: [before, position] };
+      }
+      const last = page.at(-1);
+      if (last === undefined) return;
+      after = last.position;
+    }
+  } finally {
+    await reader.close();
+  }
 }
 
 interface StoredMessage {

@@ -21,6 +21,7 @@ import { freePort } from '../support/free-port.js';
 import { ROOT } from '../support/hub-process.js';
 import { startEventStoreDouble, type RunningDouble } from '../support/eventstore-double/double.js';
 import type { LogProcessMessage, RoundMessage } from './log-process.js';
+import { Differences } from './comparison.js';
 import type { CrashOptions, CrashResult } from './run.js';
 
 const MOST_EVENTS = 200;
@@ -54,14 +55,17 @@ export async function runLogCrash(options: CrashOptions & { log?: 'postgres' | '
   const folder = await mkdtemp(path.join(os.tmpdir(), 'anamnesis-crash-'));
   const postgres = await PostgresServer.start(path.join(folder, 'postgres'));
   const server = options.log === 'eventstore' ? await EventStoreServer.start(postgres) : postgres;
-  const course = new Course(server, random);
+  const course = new Course(server, random, new Differences(options.print ?? (() => undefined)));
   const run = async (): Promise<CrashResult> => {
     await course.begin();
+    const kinds = [[5, 'writer'], [2, 'writer held still'], ...server.kills] as const;
     for (let kill = 1; kill <= options.kills && !course.over; kill += 1) {
       // Mostly in the middle of appends; now and then while it is still taking the log over.
       if (random.chance(0.85)) await course.writing();
       await pause(random.fraction() * LONGEST_LIFE_MS);
-      const what = random.weighted<Kill>([[5, 'writer'], [2, 'writer held still'], ...server.kills]);
+      // Every kind once, so that also a short run has all of them; then as they come.
+      const inTurn = kill > kinds.length ? undefined : kinds[(kill + options.seed) % kinds.length]?.[1];
+      const what = inTurn ?? random.weighted<Kill>(kinds);
       await course.kill(what);
       options.print?.(`kill ${kill}/${options.kills}: ${what}; acknowledged so far ${course.ledger.length}`);
     }
@@ -185,7 +189,6 @@ class Course {
   private rounds = 0;
   private readonly revisions = new Map<string, string>();
   private finishing = false;
-  private mismatches = 0;
   private idle: (() => void) | undefined;
   /** What it waits for now, and since when. */
   private doing = { step: 'beginning', tries: 0, sinceMs: Date.now() };
@@ -197,6 +200,7 @@ class Course {
   constructor(
     private readonly server: LogServer,
     private readonly random: Random,
+    private readonly differences: Differences,
   ) {
     this.failure.catch(() => undefined);
     this.watch = setInterval(() => {
@@ -276,12 +280,12 @@ class Course {
     const stored = new Map<string, RecordedEvent[]>();
     const reader = await openLogReader(this.server.place);
     let last = 0n;
-    let mismatches = this.mismatches;
     const head = await reader.head();
     const stop = new AbortController();
     for await (const page of reader.subscribe({ after: 0n, pageSize: 1_000, signal: stop.signal })) {
       for (const event of page) {
-        if (event.position <= last) mismatches += 1;
+        if (event.position <= last)
+          this.differences.found('not in order', `${event.id} at ${event.position} behind ${last}`);
         last = event.position;
         if (event.type === EVENT_TYPES.fence) continue;
         const same = stored.get(event.id);
@@ -291,27 +295,42 @@ class Course {
       if (last >= head) stop.abort();
     }
     await reader.close();
-    let lost = 0;
-    let doubled = 0;
+    const { differences } = this;
     let before = 0n;
     for (const entry of this.ledger) {
       const [event, ...more] = stored.get(entry.id) ?? [];
       stored.delete(entry.id);
-      doubled += more.length;
-      if (event === undefined) lost += 1;
-      else if (
-        event.position !== entry.position ||
-        event.stream !== entry.stream ||
-        hashOf(event.data) !== entry.hash ||
-        event.position <= before
-      ) {
-        mismatches += 1;
-      }
+      for (const { position } of more)
+        differences.found('doubled', `${entry.id} of ${entry.position} also at ${position}`);
+      if (event === undefined) differences.found('lost', `${entry.id} at ${entry.position}`);
+      else if (event.position !== entry.position || event.stream !== entry.stream) {
+        differences.found(
+          'elsewhere',
+          `${entry.id} at ${event.position} of ${event.stream}, acknowledged at ${entry.position} of ${entry.stream}`,
+        );
+      } else if (hashOf(event.data) !== entry.hash)
+        differences.found('other bytes', `${entry.id} at ${entry.position}`);
+      else if (event.position <= before)
+        differences.found('acknowledged out of order', `${entry.id} at ${entry.position}`);
       before = entry.position;
     }
     // What nobody was told of: rounds are repeated until they are acknowledged, so nothing is left over.
-    for (const left of stored.values()) mismatches += left.length;
-    return { lost, doubled, mismatches };
+    for (const left of stored.values()) {
+      for (const { id, position } of left) differences.found('in nobody’s ledger', `${id} at ${position}`);
+    }
+    return {
+      lost: differences.of('lost'),
+      doubled: differences.of('doubled'),
+      mismatches: differences.of(
+        'not in order',
+        'elsewhere',
+        'other bytes',
+        'acknowledged out of order',
+        'in nobody’s ledger',
+        'not fenced',
+        'fenced by nobody',
+      ),
+    };
   }
 
   async end(): Promise<void> {
@@ -354,7 +373,7 @@ class Course {
         this.revisions.set(answer.stream, answer.actual);
         continue;
       }
-      if (answer.is === 'stored') this.mismatches += 1;
+      if (answer.is === 'stored') this.differences.found('not fenced', 'a writer that was replaced has stored a round');
       break;
     }
     await zombie.kill();
@@ -380,8 +399,7 @@ class Course {
       this.acknowledge(round, message.positions);
       this.next();
     } else {
-      // The writer in use was fenced by nobody.
-      this.mismatches += 1;
+      this.differences.found('fenced by nobody', `the writer in use, at round ${round.number}`);
     }
   }
 

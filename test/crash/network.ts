@@ -7,6 +7,7 @@
  * Last line: `faults N, acknowledged N, lost N, doubled N, mismatches N`.
  */
 import path from 'node:path';
+import type { LogPlace } from '../../src/log/open-log.js';
 import { startEmbeddedPostgres } from '../../src/supervisor/embedded-postgres.js';
 import { SERVE_SETTINGS } from '../../src/supervisor/postgres-settings.js';
 import { Random } from '../../src/simulator/random.js';
@@ -81,9 +82,11 @@ export async function runNetworkFaults(options: NetworkOptions): Promise<Network
     const database = new URL(postgres.url);
     database.port = String((await behind(database.hostname, Number(database.port))).port);
     const env: Record<string, string> = { ANAMNESIS_DATABASE_URL: database.href };
+    let log: LogPlace = { eventLog: 'postgres', databaseUrl: postgres.url };
     if (options.log === 'eventstore') {
       const double = await startEventStoreDouble();
       closing.push(() => double.destroy());
+      log = { ...log, eventLog: double.url };
       const proxy = await behind('127.0.0.1', double.port);
       env['ANAMNESIS_EVENT_LOG'] = `esdb://127.0.0.1:${proxy.port}?tls=false`;
     }
@@ -144,7 +147,8 @@ export async function runNetworkFaults(options: NetworkOptions): Promise<Network
     await sent;
     await untilCaughtUp(http, CAUGHT_UP_MS);
     const wrong = await verifyEverything(http, print);
-    const compared = await compare(ledger, { http, identifierOf: (patient) => `P${seed}-${patient}`, print });
+    const identifierOf = (patient: number): string => `P${seed}-${patient}`;
+    const compared = await compare(ledger, { http, identifierOf, log, print });
     return {
       faults: options.faults,
       acknowledged: ledger.acknowledged.size,

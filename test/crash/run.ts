@@ -268,6 +268,7 @@ export async function runCrash(options: CrashOptions): Promise<HubCrashResult> {
     const { mismatches, ...result } = await compare(ledger, {
       http: hub.run.http,
       identifierOf: (patient) => `P${options.seed}-${patient}`,
+      log: { eventLog: 'postgres', databaseUrl: hub.run.postgres },
       print,
     });
     for (const line of summary(ledger.kills)) print(line);

@@ -151,3 +151,24 @@ describe('projections rebuild', () => {
     });
   });
 });
+
+describe('projections verify', () => {
+  const verification = (equal: boolean): object => ({
+    id: '1',
+    version: 1,
+    state: 'DONE',
+    progress: 1,
+    equal,
+    error: null,
+    report: null,
+  });
+  const told = (...verifications: object[]): object => ({ data: { projections: [{ name: 'master', verifications }] } });
+
+  test.each([
+    [true, 0, 'build 1 of master is what the log says, up to position \n'],
+    [false, 1, 'build 1 of master differs: 0 defects up to position \n'],
+  ])('ends by what was found: equal %s is %i', async (equal, code, out) => {
+    answers = [told(), { data: { verifyProjection: { name: 'master' } } }, told(verification(equal))];
+    expect(await run('projections', 'verify', 'master', '--url', url)).toEqual({ code, out, err: '' });
+  });
+});

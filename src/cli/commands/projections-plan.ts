@@ -5,6 +5,7 @@ import { openPool } from '../../database/database.js';
 import { openLogReader } from '../../log/open-log.js';
 import { makePlan, type Plan, type ProjectionPlan } from '../../projecting/plan.js';
 import { servedSchemas } from '../../query/served-schemas.js';
+import { CliError } from '../cli-error.js';
 import { withHubDatabase } from '../hub-database.js';
 import { configOf, withCommon, type CommonOptions } from '../options.js';
 import { duration, grouped, table } from '../output.js';
@@ -51,7 +52,8 @@ export function planCommand(projections: Command): void {
         plan.projections.some(({ action }) => action === 'refused') ||
         plan.schemas.some(({ breaking }) => breaking.length > 0)
       ) {
-        process.exitCode = 1;
+        // What breaks is printed already.
+        throw new CliError('');
       }
     });
 }

@@ -67,7 +67,8 @@ export function projectionsCommand(program: Command): void {
       const quiet = options.json === true || !process.stderr.isTTY;
       const done = await verifyProjection(hub, name, options.build, quiet ? undefined : progressBar(name, 'verify'));
       console.log(options.json === true ? JSON.stringify(done) : describeVerification(name, done));
-      if (done.equal !== true) process.exitCode = 1;
+      // What differs is printed already.
+      if (done.equal !== true) throw new CliError('');
     });
 
   simple(projections, 'pause', 'pauseProjection', 'stop after the batch in hand; what serves keeps serving');
