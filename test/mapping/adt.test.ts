@@ -142,12 +142,30 @@ describe('admissions, transfers and discharges', () => {
     expect(standing('ENCOUNTER', '2026-11-23T00:00:00.000000Z', admit, cancel)).toEqual({});
   });
 
-  it('cancel nothing where no field says when it was, and say so', () => {
-    for (const code of ['A11', 'A12', 'A13']) {
+  it('take back nothing where no field says when it was, but tell how the visit stands since then, and say so', () => {
+    const stated = {
+      A11: { status: 'cancelled' },
+      A12: { location: [{}] },
+      A13: { status: 'in-progress' },
+      A32: undefined,
+    };
+    for (const [code, assert] of Object.entries(stated)) {
       const mapped = adt(code, EVN(code, ''), PID, PV1());
-      expect(factsOf(mapped, 'ENCOUNTER')).toEqual([]);
       expect(mapped.unmapped).toContain('EVN-6');
+      const facts = factsOf(mapped, 'ENCOUNTER');
+      expect(facts).toHaveLength(assert === undefined ? 0 : 1);
+      for (const fact of facts) {
+        expect(fact).toMatchObject({ assert, valid: { field: 'EVN-2' } });
+        expect(fact).not.toHaveProperty('retract');
+      }
     }
+    // A cancel that overtook what it cancels is not undone by it.
+    const cancelled = adt('A11', EVN('A11', ''), PID, PV1());
+    for (const order of [
+      [admit, cancelled],
+      [cancelled, admit],
+    ])
+      expect(standing('ENCOUNTER', '2026-11-23T00:00:00.000000Z', ...order)).toMatchObject({ status: 'cancelled' });
   });
 
   it('assert the demographics of a cancel when it was recorded, not at the time of what it cancels', () => {

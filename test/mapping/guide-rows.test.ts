@@ -539,6 +539,42 @@ describe('a row of the v2-to-FHIR implementation guide:', () => {
     });
   });
 
+  it('parts of a report that only a suffix of OBX-3 names are results of their own: HL7 v2.3 §7.1.3', () => {
+    const results = resources('OBSERVATION', ORU(OBR, 'OBX|1|TX|88304&GDT||gross', 'OBX|2|TX|88304&IMP||impression'));
+    expect(results.map((one) => objectsIn(one['code'], 'coding')[0]?.['code'])).toEqual(['88304&GDT', '88304&IMP']);
+  });
+
+  it('what is told of vaccinations that were refused is of no order in common: CDC implementation guide 2.5.1, ORC-3', () => {
+    const immune = (day: string): string =>
+      map(
+        VXU(
+          'ORC|RE||9999^IIS',
+          `RXA|0|1|${day}||998^none^CVX|999||||||||||||||NA`,
+          'OBX|1|CE|59784-9^Immune^LN|1|38907003||||||F',
+        ),
+      ).facts.find(({ kind }) => kind === 'OBSERVATION')!.key;
+    expect(immune('20260301')).not.toBe(immune('20260401'));
+  });
+
+  it('a referral says who refers and to whom', () => {
+    const [referral] = resources(
+      'SERVICE_REQUEST',
+      message('REF^I12', segment('RF1', { 1: 'A', 6: 'R1' }), 'PRD|RP|Jones^Ann|||||7^NPI', 'PRD|RT|Lee^Kim'),
+    );
+    expect(referral).toMatchObject({
+      requester: { identifier: { value: '7' }, display: 'Ann Jones' },
+      performer: [{ display: 'Kim Lee' }],
+    });
+  });
+
+  it('a medication that is discontinued is stopped, one that is cancelled is cancelled', () => {
+    const ordered = (control: string): Json | undefined =>
+      resources('MEDICATION_REQUEST', message('RDE^O11', `ORC|${control}|P1`, 'RXE||723^Amoxicillin^RXNORM|1'))[0]?.[
+        'status'
+      ];
+    expect([ordered('DC'), ordered('CA')]).toEqual(['stopped', 'cancelled']);
+  });
+
   it('every visit that a message names is one, those of earlier results too: OML_O21, PATIENT_VISIT_PRIOR', () => {
     const visit = (number: string): string => segment('PV1', { 2: 'O', 19: number, 44: '20260228' });
     const visits = resources('ENCOUNTER', ORM(visit('V2'), 'ORC|NW|P1', 'OBR|1|P1||24323-8^CMP^LN', visit('V1')));

@@ -11,7 +11,7 @@ import { readNk1 } from './nk1.js';
 import { readOrders } from './orders.js';
 import { readObservations } from './oru.js';
 import { readPd1, readPid } from './pid.js';
-import { readAccount, readImportance, readPv1, readPv2, visitKey, visitReference } from './pv1.js';
+import { readAccount, readImportance, readPlace, readPv1, readPv2, visitKey, visitReference } from './pv1.js';
 import type { Reading } from './reading.js';
 import { readRoles, rolesOf } from './rol.js';
 import type { Slots } from './slots.js';
@@ -90,11 +90,15 @@ export function knowsAdt(trigger: string): boolean {
 }
 
 export function readAdt(reading: Reading, trigger: string): void {
-  const rule: Trigger = TRIGGERS[trigger] ?? { visit: 'none' };
-  for (const group of personGroups(reading)) readPerson(group, trigger, rule, reading);
+  for (const group of personGroups(reading)) readPerson(group, trigger, reading);
 }
 
-function readPerson(group: PersonGroup, trigger: string, rule: Trigger, reading: Reading): void {
+function ruleOf(trigger: string): Trigger {
+  return TRIGGERS[trigger] ?? { visit: 'none' };
+}
+
+function readPerson(group: PersonGroup, trigger: string, reading: Reading): void {
+  const rule = ruleOf(trigger);
   const { sourceRecordId } = group;
   if (sourceRecordId === undefined) return;
   const pv1 = first(group, 'PV1');
@@ -111,7 +115,7 @@ function readPerson(group: PersonGroup, trigger: string, rule: Trigger, reading:
   readRoles(rolesOf(group.segments), patient, undefined, reading);
   reading.add({ kind: 'PATIENT', sourceRecordId, key: '', valid: event }, patient);
 
-  if (pv1 !== undefined) readVisit(group, pv1, rule, event, sourceRecordId, reading);
+  if (pv1 !== undefined) readVisit(group, pv1, trigger, event, sourceRecordId, reading);
   else if (rule.visit === 'cancel') reading.problem('PV1');
 
   const encounter = visitReference(pv1, reading.context.defaultAuthority);
@@ -151,18 +155,19 @@ function plannedTime(group: PersonGroup, reading: Reading): ValidTime | undefine
 function readVisit(
   group: PersonGroup,
   pv1: Hl7Segment,
-  rule: Trigger,
+  trigger: string,
   event: ValidTime,
   sourceRecordId: string,
   reading: Reading,
 ): void {
+  const rule = ruleOf(trigger);
   if (rule.visit === 'none') return;
   const key = visitKey(pv1, reading.context.defaultAuthority);
   const thing = { kind: 'ENCOUNTER' as const, sourceRecordId, key };
   if (rule.visit === 'cancel') {
     reading.read.add(pv1);
     const cancelled = cancelledTime(group, pv1, rule, reading);
-    if (cancelled === undefined) reading.problem('EVN-6');
+    if (cancelled === undefined) tellCancelled(thing, pv1, trigger, event, reading);
     else reading.facts.push({ ...thing, valid: cancelled, retract: '*' });
     return;
   }
@@ -191,6 +196,30 @@ function readVisit(
   readDischarge(thing, pv1, rule, slots, reading);
   reading.add({ ...thing, valid: event }, slots);
 }
+
+/**
+ * A cancel that does not say when what it cancels happened names no row that could be taken back; an admission that was cancelled must not stand
+ * for that. So it says how the visit stands from when it was recorded on (concept map Event[EncounterStatus]: A11 cancelled, A13 in-progress), and
+ * A12 where the patient is (HL7 v2.9 §3.3.12: PV1-3 is the location before the transfer).
+ */
+function tellCancelled(
+  thing: { readonly kind: 'ENCOUNTER'; readonly sourceRecordId: string; readonly key: string },
+  pv1: Hl7Segment,
+  trigger: string,
+  event: ValidTime,
+  reading: Reading,
+): void {
+  reading.problem('EVN-6');
+  const slots = reading.slots();
+  if (trigger === 'A13') {
+    slots.assert['status'] = 'in-progress';
+    slots.ends('end');
+  } else if (trigger === 'A12') readPlace(pv1, slots);
+  else if (CANCELS_VISIT.has(trigger)) slots.assert['status'] = 'cancelled';
+  reading.add({ ...thing, valid: event }, slots);
+}
+
+const CANCELS_VISIT: ReadonlySet<string> = new Set(['A11', 'A23', 'A27', 'A38']);
 
 /**
  * PV1-45. In a discharge (A03) it is `end`, valid with the rest; in any other message that carries it the visit is finished

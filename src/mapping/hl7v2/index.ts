@@ -43,6 +43,7 @@ const ORDER_MESSAGES = new Set([
   'RDE',
   'RDS',
   'REF',
+  'RGV',
 ]);
 
 function readerOf(message: Hl7Message): ((reading: Reading) => void) | undefined {
@@ -57,9 +58,13 @@ function readerOf(message: Hl7Message): ((reading: Reading) => void) | undefined
       return (reading) => readFinance(reading, trigger);
     case 'MDM':
       return (reading) => readMdm(reading, trigger);
+    case 'CRM':
+    case 'CSU':
     case 'ORU':
     case 'OUL':
       return readOru;
+    case 'PGL':
+    case 'PPP':
     case 'PPR':
       return readPpr;
     case 'SIU':

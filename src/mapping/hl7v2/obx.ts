@@ -4,6 +4,7 @@ import { parseHl7Time, validTime, type ParsedTime } from '../../time/parse.js';
 import type { ValidTime } from '../../time/valid-time.js';
 import type { Fact, Json } from '../fact.js';
 import { ORIGINAL_TEXT_URL, putDateTime, putInstant, type JsonObject } from '../fhir-time.js';
+import { objectsIn } from '../concepts.js';
 import {
   codeableConcept,
   codingSystem,
@@ -66,8 +67,8 @@ export function readObx(
 ): void {
   reading.read.add(obx);
   for (const note of notes) reading.read.add(note);
-  const concept = conceptKey(obx, 3);
-  const code = codeableConcept(obx, 3);
+  const concept = suffixedKey(obx);
+  const code = suffixed(codeableConcept(obx, 3), obx);
   const observed = reading.time(obx, 14);
   if (concept === undefined || code === undefined) {
     reading.problem('OBX-3');
@@ -175,6 +176,27 @@ function specimenOf(obx: Hl7Segment): JsonObject | undefined {
 }
 
 /**
+ * OBX-3 before v2.4 may have a suffix behind the code, as a subcomponent: `88304&GDT` is the gross description of what 88304 asks for, `88304&IMP` the
+ * impression (HL7 v2.3 §7.1.3). They are results of their own.
+ */
+function suffixOf(obx: Hl7Segment): string {
+  return obx.subcomponents(3, 1, 1) < 2 ? '' : obx.text(3, 1, 1, 2);
+}
+
+function suffixedKey(obx: Hl7Segment): string | undefined {
+  const key = conceptKey(obx, 3);
+  const suffix = suffixOf(obx);
+  return key === undefined || suffix === '' ? key : `${key}&${suffix}`;
+}
+
+function suffixed(code: JsonObject | undefined, obx: Hl7Segment): JsonObject | undefined {
+  const suffix = suffixOf(obx);
+  const [first, ...others] = objectsIn(code, 'coding');
+  if (suffix === '' || typeof first?.['code'] !== 'string') return code;
+  return { ...code, coding: [{ ...first, code: `${first['code']}&${suffix}` }, ...others] };
+}
+
+/**
  * DESIGN of slots: OBX-21, else order + OBX-3 + OBX-4 + occurrence, else the same with the time in place of the order.
  */
 function observationKey(
@@ -216,7 +238,7 @@ function sharedIds(reading: Reading): ReadonlySet<string> {
     for (const obx of reading.message.segments) {
       const id = obx.name === 'OBX' ? instanceId(obx) : undefined;
       if (id === undefined) continue;
-      const what = `${conceptKey(obx, 3) ?? ''}|${obx.rawField(4)}|${obx.rawField(5)}`;
+      const what = `${suffixedKey(obx) ?? ''}|${obx.rawField(4)}|${obx.rawField(5)}`;
       if ((named.get(id) ?? what) !== what) found.add(id);
       named.set(id, what);
     }

@@ -168,6 +168,13 @@ export function isCancel(orc: Hl7Segment | undefined): boolean {
   return orc !== undefined && ['CA', 'CR', 'OC'].includes(orc.text(1).toUpperCase());
 }
 
+/** A medication that was begun and is given no longer (DC, DR, OD; ORC-5 DC): R4's `stopped`, where one that was cancelled never was. */
+export function isDiscontinued(orc: Hl7Segment | undefined): boolean {
+  if (orc === undefined) return false;
+  const status = orc.text(5).toUpperCase();
+  return status === '' ? ['DC', 'DR', 'OD'].includes(orc.text(1).toUpperCase()) : status === 'DC';
+}
+
 /** ORC, OBR and TQ1 of one order, into its slots. */
 export function readService(
   { orc, obr, tq1 }: { readonly orc?: Hl7Segment; readonly obr?: Hl7Segment; readonly tq1?: Hl7Segment },

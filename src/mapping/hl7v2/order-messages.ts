@@ -1,5 +1,5 @@
 /**
- * Messages that carry orders: ORM, OML, OMG, OMI, OMP, OMD, OMS, OMN, OMB (HL7 v2.9 chapters 4 and 4A), RDE, RDS, RAS (chapter 4A) and referrals
+ * Messages that carry orders: ORM, OML, OMG, OMI, OMP, OMD, OMS, OMN, OMB (HL7 v2.9 chapters 4 and 4A), RDE, RDS, RGV, RAS (chapter 4A) and referrals
  * (REF, chapter 11); v2-to-FHIR message maps ORM_O01, OML_O21.
  */
 import { readOtherSegments } from './about.js';
@@ -10,7 +10,7 @@ import { readDemographics, readObservations, readVisitOf } from './oru.js';
 import type { Reading } from './reading.js';
 import { readRf1 } from './rf1.js';
 
-const PHARMACY = new Set(['OMP', 'RAS', 'RDE', 'RDS']);
+const PHARMACY = new Set(['OMP', 'RAS', 'RDE', 'RDS', 'RGV']);
 
 export function readOrderMessage(reading: Reading): void {
   const sent = reading.messageTime();
@@ -25,6 +25,12 @@ export function readOrderMessage(reading: Reading): void {
     readOrders(segments, { sourceRecordId, event: sent, encounter, results: false, pharmacy }, reading);
     readCharges(group, sourceRecordId, sent, encounter, reading);
     const rf1 = reading.message.segment('RF1');
-    if (rf1 !== undefined) readRf1(rf1, sourceRecordId, sent, reading);
+    if (rf1 !== undefined)
+      readRf1(
+        { rf1, providers: reading.message.segments.filter(({ name }) => name === 'PRD') },
+        sourceRecordId,
+        sent,
+        reading,
+      );
   }
 }

@@ -7,7 +7,7 @@ import type { FactKind } from '../fact.js';
 import { codeableConcept, mappedCode, mappedConcept, number as numberIn } from './datatypes.js';
 import { conceptKey, orderKey } from './keys.js';
 import { annotations } from './obx.js';
-import { isCancel, orderStatus, readService } from './orc.js';
+import { isCancel, isDiscontinued, orderStatus, readService } from './orc.js';
 import { quantityOf, unitOf } from './readers.js';
 import type { Reading } from './reading.js';
 import { peopleBehind } from './rol.js';
@@ -265,7 +265,11 @@ function readMedication(order: Order, number: string | undefined, context: Order
     slots.assert['supportingInformation:compound'] = [{ reference: '#compound' }];
   }
   const status = orderStatus(orc);
-  const known = status === undefined ? undefined : mappedCode(MEDICATION_STATUS, status);
+  const known = isDiscontinued(orc)
+    ? 'stopped'
+    : status === undefined
+      ? undefined
+      : mappedCode(MEDICATION_STATUS, status);
   if (known !== undefined || detail !== undefined) slots.assert['status'] = known ?? 'active';
   if (detail !== undefined) slots.assert['intent'] = rxe === undefined ? 'order' : 'filler-order';
   putRequester(order, slots, reading);

@@ -1,4 +1,4 @@
-/** PPR^PC1, PC2 and PC3: problem lists (HL7 v2.9 chapter 12). */
+/** PPR, PPP and PGL (PC1 to PC8, PCB to PCD): problem lists, alone or with pathways and goals (HL7 v2.9 chapter 12). */
 import { readOtherSegments } from './about.js';
 import { personGroups } from './groups.js';
 import { readOrders } from './orders.js';

@@ -4,7 +4,7 @@ import { validTime } from '../../time/parse.js';
 import type { ValidTime } from '../../time/valid-time.js';
 import { fhirDateTime, type JsonObject } from '../fhir-time.js';
 import { objectsIn } from '../concepts.js';
-import { codeableConcept, number } from './datatypes.js';
+import { codeableConcept, codingSystem, number } from './datatypes.js';
 import { conceptKey } from './keys.js';
 import { concept, concepts, doers, entityIds, only, place } from './readers.js';
 import type { Reading } from './reading.js';
@@ -37,6 +37,7 @@ export const PR1: SegmentMap = {
   ],
   also: {
     1: 'set id',
+    2: 'code.system, where PR1-3 names none',
     3: 'code, key',
     4: 'code.text',
     5: 'performedDateTime, performedPeriod.start, valid time',
@@ -117,7 +118,7 @@ function modified(code: JsonObject | undefined, pr1: Hl7Segment): JsonObject | u
 }
 
 function codeOf(pr1: Hl7Segment): JsonObject | undefined {
-  const code = modified(codeableConcept(pr1, 3), pr1);
+  const code = modified(codeableConcept(pr1, 3, 1, codingSystem(pr1.text(2))), pr1);
   const description = pr1.text(4);
   if (description === '') return code;
   return { text: description, ...code };

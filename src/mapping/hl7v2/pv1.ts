@@ -237,6 +237,11 @@ function protection(segment: Hl7Segment, field: number): Json | undefined {
 /** What PV1 says of a visit beside where it takes place. */
 const FACT_SLOTS = PV1_SLOTS.filter(([, slot]) => !slot.startsWith('location'));
 
+/** PV1-3 alone. */
+export function readPlace(pv1: Hl7Segment, slots: Slots): void {
+  slots.field(pv1, [3, 'location', location]);
+}
+
 export function readVisitFacts(pv1: Hl7Segment, slots: Slots): void {
   slots.fields(pv1, FACT_SLOTS);
 }

@@ -2,10 +2,13 @@
 import type { Hl7Segment } from '../../inbound/hl7/message.js';
 import { validTime } from '../../time/parse.js';
 import type { ValidTime } from '../../time/valid-time.js';
-import { mappedCode } from './datatypes.js';
+import type { JsonObject } from '../fhir-time.js';
+import { nameText } from '../summarise.js';
+import { identifier, mappedCode, pl, reference, xpn } from './datatypes.js';
 import { concept, concepts, entityIds, time, v2Table } from './readers.js';
 import type { Reading } from './reading.js';
 import type { SegmentMap } from './segment-map.js';
+import type { Slots } from './slots.js';
 import { REQUEST_PRIORITY } from './tables.js';
 
 export const RF1: SegmentMap = {
@@ -29,7 +32,12 @@ export const RF1: SegmentMap = {
 const STATUS: Readonly<Record<string, string>> = { A: 'active', E: 'completed', P: 'on-hold', R: 'revoked' };
 
 /** Keyed by RF1-6; true since it was made (RF1-9), else since the message. */
-export function readRf1(rf1: Hl7Segment, sourceRecordId: string, event: ValidTime, reading: Reading): void {
+export function readRf1(
+  { rf1, providers }: { readonly rf1: Hl7Segment; readonly providers: readonly Hl7Segment[] },
+  sourceRecordId: string,
+  event: ValidTime,
+  reading: Reading,
+): void {
   reading.read.add(rf1);
   const number = rf1.text(6, 1, 1);
   if (number === '') {
@@ -46,6 +54,7 @@ export function readRf1(rf1: Hl7Segment, sourceRecordId: string, event: ValidTim
   if (status !== undefined) slots.assert['status'] = status;
   const priority = mappedCode(REQUEST_PRIORITY, rf1.text(2));
   if (priority !== undefined) slots.assert['priority'] = priority;
+  readProviders(providers, slots, reading);
   const made = reading.time(rf1, 9);
   reading.add(
     {
@@ -56,4 +65,39 @@ export function readRf1(rf1: Hl7Segment, sourceRecordId: string, event: ValidTim
     },
     slots,
   );
+}
+
+export const PRD: SegmentMap = {
+  map: 'PRD[ServiceRequest] (no map in the guide)',
+  segment: 'PRD',
+  kind: 'SERVICE_REQUEST',
+  rules: [],
+  also: {
+    1: 'requester (RP), performer (RT)',
+    2: 'requester, performer',
+    4: 'requester, performer',
+    7: 'requester, performer',
+  },
+};
+
+/** Who refers (HL7 table 0286, RP) and to whom (RT): PRD-2 with the first number of PRD-7 (data type map PLN[Identifier]), at the place of PRD-4. */
+function readProviders(providers: readonly Hl7Segment[], slots: Slots, reading: Reading): void {
+  const performers: JsonObject[] = [];
+  for (const prd of providers) {
+    reading.read.add(prd);
+    const name = xpn(prd, 2);
+    const who = reference(
+      name === undefined
+        ? (((pl(prd, 4)?.['location'] as JsonObject | undefined)?.['display'] as string | undefined) ?? '')
+        : nameText(name),
+      identifier(prd.text(7, 1, 1), { namespace: '' }, prd.text(7, 1, 2)),
+    );
+    if (who === undefined) continue;
+    for (let repetition = 1; repetition <= prd.repetitions(1); repetition += 1) {
+      const role = prd.text(1, repetition, 1).toUpperCase();
+      if (role === 'RP') slots.assert['requester'] ??= who;
+      else if (role === 'RT') performers.push(who);
+    }
+  }
+  if (performers.length > 0) slots.assert['performer'] = performers;
 }

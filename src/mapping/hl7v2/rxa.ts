@@ -74,7 +74,9 @@ export function readRxa(group: ImmunizationGroup, reading: Reading): void {
     const security = securityOf(orc);
     if (security !== undefined) resource['meta'] = { security };
   }
-  resource['status'] = mappedCode(IMMUNIZATION_STATUS, rxa.text(20)) ?? 'completed';
+  const status = mappedCode(IMMUNIZATION_STATUS, rxa.text(20));
+  if (status === undefined && rxa.text(20) !== '') reading.problem('RXA-20');
+  resource['status'] = status ?? 'completed';
   const reason = codeableConcept(rxa, 18);
   if (reason !== undefined) resource['statusReason'] = reason;
   resource['vaccineCode'] = vaccine;

@@ -8,7 +8,7 @@ import { NTE_SERVICE, OBR_SERVICE, ORC_SERVICE, TQ1_SERVICE } from './orc.js';
 import { MRG_ACCOUNT } from './mrg.js';
 import { PR1 } from './pr1.js';
 import { PRB } from './prb.js';
-import { RF1 } from './rf1.js';
+import { PRD, RF1 } from './rf1.js';
 import { ORC_GIVEN, ORC_MEDICATION, RXA_GIVEN, RXC, RXD, RXE, RXO, RXR_DOSE, TQ1_DOSE } from './rx.js';
 import { NTE_APPOINTMENT, RESOURCE_MAPS, SCH } from './sch.js';
 import type { SegmentMap } from './segment-map.js';
@@ -30,6 +30,7 @@ export const SEGMENT_MAPS: readonly SegmentMap[] = [
   OBR_SPECIMEN,
   SPM,
   RF1,
+  PRD,
   ORC_MEDICATION,
   RXO,
   RXE,

@@ -9,6 +9,9 @@ import type { Reading } from './reading.js';
 import { participantsBehind } from './rol.js';
 import { readRxa } from './rxa.js';
 
+/** ORC-3 of what was refused or not given: the same in every such message, so it is no number of an order (CDC implementation guide 2.5.1, ORC-3). */
+const NO_ORDER = '9999';
+
 export function readVxu(reading: Reading): void {
   const sent = reading.messageTime();
   for (const group of personGroups(reading)) {
@@ -49,7 +52,7 @@ function readVaccinations(
       const behind = participantsBehind(segments, index);
       const place = {
         sourceRecordId,
-        orc,
+        orc: orc === undefined || orc.text(3) === NO_ORDER ? undefined : orc,
         otherwise,
         otherwiseClinical: clinical,
         encounter,
