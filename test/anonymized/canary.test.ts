@@ -2,7 +2,9 @@ import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { DuckDBInstance } from '@duckdb/node-api';
 import { execFile } from 'node:child_process';
 import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
+import { createRequire } from 'node:module';
 import path from 'node:path';
+import { pathToFileURL } from 'node:url';
 import { promisify } from 'node:util';
 import type pg from 'pg';
 import { openPool } from '../../src/database/database.js';
@@ -315,6 +317,20 @@ async function post(address: string, type: string, body: string): Promise<number
   return response.status;
 }
 
+/** Takes the spans of every process of the hub, as an SDK does that who runs it loads (docs/operations.md), and writes down all that is in them. */
+const SPAN_RECORDER = `
+import { appendFileSync } from 'node:fs';
+const { trace } = await import(process.env.CANARY_OTEL_API);
+const write = (...parts) => appendFileSync(process.env.CANARY_SPANS, JSON.stringify(parts) + '\\n');
+const span = {
+  spanContext: () => ({ traceId: '1'.repeat(32), spanId: '1'.repeat(16), traceFlags: 1 }),
+  isRecording: () => true,
+  ...Object.fromEntries(['setAttribute', 'setAttributes', 'addEvent', 'addLink', 'addLinks', 'setStatus', 'updateName', 'recordException', 'end'].map(
+    (name) => [name, (...given) => (write(name, ...given.map((one) => (one instanceof Error ? [one.message, one.stack] : one))), span)])),
+};
+trace.setGlobalTracerProvider({ getTracer: () => ({ startSpan: (name, options) => (write(name, options), span), startActiveSpan: (name, ...rest) => rest.at(-1)(span) }) });
+`;
+
 beforeAll(async () => {
   const data = await temporaryDataDir();
   ({ remove } = data);
@@ -324,7 +340,13 @@ beforeAll(async () => {
     path.join(folder, 'hub.yaml'),
     'anonymized: { rowRelease: immediate }\nexports: { clinical: true }\n',
   );
-  hub = await startHubProcess(data.dataDir, { ANAMNESIS_LOG_LEVEL: 'trace' }, [
+  await writeFile(path.join(folder, 'spans.mjs'), SPAN_RECORDER);
+  const traced = {
+    NODE_OPTIONS: `--import ${pathToFileURL(path.join(folder, 'spans.mjs')).href}`,
+    CANARY_OTEL_API: pathToFileURL(createRequire(path.join(ROOT, 'package.json')).resolve('@opentelemetry/api')).href,
+    CANARY_SPANS: path.join(folder, 'spans.ndjson'),
+  };
+  hub = await startHubProcess(data.dataDir, { ANAMNESIS_LOG_LEVEL: 'trace', ...traced }, [
     '--config',
     path.join(folder, 'hub.yaml'),
   ]);
@@ -434,12 +456,15 @@ describe('no canary of any field of any message', () => {
     await pool.query('drop table anonymized.leak');
   });
 
-  test('is in what the hub prints, measures, answers to mistakes, keeps of dead letters or writes into envelopes', async () => {
+  test('is in what the hub prints, measures, traces, answers to mistakes, keeps of dead letters or writes into envelopes', async () => {
     expect(problems.length).toBeGreaterThan(3 * PATIENTS);
     expect(hits(problems.join('\n'))).toEqual([]);
     expect(hits(await (await fetch(`${hub.run.http}/metrics`)).text())).toEqual([]);
     expect(hits(hub.output())).toEqual([]);
     expect(hub.output().length).toBeGreaterThan(100);
+    const spans = await readFile(path.join(folder, 'spans.ndjson'), 'utf8');
+    expect(spans).toContain('batch');
+    expect(hits(spans)).toEqual([]);
     const { deadLetters } = await graphql<{ deadLetters: { nodes: unknown[] } }>(
       hub.run.http,
       '{ deadLetters(first: 200) { nodes { code path status } } }',
