@@ -2,7 +2,7 @@
  * Bench `time-travel`: one patient with their visit as of a random (K, V), through GraphQL over HTTP on a connection that is kept, and the one
  * statement that it rests on in SQL alone; a patient page, a difference, counts by the census and by folding everybody, and FHIR reads; and beside
  * it other temporal schemas. Rows are made by PostgreSQL, not through the projection; what is measured are reads, and how long the census takes.
- * `--versions n` rows of facts (default 1,000,000), `--schema-versions n` rows of each of the other schemas (default the same, at most 1,000,000:
+ * One slot has 200,000 versions (`--slot-versions n`). `--versions n` rows of facts (default 1,000,000), `--schema-versions n` rows of each of the other schemas (default the same, at most 1,000,000:
  * the slowest of them takes a minute for that), `--asked n` questions of each kind in each round (default 2,000).
  */
 import { LOOPBACK_PRINCIPAL } from '../src/auth/principal.js';
@@ -13,6 +13,7 @@ import type { AddressInfo } from 'node:net';
 import { createMasterProjection } from '../projections/master/index.js';
 import { keepCensus } from '../projections/master/census/keeper.js';
 import { censusTables } from '../projections/master/census/tables.js';
+import { shapeOf } from '../projections/master/shape.js';
 import { finishMaster, masterTables, prepareMaster, uninstallMaster } from '../projections/master/tables.js';
 import { openPool } from '../src/database/database.js';
 import { openPostgresLogReader, POSTGRES_LOG_HEAD } from '../src/log/postgres/index.js';
@@ -47,6 +48,10 @@ const SCHEMA_VERSIONS = 1_000_000;
 /** Counts by folding everybody take seconds, so they are few. */
 const FOLDED = 3;
 const WARM_UP = 500;
+/** Versions of one slot, and the parts of what is known at which it is asked for: the last is the latest. */
+const SLOT_VERSIONS = 200_000;
+const SLOT_PARTS = [0.01, 0.1, 0.5, 0.9, 0.999];
+const SLOT = `query ($id: ID!, $knownAt: DateTime, $validAt: DateTime) { at(knownAt: $knownAt, validAt: $validAt) { patient(id: $id) { names { family } } } }`;
 
 const QUERY = `query ($id: ID!, $knownAt: DateTime, $validAt: DateTime) { at(knownAt: $knownAt, validAt: $validAt) { basis { position }
   patient(id: $id) { names { family given } birthDate sex encounters(first: 1) { nodes { status class location } } } } }`;
@@ -76,6 +81,8 @@ export async function run(args: readonly string[]): Promise<Figures> {
   // As a rebuild loads: keys and indexes are made when the rows are in.
   for (const statement of [...uninstallMaster(build), ...prepareMaster(build)]) await pool.query(statement);
   const record = (number: string): string => `lpad(to_hex(${number}), 8, '0') || '-0000-4000-8000-000000000000'`;
+  const shape = (...fields: string[]): bigint =>
+    shapeOf({ a: Object.fromEntries(fields.map((field) => [field, null])) }, '', '');
   const stamp = (position: string): string =>
     `timestamptz '2026-01-01 00:00+00' + ${position} * interval '100 microseconds'`;
   await pool.query(`insert into ${tables.fact} select (${record('r')})::uuid, case when v % 2 = 0 then 0 else 1 end, r * 2 + v % 2,
@@ -83,7 +90,8 @@ export async function run(args: readonly string[]): Promise<Figures> {
       case when v % 2 = 0 then jsonb_build_object('a', jsonb_build_object('name', jsonb_build_array(jsonb_build_object('family', 'F' || r, 'given',
         jsonb_build_array('G' || v))), 'birthDate', '1984-02-29', 'gender', 'female'))
       else jsonb_build_object('a', jsonb_build_object('status', 'in-progress', 'class', jsonb_build_object('code', 'IMP'), 'location',
-        jsonb_build_array(jsonb_build_object('location', jsonb_build_object('display', '4E ' || v))))) end
+        jsonb_build_array(jsonb_build_object('location', jsonb_build_object('display', '4E ' || v))))) end,
+      case when v % 2 = 0 then ${shape('name', 'birthDate', 'gender')} else ${shape('status', 'class', 'location')} end
     from (select r, v, v::int8 * ${records} + r + 1 as pos from generate_series(0, ${EACH - 1}) v, generate_series(0, ${records - 1}) r) made`);
   await pool.query(`insert into ${tables.link} select (${record('r')})::uuid, r + 1, (${record('r')})::uuid, ${stamp('r')}, gen_random_uuid(), 'first'
     from generate_series(0, ${records - 1}) r`);
@@ -96,6 +104,15 @@ export async function run(args: readonly string[]): Promise<Figures> {
     [versions],
   );
   const censusSeconds = await secondsOf(() => keepCensus(pool, build));
+  // One person about whom something is said all the time, as of a monitor.
+  const slotVersions = numberArgument(args, 'slot-versions', SLOT_VERSIONS);
+  const often = 'ffffffff-0000-4000-8000-000000000000';
+  await pool.query(`insert into ${tables.fact} select '${often}', 0, 1, ${stamp('pos')}, pos, ${stamp('pos')}, gen_random_uuid(), '2026-01-01', 'EVN-6', 0, '',
+      jsonb_build_object('a', jsonb_build_object('name', jsonb_build_array(jsonb_build_object('family', 'F' || n)))), ${shape('name')}
+    from (select n, 1 + n::int8 * ${versions} / ${slotVersions} as pos from generate_series(0, ${slotVersions - 1}) n) made on conflict do nothing`);
+  await pool.query(
+    `insert into ${tables.link} values ('${often}', 1, '${often}', ${stamp('1')}, gen_random_uuid(), 'first')`,
+  );
   await pool.query('vacuum analyze');
 
   const mailbox = { request: () => Promise.reject(new Error('no writer')) };
@@ -197,6 +214,18 @@ export async function run(args: readonly string[]): Promise<Figures> {
     const status = await get(readers, port, `/fhir/Patient/${point().id}`);
     if (status !== 200) throw new Error(`a FHIR read was answered ${status}`);
   };
+  /** The one person, true at the end, known at a part of all that came. */
+  const slot = (part: number) => async (): Promise<void> => {
+    const variables = {
+      id: often,
+      knownAt: new Date(first + span * part).toISOString(),
+      validAt: new Date(first + span).toISOString(),
+    };
+    const text = await post(agent, port, JSON.stringify({ query: SLOT, variables }));
+    if (!text.includes('"family"')) throw new Error(text);
+  };
+  const slotMs: number[] = [];
+  const slotSlowestToLatest: number[] = [];
   const graphqlP99Ms: number[] = [];
   const pageP99Ms: number[] = [];
   const diffP99Ms: number[] = [];
@@ -232,6 +261,10 @@ export async function run(args: readonly string[]): Promise<Figures> {
       ),
     );
     fhirReadsPerSecond.push(asked / seconds);
+    const slots: number[] = [];
+    for (const part of SLOT_PARTS) slots.push(await quantile(slot(part), 0.5, Math.ceil(asked / 10)));
+    slotMs.push(...slots);
+    slotSlowestToLatest.push(Math.max(...slots) / (slots.at(-1) as number));
     for (const by of dimensions) populationMs.push(await count(by, ''));
     filteredPopulationMs.push(await count('LOCATION, SEX', FILTERED));
   }
@@ -265,6 +298,8 @@ export async function run(args: readonly string[]): Promise<Figures> {
     sqlP99Ms: { values: sqlP99Ms, unit: 'ms', goal: '≤ 0.5' },
     pageP99Ms: { values: pageP99Ms, unit: 'ms', goal: '≤ 25' },
     diffP99Ms: { values: diffP99Ms, unit: 'ms', goal: '≤ 5' },
+    slotMs: { values: slotMs, unit: 'ms', goal: '' },
+    slotSlowestToLatest: { values: slotSlowestToLatest, unit: 'x', goal: '≤ 2' },
     fhirReadP50Ms: { values: fhirReadP50Ms, unit: 'ms', goal: '≤ 1' },
     fhirReadsPerSecond: { values: fhirReadsPerSecond, unit: '1/s', goal: '≥ 2,000' },
     populationMs: { values: populationMs, unit: 'ms', goal: '≤ 10' },

@@ -24,6 +24,7 @@ import { Forgotten1763700053000 } from './053-forgotten.js';
 import { AnalystBudget1763700054000 } from './054-analyst-budget.js';
 import { SearchPending1763700059000 } from './059-search-pending.js';
 import { AskedTables1763700069000 } from './069-asked-tables.js';
+import { Shapes1763700070000 } from './070-shapes.js';
 import { SearchBeginnings1763700074000 } from './074-search-beginnings.js';
 
 /** Every migration, oldest first. Append only: a released migration never changes. */
@@ -54,5 +55,6 @@ export const MIGRATIONS: (new () => MigrationInterface)[] = [
   AnalystBudget1763700054000,
   SearchPending1763700059000,
   AskedTables1763700069000,
+  Shapes1763700070000,
   SearchBeginnings1763700074000,
 ];

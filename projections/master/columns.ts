@@ -25,6 +25,7 @@ export const MASTER_COLUMNS = {
       ...VALID,
       key: 'text',
       body: 'jsonb',
+      shape: 'int8',
     },
   },
   link: {

@@ -14,6 +14,7 @@ import { WRITTEN } from './columns.js';
 import type { FactBody } from './fold.js';
 import { lookupsOf } from './lookup.js';
 import { CONTROL_ID_PURPOSE, flagBits, type MasterHashes } from './names.js';
+import { shapeOf } from './shape.js';
 import { finishMaster, installMaster, masterTables, prepareMaster, uninstallMaster } from './tables.js';
 import { verifyMaster } from './verify.js';
 
@@ -222,6 +223,7 @@ function applyEvent(event: DecodedEvent, rows: Rows, hashes: MasterHashes): void
         flagBits(fact.valid.flags),
         storableText(fact.key),
         storableJson(body),
+        shapeOf(body, fact.valid.instant, recordedAt),
       ]);
       if (body.a === undefined) continue;
       for (const field of Object.keys(body.a)) {

@@ -1,5 +1,6 @@
 /** Tables of the master store: physical names and DDL (docs/architecture.md §8). */
 
+import { UNKNOWN_SHAPE } from './shape.js';
 import { installCensus, uninstallCensus } from './census/tables.js';
 
 export interface MasterTables {
@@ -50,7 +51,8 @@ export function prepareMaster(version: number): readonly string[] {
     `create table ${t.fact} (
        record uuid not null, kind int2 not null, entity int8 not null,
        valid_from timestamptz not null, pos int8 not null, recorded_at timestamptz not null, event_id uuid not null,
-       valid_text text not null, valid_field text not null, valid_flags int2 not null, key text not null, body jsonb not null
+       valid_text text not null, valid_field text not null, valid_flags int2 not null, key text not null, body jsonb not null,
+       shape int8 not null default ${UNKNOWN_SHAPE}
      ) partition by range (pos)`,
     ...partitions,
     `create table ${t.fact}_rest partition of ${t.fact} default`,
@@ -95,8 +97,8 @@ function indexMaster(version: number): readonly string[] {
   const t = masterTables(version);
   const name = unqualified;
   return [
-    // The order of the fold; unique, so that an event applied twice cannot pass.
-    `create unique index ${name(t.fact)}_fold on ${t.fact} (record, kind, entity, valid_from, pos)`,
+    // The rows of a thing, those of each shape in the order of the fold; unique, so that an event applied twice cannot pass.
+    `create unique index ${name(t.fact)}_fold on ${t.fact} (record, kind, entity, shape, valid_from, pos)`,
     // Diff and "what did this message change" read by position; diff also by valid time, which follows position closely.
     `create index ${name(t.fact)}_pos on ${t.fact} using brin (pos) with (pages_per_range = 16, autosummarize = on)`,
     `create index ${name(t.fact)}_valid on ${t.fact} using brin (valid_from) with (pages_per_range = 32, autosummarize = on)`,

@@ -22,6 +22,7 @@ import { MASTER_COLUMNS, type MasterTable } from './columns.js';
 import { foldThing, mergeFolded, type FactBody, type Folded, type FoldRow, type Point } from './fold.js';
 import { lookupsOf } from './lookup.js';
 import { CONTROL_ID_PURPOSE, FLAG_BITS, type MasterHashes } from './names.js';
+import { shapeOf } from './shape.js';
 import { statementOf, sweep, type Standing, type Statement } from './sweep.js';
 import { masterTables } from './tables.js';
 
@@ -307,6 +308,7 @@ function rowOfFact({ fact, said, event, entity }: ExpectedFact): KeyedRow {
     valid_flags: flags(valid.flags),
     key: kept(key),
     body: keptJson(body as unknown as Json),
+    shape: shapeOf(body, valid.instant, event.envelope.recordedAt),
   };
   return [keyOf([record, FACT_KINDS.indexOf(kind), entity, valid.instant, position]), { position, record, columns }];
 }

@@ -129,7 +129,7 @@ export class PatientNode {
 
   /** Things of one kind that are present, in the store's order. */
   async things(kind: FactKind): Promise<ThingNode[]> {
-    const things = await this.snapshot.things(
+    const things = await this.snapshot.standing(
       this.records.map(({ record }) => record),
       [FACT_KINDS.indexOf(kind)],
     );
@@ -142,7 +142,9 @@ export type Node = ThingNode | PatientNode;
 export class Snapshot {
   readonly point: Point;
   private readonly thingLoader: DataLoader<string, readonly Thing[]>;
+  private readonly standingLoader: DataLoader<string, readonly Thing[]>;
   private readonly idLoader: DataLoader<string, Thing | undefined>;
+  private readonly nodeLoader: DataLoader<string, Thing | undefined>;
   private readonly linkedLoader: DataLoader<string, Linked | undefined>;
   private readonly recordLoader: DataLoader<string, readonly LinkRow[]>;
   private readonly patientLoader: DataLoader<string, PatientNode | null>;
@@ -161,25 +163,35 @@ export class Snapshot {
   ) {
     const { build, position } = basis;
     this.point = { position, validAt: basis.validAt };
-    this.thingLoader = new DataLoader(async (keys) => {
-      const records = new Set<string>();
-      const kinds = new Set<number>();
-      for (const key of keys) {
-        records.add(key.slice(0, 36));
-        kinds.add(Number(key.slice(37)));
-      }
-      const found = new Map<string, Thing[]>();
-      for (const thing of await store.things(build, [...records], [...kinds], position)) {
-        const key = `${thing.record}/${thing.kind}`;
-        const list = found.get(key);
-        if (list === undefined) found.set(key, [thing]);
-        else list.push(thing);
-      }
-      return keys.map((key) => found.get(key) ?? []);
+    const choose = (keys: readonly string[]): { records: string[]; kinds: number[] } => ({
+      records: [...new Set(keys.map((key) => key.slice(0, 36)))],
+      kinds: [...new Set(keys.map((key) => Number(key.slice(37))))],
     });
+    const inTheirOrder = (keys: readonly string[], things: readonly Thing[]): readonly Thing[][] => {
+      const found = Map.groupBy(things, (thing) => `${thing.record}/${thing.kind}`);
+      return keys.map((key) => found.get(key) ?? []);
+    };
+    this.thingLoader = new DataLoader(async (keys) => {
+      const { records, kinds } = choose(keys);
+      return inTheirOrder(keys, await store.things(build, records, kinds, position));
+    });
+    this.standingLoader = new DataLoader(async (keys) =>
+      inTheirOrder(keys, await store.standing(build, choose(keys), this.point, basis.knownAt)),
+    );
     this.idLoader = new DataLoader(async (ids) => {
       const wanted = ids.flatMap((id) => readThingId(id) ?? []);
       const found = new Map((await store.thingsById(build, wanted, position)).map((thing) => [thingId(thing), thing]));
+      return ids.map((id) => found.get(id));
+    });
+    this.nodeLoader = new DataLoader(async (ids) => {
+      const wanted = ids.flatMap((id) => readThingId(id) ?? []);
+      const choice = {
+        records: [...new Set(wanted.map(({ record }) => record))],
+        kinds: [...new Set(wanted.map(({ kind }) => kind))],
+        entities: wanted.map(({ entity }) => entity),
+      };
+      const things = await store.standing(build, choice, this.point, basis.knownAt);
+      const found = new Map(things.map((thing) => [thingId(thing), thing]));
       return ids.map((id) => found.get(id));
     });
     this.linkedLoader = new DataLoader((patients) => this.loadLinked(patients));
@@ -198,6 +210,12 @@ export class Snapshot {
   async things(records: readonly string[], kinds: readonly number[] = ALL_KINDS): Promise<Thing[]> {
     const keys = records.flatMap((record) => kinds.map((kind) => `${record}/${kind}`));
     return (await Promise.all(keys.map((key) => this.thingLoader.load(key)))).flat();
+  }
+
+  /** The same for what stands at the basis: of a thing with very many rows only those that decide it. */
+  async standing(records: readonly string[], kinds: readonly number[]): Promise<Thing[]> {
+    const keys = records.flatMap((record) => kinds.map((kind) => `${record}/${kind}`));
+    return (await Promise.all(keys.map((key) => this.standingLoader.load(key)))).flat();
   }
 
   /** Those of the things that have a value at the basis. */
@@ -220,7 +238,7 @@ export class Snapshot {
     return (await this.linksOf(record)).at(-1)?.patient;
   }
 
-  /** A thing by its global id, present at the basis or not. */
+  /** A thing by its global id, with all its rows up to the basis's position, present at the basis or not. */
   thing(id: string): Promise<Thing | undefined> {
     return this.idLoader.load(id);
   }
@@ -235,7 +253,7 @@ export class Snapshot {
     if (readUuid(id) !== undefined) return this.patient(id);
     const wanted = readThingId(id);
     if (wanted === undefined) return null;
-    const thing = await this.idLoader.load(id);
+    const thing = await this.nodeLoader.load(id);
     if (thing === undefined) return null;
     if (wanted.kind === PATIENT_KIND) {
       const patient = await this.patientOf(wanted.record);
@@ -344,7 +362,7 @@ export class Snapshot {
       linked.map(async (found) => {
         if (found === undefined) return null;
         const records = found.records.map(({ record }) => record);
-        const things = await this.things(records, [PATIENT_KIND]);
+        const things = await this.standing(records, [PATIENT_KIND]);
         const parts = records.map((record) => {
           const own = things.filter((thing) => thing.record === record);
           return mergeFolded(own.map((thing) => foldThing(thing.rows, this.point)));
@@ -353,7 +371,7 @@ export class Snapshot {
         let row = isPresent(merged) ? latestRow(merged) : undefined;
         if (row === undefined) {
           // Nothing is said of the person yet: there is a patient only where something else stands.
-          const others = this.present(await this.things(records, OTHER_KINDS)).map((node) => node.row);
+          const others = this.present(await this.standing(records, OTHER_KINDS)).map((node) => node.row);
           row = others.reduce<FactRow | undefined>(
             (latest, other) => (latest === undefined || other.pos > latest.pos ? other : latest),
             undefined,

@@ -83,23 +83,25 @@ export function operationOf(
 }
 
 /** Versions of one thing. */
-export function* versionsOfThing(node: ThingNode): Generator<VersionDraft> {
-  const { rows } = node.thing;
-  for (const row of inOrderOfPosition(rows, node.snapshot.point)) {
+export async function versionsOfThing({ thing, id, snapshot }: ThingNode): Promise<VersionDraft[]> {
+  const { rows } = thing.deciding === true ? ((await snapshot.thing(id)) ?? thing) : thing;
+  const versions: VersionDraft[] = [];
+  for (const row of inOrderOfPosition(rows, snapshot.point)) {
     const was = valuesOf(
       foldThing(rows, { position: before(row.pos), validAt: movesIt(row, rows) ? AFTER_ALL : row.validFrom }),
     );
     const now = valuesOf(foldThing(rows, { position: row.pos, validAt: row.validFrom }));
     const changes = changesBetween(was, now);
     if (changes.length === 0) continue;
-    yield {
+    versions.push({
       key: `${row.pos}/${row.validFrom}`,
       operation: operationOf(row, rows, was, now, changes),
       values: now,
       changes,
       cause: { kind: 'fact', row },
-    };
+    });
   }
+  return versions;
 }
 
 /**

@@ -109,7 +109,7 @@ export function statusOf(row: MessageRow): MessageStatus {
 
 async function historyOf(node: Node, page: PageArguments): Promise<Connection<VersionView>> {
   const at = await nodeForCursor(node, page.after);
-  const drafts = at.node instanceof PatientNode ? await versionsOfPatient(at.node) : [...versionsOfThing(at.node)];
+  const drafts = at.node instanceof PatientNode ? await versionsOfPatient(at.node) : await versionsOfThing(at.node);
   return pageOf(
     drafts.map((draft): VersionView => ({ node: at.node, draft })),
     ({ draft }) => draft.key,

@@ -1,12 +1,13 @@
 /** Reads of the master store, each one statement for any number of records, patients or messages. SQL on the master's tables stands here alone. */
 import type pg from 'pg';
-import type { FactBody } from '../../../projections/master/fold.js';
+import { compareRows, type FactBody, type Point } from '../../../projections/master/fold.js';
 import { LOOKUP } from '../../../projections/master/lookup.js';
 import { masterTables, type MasterTables } from '../../../projections/master/tables.js';
 import type { Position } from '../../log/event-log.js';
 import type { Instant } from '../../time/valid-time.js';
 import { openPool, SHORT_STATEMENTS_SILENCE_MS } from '../../database/database.js';
 import { CensusStore } from './census-store.js';
+import { decidingRows } from './deciding.js';
 
 /** One row of facts, as stored. */
 export interface FactRow {
@@ -31,6 +32,8 @@ export interface Thing {
   readonly entity: bigint;
   readonly key: string;
   readonly rows: readonly FactRow[];
+  /** Not all of them: those that decide what stands at the point that was asked for. */
+  readonly deciding?: true;
 }
 
 export interface LinkRow {
@@ -113,6 +116,23 @@ export function thingsOf(rows: readonly FactRow[]): Thing[] {
   return things;
 }
 
+function inOrderOfFold(thing: Thing): Thing {
+  return { ...thing, rows: [...thing.rows].sort(compareRows) };
+}
+
+/** Rows that are read at a time where the whole of them may be very many: at first, for each record besides, and at most. */
+const WALK_ROWS = 500;
+const WALK_ROWS_OF_RECORD = 100;
+const WALK_ROWS_MOST = 8_000;
+/** A thing with more is not read whole for what stands of it. Fewer than what is read at a time. */
+const MANY_ROWS = 250;
+
+interface ThingChoice {
+  readonly records: readonly string[];
+  readonly kinds: readonly number[];
+  readonly entities?: readonly bigint[];
+}
+
 export interface MessageQuery {
   readonly controlHash?: Buffer;
   readonly source?: string;
@@ -192,6 +212,62 @@ export class MasterStore {
         [records, kinds, upTo],
       ),
     );
+  }
+
+  /**
+   * Things of these records and kinds, whatever their valid time, for what stands at a point: a thing with very many rows comes with those alone
+   * that decide it.
+   * @param knownAt nothing up to the point's position was recorded later
+   * @param entities only these
+   */
+  async standing(
+    build: number,
+    { records, kinds, entities }: ThingChoice,
+    at: Point,
+    knownAt: Instant,
+  ): Promise<Thing[]> {
+    const { fact } = this.tables(build);
+    const things: Thing[] = [];
+    let after: Thing | undefined;
+    for (let limit = WALK_ROWS + records.length * WALK_ROWS_OF_RECORD; ; limit = Math.min(limit * 4, WALK_ROWS_MOST)) {
+      const values: unknown[] = [records, kinds, at.position, limit];
+      let more = '';
+      if (entities !== undefined) more = `and entity = any($${values.push(entities.map(String))}::int8[])`;
+      if (after !== undefined) {
+        const { record, kind, entity } = after;
+        more += ` and (record, kind, entity) > ($${values.push(record)}, $${values.push(kind)}, $${values.push(entity)})`;
+      }
+      const rows = await this.point<FactRow & pg.QueryResultRow>(
+        `standing-${build}-${entities === undefined ? 0 : 1}-${after === undefined ? 0 : 1}`,
+        `select ${FACT_COLUMNS} from ${fact} where record = any($1::uuid[]) and kind = any($2::int2[]) and pos <= $3 ${more}
+         order by record, kind, entity, shape, valid_from, pos limit $4`,
+        values,
+      );
+      const found = thingsOf(rows).map(inOrderOfFold);
+      if (rows.length < limit) return [...things, ...found];
+      // The last one may go on.
+      const cut = found.pop() as Thing;
+      things.push(...found);
+      if (cut.rows.length < MANY_ROWS) after = found.at(-1);
+      else {
+        things.push(await this.decided(build, cut, at, knownAt));
+        after = cut;
+      }
+    }
+  }
+
+  private async decided(build: number, thing: Thing, at: Point, knownAt: Instant): Promise<Thing> {
+    const rows = await decidingRows<FactRow>(
+      (name, text, values) => this.point(`${name}-${build}`, text, values),
+      this.tables(build).fact,
+      FACT_COLUMNS,
+      thing,
+      at,
+      knownAt,
+    );
+    if (rows !== undefined) return inOrderOfFold({ ...thing, rows, deciding: true });
+    const [whole] = await this.thingsById(build, [thing], at.position);
+    return whole ?? thing;
   }
 
   /**
