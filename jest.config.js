@@ -9,6 +9,7 @@ export default {
   // Wants a JDK and a download: npm run test:opensearch.
   testPathIgnorePatterns: ['/node_modules/', '<rootDir>/test/opensearch/'],
   modulePathIgnorePatterns: ['<rootDir>/dist/'],
+  setupFilesAfterEnv: ['<rootDir>/test/support/equal-bytes.ts'],
   globalSetup: '<rootDir>/test/support/global-setup.mjs',
   globalTeardown: '<rootDir>/test/support/global-teardown.mjs',
   maxWorkers: 2,
