@@ -105,6 +105,7 @@ export async function installBuildIn(
   if (wanted.state === 'building' && rows.some(isUnderWay)) return undefined;
   const build = (rows[0]?.version ?? 0) + 1;
   const bulk = wanted.state === 'building' ? definition.bulk : undefined;
+  await clearRemains(client, definition, build);
   for (const statement of bulk?.prepare(build) ?? definition.install(build)) await client.query(statement);
   await client.query(
     `insert into hub.projection (name, version, definition_version, definition_hash, log_id, state, serving, paused, verify_wanted,
@@ -212,10 +213,25 @@ export async function dropBuild(pool: Pool, definition: ProjectionDefinition, bu
     );
     if (rowCount !== 1) return;
     for (const statement of definition.uninstall(build)) await client.query(statement);
-    await client.query('delete from hub.checkpoint where projection = $1 and version = $2', [definition.name, build]);
-    await client.query('delete from hub.held where projection = $1 and version = $2', [definition.name, build]);
-    await client.query('delete from hub.projected where projection = $1 and version = $2', [definition.name, build]);
+    await clearProgress(client, definition.name, build);
   });
+}
+
+/** What the runtime keeps of a build beside its tables. */
+async function clearProgress(client: ClientBase, name: string, build: Build): Promise<void> {
+  for (const table of ['checkpoint', 'held', 'projected', 'forgotten']) {
+    await client.query(`delete from hub.${table} where projection = $1 and version = $2`, [name, build]);
+  }
+}
+
+/** A build that an operator took out of `hub.projection` ({@link ProjectionTablesMissingError}) leaves the rest behind under its number. */
+async function clearRemains(client: ClientBase, definition: ProjectionDefinition, build: Build): Promise<void> {
+  const { rowCount } = await client.query(
+    'select from unnest($1::text[]) as left_behind(name) where to_regclass(name) is not null',
+    [definition.tables(build)],
+  );
+  if ((rowCount ?? 0) > 0) for (const statement of definition.uninstall(build)) await client.query(statement);
+  await clearProgress(client, definition.name, build);
 }
 
 /**

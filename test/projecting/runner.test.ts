@@ -423,6 +423,19 @@ test('a start refuses a log that is shorter, a log that is another, tables that 
   expect(await checkAtStart(database.pool, { ...changed, version: 2 }, log)).toMatchObject({ state: 'outdated' });
   await database.pool.query(`drop table ${definition.name}.seen_v1`);
   await expect(checkAtStart(database.pool, definition, log)).rejects.toThrow(ProjectionTablesMissingError);
+
+  // What its message says: the build is forgotten and made again, whatever was left of it.
+  await database.pool.query(`delete from ${definition.name}.row_v1`);
+  await database.pool.query(
+    `insert into hub.held (projection, version, source_record_id, position, message_id, parked, attempt) values ($1, 1, $2, 1, $2, true, 1)`,
+    [definition.name, recordOf(0)],
+  );
+  await database.pool.query('delete from hub.projection where name = $1 and version = 1', [definition.name]);
+  const again = await startRuntime(database, log, [definition]);
+  await projected(definition.name, 2n);
+  await again.close();
+  const { rows } = await database.pool.query(`select pos from ${definition.name}.row_v1 order by pos`);
+  expect(rows).toEqual([{ pos: 1n }, { pos: 2n }]);
 });
 
 test('two starts at once install one build', async () => {
