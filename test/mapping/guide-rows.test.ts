@@ -539,6 +539,19 @@ describe('a row of the v2-to-FHIR implementation guide:', () => {
     });
   });
 
+  it('what describes a specimen before any order is of that specimen, and the same when it is sent again', () => {
+    const keyAt = (minute: string): string =>
+      map(
+        hl7(
+          `MSH|^~\\&|A|B|C|D|202603011${minute}00+0000||OUL^R22|1|P|2.5.1`,
+          PID,
+          'SPM|1|P1&HIS^S1&LAB||SER',
+          'OBX|1|ST|X^state^L||cold||||||F',
+        ),
+      ).facts.find(({ kind }) => kind === 'OBSERVATION')!.key;
+    expect(keyAt('401')).toBe(keyAt('502'));
+  });
+
   it('parts of a report that only a suffix of OBX-3 names are results of their own: HL7 v2.3 §7.1.3', () => {
     const results = resources('OBSERVATION', ORU(OBR, 'OBX|1|TX|88304&GDT||gross', 'OBX|2|TX|88304&IMP||impression'));
     expect(results.map((one) => objectsIn(one['code'], 'coding')[0]?.['code'])).toEqual(['88304&GDT', '88304&IMP']);

@@ -50,6 +50,8 @@ export interface ObservationGroup {
   /** Whether `otherwise` is a time of the observation itself, so that a deletion can name the row it means. */
   readonly otherwiseClinical: boolean;
   readonly encounter?: JsonObject;
+  /** The number of the specimen that an OBX without an order describes (OUL_R22, SPECIMEN.OBX). */
+  readonly specimen?: string;
   /** The PRT behind the OBX (HL7 v2.9 §7.3.1). */
   readonly participants: readonly Hl7Segment[];
   /** How often (code, sub-id) stood in this order so far. */
@@ -209,7 +211,8 @@ function observationKey(
   const sub = obx.rawField(4);
   const id = instanceId(obx);
   if (id !== undefined && !sharedIds(reading).has(id)) return id;
-  const place = id ?? orderKey(group.obr, group.orc) ?? `at|${valid.instant}${reportOf(group)}`;
+  const numbered = id ?? orderKey(group.obr, group.orc) ?? (group.specimen && `specimen|${group.specimen}`);
+  const place = numbered ?? `at|${valid.instant}${reportOf(group)}`;
   const within = `${place}|${concept}|${sub}`;
   const occurrence = (group.occurrences.get(within) ?? 0) + 1;
   group.occurrences.set(within, occurrence);

@@ -14,6 +14,7 @@ import { readPv2Facts, readVisitFacts, readVisitIdentity, visitKey, visitReferen
 import type { PersonGroup } from './groups.js';
 import type { Reading } from './reading.js';
 import { participantsBehind, readRoles, rolesOf } from './rol.js';
+import { specimenNumber } from './spm.js';
 
 export function readOru(reading: Reading): void {
   const sent = reading.messageTime();
@@ -105,6 +106,7 @@ export function readObservations(
   const reports = new Map<string, number>();
   let orc: Hl7Segment | undefined;
   let obr: Hl7Segment | undefined;
+  let specimen: string | undefined;
   let otherwise = event;
   for (let index = 0; index < segments.length; index += 1) {
     const segment = segments[index]!;
@@ -131,6 +133,8 @@ export function readObservations(
           },
           reading,
         );
+    } else if (segment.name === 'SPM') {
+      specimen = specimenNumber(segment);
     } else if (segment.name === 'OBX') {
       if (obr === undefined && orc !== undefined) reading.read.add(orc);
       readObx(
@@ -143,6 +147,7 @@ export function readObservations(
           otherwise,
           otherwiseClinical: otherwise !== event,
           encounter,
+          ...(specimen === undefined ? {} : { specimen }),
           participants: participantsBehind(segments, index),
           occurrences,
         },

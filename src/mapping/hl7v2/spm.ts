@@ -137,16 +137,18 @@ function putCollected(slots: Slots, start: ParsedTime | undefined, end: ParsedTi
 }
 
 function keyOf({ spm, place, ordinal }: SpecimenGroup): string {
-  if (spm !== undefined) {
-    for (const half of [2, 1]) {
-      const number = spm.text(2, 1, half, 1);
-      if (number !== '')
-        return `${half === 2 ? 'filler' : 'placer'}|${spm.text(2, 1, half, 2) || spm.text(2, 1, half, 3)}|${number}`;
-    }
-    const accession = spm.text(30, 1, 1);
-    if (accession !== '') return `accession|${spm.text(30, 1, 4, 1)}|${accession}`;
+  return (spm && specimenNumber(spm)) ?? `${place}|${ordinal}`;
+}
+
+/** The specimen's number: the filler's, else the placer's (SPM-2), else the accession number (SPM-30); undefined where it has none. */
+export function specimenNumber(spm: Hl7Segment): string | undefined {
+  for (const half of [2, 1]) {
+    const number = spm.text(2, 1, half, 1);
+    if (number !== '')
+      return `${half === 2 ? 'filler' : 'placer'}|${spm.text(2, 1, half, 2) || spm.text(2, 1, half, 3)}|${number}`;
   }
-  return `${place}|${ordinal}`;
+  const accession = spm.text(30, 1, 1);
+  return accession === '' ? undefined : `accession|${spm.text(30, 1, 4, 1)}|${accession}`;
 }
 
 /** OBR-15 (SPS): source, additives, collection method, body site. */
