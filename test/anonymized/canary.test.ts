@@ -257,7 +257,7 @@ function bundle(person: number): object {
           code:
             resourceType === 'Condition'
               ? concept('code', 'http://snomed.info/sct', '73211009')
-              : concept('code', 'http://loinc.org'),
+              : concept('code', 'http://loinc.org', '2823-3'),
         }),
     ...(resourceType === 'Observation'
       ? {
