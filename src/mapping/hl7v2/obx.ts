@@ -119,7 +119,8 @@ export function readObx(
   const { device: used, place } = circumstancesIn(group.participants, reading);
   const device = ei(obx, 18) ?? used;
   if (device !== undefined) resource['device'] = { identifier: device };
-  const performer = [...performers(obx), ...peopleBehind(group.participants, undefined, reading)];
+  const performer = performers(obx);
+  if (group.participants.length > 0) performer.push(...peopleBehind(group.participants, undefined, reading));
   if (performer.length > 0) resource['performer'] = performer;
   const note = annotations(notes, reading);
   if (note.length > 0) resource['note'] = note;

@@ -77,15 +77,18 @@ export function rolesBehind(segments: readonly Hl7Segment[], index: number): Hl7
 }
 
 /** The participations that stand behind a segment, those behind its notes too: a PRT may come after the NTE of an OBX (HL7 v2.9 §7.3.1). */
-export function participantsBehind(segments: readonly Hl7Segment[], index: number): Hl7Segment[] {
-  const found: Hl7Segment[] = [];
+export function participantsBehind(segments: readonly Hl7Segment[], index: number): readonly Hl7Segment[] {
+  let found: Hl7Segment[] | undefined;
   for (let next = index + 1; next < segments.length; next += 1) {
     const { name } = segments[next]!;
-    if (Object.hasOwn(FIELDS, name)) found.push(segments[next]!);
+    if (Object.hasOwn(FIELDS, name)) (found ??= []).push(segments[next]!);
     else if (name !== 'NTE') break;
   }
-  return found;
+  return found ?? NOBODY;
 }
+
+/** Most results have none. */
+const NOBODY: readonly Hl7Segment[] = [];
 
 interface Role {
   readonly code: string;
