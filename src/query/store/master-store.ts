@@ -127,6 +127,23 @@ const WALK_ROWS_MOST = 8_000;
 /** A thing with more is not read whole for what stands of it. Fewer than what is read at a time. */
 const MANY_ROWS = 250;
 
+interface ThingRange {
+  readonly records: readonly string[];
+  readonly kinds: readonly number[];
+  readonly after?: bigint;
+}
+
+/** What of a range stands behind a thing. */
+function rangesBehind({ records, kinds, after }: ThingRange, { record, kind, entity }: Thing): ThingRange[] {
+  const rest: ThingRange = { records: [record], kinds: [kind], after: entity };
+  if (after !== undefined) return [rest];
+  return [
+    rest,
+    { records: [record], kinds: kinds.filter((other) => other > kind) },
+    { records: records.filter((other) => other > record), kinds },
+  ].filter((range) => range.records.length > 0 && range.kinds.length > 0);
+}
+
 interface ThingChoice {
   readonly records: readonly string[];
   readonly kinds: readonly number[];
@@ -228,32 +245,36 @@ export class MasterStore {
   ): Promise<Thing[]> {
     const { fact } = this.tables(build);
     const things: Thing[] = [];
-    let after: Thing | undefined;
-    for (let limit = WALK_ROWS + records.length * WALK_ROWS_OF_RECORD; ; limit = Math.min(limit * 4, WALK_ROWS_MOST)) {
-      const values: unknown[] = [records, kinds, at.position, limit];
+    // Ranges of the index, in its order: an entity to go on behind is one of a single record and kind.
+    const left: ThingRange[] = [{ records, kinds }];
+    let limit = WALK_ROWS + records.length * WALK_ROWS_OF_RECORD;
+    for (let range = left.shift(); range !== undefined; range = left.shift()) {
+      const values: unknown[] = [range.records, range.kinds, at.position, limit];
       let more = '';
       if (entities !== undefined) more = `and entity = any($${values.push(entities.map(String))}::int8[])`;
-      if (after !== undefined) {
-        const { record, kind, entity } = after;
-        more += ` and (record, kind, entity) > ($${values.push(record)}, $${values.push(kind)}, $${values.push(entity)})`;
-      }
+      if (range.after !== undefined) more += ` and entity > $${values.push(range.after)}`;
       const rows = await this.point<FactRow & pg.QueryResultRow>(
-        `standing-${build}-${entities === undefined ? 0 : 1}-${after === undefined ? 0 : 1}`,
+        `standing-${build}-${entities === undefined ? 0 : 1}-${range.after === undefined ? 0 : 1}`,
         `select ${FACT_COLUMNS} from ${fact} where record = any($1::uuid[]) and kind = any($2::int2[]) and pos <= $3 ${more}
          order by record, kind, entity, shape, valid_from, pos limit $4`,
         values,
       );
       const found = thingsOf(rows).map(inOrderOfFold);
-      if (rows.length < limit) return [...things, ...found];
+      if (rows.length < limit) {
+        things.push(...found);
+        continue;
+      }
       // The last one may go on.
       const cut = found.pop() as Thing;
       things.push(...found);
-      if (cut.rows.length < MANY_ROWS) after = found.at(-1);
+      if (cut.rows.length < MANY_ROWS) left.unshift(...rangesBehind(range, found.at(-1) as Thing));
       else {
         things.push(await this.decided(build, cut, at, knownAt));
-        after = cut;
+        left.unshift(...rangesBehind(range, cut));
       }
+      limit = Math.min(limit * 4, WALK_ROWS_MOST);
     }
+    return things;
   }
 
   private async decided(build: number, thing: Thing, at: Point, knownAt: Instant): Promise<Thing> {
