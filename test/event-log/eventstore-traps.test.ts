@@ -20,10 +20,11 @@ import {
 } from '../../src/log/eventstore/index.js';
 import { TestAuthority } from '../support/certificates.js';
 import { startEventStoreDouble, type RunningDouble, type StartOptions } from '../support/eventstore-double/double.js';
+import { persistently } from '../support/persistently.js';
 import { anEvent, collect, events } from './contract.js';
 
 const ROOT = path.resolve(import.meta.dirname, '../..');
-const SHORT_MS = 400;
+const SHORT_MS = 1_500;
 const FULL = process.env['ANAMNESIS_TEST_SCALE'] === 'full';
 const KILLS = FULL ? 20 : 3;
 const ROUNDS = FULL ? 6 : 3;
@@ -50,15 +51,8 @@ const one = (
   expectedRevision: StreamAppend['expectedRevision'] = 'any',
 ) => [{ stream, expectedRevision, events: batch }];
 /** As the writer of the hub does it: the identical round until its outcome is known. */
-const untilKnown = async (writer: EventLogWriter, round: readonly StreamAppend[]): Promise<AppendResult[]> => {
-  for (;;) {
-    try {
-      return await writer.append(round);
-    } catch (error) {
-      if (!(error instanceof LogUnavailableError)) throw error;
-    }
-  }
-};
+const untilKnown = (writer: EventLogWriter, round: readonly StreamAppend[]): Promise<AppendResult[]> =>
+  persistently(() => writer.append(round));
 const rawClient = (): EventStoreDBClient => {
   const client = EventStoreDBClient.connectionString(server.url);
   opened.push({ close: () => client.dispose() });
@@ -134,7 +128,7 @@ it('the server shows its own and other people’s events: they are none of the l
 describe('an append of unknown outcome', () => {
   it('has a timer here, as the client has none; the identical round is stored once, whatever became of the first', async () => {
     const writer = await writerOf({ timeoutMs: SHORT_MS });
-    await writer.append(one('s', events(1)));
+    await untilKnown(writer, one('s', events(1)));
     const round = [...one('s', events(3), 0n), ...one('t', events(2), 'no_stream')];
     server.freeze();
     await expect(writer.append(round)).rejects.toThrow(LogUnavailableError);
@@ -150,12 +144,12 @@ describe('an append of unknown outcome', () => {
         .sort(),
     );
     // Late answers to the first attempts have come meanwhile, and ended nothing.
-    await writer.append(one('s', events(1), 3n));
+    await untilKnown(writer, one('s', events(1), 3n));
   });
 
   it.each([1, 2, 3])('that was stored but for its last answers (%i swallowed) is stored once', async (swallowed) => {
     const writer = await writerOf({ timeoutMs: SHORT_MS });
-    await writer.append(one('s', events(1)));
+    await untilKnown(writer, one('s', events(1)));
     const round = [...one('s', events(3), 0n), ...one('t', events(1), 'no_stream')];
     await server.swallowAnswers(swallowed);
     const results = await untilKnown(writer, round);
@@ -167,7 +161,7 @@ describe('an append of unknown outcome', () => {
         .map(({ position }) => position)
         .sort(),
     );
-    expect(await writer.append(round)).toEqual(results);
+    expect(await untilKnown(writer, round)).toEqual(results);
     expect(await writer.count()).toBe(5n);
   });
 
@@ -191,7 +185,7 @@ describe('an append of unknown outcome', () => {
 
   it('of a round cut in the middle never shows: its events stay without a record, and a resend is stored once', async () => {
     const writer = await writerOf({ timeoutMs: SHORT_MS });
-    await writer.append(one('s', events(2)));
+    await untilKnown(writer, one('s', events(2)));
     const half = [...one('s', events(3), 1n), ...one('t', events(2), 'no_stream')];
     await server.swallowAnswers(2);
     await expect(writer.append(half)).rejects.toThrow(LogUnavailableError);
