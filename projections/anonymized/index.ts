@@ -47,7 +47,7 @@ interface Statement {
 }
 
 /** What an event has said so far of one thing at one valid time. */
-interface Spoken extends Pick<Statement, 'record' | 'entity' | 'validFrom'> {
+interface Spoken extends Pick<Statement, 'record' | 'entity'> {
   readonly kind: FactKind;
   readonly statements: Statement[];
 }
@@ -68,16 +68,16 @@ function stated(fact: Fact, field: AnonymizedField): { op: number; value: string
 /** Of several facts of one event about one field at one valid time the later word counts; a retraction takes back the earlier. */
 function statementsOf(event: DecodedEvent, ids: ThingIds): Statement[] {
   const statements: Statement[] = [];
-  /** By key of the thing: of one key there are few things and times. */
-  const earlierOf = new Map<string, Spoken[]>();
+  /** By valid time and key of the thing: there are few things of both. */
+  const earlierOf = new Map<string, Map<string, Spoken[]>>();
   for (const fact of event.mapped.facts) {
     const fields = FIELDS_OF.get(fact.kind);
     if (fields === undefined) continue;
     const { kind, sourceRecordId: record, key } = fact;
     const validFrom = fact.valid.instant;
-    let spoken = earlierOf
-      .get(key)
-      ?.find((one) => one.kind === kind && one.record === record && one.validFrom === validFrom);
+    let ofTime = earlierOf.get(validFrom);
+    if (ofTime === undefined) earlierOf.set(validFrom, (ofTime = new Map<string, Spoken[]>()));
+    let spoken = ofTime.get(key)?.find((one) => one.kind === kind && one.record === record);
     for (const field of fields) {
       const said = stated(fact, field);
       if (said === undefined) continue;
@@ -85,9 +85,9 @@ function statementsOf(event: DecodedEvent, ids: ThingIds): Statement[] {
       if (earlier === undefined) {
         if (spoken === undefined) {
           const entity = kind === 'PATIENT' ? PERSON : ids.thing(record, kind, key);
-          spoken = { kind, record, entity, validFrom, statements: [] };
-          const others = earlierOf.get(key);
-          if (others === undefined) earlierOf.set(key, [spoken]);
+          spoken = { kind, record, entity, statements: [] };
+          const others = ofTime.get(key);
+          if (others === undefined) ofTime.set(key, [spoken]);
           else others.push(spoken);
         }
         const { entity } = spoken;

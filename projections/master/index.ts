@@ -47,6 +47,11 @@ interface Merged {
   readonly body: FactBody;
 }
 
+interface Merging {
+  readonly fact: Fact;
+  body: FactBody;
+}
+
 /**
  * Merges facts of one event that speak of one thing at one valid time, in their order: a later statement replaces an earlier one of the
  * same field, a retraction takes back what the event itself had said before.
@@ -56,13 +61,15 @@ export function mergeFacts(facts: readonly Fact[]): Merged[] {
     const fact = facts[0] as Fact;
     return [{ fact, body: settled(bodyOf(fact)) }];
   }
-  const merged: { readonly fact: Fact; body: FactBody }[] = [];
-  // Of one key there are few, so they are looked through: a text made of all four would cost more.
-  const byKey = new Map<string, { readonly fact: Fact; body: FactBody }[]>();
+  const merged: Merging[] = [];
+  // By time and key: there are few of one, so they are looked through. A text made of all four would cost more.
+  const bySlot = new Map<string, Map<string, Merging[]>>();
   for (const fact of facts) {
     const body = bodyOf(fact);
+    let byKey = bySlot.get(fact.valid.instant);
+    if (byKey === undefined) bySlot.set(fact.valid.instant, (byKey = new Map<string, Merging[]>()));
     const same = byKey.get(fact.key);
-    const earlier = same?.find((one) => isOfOneSlot(one.fact, fact));
+    const earlier = same?.find((one) => isOfOneThing(one.fact, fact));
     if (earlier !== undefined) {
       earlier.body = overlay(earlier.body, body);
       continue;
@@ -76,11 +83,9 @@ export function mergeFacts(facts: readonly Fact[]): Merged[] {
   return merged;
 }
 
-/** Facts of one key about one thing at one valid time. */
-function isOfOneSlot(one: Fact, other: Fact): boolean {
-  return (
-    one.kind === other.kind && one.valid.instant === other.valid.instant && one.sourceRecordId === other.sourceRecordId
-  );
+/** Facts of one key about one thing. */
+function isOfOneThing(one: Fact, other: Fact): boolean {
+  return one.kind === other.kind && one.sourceRecordId === other.sourceRecordId;
 }
 
 /** A row that says of nothing that it is so moves nothing to its time. */

@@ -38,7 +38,7 @@ const written = new Map([...REPEATED].map((kind) => [kind, new Remembered<Writte
 export function searchRows(events: readonly DecodedEvent[], hashes: Pick<KeyedHashes, 'thing'>): SearchRow[] {
   const rows: SearchRow[] = [];
   /** Texts that a thing has in this batch already. */
-  const known = new Map<bigint, bigint[]>();
+  const known = new Map<bigint, Set<bigint>>();
   for (const event of events) {
     for (const { kind, assert, sourceRecordId: record, key } of event.mapped.facts) {
       if (assert === undefined) continue;
@@ -47,9 +47,9 @@ export function searchRows(events: readonly DecodedEvent[], hashes: Pick<KeyedHa
       const { document, textHash, lexemes, compared, beginnings } = found;
       const entity = hashes.thing(record, kind, key);
       const texts = known.get(entity);
-      if (texts === undefined) known.set(entity, [textHash]);
-      else if (texts.includes(textHash)) continue;
-      else texts.push(textHash);
+      if (texts === undefined) known.set(entity, new Set([textHash]));
+      else if (texts.has(textHash)) continue;
+      else texts.add(textHash);
       rows.push({
         eventId: event.id,
         record,
