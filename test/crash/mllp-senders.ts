@@ -2,26 +2,11 @@
 import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
 import { frame } from '../support/mllp-client.js';
+import type { CrashMessage, SenderContext } from './http-senders.js';
 
-export interface Sent {
-  readonly bytes: Buffer;
-  readonly patient: number;
-  readonly order: string;
-}
-
-export interface MllpSenderContext {
-  readonly seed: number;
-  readonly sender: number;
-  readonly patients: number;
+export interface MllpSenderContext extends Omit<SenderContext, 'http'> {
   /** Where the hub listens now. */
   readonly mllp: () => string;
-  readonly finishing: () => boolean;
-  /** Awaited before each message, or batch of them. */
-  readonly pace: () => Promise<void>;
-  /** The run has failed: nothing is sent any more. */
-  readonly abandoned: () => boolean;
-  readonly sending: (message: Sent) => void;
-  readonly acknowledged: (message: Sent) => void;
 }
 
 /** Frames of one connection that wait for their answers. */
@@ -30,7 +15,7 @@ const BATCH = 4;
 const ANSWER_TIMEOUT_MS = 5_000;
 const PAUSE_MS = 30;
 
-function message({ seed, sender, patients }: MllpSenderContext, count: number, enhanced: boolean): Sent {
+function message({ seed, sender, patients }: MllpSenderContext, count: number, enhanced: boolean): CrashMessage {
   const order = `O${seed}-${sender}-${count}`;
   const patient = (sender * 11 + count) % patients;
   const at = `2026031${count % 9}11${String(count % 60).padStart(2, '0')}00`;
@@ -66,7 +51,7 @@ export function frameBatchSender(context: MllpSenderContext): Promise<void> {
 }
 
 interface Unit {
-  readonly messages: readonly Sent[];
+  readonly messages: readonly CrashMessage[];
   readonly bytes: Buffer;
 }
 

@@ -16,6 +16,7 @@ import { FAULTS, startFaultProxy, type FaultProxy } from '../support/fault-proxy
 import { graphql, startHubProcess, temporaryDataDir, until, untilCaughtUp } from '../support/hub-process.js';
 import { compare, digestOf } from './comparison.js';
 import { batchSender, eventSender, fhirSender, type SenderContext } from './http-senders.js';
+import { repeatingSender } from './hl7-senders.js';
 import { pipeliningSender } from './mllp-senders.js';
 import { askForRebuild, verifyEverything } from './rebuilds.js';
 
@@ -36,7 +37,7 @@ export interface NetworkResult {
 }
 
 const KINDS = [...FAULTS, 'cut'] as const;
-const SENDERS = [eventSender, batchSender, fhirSender, pipeliningSender];
+const SENDERS = [eventSender, batchSender, fhirSender, pipeliningSender, repeatingSender];
 const PATIENTS = 12;
 /** Each sender rests so long before a message on average. */
 const PACE_MS = 20;

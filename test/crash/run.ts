@@ -8,8 +8,8 @@
  */
 import { compare, digestOf } from './comparison.js';
 import { batchSender, eventSender, fhirSender, fileSender, folderSender, type SenderContext } from './http-senders.js';
+import { hl7HttpSender, mllpSender, repeatingSender } from './hl7-senders.js';
 import { frameBatchSender, pipeliningSender, type MllpSenderContext } from './mllp-senders.js';
-import { answerCode, MllpClient } from '../support/mllp-client.js';
 import {
   graphql,
   startHubProcess,
@@ -83,28 +83,12 @@ function random(seed: number): () => number {
   };
 }
 
-/** Between two attempts. */
-const breath = (): Promise<void> => new Promise((resolve) => setTimeout(resolve, 30));
-
 interface Ledger {
   /** Acknowledged messages by SHA-256 of their bytes. */
   readonly acknowledged: Set<string>;
   /** Everything that was ever sent, with what it should leave on the chart. */
   readonly sent: Map<string, { readonly patient: number; readonly order: string }>;
   readonly kills: Kill[];
-}
-
-function hl7Message(sender: number, count: number, patient: number, seed: number): { bytes: Buffer; order: string } {
-  const order = `O${seed}-${sender}-${count}`;
-  const at = `2026030${1 + (count % 9)}10${String(count % 60).padStart(2, '0')}00`;
-  const text = [
-    `MSH|^~\\&|CRASH|WARD|HUB|HUB|${at}||ORU^R01|C${seed}-${sender}-${count}|P|2.5.1`,
-    `PID|1||P${seed}-${patient}^^^CRASH^MR||Kill${patient}^Test||19700${1 + (patient % 9)}1${patient % 10}|F`,
-    `OBR|1||${order}|K^Potassium^L|||${at}`,
-    `OBX|1|NM|K^Potassium^L||${(3 + (count % 30) / 10).toFixed(1)}|mmol/L|||||F|||${at}`,
-    '',
-  ].join('\r');
-  return { bytes: Buffer.from(text, 'utf8'), order };
 }
 
 /** Runs it; the data directory is a temporary one. */
@@ -125,12 +109,12 @@ export async function runCrash(options: CrashOptions): Promise<HubCrashResult> {
   };
   const begin: Record<Exclude<Transport, 'all'>, () => Promise<void>[]> = {
     mllp: () => [
-      ...Array.from({ length: MLLP_SENDERS }, (_, sender) => mllpSender(sender)),
+      ...Array.from({ length: MLLP_SENDERS }, (_, sender) => mllpSender(mllpContext(sender))),
       ...[pipeliningSender, frameBatchSender].map((send, index) => send(mllpContext(MLLP_CONTEXTS_FROM + index))),
     ],
     http: () => [
-      ...Array.from({ length: HTTP_SENDERS }, (_, sender) => httpSender(MLLP_SENDERS + sender)),
-      ...Array.from({ length: REPEATING_SENDERS }, (_, sender) => repeatingSender(REPEATING_FROM + sender)),
+      ...Array.from({ length: HTTP_SENDERS }, (_, sender) => hl7HttpSender(contextOf(MLLP_SENDERS + sender))),
+      ...Array.from({ length: REPEATING_SENDERS }, (_, sender) => repeatingSender(contextOf(REPEATING_FROM + sender))),
       ...HTTP_KINDS.map((send, index) => send(contextOf(MLLP_SENDERS + HTTP_SENDERS + index))),
     ],
     files: () =>
@@ -154,78 +138,6 @@ export async function runCrash(options: CrashOptions): Promise<HubCrashResult> {
       sending: ({ bytes, patient, order }) => ledger.sent.set(digestOf(bytes), { patient, order }),
       acknowledged: ({ bytes }) => ledger.acknowledged.add(digestOf(bytes)),
     };
-  }
-
-  async function eachMessage(sender: number, send: (bytes: Buffer) => Promise<boolean>): Promise<void> {
-    for (let count = 0; !finishing; count += 1) {
-      await pace();
-      const patient = (sender * 7 + count) % PATIENTS;
-      const { bytes, order } = hl7Message(sender, count, patient, options.seed);
-      const digest = digestOf(bytes);
-      ledger.sent.set(digest, { patient, order });
-      for (let acknowledged = false; !acknowledged;) {
-        if (abandoned) return;
-        try {
-          acknowledged = await send(bytes);
-        } catch {
-          acknowledged = false; // No answer: a real sender sends the same bytes again.
-        }
-        if (!acknowledged) await breath();
-      }
-      ledger.acknowledged.add(digest);
-    }
-  }
-
-  function mllpSender(sender: number): Promise<void> {
-    const client = new MllpClient(hub.run.mllp, 5_000);
-    return eachMessage(sender, async (bytes) => {
-      client.moveTo(hub.run.mllp);
-      return answerCode(await client.send(bytes)) === 'AA';
-    }).finally(() => client.close());
-  }
-
-  /** A network that delivers twice and in another order: pairs of messages of one patient, the later first, each on two connections at once, and old ones again. */
-  async function repeatingSender(sender: number): Promise<void> {
-    const old: Buffer[] = [];
-    for (let count = 0; !finishing; count += 2) {
-      await pace();
-      const patient = (sender * 7 + count) % PATIENTS;
-      const pair = [count + 1, count].map((n) => hl7Message(sender, n, patient, options.seed));
-      for (const { bytes, order } of pair) {
-        const digest = digestOf(bytes);
-        ledger.sent.set(digest, { patient, order });
-        while (!(await Promise.all([postHl7(bytes), postHl7(bytes)])).some((accepted) => accepted)) {
-          if (abandoned) return;
-          await breath();
-        }
-        ledger.acknowledged.add(digest);
-        old.push(bytes);
-      }
-      await postHl7(old[(count * 7) % old.length] as Buffer);
-    }
-  }
-
-  /** @returns whether the answer is AA; no answer is none */
-  async function postHl7(bytes: Buffer): Promise<boolean> {
-    try {
-      return await post(bytes);
-    } catch {
-      return false;
-    }
-  }
-
-  function httpSender(sender: number): Promise<void> {
-    return eachMessage(sender, post);
-  }
-
-  async function post(bytes: Buffer): Promise<boolean> {
-    const response = await fetch(`${hub.run.http}/hl7`, {
-      method: 'POST',
-      headers: { 'content-type': 'x-application/hl7-v2+er7', 'x-anamnesis-source': 'mllp' },
-      body: new Uint8Array(bytes),
-      signal: AbortSignal.timeout(5_000),
-    });
-    return response.ok && answerCode(Buffer.from(await response.arrayBuffer())) === 'AA';
   }
 
   // One that fails before it is awaited at the end is told of there.
