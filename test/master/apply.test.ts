@@ -77,6 +77,28 @@ describe('facts of one event', () => {
   });
 });
 
+describe('very many facts of one event about one thing', () => {
+  it('are each looked at a few times, however many times they speak of', () => {
+    const many = 2_000;
+    let looks = 0;
+    const facts = Array.from({ length: many }, (_, n) => {
+      const one = fact({
+        assert: { value: n },
+        valid: { ...VALID, instant: `2026-11-20T10:00:00.${String(n).padStart(6, '0')}Z` },
+      });
+      return {
+        ...one,
+        get kind() {
+          looks += 1;
+          return one.kind;
+        },
+      };
+    });
+    expect(mergeFacts(facts)).toHaveLength(many);
+    expect(looks).toBeLessThan(20 * many);
+  });
+});
+
 describe('the master projection in PostgreSQL', () => {
   let database: TestDatabase;
   beforeAll(async () => {
