@@ -124,10 +124,18 @@ async function fill(writer: LogWriter, keys: KeyStore, count: number): Promise<v
   }
 }
 
-/** The rows of a table as COPY takes them. */
+/** The rows of a table as COPY takes them: without columns that the server makes of the others. */
 async function copyOut(client: pg.Client, table: string): Promise<Buffer[]> {
+  const { rows } = await client.query<{ columns: string }>(
+    `select string_agg(quote_ident(attname), ', ' order by attnum) as columns from pg_attribute
+     where attrelid = $1::regclass and attnum > 0 and not attisdropped and attgenerated = ''`,
+    [table],
+  );
+  const columns = rows[0]?.columns ?? '*';
   const chunks: Buffer[] = [];
-  for await (const chunk of client.query(copyTo(`copy (select * from ${table}) to stdout with (format binary)`)))
+  for await (const chunk of client.query(
+    copyTo(`copy (select ${columns} from ${table}) to stdout with (format binary)`),
+  ))
     chunks.push(chunk as Buffer);
   return chunks;
 }
