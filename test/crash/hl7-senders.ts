@@ -1,27 +1,17 @@
 /** Senders of results as HL7 v2, over MLLP and over HTTP: one message at a time, and a network that delivers twice, late and in another order. */
 import { answerCode, MllpClient } from '../support/mllp-client.js';
+import { hl7Result } from './hl7-result.js';
 import type { CrashMessage, SenderContext } from './http-senders.js';
 import type { MllpSenderContext } from './mllp-senders.js';
 
 const TIMEOUT_MS = 5_000;
 const RETRY_MS = 30;
 
-function hl7Message(
-  { seed, sender, patients }: Pick<SenderContext, 'seed' | 'sender' | 'patients'>,
-  count: number,
-  about = count,
-): CrashMessage {
-  const order = `O${seed}-${sender}-${count}`;
-  const patient = (sender * 7 + about) % patients;
+/** @param about number that says whom: that of the message, where not said otherwise */
+function resultOf(context: Omit<SenderContext, 'http'>, count: number, about = count): CrashMessage {
+  const patient = (context.sender * 7 + about) % context.patients;
   const at = `2026030${1 + (count % 9)}10${String(count % 60).padStart(2, '0')}00`;
-  const text = [
-    `MSH|^~\\&|CRASH|WARD|HUB|HUB|${at}||ORU^R01|C${seed}-${sender}-${count}|P|2.5.1`,
-    `PID|1||P${seed}-${patient}^^^CRASH^MR||Kill${patient}^Test||19700${1 + (patient % 9)}1${patient % 10}|F`,
-    `OBR|1||${order}|K^Potassium^L|||${at}`,
-    `OBX|1|NM|K^Potassium^L||${(3 + (count % 30) / 10).toFixed(1)}|mmol/L|||||F|||${at}`,
-    '',
-  ].join('\r');
-  return { bytes: Buffer.from(text, 'utf8'), patient, order };
+  return hl7Result(context, count, { patient, at });
 }
 
 /** Over MLLP, one after the other. */
@@ -44,7 +34,7 @@ export async function repeatingSender(context: SenderContext): Promise<void> {
   const sent = (bytes: Buffer): Promise<boolean> => isPositive(() => post(context, bytes));
   for (let count = 0; !context.finishing(); count += 2) {
     await context.pace();
-    for (const message of [count + 1, count].map((n) => hl7Message(context, n, count))) {
+    for (const message of [count + 1, count].map((n) => resultOf(context, n, count))) {
       const { bytes } = message;
       context.sending(message);
       while (!(await Promise.all([sent(bytes), sent(bytes)])).some((accepted) => accepted)) {
@@ -64,7 +54,7 @@ async function oneByOne(
 ): Promise<void> {
   for (let count = 0; !context.finishing(); count += 1) {
     await context.pace();
-    const message = hl7Message(context, count);
+    const message = resultOf(context, count);
     context.sending(message);
     while (!(await isPositive(() => send(message.bytes)))) {
       if (context.abandoned()) return;

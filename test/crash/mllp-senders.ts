@@ -1,7 +1,8 @@
-/** Senders over MLLP beside the patient one of run.ts: one that does not wait for answers, and one that sends batches. Each sends again what was not acknowledged. */
+/** Senders over MLLP beside the patient one of hl7-senders.ts: one that does not wait for answers, and one that sends batches. Each sends again what was not acknowledged. */
 import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
 import { frame } from '../support/mllp-client.js';
+import { hl7Result } from './hl7-result.js';
 import type { CrashMessage, SenderContext } from './http-senders.js';
 
 export interface MllpSenderContext extends Omit<SenderContext, 'http'> {
@@ -15,18 +16,10 @@ const BATCH = 4;
 const ANSWER_TIMEOUT_MS = 5_000;
 const PAUSE_MS = 30;
 
-function message({ seed, sender, patients }: MllpSenderContext, count: number, enhanced: boolean): CrashMessage {
-  const order = `O${seed}-${sender}-${count}`;
-  const patient = (sender * 11 + count) % patients;
+function message(context: MllpSenderContext, count: number, enhanced: boolean): CrashMessage {
+  const patient = (context.sender * 11 + count) % context.patients;
   const at = `2026031${count % 9}11${String(count % 60).padStart(2, '0')}00`;
-  const text = [
-    `MSH|^~\\&|CRASH|WARD|HUB|HUB|${at}||ORU^R01|C${seed}-${sender}-${count}|P|2.5.1${enhanced ? '|||AL|NE' : ''}`,
-    `PID|1||P${seed}-${patient}^^^CRASH^MR||Kill${patient}^Test||19700${1 + (patient % 9)}1${patient % 10}|F`,
-    `OBR|1||${order}|K^Potassium^L|||${at}`,
-    `OBX|1|NM|K^Potassium^L||${(3 + (count % 30) / 10).toFixed(1)}|mmol/L|||||F|||${at}`,
-    '',
-  ].join('\r');
-  return { bytes: Buffer.from(text, 'utf8'), patient, order };
+  return hl7Result(context, count, { patient, at, ...(enhanced ? { acknowledgment: '|||AL|NE' } : {}) });
 }
 
 /** Many frames on the way on one connection, in enhanced mode. Whatever was not answered when it broke is sent again, in order. */
