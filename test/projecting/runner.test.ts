@@ -352,10 +352,18 @@ test('of two workers on one lane one throws, and nothing is doubled', async () =
   await installBuild(database.pool, definition, log.id, { state: 'live', serving: true });
   const feed = new EventFeed({ reader: log, decoder: testDecoder(log), maxEvents: 5 });
   const lane = { definition, build: 1, lane: 0, mode: 'live' as const };
+  // Neither begins before both stand at the beginning: else the quicker one is through before the other has looked.
+  let standing = 0;
+  let bothStand = (): void => undefined;
+  const both = new Promise<void>((resolve) => (bothStand = resolve));
   const carry = async (): Promise<unknown> => {
     const worker = new ProjectionWorker({ databaseUrl: database.url, lane, parkings: new Parkings() });
     try {
-      for (let at = await worker.position(); at < 40n; at = await worker.position()) {
+      let at = await worker.position();
+      standing += 1;
+      if (standing === 2) bothStand();
+      await both;
+      for (; at < 40n; at = await worker.position()) {
         await worker.process(await feed.pageAfter(at));
       }
       return undefined;
