@@ -20,7 +20,7 @@ import {
   untilCaughtUp,
   type HubProcess,
 } from '../test/support/hub-process.js';
-import { numberArgument, peakMemoryMb, secondsOf, type Figures } from './support.js';
+import { numberArgument, peakMemoryMb, quantile, secondsOf, type Figures } from './support.js';
 
 /** Messages per person, as in the simulated hospital. */
 const MESSAGES_PER_PATIENT = 10;
@@ -214,9 +214,4 @@ async function floorOf(client: pg.Client, table: { schema: string; name: string 
   const seconds = await secondsOf(() => client.query(`copy ${copy} (${columns}) from '${file}' with (format binary)`));
   await client.query(`drop table ${copy}; copy (select) to '${file}'`);
   return seconds;
-}
-
-function quantile(values: readonly number[], part: number): number {
-  const sorted = [...values].sort((a, b) => a - b);
-  return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * part))] ?? Number.NaN;
 }

@@ -175,3 +175,9 @@ export function pendingEvents(count: number, bytes: number): PendingEvent[] {
     };
   });
 }
+
+/** The value that the given part of all lies at or below. */
+export function quantile(values: readonly number[], part: number): number {
+  const sorted = [...values].sort((a, b) => a - b);
+  return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * part))] ?? Number.NaN;
+}

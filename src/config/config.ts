@@ -76,6 +76,8 @@ export interface HubConfig {
     readonly keepRetiredSeconds: number;
     /** Whether the rebuild that a new release makes at its start takes over once it is verified, or waits for `projections switch`. */
     readonly autoSwitch: boolean;
+    /** Milliseconds between the reading of two live pages, at least: fewer and larger batches. */
+    readonly livePaceMs: number;
   };
   readonly limits: HubLimits;
   /** Settings by source id that differ from the built-in ones. */
@@ -134,6 +136,8 @@ export const DEFAULT_INLINE_BYTES = 256 * 1024;
 const MOST_INLINE_BYTES = 900 * 1024;
 const DEFAULT_KEEP_RETIRED_SECONDS = 3_600;
 const MOST_KEEP_RETIRED_SECONDS = 30 * 86_400;
+const DEFAULT_LIVE_PACE_MS = 50;
+const MOST_LIVE_PACE_MS = 1_000;
 const DEFAULT_LIMITS: HubLimits = {
   frameBytes: 50 * MIB,
   mllpConnections: 10_000,
@@ -273,6 +277,7 @@ const FILE_KEYS = new Set<string>([
   'exports.clinical',
   'projections.autoSwitch',
   'projections.keepRetiredSeconds',
+  'projections.livePaceMs',
   'sources',
   ...Object.keys(DEFAULT_LIMITS).map((name) => `limits.${name}`),
 ]);
@@ -320,6 +325,7 @@ function build(values: ReadonlyMap<string, Value>, cwd: string): HubConfig {
       autoSwitch: read.boolean('projections.autoSwitch') ?? true,
       keepRetiredSeconds:
         read.integer('projections.keepRetiredSeconds', 0, MOST_KEEP_RETIRED_SECONDS) ?? DEFAULT_KEEP_RETIRED_SECONDS,
+      livePaceMs: read.integer('projections.livePaceMs', 0, MOST_LIVE_PACE_MS) ?? DEFAULT_LIVE_PACE_MS,
     },
     limits: limitsOf(read),
     sources: sourcesOf(values.get('sources')),

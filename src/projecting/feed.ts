@@ -7,6 +7,7 @@ import type { EventLogReader, Position, RecordedEvent } from '../log/event-log.j
 import type { Keep } from './decode.js';
 import { RuntimeClosedError } from './errors.js';
 import type { DecodedEvent } from './projection.js';
+import { pause } from './worker.js';
 
 export interface DecodedPage {
   /** Exclusive. */
@@ -32,6 +33,13 @@ export interface FeedOptions {
   /** Body bytes that a page aims to stay below. */
   readonly maxBytes?: number;
   readonly keptPages?: number;
+  /**
+   * Milliseconds between the reading of two live pages, at least: what a page costs whatever its size (a transaction of every projection) is then
+   * paid rarely, and pages grow instead. What comes to a quiet hub is read at once, and what follows a full page too. Without it: no pause.
+   */
+  readonly paceMs?: number;
+  /** Replaces waiting, for tests. */
+  readonly delay?: (milliseconds: number, signal: AbortSignal) => Promise<void>;
 }
 
 const FIRST_PAGE_EVENTS = 256;
@@ -79,6 +87,8 @@ export class EventFeed {
   /** Events behind the last page that was read, in order, and where that page ended. */
   private ahead: RecordedEvent[] = [];
   private aheadOf: Position | undefined;
+  /** The last page that took all there was, by the position it ended at, and when it was read. */
+  private tail: { readonly last: Position; readonly readAt: number } | undefined;
   private readonly readers = new Set<FeedReader>();
   private readonly waitingReaders: (() => void)[] = [];
   private readonly keptPages: number;
@@ -229,11 +239,28 @@ export class EventFeed {
   }
 
   private async next(after: Position): Promise<DecodedPage> {
+    const { events, more } = await this.nextEvents(after);
+    const { position } = events.at(-1) as RecordedEvent;
+    if (!more) this.tail = { last: position, readAt: performance.now() };
+    return this.decode(after, events);
+  }
+
+  /** Holds the reading behind the last page that took all there was until its time is up. */
+  private async atPace(after: Position): Promise<void> {
+    const { tail } = this;
+    if (tail?.last !== after) return;
+    const wait = tail.readAt + (this.options.paceMs ?? 0) - performance.now();
+    if (wait > 0) await (this.options.delay ?? pause)(wait, this.abort.signal);
+  }
+
+  /** Waits at the end of the log. `more`: the page was full, others wait behind it. */
+  private async nextEvents(after: Position): Promise<{ events: RecordedEvent[]; more: boolean }> {
+    await this.atPace(after);
     for (;;) {
       if (this.abort.signal.aborted) throw new RuntimeClosedError();
       if (this.live !== undefined && !this.live.isIdleAt(after)) {
         const events = await this.readWholeBatches(after);
-        if (events.length > 0) return this.decode(after, events);
+        if (events.length > 0) return { events, more: this.ahead.length > 0 };
         // At the end of the log, and another caller waits there already: whatever comes, comes through it.
         await this.live.settled();
         if (!this.live.isIdleAt(after)) await this.closeLive();
@@ -241,7 +268,7 @@ export class EventFeed {
       }
       if (this.live === undefined) {
         const events = await this.readWholeBatches(after);
-        if (events.length > 0) return this.decode(after, events);
+        if (events.length > 0) return { events, more: this.ahead.length > 0 };
         // Closed meanwhile: nobody would close a subscription that is opened now.
         if (this.abort.signal.aborted) continue;
         this.live ??= new LiveTail(
@@ -261,8 +288,9 @@ export class EventFeed {
         throw error;
       }
       // A full page means that more is waiting than a live page takes: catch up with larger pages, then follow live again.
-      if ((events.length >= live.pageSize || live.ended) && this.live === live) await this.closeLive();
-      if (events.length > 0) return this.decode(after, events);
+      const more = events.length >= live.pageSize;
+      if ((more || live.ended) && this.live === live) await this.closeLive();
+      if (events.length > 0) return { events, more };
     }
   }
 

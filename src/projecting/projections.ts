@@ -46,6 +46,8 @@ export interface ProjectionsOptions {
   readonly onParked?: (parked: readonly Parking[]) => void;
   /** Most events of a live page. */
   readonly maxEvents?: number;
+  /** Milliseconds between the reading of two live pages, at least (`paceMs` of the feed). */
+  readonly livePaceMs?: number;
   /** How long a build that was switched away from is kept current for a rollback, before its tables are dropped. */
   readonly keepRetiredSeconds?: number;
   /** How long another process waits for one that stands still, in milliseconds. */
@@ -101,7 +103,7 @@ export class Projections {
   private again = false;
 
   constructor(private readonly options: ProjectionsOptions) {
-    const { databaseUrl, pool, reader, mailbox, log, maxEvents } = options;
+    const { databaseUrl, pool, reader, mailbox, log, maxEvents, livePaceMs } = options;
     this.doubles = new DoubledEvents({ databaseUrl, reader, log });
     const decoder = new DecodingOnce(options.decoder, this.doubles);
     this.announcer = new Announcer({ pool, reader, mailbox, log });
@@ -109,6 +111,7 @@ export class Projections {
       reader,
       decoder,
       ...(maxEvents === undefined ? {} : { maxEvents }),
+      ...(livePaceMs === undefined ? {} : { paceMs: livePaceMs }),
       observe: (events) => this.observe(events),
     });
     this.rebuildFeed = new EventFeed({

@@ -14,6 +14,7 @@ import {
   CheckpointConflictError,
   DefinitionChangedError,
   ProjectionTablesMissingError,
+  RuntimeClosedError,
 } from '../../src/projecting/errors.js';
 import type { RecordedEvent } from '../../src/log/event-log.js';
 import { EventFeed } from '../../src/projecting/feed.js';
@@ -227,6 +228,47 @@ test('workers at the same place share one decoding, one that is behind catches u
   for (const page of await Promise.all(waiting)) expect(page.last).toBe(21n);
   expect(decoded).toBe(21);
   await feed.close();
+});
+
+test('live pages keep their pace: the first at once, what comes meanwhile in one page, a full one without a pause', async () => {
+  const log = new MemoryLog();
+  const pauses: (() => void)[] = [];
+  const feed = new EventFeed({
+    reader: log,
+    decoder: testDecoder(log),
+    maxEvents: 4,
+    paceMs: 3_600_000,
+    delay: (_, signal) =>
+      new Promise<void>((resolve) => {
+        pauses.push(resolve);
+        signal.addEventListener('abort', () => resolve(), { once: true });
+      }),
+  });
+  const append = (events: number): void => {
+    for (let n = 0; n < events; n += 1) log.append(message(recordOf(n), n));
+  };
+  const first = feed.pageAfter(0n);
+  append(1);
+  expect((await first).last).toBe(1n);
+  expect(pauses).toHaveLength(0);
+  const second = feed.pageAfter(1n);
+  expect(pauses).toHaveLength(1);
+  append(1);
+  append(1);
+  pauses[0]?.();
+  expect((await second).last).toBe(3n);
+  // More than a page: all but the last, which takes what is left, are full.
+  const third = feed.pageAfter(3n);
+  append(10);
+  pauses[1]?.();
+  let last = (await third).last;
+  while (last < 13n) last = (await feed.pageAfter(last)).last;
+  expect(pauses).toHaveLength(2);
+  const unread = feed.pageAfter(13n);
+  expect(pauses).toHaveLength(3);
+  const refused = expect(unread).rejects.toThrow(RuntimeClosedError);
+  await feed.close();
+  await refused;
 });
 
 test('poison of each kind costs its own source record only, and what stands behind it waits', async () => {
