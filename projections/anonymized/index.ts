@@ -20,7 +20,7 @@ import { verifyAnonymized } from './verify.js';
 
 export const ANONYMIZED = 'anonymized';
 /** Raise with every change of the tables, of the declaration, or of the fields the mappings give it. */
-export const ANONYMIZED_VERSION = 6;
+export const ANONYMIZED_VERSION = 7;
 
 const FACT_COLUMNS = ['record', 'entity', 'field', 'valid_from', 'pos', 'recorded_at', 'op', 'value'] as const;
 const FACT_TYPES = ['uuid', 'int8', 'int2', 'timestamptz', 'int8', 'timestamptz', 'int2', 'text'] as const;

@@ -206,6 +206,7 @@ const PATIENT_EXTRAS = new Set([
   'mothersMaidenName',
   'multipleBirth',
   'nationality',
+  'note',
   'race',
   'religion',
   'species',
@@ -305,7 +306,7 @@ function patientExtensions(fields: Fields): JsonObject[] {
         extension: [{ url: 'code', valueCodeableConcept: concept }],
       });
   }
-  extensions.push(...listOf(fields['extension']));
+  extensions.push(...listOf(fields['extension']), ...listOf(fields['note']));
   for (const [slot, value] of Object.entries(fields)) {
     if (slot.startsWith('attribute:')) extensions.push(attributeExtension(slot.slice('attribute:'.length), value));
   }

@@ -13,8 +13,14 @@ export function elementsOf(fields: Readonly<Record<string, Json>>): JsonObject {
   const names = Object.keys(fields);
   if (names.length === 1 && isObject(stored)) return stored;
   const content: JsonObject = isObject(stored) ? structuredClone(stored) : {};
-  for (const slot of names.sort()) if (slot !== 'resource') put(content, slot, fields[slot]!);
+  for (const slot of names.sort(firstEntryFirst)) if (slot !== 'resource') put(content, slot, fields[slot]!);
   return content;
+}
+
+/** In order of their names, but what speaks of the first entry of a list (`[]`) before what adds to the list (`:`). */
+function firstEntryFirst(left: string, right: string): number {
+  const [one, other] = [left.replace('[]', '!'), right.replace('[]', '!')];
+  return one < other ? -1 : one > other ? 1 : 0;
 }
 
 function put(content: JsonObject, slot: string, value: Json): void {

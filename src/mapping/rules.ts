@@ -66,6 +66,7 @@ export const HL7_PATIENT: Readonly<Record<string, Paths>> = {
     'generalPractitioner:role':
       'ROL-3, ROL-4, ROL-5, ROL-6, ROL-12, ROL-13, ROL-14, PRT-4, PRT-5, PRT-8, PRT-9, PRT-11, PRT-12, PRT-15',
   },
+  note: { note: 'NTE-3, NTE-4, NTE-5, NTE-6' },
   disability: { disability: 'PD1-6' },
   congregation: { congregation: 'PD1-14' },
   contact: {
@@ -126,6 +127,7 @@ export const HL7_ENCOUNTER: Readonly<Record<string, Paths>> = {
   'extension:plannedEnd': { 'extension:plannedEnd': 'PV2-9' },
   'extension:financialClass': { 'extension:financialClass': 'PV1-20' },
   'extension:arrival': { 'extension:arrival': 'PV2-38' },
+  'extension:note': { 'extension:note': 'NTE-3, NTE-4, NTE-5, NTE-6' },
 };
 
 /** Kinds whose one slot is the resource. */
@@ -157,7 +159,7 @@ export const HL7_RESOURCE: Readonly<Partial<Record<FactKind, Paths>>> = {
     device: 'OBX-18, PRT-10',
     performer: 'OBX-16, OBX-23, OBX-15, OBX-25, PRT-5, PRT-8',
     specimen: 'OBX-33',
-    note: 'NTE-3, NTE-5, NTE-6',
+    note: 'NTE-3, NTE-4, NTE-5, NTE-6',
     extension: 'OBX-4, OBX-5, OBX-10, OBX-19, OBX-30, PRT-9',
     encounter: 'PV1-19',
   },
@@ -175,7 +177,7 @@ export const HL7_RESOURCE: Readonly<Partial<Record<FactKind, Paths>>> = {
     basedOn: 'ORC-2, ORC-3',
     specimen: 'SPM-2',
     'meta.security': 'ORC-28 by ConfidentialityCode',
-    extension: 'NTE-3, NTE-5, NTE-6, ORC-16',
+    extension: 'NTE-3, NTE-4, NTE-5, NTE-6, ORC-16',
     encounter: 'PV1-19',
   },
   ALLERGY_INTOLERANCE: {

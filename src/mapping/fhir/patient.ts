@@ -52,6 +52,7 @@ export const PATIENT_SLOTS: readonly string[] = [
   'name',
   'name:alias',
   'nationality',
+  'note',
   'photo',
   'race',
   'religion',

@@ -5,15 +5,17 @@ import type { JsonObject } from '../fhir-time.js';
 import { readAccountOf } from './account.js';
 import { readAl1 } from './al1.js';
 import { readDg1 } from './dg1.js';
-import { every, first, notesAfter, type PersonGroup } from './groups.js';
+import { every, first, type PersonGroup } from './groups.js';
 import { readIam } from './iam.js';
 import { readIn1 } from './in1.js';
+import { notesAfter } from './notes.js';
 import { readLivingWill } from './living-will.js';
 import { readMother, readPayingPerson, readRelatedPersons } from './nk1.js';
 import { readPda } from './pda.js';
 import { readPr1 } from './pr1.js';
 import { readPrb } from './prb.js';
 import type { Reading } from './reading.js';
+import { readReferrals } from './rf1.js';
 import { rolesBehind } from './rol.js';
 
 /** How the account of PID-18 stands after the message; nothing where the message is not about it. */
@@ -40,16 +42,22 @@ export function readOtherSegments(
     const segment = segments[index]!;
     switch (segment.name) {
       case 'AL1':
-        readAl1(segment, sourceRecordId, event, reading);
+        readAl1({ al1: segment, notes: notesAfter(segments, index) }, sourceRecordId, event, reading);
         break;
       case 'IAM':
-        readIam(segment, sourceRecordId, event, reading);
+        readIam({ iam: segment, notes: notesAfter(segments, index) }, sourceRecordId, event, reading);
         break;
       case 'DG1':
-        readDg1(segment, sourceRecordId, event, encounter, reading);
+        readDg1({ dg1: segment, notes: notesAfter(segments, index) }, sourceRecordId, event, encounter, reading);
         break;
       case 'PR1':
-        readPr1({ pr1: segment, roles: rolesBehind(segments, index) }, sourceRecordId, event, encounter, reading);
+        readPr1(
+          { pr1: segment, roles: rolesBehind(segments, index), notes: notesAfter(segments, index) },
+          sourceRecordId,
+          event,
+          encounter,
+          reading,
+        );
         break;
       case 'PRB':
         readPrb({ prb: segment, notes: notesAfter(segments, index) }, sourceRecordId, event, encounter, reading);
@@ -79,6 +87,7 @@ export function readOtherSegments(
   }
   readLivingWill(first(group, 'PD1'), sourceRecordId, event, reading);
   readRelatedPersons(every(group, 'NK1'), sourceRecordId, event, reading);
+  readReferrals(group, sourceRecordId, event, reading);
   readMother(group.pid, sourceRecordId, event, reading);
   readAccountOf({ pid: group.pid, guarantors, coverages, ...account }, sourceRecordId, event, reading);
 }

@@ -7,10 +7,10 @@ import { readOtherSegments } from './about.js';
 import { every, first, personGroups, type PersonGroup } from './groups.js';
 import { MERGE_TITLES, mergeNote, readPrior } from './mrg.js';
 import { diagnosisOf } from './dg1.js';
-import { readNk1 } from './nk1.js';
+import { noteExtensions, notesOn } from './notes.js';
 import { readOrders } from './orders.js';
 import { readObservations } from './oru.js';
-import { readPd1, readPid } from './pid.js';
+import { readPerson } from './person.js';
 import { readAccount, readImportance, readPlace, readPv1, readPv2, visitKey, visitReference } from './pv1.js';
 import type { Reading } from './reading.js';
 import { readRoles, rolesOf } from './rol.js';
@@ -90,29 +90,24 @@ export function knowsAdt(trigger: string): boolean {
 }
 
 export function readAdt(reading: Reading, trigger: string): void {
-  for (const group of personGroups(reading)) readPerson(group, trigger, reading);
+  for (const group of personGroups(reading)) readGroup(group, trigger, reading);
 }
 
 function ruleOf(trigger: string): Trigger {
   return TRIGGERS[trigger] ?? { visit: 'none' };
 }
 
-function readPerson(group: PersonGroup, trigger: string, reading: Reading): void {
+function readGroup(group: PersonGroup, trigger: string, reading: Reading): void {
   const rule = ruleOf(trigger);
   const { sourceRecordId } = group;
   if (sourceRecordId === undefined) return;
   const pv1 = first(group, 'PV1');
   const event = eventTime(rule, pv1, reading);
 
-  const patient = reading.slots();
-  readPid(group.pid, patient, reading);
-  const pd1 = first(group, 'PD1');
-  if (pd1 !== undefined) readPd1(pd1, patient, reading);
-  readNk1(every(group, 'NK1'), patient, reading);
+  const patient = readPerson(group, reading);
   // A29 deletes what is known of a person; who they were stays in the record, which is in use no longer (HL7 v2.9 §3.3.29).
   if (trigger === 'A29') patient.assert['active'] = false;
   if (pv1 !== undefined) readImportance(pv1, patient);
-  readRoles(rolesOf(group.segments), patient, undefined, reading);
   reading.add({ kind: 'PATIENT', sourceRecordId, key: '', valid: event }, patient);
 
   if (pv1 !== undefined) readVisit(group, pv1, trigger, event, sourceRecordId, reading);
@@ -181,6 +176,8 @@ function readVisit(
   if (pv2 !== undefined) readPv2(pv2, slots, reading);
   readAccount(group.pid, slots);
   readRoles(rolesOf(group.segments), reading.slots(), slots, reading);
+  const note = noteExtensions(notesOn('PV1', group.segments), reading);
+  if (note !== undefined) slots.assert['extension:note'] = note;
   const diagnosis = every(group, 'DG1')
     .map(diagnosisOf)
     .filter((one) => one !== undefined);

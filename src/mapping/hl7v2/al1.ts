@@ -5,6 +5,7 @@ import type { ValidTime } from '../../time/valid-time.js';
 import { putDateTime, type JsonObject } from '../fhir-time.js';
 import { codeableConcept, mappedCode } from './datatypes.js';
 import { conceptKey } from './keys.js';
+import { annotations } from './notes.js';
 import type { Reading } from './reading.js';
 import { ALLERGY_CATEGORY, ALLERGY_CRITICALITY, ALLERGY_TYPE, REACTION_SEVERITY, SEVERITY_UNKNOWN } from './tables.js';
 
@@ -14,7 +15,12 @@ export const AL1_FIELDS: readonly number[] = [1, 2, 3, 4, 5, 6];
  * One allergy, keyed by AL1-3. Valid from the identification date (AL1-6), else from the event. AL1 has no action code and a
  * message that leaves an allergy out says nothing about it: only what is stated is asserted (docs/time.md).
  */
-export function readAl1(al1: Hl7Segment, sourceRecordId: string, event: ValidTime, reading: Reading): void {
+export function readAl1(
+  { al1, notes }: { readonly al1: Hl7Segment; readonly notes: readonly Hl7Segment[] },
+  sourceRecordId: string,
+  event: ValidTime,
+  reading: Reading,
+): void {
   reading.read.add(al1);
   const code = codeableConcept(al1, 3);
   const key = conceptKey(al1, 3);
@@ -49,6 +55,8 @@ export function readAl1(al1: Hl7Segment, sourceRecordId: string, event: ValidTim
   if (manifestation.length > 0) resource['reaction'] = [{ manifestation, ...(grade && { severity: grade }) }];
   const identified = reading.time(al1, 6);
   putDateTime(resource, 'onsetDateTime', identified);
+  const note = annotations(notes, reading);
+  if (note.length > 0) resource['note'] = note;
   reading.facts.push({
     kind: 'ALLERGY_INTOLERANCE',
     sourceRecordId,

@@ -7,6 +7,7 @@ import { putDateTime, type JsonObject } from '../fhir-time.js';
 import { conceptDisplay } from '../concepts.js';
 import { codeableConcept, coding, codingSystem, ei, number, xcn } from './datatypes.js';
 import { conceptKey } from './keys.js';
+import { annotations } from './notes.js';
 import type { Reading } from './reading.js';
 
 export const DG1_FIELDS: readonly number[] = [1, 2, 3, 4, 5, 6, 15, 16, 19, 20, 21, 22];
@@ -20,7 +21,7 @@ const DUE_TO_URL = 'http://hl7.org/fhir/StructureDefinition/condition-dueTo';
  * and the diagnosis ends at the event instead.
  */
 export function readDg1(
-  dg1: Hl7Segment,
+  { dg1, notes }: { readonly dg1: Hl7Segment; readonly notes: readonly Hl7Segment[] },
   sourceRecordId: string,
   event: ValidTime,
   encounter: JsonObject | undefined,
@@ -78,6 +79,8 @@ export function readDg1(
   if (parent !== undefined)
     extensions.push({ url: DUE_TO_URL, valueReference: { type: 'Condition', identifier: parent } });
   if (extensions.length > 0) resource['extension'] = extensions;
+  const note = annotations(notes, reading);
+  if (note.length > 0) resource['note'] = note;
   reading.facts.push({ ...common, assert: { resource } });
 }
 

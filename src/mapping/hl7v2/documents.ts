@@ -3,7 +3,8 @@ import type { Hl7Segment } from '../../inbound/hl7/message.js';
 import type { ValidTime } from '../../time/valid-time.js';
 import { timeValue, type JsonObject } from '../fhir-time.js';
 import { ei, list, xcn } from './datatypes.js';
-import { attachmentOf, annotations } from './obx.js';
+import { annotations, noteExtensions } from './notes.js';
+import { attachmentOf } from './obx-value.js';
 import type { Reading } from './reading.js';
 import { TXA } from './txa.js';
 
@@ -15,6 +16,8 @@ const INLINE_TEXT_BYTES = 65_536;
 
 export interface Document {
   readonly txa: Hl7Segment;
+  /** The NTE behind the TXA. */
+  readonly notes: readonly Hl7Segment[];
   readonly parts: readonly { readonly obx: Hl7Segment; readonly notes: readonly Hl7Segment[] }[];
 }
 
@@ -24,7 +27,7 @@ export interface Document {
  * @param trigger of the MDM event; empty in a message of another type
  */
 export function readDocument(
-  { txa, parts }: Document,
+  { txa, notes, parts }: Document,
   sourceRecordId: string,
   trigger: string,
   event: ValidTime,
@@ -47,6 +50,8 @@ export function readDocument(
     const authenticator = xcn(txa, 22);
     if (authenticator !== undefined) slots.assert['authenticator'] = authenticator;
   }
+  const note = noteExtensions(notes, reading);
+  if (note !== undefined) slots.assert['extension:note'] = note;
   const parent = ei(txa, 13);
   const relation = RELATION[trigger];
   if (parent !== undefined)

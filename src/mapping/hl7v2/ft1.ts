@@ -8,7 +8,9 @@ import { codeableConcept, coding, number, xcn } from './datatypes.js';
 import type { PersonGroup } from './groups.js';
 import { conceptKey } from './keys.js';
 import { concepts, doers, money, organization, plainId, v2Table } from './readers.js';
+import { annotations, notesAfter } from './notes.js';
 import type { Reading } from './reading.js';
+import { readPerformers, rolesBehind } from './rol.js';
 import type { SegmentMap } from './segment-map.js';
 
 const PERFORMED: JsonObject = {
@@ -58,6 +60,8 @@ const TRANSACTION_URL = 'urn:anamnesis:charge-transaction';
 
 interface ChargeGroup {
   readonly ft1: Hl7Segment;
+  readonly notes: readonly Hl7Segment[];
+  readonly roles: readonly Hl7Segment[];
   readonly sourceRecordId: string;
   readonly event: ValidTime;
   readonly encounter?: JsonObject;
@@ -73,13 +77,19 @@ export function readCharges(
   reading: Reading,
 ): void {
   const account = accountReference(pid, reading.context.defaultAuthority);
-  for (const ft1 of segments)
-    if (ft1.name === 'FT1')
-      readFt1({ ft1, sourceRecordId, event, ...(encounter && { encounter }), ...(account && { account }) }, reading);
+  segments.forEach((ft1, index) => {
+    if (ft1.name !== 'FT1') return;
+    const behind = { notes: notesAfter(segments, index), roles: rolesBehind(segments, index) };
+    const about = { sourceRecordId, event, ...(encounter && { encounter }), ...(account && { account }) };
+    readFt1({ ft1, ...behind, ...about }, reading);
+  });
 }
 
 /** Keyed by FT1-2, else by code, time and place in the message; valid since FT1-4, else since the event. */
-function readFt1({ ft1, sourceRecordId, event, encounter, account }: ChargeGroup, reading: Reading): void {
+function readFt1(
+  { ft1, notes, roles, sourceRecordId, event, encounter, account }: ChargeGroup,
+  reading: Reading,
+): void {
   reading.read.add(ft1);
   const id = ft1.text(2);
   const named = conceptKey(ft1, 7) ?? conceptKey(ft1, 25) ?? '';
@@ -102,6 +112,9 @@ function readFt1({ ft1, sourceRecordId, event, encounter, account }: ChargeGroup
   putDateTime(times, 'occurrenceDateTime', occurred);
   putDateTime(times, 'enteredDate', reading.time(ft1, 5));
   Object.assign(slots.assert, times);
+  readPerformers(roles, slots, reading);
+  const note = annotations(notes, reading);
+  if (note.length > 0) slots.assert['note'] = note;
   if (encounter !== undefined) slots.assert['context'] = encounter;
   if (account !== undefined) slots.assert['account'] = [account];
   reading.add(

@@ -62,14 +62,3 @@ export function first(group: PersonGroup, name: string): Hl7Segment | undefined 
 export function every(group: PersonGroup, name: string): Hl7Segment[] {
   return group.segments.filter((segment) => segment.name === name);
 }
-
-/** The NTE that follow a segment, over the PRT that may stand between (HL7 v2.9 §7.3.1). */
-export function notesAfter(segments: readonly Hl7Segment[], index: number): Hl7Segment[] {
-  const notes: Hl7Segment[] = [];
-  for (let next = index + 1; next < segments.length; next += 1) {
-    const segment = segments[next]!;
-    if (segment.name === 'NTE') notes.push(segment);
-    else if (segment.name !== 'PRT') break;
-  }
-  return notes;
-}

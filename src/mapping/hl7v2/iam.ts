@@ -6,6 +6,7 @@ import { putDateTime, type JsonObject } from '../fhir-time.js';
 import { nameText } from '../summarise.js';
 import { codeableConcept, ei, mappedCode, mappedConcept, xpn } from './datatypes.js';
 import { conceptKey } from './keys.js';
+import { annotations } from './notes.js';
 import type { Reading } from './reading.js';
 import { named, v2Table } from './readers.js';
 import {
@@ -27,7 +28,12 @@ const CLINICAL = 'http://terminology.hl7.org/CodeSystem/allergyintolerance-clini
  * Valid from IAM-13 (reported), else IAM-11 (onset), else the event. IAM-6 `D` takes the row at that time back; where the message states no
  * time, the row it means is not known and the allergy ends at the event instead.
  */
-export function readIam(iam: Hl7Segment, sourceRecordId: string, event: ValidTime, reading: Reading): void {
+export function readIam(
+  { iam, notes }: { readonly iam: Hl7Segment; readonly notes: readonly Hl7Segment[] },
+  sourceRecordId: string,
+  event: ValidTime,
+  reading: Reading,
+): void {
   reading.read.add(iam);
   const coded = iam.rawField(3) === '' ? 27 : 3;
   const code = codeableConcept(iam, coded);
@@ -66,6 +72,8 @@ export function readIam(iam: Hl7Segment, sourceRecordId: string, event: ValidTim
   if (severity === undefined && criticality === undefined && !SEVERITY_UNKNOWN.has(iam.text(4).toUpperCase()))
     reading.problem('IAM-4');
   if (reactions.length > 0) resource['reaction'] = [{ manifestation: reactions, ...(severity && { severity }) }];
+  const note = annotations(notes, reading);
+  if (note.length > 0) resource['note'] = note;
   reading.facts.push({ ...common, assert: { resource } });
 }
 

@@ -2,7 +2,8 @@
 import type { Hl7Segment } from '../../inbound/hl7/message.js';
 import { readOtherSegments } from './about.js';
 import { readDocument, type Document } from './documents.js';
-import { notesAfter, personGroups, type PersonGroup } from './groups.js';
+import { personGroups, type PersonGroup } from './groups.js';
+import { notesAfter } from './notes.js';
 import { readOrders } from './orders.js';
 import { readDemographics, readVisitOf } from './oru.js';
 import type { Reading } from './reading.js';
@@ -22,9 +23,13 @@ export function readMdm(reading: Reading, trigger: string): void {
 
 /** Each TXA with the OBX that follow it. */
 function documentsOf({ segments }: PersonGroup): Document[] {
-  const found: { txa: Hl7Segment; parts: { obx: Hl7Segment; notes: readonly Hl7Segment[] }[] }[] = [];
+  const found: {
+    txa: Hl7Segment;
+    notes: readonly Hl7Segment[];
+    parts: { obx: Hl7Segment; notes: readonly Hl7Segment[] }[];
+  }[] = [];
   segments.forEach((segment, index) => {
-    if (segment.name === 'TXA') found.push({ txa: segment, parts: [] });
+    if (segment.name === 'TXA') found.push({ txa: segment, notes: notesAfter(segments, index), parts: [] });
     else if (segment.name === 'OBX') found.at(-1)?.parts.push({ obx: segment, notes: notesAfter(segments, index) });
   });
   return found;

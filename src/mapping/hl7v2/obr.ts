@@ -5,7 +5,7 @@ import { putDateTime, putInstant, type JsonObject } from '../fhir-time.js';
 import { objectsIn } from '../concepts.js';
 import { codeableConcept, ei, identifier, list, mappedCode, reference } from './datatypes.js';
 import { conceptKey, orderKey } from './keys.js';
-import { annotations } from './obx.js';
+import { annotations } from './notes.js';
 import { groupNumbers, securityOf } from './orc.js';
 import type { Reading } from './reading.js';
 import { eip } from './readers.js';

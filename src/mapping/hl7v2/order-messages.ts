@@ -8,7 +8,6 @@ import { personGroups } from './groups.js';
 import { readOrders } from './orders.js';
 import { readDemographics, readObservations, readVisitOf } from './oru.js';
 import type { Reading } from './reading.js';
-import { readRf1 } from './rf1.js';
 
 const PHARMACY = new Set(['OMP', 'RAS', 'RDE', 'RDS', 'RGV']);
 
@@ -24,13 +23,5 @@ export function readOrderMessage(reading: Reading): void {
     readObservations(segments, sourceRecordId, sent, encounter, reading, true);
     readOrders(segments, { sourceRecordId, event: sent, encounter, results: false, pharmacy }, reading);
     readCharges(group, sourceRecordId, sent, encounter, reading);
-    const rf1 = reading.message.segment('RF1');
-    if (rf1 !== undefined)
-      readRf1(
-        { rf1, providers: reading.message.segments.filter(({ name }) => name === 'PRD') },
-        sourceRecordId,
-        sent,
-        reading,
-      );
   }
 }

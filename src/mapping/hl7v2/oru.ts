@@ -4,12 +4,12 @@ import type { ValidTime } from '../../time/valid-time.js';
 import type { JsonObject } from '../fhir-time.js';
 import { readOtherSegments } from './about.js';
 import { readDocument } from './documents.js';
-import { every, first, notesAfter, personGroups } from './groups.js';
-import { readNk1 } from './nk1.js';
+import { every, first, personGroups } from './groups.js';
+import { noteExtensions, notesAfter, notesOn } from './notes.js';
 import { readObr, specimensBehind } from './obr.js';
 import { readObx } from './obx.js';
 import { readOrders } from './orders.js';
-import { readPd1, readPid } from './pid.js';
+import { readPerson } from './person.js';
 import { readPv2Facts, readVisitFacts, readVisitIdentity, visitKey, visitReference } from './pv1.js';
 import type { PersonGroup } from './groups.js';
 import type { Reading } from './reading.js';
@@ -25,7 +25,14 @@ export function readOru(reading: Reading): void {
     readOtherSegments(group, group.sourceRecordId, sent, encounter, reading);
     // A TXA in results describes a document whose content are the results.
     for (const txa of every(group, 'TXA'))
-      readDocument({ txa, parts: [] }, group.sourceRecordId, '', sent, encounter, reading);
+      readDocument(
+        { txa, notes: notesAfter(group.segments, group.segments.indexOf(txa)), parts: [] },
+        group.sourceRecordId,
+        '',
+        sent,
+        encounter,
+        reading,
+      );
     readObservations(group.segments, group.sourceRecordId, sent, encounter, reading);
     readOrders(
       group.segments,
@@ -37,13 +44,7 @@ export function readOru(reading: Reading): void {
 
 /** PID, PD1 and NK1 of a message that is no ADT: true since it was sent (MSH-7). */
 export function readDemographics(group: PersonGroup, sourceRecordId: string, valid: ValidTime, reading: Reading): void {
-  const patient = reading.slots();
-  readPid(group.pid, patient, reading);
-  const pd1 = first(group, 'PD1');
-  if (pd1 !== undefined) readPd1(pd1, patient, reading);
-  readNk1(every(group, 'NK1'), patient, reading);
-  readRoles(rolesOf(group.segments), patient, undefined, reading);
-  reading.add({ kind: 'PATIENT', sourceRecordId, key: '', valid }, patient);
+  reading.add({ kind: 'PATIENT', sourceRecordId, key: '', valid }, readPerson(group, reading));
 }
 
 /**
@@ -84,7 +85,11 @@ function readVisit(
     readVisitFacts(pv1, slots);
     const pv2 = group && first(group, 'PV2');
     if (pv2 !== undefined) readPv2Facts(pv2, slots, reading);
-    if (group !== undefined) readRoles(rolesOf(group.segments), reading.slots(), slots, reading);
+    if (group !== undefined) {
+      readRoles(rolesOf(group.segments), reading.slots(), slots, reading);
+      const note = noteExtensions(notesOn('PV1', group.segments), reading);
+      if (note !== undefined) slots.assert['extension:note'] = note;
+    }
   }
   reading.add({ kind: 'ENCOUNTER', sourceRecordId, key, valid: admitted ?? event }, slots);
 }

@@ -7,6 +7,7 @@ import { objectsIn } from '../concepts.js';
 import { codeableConcept, codingSystem, number } from './datatypes.js';
 import { conceptKey } from './keys.js';
 import { concept, concepts, doers, entityIds, only, place } from './readers.js';
+import { annotations } from './notes.js';
 import type { Reading } from './reading.js';
 import { readPerformers } from './rol.js';
 import type { SegmentMap } from './segment-map.js';
@@ -52,7 +53,11 @@ export const PR1: SegmentMap = {
  * not stated the procedure ends at the event.
  */
 export function readPr1(
-  { pr1, roles }: { readonly pr1: Hl7Segment; readonly roles: readonly Hl7Segment[] },
+  {
+    pr1,
+    roles,
+    notes,
+  }: { readonly pr1: Hl7Segment; readonly roles: readonly Hl7Segment[]; readonly notes: readonly Hl7Segment[] },
   sourceRecordId: string,
   event: ValidTime,
   encounter: JsonObject | undefined,
@@ -99,6 +104,8 @@ export function readPr1(
     }
   }
   readPerformers(roles, slots, reading);
+  const note = annotations(notes, reading);
+  if (note.length > 0) slots.assert['note'] = note;
   if (encounter !== undefined) slots.assert['encounter'] = encounter;
   reading.add(thing, slots);
 }

@@ -5,7 +5,7 @@ import type { ValidTime } from '../../time/valid-time.js';
 import { timeValue, type JsonObject } from '../fhir-time.js';
 import { codeableConcept } from './datatypes.js';
 import { conceptKey } from './keys.js';
-import { annotations } from './obx.js';
+import { annotations } from './notes.js';
 import { concept, entityIds, time } from './readers.js';
 import type { Reading } from './reading.js';
 import type { SegmentMap } from './segment-map.js';

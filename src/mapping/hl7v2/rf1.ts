@@ -6,6 +6,8 @@ import type { JsonObject } from '../fhir-time.js';
 import { nameText } from '../summarise.js';
 import { identifier, mappedCode, pl, reference, xpn } from './datatypes.js';
 import { concept, concepts, entityIds, time, v2Table } from './readers.js';
+import type { PersonGroup } from './groups.js';
+import { annotations, notesAfter } from './notes.js';
 import type { Reading } from './reading.js';
 import type { SegmentMap } from './segment-map.js';
 import type { Slots } from './slots.js';
@@ -31,9 +33,28 @@ export const RF1: SegmentMap = {
 /** HL7 table 0283. */
 const STATUS: Readonly<Record<string, string>> = { A: 'active', E: 'completed', P: 'on-hold', R: 'revoked' };
 
+/**
+ * The referrals of a person: those among their segments, and, of the first person, those that stand before every PID (REF_I12: RF1 and PRD come first).
+ */
+export function readReferrals(group: PersonGroup, sourceRecordId: string, event: ValidTime, reading: Reading): void {
+  if (reading.message.segment('RF1') === undefined) return;
+  const { segments: all } = reading.message;
+  const before = group.ordinal === 1 ? all.slice(0, all.indexOf(group.pid)) : [];
+  for (const segments of [before, group.segments])
+    segments.forEach((rf1, index) => {
+      if (rf1.name !== 'RF1') return;
+      const providers = all.filter(({ name }) => name === 'PRD');
+      readRf1({ rf1, providers, notes: notesAfter(segments, index) }, sourceRecordId, event, reading);
+    });
+}
+
 /** Keyed by RF1-6; true since it was made (RF1-9), else since the message. */
-export function readRf1(
-  { rf1, providers }: { readonly rf1: Hl7Segment; readonly providers: readonly Hl7Segment[] },
+function readRf1(
+  {
+    rf1,
+    providers,
+    notes,
+  }: { readonly rf1: Hl7Segment; readonly providers: readonly Hl7Segment[]; readonly notes: readonly Hl7Segment[] },
   sourceRecordId: string,
   event: ValidTime,
   reading: Reading,
@@ -55,6 +76,8 @@ export function readRf1(
   const priority = mappedCode(REQUEST_PRIORITY, rf1.text(2));
   if (priority !== undefined) slots.assert['priority'] = priority;
   readProviders(providers, slots, reading);
+  const note = annotations(notes, reading);
+  if (note.length > 0) slots.assert['note'] = note;
   const made = reading.time(rf1, 9);
   reading.add(
     {

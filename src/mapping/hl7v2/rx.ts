@@ -1,7 +1,7 @@
 /** RXO, RXE, RXR and TQ1 → MedicationRequest; RXD → MedicationDispense; RXA → MedicationAdministration (v2-to-FHIR maps RXO[MedicationRequest], RXR[MedicationRequest], TQ1[MedicationRequest], ORC[MedicationAdministration]; the guide has none for RXE and RXD). */
 import type { Hl7Segment } from '../../inbound/hl7/message.js';
 import { timeValue } from '../fhir-time.js';
-import { codeableConcept, mappedCode, number } from './datatypes.js';
+import { codeableConcept, mappedCode, mappedConcept, number } from './datatypes.js';
 import {
   byMap,
   code,
@@ -188,6 +188,32 @@ export const RXC: SegmentMap = {
   also: { 1: 'role', 2: 'ingredient', 3: 'strength', 4: 'units of RXC-3', 5: 'strength', 6: 'units of RXC-5' },
 };
 
+export const RXG: SegmentMap = {
+  map: 'RXG[MedicationRequest] (no map in the guide)',
+  segment: 'RXG',
+  kind: 'MEDICATION_REQUEST',
+  rules: [
+    [4, 'medicationCodeableConcept', concept()],
+    [8, 'extension:form', form()],
+    [9, 'note', note],
+    [13, `${DOSE}.additionalInstruction`, instructions()],
+    [15, `${RATE}.rateQuantity`, quantityIn(16)],
+    [22, 'reasonCode', concepts()],
+  ],
+  also: {
+    1: 'key',
+    3: 'when and how urgently (TQ.4, TQ.5, TQ.6; withdrawn)',
+    5: 'doseQuantity, doseRange.low',
+    6: 'doseRange.high',
+    7: 'units of RXG-5 and RXG-6',
+    16: 'units of RXG-15',
+    17: 'contained.ingredient.strength',
+    18: 'units of RXG-17',
+    23: 'contained.ingredient.strength',
+    24: 'units of RXG-23',
+  },
+};
+
 export const RXD: SegmentMap = {
   map: 'RXD[MedicationDispense] (no map in the guide)',
   segment: 'RXD',
@@ -278,9 +304,18 @@ export function readDose(
   else slots.assert[`${RATE}.doseRange`] = { low, high };
 }
 
-/** Route and schedule that stand beside an order, a dispense or an administration. */
-export function readRxr(rxr: Hl7Segment, slots: Slots): void {
+/** The route of an order or a dispense; further RXR are routes to choose from (HL7 v2.9 §4A.4.2), each an instruction of its own. */
+export function readRoutes([rxr, ...others]: readonly Hl7Segment[], slots: Slots): void {
+  if (rxr === undefined) return;
   slots.fields(rxr, RXR_DOSE.rules);
+  const further = others.flatMap((other) => {
+    const route = mappedConcept(other, 1, ROUTE, v2Table('0162'));
+    const site = codeableConcept(other, 2, 1, v2Table('0163'));
+    const method = mappedConcept(other, 4, ADMINISTRATION_METHOD, v2Table('0165'));
+    const found = { ...(site && { site }), ...(route && { route }), ...(method && { method }) };
+    return Object.keys(found).length === 0 ? [] : [found];
+  });
+  if (further.length > 0) slots.assert['dosageInstruction:further'] = further;
 }
 
 export function readTq1(tq1: Hl7Segment, slots: Slots, reading: Reading): void {

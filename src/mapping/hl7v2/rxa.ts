@@ -16,8 +16,9 @@ import {
   xcn,
 } from './datatypes.js';
 import { conceptKey, orderKey } from './keys.js';
-import { annotations } from './obx.js';
+import { annotations } from './notes.js';
 import { groupNumbers, securityOf } from './orc.js';
+import { objectsIn } from '../concepts.js';
 import type { Reading } from './reading.js';
 import { performersIn } from './rol.js';
 import { IMMUNIZATION_STATUS, ROUTE } from './tables.js';
@@ -109,7 +110,8 @@ export function readRxa(group: ImmunizationGroup, reading: Reading): void {
   const reasons = list(rxa, 19, codeableConcept);
   if (reasons !== undefined) resource['reasonCode'] = reasons;
   const note = annotations(group.notes, reading);
-  if (note.length > 0) resource['note'] = note;
+  // RXA-9 may have said one already.
+  if (note.length > 0) resource['note'] = [...objectsIn(resource, 'note'), ...note];
   reading.facts.push({ ...common, assert: { resource } });
 }
 

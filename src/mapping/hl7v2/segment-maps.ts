@@ -9,7 +9,7 @@ import { MRG_ACCOUNT } from './mrg.js';
 import { PR1 } from './pr1.js';
 import { PRB } from './prb.js';
 import { PRD, RF1 } from './rf1.js';
-import { ORC_GIVEN, ORC_MEDICATION, RXA_GIVEN, RXC, RXD, RXE, RXO, RXR_DOSE, TQ1_DOSE } from './rx.js';
+import { ORC_GIVEN, ORC_MEDICATION, RXA_GIVEN, RXC, RXD, RXE, RXG, RXO, RXR_DOSE, TQ1_DOSE } from './rx.js';
 import { NTE_APPOINTMENT, RESOURCE_MAPS, SCH } from './sch.js';
 import type { SegmentMap } from './segment-map.js';
 import { OBR_SPECIMEN, SPM } from './spm.js';
@@ -34,6 +34,7 @@ export const SEGMENT_MAPS: readonly SegmentMap[] = [
   ORC_MEDICATION,
   RXO,
   RXE,
+  RXG,
   RXR_DOSE,
   RXC,
   TQ1_DOSE,

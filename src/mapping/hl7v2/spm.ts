@@ -18,6 +18,7 @@ import {
   time,
   v2Table,
 } from './readers.js';
+import { annotations } from './notes.js';
 import type { Reading } from './reading.js';
 import type { SegmentMap } from './segment-map.js';
 import type { SlotReader, Slots } from './slots.js';
@@ -91,6 +92,8 @@ export const OBR_SPECIMEN: SegmentMap = {
 export interface SpecimenGroup {
   readonly sourceRecordId: string;
   readonly spm?: Hl7Segment;
+  /** The NTE behind the SPM. */
+  readonly notes?: readonly Hl7Segment[];
   readonly obr?: Hl7Segment;
   /** Key of the order, or of what stands for one. */
   readonly place: string;
@@ -116,6 +119,8 @@ export function readSpecimen(group: SpecimenGroup, reading: Reading): void {
   if (spm !== undefined) {
     reading.read.add(spm);
     slots.fields(spm, SPM.rules);
+    const note = annotations(group.notes ?? [], reading);
+    if (note.length > 0) slots.assert['note:behind'] = note;
   }
   if (group.collector !== undefined) slots.assert['collection.collector'] ??= group.collector;
   const own = spm === undefined ? undefined : reading.time(spm, 17, 1, 1);

@@ -2,7 +2,8 @@
 import type { Hl7Segment } from '../../inbound/hl7/message.js';
 import type { JsonObject } from '../fhir-time.js';
 import { readOtherSegments } from './about.js';
-import { notesAfter, personGroups, type PersonGroup } from './groups.js';
+import { personGroups, type PersonGroup } from './groups.js';
+import { notesAfter } from './notes.js';
 import { readObx } from './obx.js';
 import { readDemographics, readVisitOf } from './oru.js';
 import type { Reading } from './reading.js';
@@ -43,10 +44,11 @@ function readVaccinations(
       otherwise = sent;
     } else if (segment.name === 'RXA') {
       otherwise = reading.firstTime({ segment, field: 3 }) ?? sent;
-      const next = segments[index + 1];
-      const rxr = next?.name === 'RXR' ? next : undefined;
-      const notes = [...notesAfter(segments, index), ...(rxr === undefined ? [] : notesAfter(segments, index + 1))];
-      readRxa({ sourceRecordId, orc, rxa: segment, rxr, participants, notes, encounter }, reading);
+      const { rxr, notes, by } = behindRxa(segments, index);
+      readRxa(
+        { sourceRecordId, orc, rxa: segment, rxr, participants: [...participants, ...by], notes, encounter },
+        reading,
+      );
     } else if (segment.name === 'OBX') {
       const clinical = otherwise !== sent;
       const behind = participantsBehind(segments, index);
@@ -62,4 +64,22 @@ function readVaccinations(
       readObx(segment, notesAfter(segments, index), place, reading);
     }
   }
+}
+
+/** What stands behind an RXA in any order: its route, its notes, and who took part. */
+function behindRxa(
+  segments: readonly Hl7Segment[],
+  index: number,
+): { readonly rxr: Hl7Segment | undefined; readonly notes: Hl7Segment[]; readonly by: Hl7Segment[] } {
+  const notes: Hl7Segment[] = [];
+  const by: Hl7Segment[] = [];
+  let rxr: Hl7Segment | undefined;
+  for (let next = index + 1; next < segments.length; next += 1) {
+    const segment = segments[next]!;
+    if (segment.name === 'NTE') notes.push(segment);
+    else if (segment.name === 'PRT') by.push(segment);
+    else if (segment.name === 'RXR') rxr ??= segment;
+    else break;
+  }
+  return { rxr, notes, by };
 }
