@@ -16,7 +16,7 @@ import type {
   VerificationContext,
   VerificationRun,
 } from '../../src/projecting/projection.js';
-import { canonical, compareRows, type ComparedRow } from '../../src/projecting/verification/findings.js';
+import { canonical, compareRows, compareSets, type ComparedRow } from '../../src/projecting/verification/findings.js';
 import { verifyCensus } from './census/verify.js';
 import { MASTER_COLUMNS, type MasterTable } from './columns.js';
 import { foldThing, mergeFolded, type FactBody, type Folded, type FoldRow, type Point } from './fold.js';
@@ -250,25 +250,11 @@ class MasterVerification implements VerificationRun {
 
   private async compareLookups(): Promise<void> {
     const { client, findings } = this.context;
-    const first = 'select kind, token, record, min(pos) as pos from verify_lookup group by kind, token, record';
-    const own = `select kind, token, record, pos from ${this.tables.lookup}`;
-    const { rows: counts } = await client.query<{ expected: bigint; stored: bigint }>(
-      `select (select count(*) from (${first}) f) as expected, (select count(*) from ${this.tables.lookup}) as stored`,
-    );
-    const count = findings.count('master.lookup');
-    count.expected += counts[0]?.expected ?? 0n;
-    count.stored += counts[0]?.stored ?? 0n;
-    for (const [defect, left, right] of [
-      ['missing', first, own],
-      ['extra', own, first],
-    ] as const) {
-      const { rows } = await client.query<{ record: string; pos: Position }>(
-        `select record, pos from ((${left}) except (${right})) d order by pos limit 10000`,
-      );
-      for (const { record, pos } of rows) {
-        findings.add({ defect, table: 'master.lookup', record, position: pos.toString() });
-      }
-    }
+    await compareSets(client, findings, 'master.lookup', {
+      expected: 'select kind, token, record, min(pos) as pos from verify_lookup group by kind, token, record',
+      stored: `select kind, token, record, pos from ${this.tables.lookup}`,
+      place: { position: 'pos', record: 'record' },
+    });
   }
 }
 

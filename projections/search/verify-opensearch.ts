@@ -3,18 +3,15 @@
  * Both are put beside one another in PostgreSQL, by name (what is said of which thing) and first position.
  */
 import { copyRows } from '../../src/database/binary-copy.js';
-import type { Position } from '../../src/log/event-log.js';
 import type { OpenSearchConnection } from '../../src/opensearch/connection.js';
 import type { ProjectionVerification, VerificationRun } from '../../src/projecting/projection.js';
+import { compareSets } from '../../src/projecting/verification/findings.js';
 import type { KeyedHashes } from '../../src/sealing/hashes.js';
 import { scanDocuments } from './opensearch.js';
 import { searchRows } from './rows.js';
 
 const COLUMNS = ['record', 'kind', 'entity', 'text', 'pos'] as const;
 const TYPES = ['uuid', 'int2', 'int8', 'int8', 'int8'] as const;
-/** Findings read at most; the counts of the table say how many there are on either side. */
-const MOST_ROWS = 10_000;
-const TABLE = 'search.document';
 
 /** @param hashes the hub's, by which things have their ids */
 export function verifyOpenSearch(
@@ -53,24 +50,12 @@ export function verifyOpenSearch(
             .map(({ record, kind, entity, textHash, position }) => [record, kind, entity, textHash, position]);
           await copyRows(client, 'verify_stored', COLUMNS, TYPES, rows);
         }
-        const first =
-          'select record, kind, entity, text, min(pos) as pos from verify_expected group by record, kind, entity, text';
-        const stored = 'select record, kind, entity, text, pos from verify_stored';
-        const { rows: counts } = await client.query<{ expected: bigint; stored: bigint }>(
-          `select (select count(*) from (${first}) f) as expected, (select count(*) from verify_stored) as stored`,
-        );
-        const count = findings.count(TABLE);
-        count.expected += counts[0]?.expected ?? 0n;
-        count.stored += counts[0]?.stored ?? 0n;
-        for (const [defect, left, right] of [
-          ['missing', first, stored],
-          ['extra', stored, first],
-        ] as const) {
-          const { rows } = await client.query<{ record: string; pos: Position }>(
-            `select record, pos from ((${left}) except all (${right})) d order by pos limit ${MOST_ROWS}`,
-          );
-          for (const { record, pos } of rows) findings.add({ defect, table: TABLE, record, position: pos.toString() });
-        }
+        await compareSets(client, findings, 'search.document', {
+          expected:
+            'select record, kind, entity, text, min(pos) as pos from verify_expected group by record, kind, entity, text',
+          stored: 'select record, kind, entity, text, pos from verify_stored',
+          place: { position: 'pos', record: 'record' },
+        });
         return undefined;
       },
     };

@@ -4,17 +4,15 @@
  * a text is stored nor the order in which batches came takes part.
  */
 import { copyRows } from '../../src/database/binary-copy.js';
-import type { Position } from '../../src/log/event-log.js';
 import { FACT_KINDS } from '../../src/mapping/fact.js';
 import type { ProjectionVerification, VerificationRun } from '../../src/projecting/projection.js';
+import { compareSets } from '../../src/projecting/verification/findings.js';
 import type { KeyedHashes } from '../../src/sealing/hashes.js';
 import { documentOf } from './document.js';
 import { beginningsIn, beginningTable, comparedWords, documentTable, lexemesOf } from './tables.js';
 
 const COLUMNS = ['record', 'kind', 'entity', 'pos', 'lexemes', 'amount', 'day', 'words'] as const;
 const TYPES = ['uuid', 'int2', 'int8', 'int8', 'tsvector', 'float8', 'text', 'text'] as const;
-/** Findings read at most; the counts of the table say how many rows there are on either side. */
-const MOST_ROWS = 10_000;
 
 /** @param hashes the hub's, by which things have their ids */
 export function verifySearch(hashes: Pick<KeyedHashes, 'thing'>): ProjectionVerification {
@@ -51,25 +49,11 @@ export function verifySearch(hashes: Pick<KeyedHashes, 'thing'>): ProjectionVeri
       async finish() {
         await makeSpool();
         const text = 'record, kind, entity, lexemes::text, amount, day, words';
-        const first = `select ${text}, min(pos) as pos from verify_document group by record, kind, entity, lexemes, amount, day, words`;
-        const stored = `select ${text}, pos from ${documentTable(build)}`;
-        const { rows: counts } = await client.query<{ expected: bigint; stored: bigint }>(
-          `select (select count(*) from (${first}) f) as expected, (select count(*) from ${documentTable(build)}) as stored`,
-        );
-        const count = findings.count('search.document');
-        count.expected += counts[0]?.expected ?? 0n;
-        count.stored += counts[0]?.stored ?? 0n;
-        for (const [defect, left, right] of [
-          ['missing', first, stored],
-          ['extra', stored, first],
-        ] as const) {
-          const { rows } = await client.query<{ record: string; pos: Position }>(
-            `select record, pos from ((${left}) except all (${right})) d order by pos limit ${MOST_ROWS}`,
-          );
-          for (const { record, pos } of rows) {
-            findings.add({ defect, table: 'search.document', record, position: pos.toString() });
-          }
-        }
+        await compareSets(client, findings, 'search.document', {
+          expected: `select ${text}, min(pos) as pos from verify_document group by record, kind, entity, lexemes, amount, day, words`,
+          stored: `select ${text}, pos from ${documentTable(build)}`,
+          place: { position: 'pos', record: 'record' },
+        });
         const expected = beginningsIn('verify_document');
         const { rows: beginnings } = await client.query<Record<'expected' | 'stored' | 'missing' | 'extra', bigint>>(
           `select count(e.beginning) as expected, count(s.beginning) as stored, count(*) filter (where s.beginning is null) as missing,

@@ -20,8 +20,9 @@ import { CONTROL, Control, type ProjectionChange } from './control.js';
 import { deadLetterChange, decisionOf, observe, positionBefore } from './dead-letters.js';
 import type { EventDecoder } from './decode.js';
 import { DecodingOnce, DoubledEvents } from './doubled-events.js';
-import { RuntimeClosedError, errorWord, failureKind } from './errors.js';
+import { errorWord } from './errors.js';
 import { EventFeed } from './feed.js';
+import { Following } from './following.js';
 import { Parkings, type Parking } from './parkings.js';
 import type { Build, DecodedEvent, ProjectionDefinition } from './projection.js';
 import { Rebuild } from './rebuild.js';
@@ -99,8 +100,7 @@ export class Projections {
   private dropTimer: NodeJS.Timeout | undefined;
   private readonly rebuilds = new Map<string, Rebuild>();
   private readonly abort = new AbortController();
-  private reconciling: Promise<void> | undefined;
-  private again = false;
+  private readonly reconciling: Following;
 
   constructor(private readonly options: ProjectionsOptions) {
     const { databaseUrl, pool, reader, mailbox, log, maxEvents, livePaceMs } = options;
@@ -148,6 +148,15 @@ export class Projections {
         options.onBatch?.(batch);
       },
       ...(options.onRetry === undefined ? {} : { onRetry: options.onRetry }),
+    });
+    this.reconciling = new Following({
+      work: () => this.reconcileAll(),
+      signal: this.abort.signal,
+      log,
+      words: {
+        stopped: 'projections could not be brought in line with what was decided',
+        again: 'projections retry to follow what was decided',
+      },
     });
     this.verifications = new VerificationRuns({
       pool,
@@ -213,7 +222,7 @@ export class Projections {
       return;
     }
     // One under way may be about to start a worker.
-    await this.reconciling;
+    await this.reconciling.settled();
     await this.endAll(unit);
   }
 
@@ -256,7 +265,7 @@ export class Projections {
     this.announcer.start();
     await this.shares.start();
     this.reconcile();
-    await this.reconciling;
+    await this.reconciling.settled();
   }
 
   /** Finishes the batches in hand; checkpoints are stored with them. */
@@ -264,7 +273,7 @@ export class Projections {
     this.abort.abort();
     clearTimeout(this.dropTimer);
     await this.shares.halt();
-    await this.reconciling;
+    await this.reconciling.settled();
     await Promise.all([
       this.runner.stopAll(),
       ...[...this.rebuilds.values()].map((rebuild) => rebuild.stop()),
@@ -298,39 +307,14 @@ export class Projections {
 
   /** Makes workers follow `hub.projection`; calls that come while it runs are joined into one more run. */
   private reconcile(): void {
-    if (this.reconciling !== undefined) {
-      this.again = true;
-      return;
-    }
-    this.reconciling = this.reconcileUntilDone().finally(() => {
-      this.reconciling = undefined;
-      // One that came after the last look and before this.
-      if (this.again && !this.abort.signal.aborted) this.reconcile();
-    });
+    this.reconciling.ask();
   }
 
-  private async reconcileUntilDone(): Promise<void> {
-    for (let attempt = 1; !this.abort.signal.aborted;) {
-      this.again = false;
-      try {
-        for (const definition of this.options.definitions) {
-          if (this.shares.holds(definition.name)) await this.reconcileOne(definition);
-        }
-        attempt = 1;
-        this.verifications.follow();
-        if (!this.again) return;
-      } catch (error) {
-        if (error instanceof RuntimeClosedError) return;
-        const { log } = this.options;
-        if (failureKind(error) !== 'transient') {
-          log.error({ code: errorWord(error) }, 'projections could not be brought in line with what was decided');
-          return;
-        }
-        log.warn({ code: errorWord(error), attempt }, 'projections retry to follow what was decided');
-        await pause(backOff(attempt), this.abort.signal);
-        attempt += 1;
-      }
+  private async reconcileAll(): Promise<void> {
+    for (const definition of this.options.definitions) {
+      if (this.shares.holds(definition.name)) await this.reconcileOne(definition);
     }
+    this.verifications.follow();
   }
 
   private async reconcileOne(definition: ProjectionDefinition): Promise<void> {

@@ -3,36 +3,30 @@
  * that is there. Values have their numbers in the order in which they came, so rows are compared by what the numbers stand for.
  */
 import type pg from 'pg';
-import type { Findings } from '../../../src/projecting/verification/findings.js';
+import { compareSets, type ComparedSets, type Findings } from '../../../src/projecting/verification/findings.js';
 import { censusPosition, countAnew } from './keeper.js';
 import { censusTables, type CensusTables } from './tables.js';
 
-/** Rows of one table with the content of their value; `place` is where a finding is. */
+/** Rows of one table with the content of their value. */
 interface Compared {
   readonly name: keyof CensusTables;
   readonly columns: string;
-  readonly pos: string;
-  readonly patient: string;
+  readonly place: ComparedSets['place'];
 }
 
 const COMPARED: readonly Compared[] = [
   {
     name: 'span',
     columns: 't.kind, t.patient, t.record, t.entity, t.pos_from, t.pos_to, t.valid_from, t.valid_to',
-    pos: 'pos_from',
-    patient: 'patient',
+    place: { position: 'pos_from', patient: 'patient' },
   },
-  { name: 'delta', columns: 't.pos, t.valid_from, t.d, t.block', pos: 'pos', patient: 'null::uuid' },
+  { name: 'delta', columns: 't.pos, t.valid_from, t.d, t.block', place: { position: 'pos' } },
   {
     name: 'total',
     columns: 't.level, t.block, t.valid_from, t.froms, t.totals',
-    pos: 'null::int8',
-    patient: 'null::uuid',
+    place: {},
   },
 ];
-
-/** What is wrong in one table is named up to so often. */
-const NAMED = 1_000;
 
 /** In the transaction of a verification, which sees one moment of all tables (`repeatable read`), however far others count meanwhile. */
 export async function verifyCensus(client: pg.ClientBase, build: number, findings: Findings): Promise<void> {
@@ -68,7 +62,7 @@ async function scratch(client: pg.ClientBase, stored: CensusTables): Promise<Cen
 
 async function compare(
   client: pg.ClientBase,
-  { name, columns, pos, patient }: Compared,
+  { name, columns, place }: Compared,
   counted: CensusTables,
   stored: CensusTables,
   findings: Findings,
@@ -76,26 +70,9 @@ async function compare(
   const table = `master.census_${name}`;
   const rowsOf = (tables: CensusTables): string =>
     `select ${columns}, v.kind as value_kind, v.content from ${tables[name]} t left join ${tables.value} v on v.id = t.value`;
-  const { rows: sizes } = await client.query<{ expected: bigint; stored: bigint }>(
-    `select (select count(*) from ${counted[name]}) as expected, (select count(*) from ${stored[name]}) as stored`,
-  );
-  const count = findings.count(table);
-  count.expected += sizes[0]?.expected ?? 0n;
-  count.stored += sizes[0]?.stored ?? 0n;
-  for (const [defect, left, right] of [
-    ['missing', counted, stored],
-    ['extra', stored, counted],
-  ] as const) {
-    const { rows } = await client.query<{ pos: bigint | null; patient: string | null }>(
-      `select ${pos} as pos, ${patient} as patient from ((${rowsOf(left)}) except all (${rowsOf(right)})) d order by 1, 2 limit ${NAMED}`,
-    );
-    for (const row of rows) {
-      findings.add({
-        defect,
-        table,
-        ...(row.pos === null ? {} : { position: row.pos.toString() }),
-        ...(row.patient === null ? {} : { patient: row.patient }),
-      });
-    }
-  }
+  await compareSets(client, findings, table, {
+    expected: rowsOf(counted),
+    stored: rowsOf(stored),
+    place,
+  });
 }

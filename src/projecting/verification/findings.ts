@@ -1,4 +1,5 @@
 /** What verification found: every defect counted, the first of them named by position, record and patient. No content of a message is in any. */
+import type { ClientBase } from 'pg';
 import type { Position } from '../../log/event-log.js';
 
 /**
@@ -96,6 +97,51 @@ export function compareRows(
     if (fields.length > 0) findings.add({ defect: 'changed', table, ...placeOf(wanted), fields });
   }
   for (const row of expected.values()) findings.add({ defect: 'missing', table, ...placeOf(row) });
+}
+
+/** Two queries of the same columns: what a table should hold, and what it holds. */
+export interface ComparedSets {
+  readonly expected: string;
+  readonly stored: string;
+  /** Of their columns, those that say where a row stands: SQL that gives a bigint and two uuids. */
+  readonly place: { readonly position?: string; readonly record?: string; readonly patient?: string };
+}
+
+/** Rows of a difference that are read at most; the counts of the table say how many there are on either side. */
+const MOST_DIFFERENT_ROWS = 10_000;
+
+/** Holds what two queries give against each other, as bags: counts both, and names what is missing and what is extra. */
+export async function compareSets(
+  client: ClientBase,
+  findings: Findings,
+  table: string,
+  { expected, stored, place }: ComparedSets,
+): Promise<void> {
+  const { position = 'null::int8', record = 'null::uuid', patient = 'null::uuid' } = place;
+  const { rows: sizes } = await client.query<{ expected: bigint; stored: bigint }>(
+    `select (select count(*) from (${expected}) e) as expected, (select count(*) from (${stored}) s) as stored`,
+  );
+  const count = findings.count(table);
+  count.expected += sizes[0]?.expected ?? 0n;
+  count.stored += sizes[0]?.stored ?? 0n;
+  for (const [defect, left, right] of [
+    ['missing', expected, stored],
+    ['extra', stored, expected],
+  ] as const) {
+    const { rows } = await client.query<Record<'position' | 'record' | 'patient', string | null>>(
+      `select (${position})::text as position, ${record} as record, ${patient} as patient
+         from ((${left}) except all (${right})) d order by ${position}, 2, 3 limit ${MOST_DIFFERENT_ROWS}`,
+    );
+    for (const row of rows) {
+      findings.add({
+        defect,
+        table,
+        ...(row.position === null ? {} : { position: row.position }),
+        ...(row.record === null ? {} : { record: row.record }),
+        ...(row.patient === null ? {} : { patient: row.patient }),
+      });
+    }
+  }
 }
 
 function placeOf(row: ComparedRow): Pick<Finding, 'position' | 'record' | 'patient'> {

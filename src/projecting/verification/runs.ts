@@ -8,7 +8,7 @@ import type { LiveRunner, RuntimeLog } from '../runner.js';
 import type { Shares } from '../shares.js';
 import { verifyBuild, type VerifyParts, type VerifyReport } from '../verify.js';
 import { untilAborted } from '../until-aborted.js';
-import { backOff, pause } from '../worker.js';
+import { Following } from '../following.js';
 
 export interface VerificationRunsOptions {
   readonly pool: pg.Pool;
@@ -45,26 +45,27 @@ const PROGRESS_MS = 500;
 const INTERRUPTED = 'interrupted';
 
 export class VerificationRuns {
-  private following: Promise<void> | undefined;
-  private again = false;
+  private readonly following: Following;
   /** Resolves when the last that was begun is over. */
   private last: Promise<unknown> = Promise.resolve();
 
-  constructor(private readonly options: VerificationRunsOptions) {}
-
-  /** Carries out what `hub.verification` wants, oldest first; what a stop or a kill interrupted is begun anew. */
-  follow(): void {
-    this.again = true;
-    this.following ??= this.run().finally(() => {
-      this.following = undefined;
-      // A call that came after the last look and before this.
-      if (this.again && !this.options.parts.signal.aborted) this.follow();
+  constructor(private readonly options: VerificationRunsOptions) {
+    this.following = new Following({
+      work: () => this.carryOutAll(),
+      signal: options.parts.signal,
+      log: options.log,
+      words: { stopped: 'verifications stopped', again: 'a verification is tried again' },
     });
   }
 
+  /** Carries out what `hub.verification` wants, oldest first; what a stop or a kill interrupted is begun anew. */
+  follow(): void {
+    this.following.ask();
+  }
+
   /** Resolves when none is under way; the signal of the options ends one. */
-  async settled(): Promise<void> {
-    await this.following;
+  settled(): Promise<void> {
+    return this.following.settled();
   }
 
   /** Verifies the build of a rebuild, and keeps the report. @param signal ends it @returns undefined where the builds could not be brought to one position */
@@ -93,28 +94,10 @@ export class VerificationRuns {
     }
   }
 
-  private async run(): Promise<void> {
+  private async carryOutAll(): Promise<void> {
     const { signal } = this.options.parts;
-    for (let attempt = 1; this.again && !signal.aborted;) {
-      this.again = false;
-      try {
-        for (let next = await this.next(); next !== undefined && !signal.aborted; next = await this.next()) {
-          await this.carryOut(next);
-          attempt = 1;
-        }
-      } catch (error) {
-        if (signal.aborted) return;
-        const { log } = this.options;
-        if (failureKind(error) !== 'transient') {
-          log.error({ code: errorWord(error) }, 'verifications stopped');
-          return;
-        }
-        log.warn({ code: errorWord(error), attempt }, 'a verification is tried again');
-        this.again = true;
-        await pause(backOff(attempt), signal);
-        attempt += 1;
-      }
-    }
+    for (let next = await this.next(); next !== undefined && !signal.aborted; next = await this.next())
+      await this.carryOut(next);
   }
 
   private async next(): Promise<OpenRow | undefined> {
