@@ -13,20 +13,20 @@ import { addLeaves, TreeKeeper, witnessed } from '../src/log/evidence/keeper.js'
 import { TileTree } from '../src/log/evidence/tiles.js';
 import { verifyLog } from '../src/log/evidence/verify.js';
 import { openPostgresLogReader, openPostgresLogWriter } from '../src/log/postgres/index.js';
-import { LogWriter, type PendingEvent } from '../src/log/writer.js';
+import { LogWriter } from '../src/log/writer.js';
 
 import {
   numberArgument,
   pendingEvents,
   secondsOf,
   startBenchDatabase,
+  submitAll,
   type Figures,
   type Measured,
 } from './support.js';
 
 const ROUNDS = 5;
 const WARM_UP_ROUNDS = 3;
-const CALLS_AT_ONCE = 4_000;
 /** Events a second that the budget is stated at: a million in a minute. */
 const TARGET_RATE = 16_667;
 const SIZES = [
@@ -67,13 +67,6 @@ export async function treeCost(count: number, bytes: number, rounds = ROUNDS): P
     if (round >= WARM_UP_ROUNDS) costs.push(cpu / count);
   }
   return costs;
-}
-
-async function submitAll(writer: LogWriter, events: readonly PendingEvent[]): Promise<void> {
-  for (let from = 0; from < events.length; from += CALLS_AT_ONCE) {
-    await writer.room();
-    await Promise.all(events.slice(from, from + CALLS_AT_ONCE).map((event) => writer.submit([event])));
-  }
 }
 
 /** @param args `--events n`: events per round, 10,000 by default (a tenth of it of 20 kB); about 30 seconds */

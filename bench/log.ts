@@ -1,16 +1,17 @@
 /**
  * Bench `log`: events handed to the writer until they are durable in the log, against one bare COPY of the same rows (the
- * same columns and indexes, one transaction), round by round in turn in one run; batches of fixed sizes one after another;
- * reading; how long an event takes to a live reader; and memory over many events.
+ * same columns and indexes, one transaction) and against a COPY and commit for each of the rounds that the writer made of
+ * them, round by round in turn in one run; batches of fixed sizes one after another; reading; how long an event takes to a
+ * live reader; and memory over many events.
  */
-import type { ClientBase, Pool } from 'pg';
+import type { Pool } from 'pg';
 import { copyRows } from '../src/database/binary-copy.js';
 import { inTransaction, openPool } from '../src/database/database.js';
 import type { EventLogReader, EventLogWriter, NewEvent, RecordedEvent } from '../src/log/event-log.js';
 import { openPostgresLogReader, openPostgresLogWriter } from '../src/log/postgres/index.js';
 import { KNOWN_IDS, RecentIds } from '../src/log/recent-ids.js';
 import { batchesOf, encodeEvent } from '../src/log/round.js';
-import { LogWriter, type PendingEvent } from '../src/log/writer.js';
+import { LogWriter } from '../src/log/writer.js';
 import { treeCost } from './evidence.js';
 import { measureSealing } from './sealing.js';
 import {
@@ -19,48 +20,44 @@ import {
   numberArgument,
   pendingEvents,
   secondsOf,
+  postgresCpuSeconds,
   startBenchDatabase,
+  submitAll,
   type Figures,
 } from './support.js';
 
 const ROUNDS = 5;
 /** Rounds that do not count: the writer's code is compiled by then, as it is in a hub. */
 const WARM_UP_ROUNDS = 3;
-/** As the intake hands them over: a call per message, many at a time. */
-const CALLS_AT_ONCE = 4_000;
 
 const COLUMNS = ['position', 'batch', 'stream_id', 'revision', 'id', 'type', 'metadata', 'data'];
 const TYPES = ['int8', 'int8', 'int4', 'int8', 'uuid', 'text', 'bytea', 'bytea'] as const;
 
-async function submitAll(writer: LogWriter, events: readonly PendingEvent[]): Promise<void> {
-  for (let from = 0; from < events.length; from += CALLS_AT_ONCE) {
-    await writer.room();
-    const calls = events.slice(from, from + CALLS_AT_ONCE).map((event) => writer.submit([event]));
-    if (from + CALLS_AT_ONCE >= events.length) await Promise.all(calls);
-    else await calls[calls.length >> 1];
-  }
+type Row = readonly unknown[];
+
+function rowOf(event: RecordedEvent): Row {
+  const { position, stream, revision, id, type, metadata, data } = event;
+  return [position, position, Number(stream.slice('clinical-'.length)), revision, id, type, metadata, data];
 }
 
-async function bareCopy(client: ClientBase, events: readonly RecordedEvent[]): Promise<void> {
-  await copyRows(
-    client,
-    'bare_event',
-    COLUMNS,
-    TYPES,
-    events.map((event) => {
-      const partition = Number(event.stream.slice('clinical-'.length));
-      return [
-        event.position,
-        event.position,
-        partition,
-        event.revision,
-        event.id,
-        event.type,
-        event.metadata,
-        event.data,
-      ];
-    }),
-  );
+/** The rows of each round of the writer, which are those of one stamp: the last field of the metadata. */
+function roundsOf(events: readonly RecordedEvent[]): Row[][] {
+  const rounds: Row[][] = [];
+  let stamp = '';
+  for (const event of events) {
+    const own = event.metadata.toString('latin1', event.metadata.lastIndexOf(','));
+    if (own !== stamp) rounds.push([]);
+    stamp = own;
+    rounds.at(-1)?.push(rowOf(event));
+  }
+  return rounds;
+}
+
+/** A transaction for each list of rows, one after another. */
+async function bareCopy(pool: Pool, rounds: readonly Row[][]): Promise<void> {
+  for (const rows of rounds) {
+    await inTransaction(pool, (client) => copyRows(client, 'bare_event', COLUMNS, TYPES, rows));
+  }
 }
 
 /** Sizes of data in bytes; the first is the one whose figure stands without a suffix. */
@@ -91,9 +88,9 @@ export async function run(args: readonly string[]): Promise<Figures> {
   const count = numberArgument(args, 'events', 20_000);
   const soak = numberArgument(args, 'soak', 0);
   const database = await startBenchDatabase();
-  const pool = openPool(database.url);
-  const log = await openPostgresLogWriter(database.url);
-  const reader = await openPostgresLogReader(database.url);
+  const pool = openPool(database.localUrl);
+  const log = await openPostgresLogWriter(database.localUrl);
+  const reader = await openPostgresLogReader(database.localUrl);
   const parts: Parts = { pool, log, reader };
   try {
     await pool.query(
@@ -122,19 +119,34 @@ export async function run(args: readonly string[]): Promise<Figures> {
   }
 }
 
-/** Many callers, rounds as they come, against one COPY of the same rows in turn. */
+/** What an event of some work took, in microseconds; CPU of this process and of PostgreSQL. */
+interface Cost {
+  readonly seconds: number;
+  readonly nodeUs: number;
+  readonly postgresUs: number;
+}
+
+async function costOf(pool: Pool, events: number, work: () => Promise<unknown>): Promise<Cost> {
+  collectGarbage();
+  const postgresBefore = await postgresCpuSeconds(pool);
+  const before = process.cpuUsage();
+  const seconds = await secondsOf(work);
+  const { user, system } = process.cpuUsage(before);
+  const postgres = (await postgresCpuSeconds(pool)) - postgresBefore;
+  return { seconds, nodeUs: (user + system) / events, postgresUs: (postgres * 1e6) / events };
+}
+
+/** Many callers, rounds as they come, against COPYs of the same rows in turn. */
 async function againstCopy({ pool, log, reader }: Parts, writer: LogWriter, most: number): Promise<Figures> {
   const figures: Figures = {};
   for (const [bytes, suffix] of SIZES) {
     const count = Math.min(most, Math.floor(ROUND_BYTES / bytes));
-    const [ours, copies, reads, cpu]: [number[], number[], number[], number[]] = [[], [], [], []];
+    const [ours, copies, copiesInRounds]: [Cost[], Cost[], Cost[]] = [[], [], []];
+    const [reads, rounds]: [number[], number[]] = [[], []];
     for (let round = -WARM_UP_ROUNDS; round < ROUNDS; round += 1) {
       const events = pendingEvents(count, bytes);
       const before = await log.head();
-      collectGarbage();
-      const cpuBefore = process.cpuUsage();
-      const written = await secondsOf(() => submitAll(writer, events));
-      const used = process.cpuUsage(cpuBefore);
+      const written = await costOf(pool, count, () => submitAll(writer, events));
       const stored: RecordedEvent[] = [];
       const read = await secondsOf(async () => {
         const stop = new AbortController();
@@ -143,24 +155,42 @@ async function againstCopy({ pool, log, reader }: Parts, writer: LogWriter, most
           if (stored.length >= count) stop.abort();
         }
       });
-      collectGarbage();
-      const copied = await secondsOf(() => inTransaction(pool, (client) => bareCopy(client, stored)));
+      const inRounds = roundsOf(stored);
+      const copied = await costOf(pool, count, () => bareCopy(pool, [inRounds.flat()]));
+      await pool.query('delete from bare_event where position > $1', [before]);
+      const copiedInRounds = await costOf(pool, count, () => bareCopy(pool, inRounds));
       if (round < 0) continue;
       ours.push(written);
       copies.push(copied);
+      copiesInRounds.push(copiedInRounds);
       reads.push(read);
-      cpu.push((used.user + used.system) / count);
+      rounds.push(count / inRounds.length);
     }
+    const ratios = (to: readonly Cost[]) => ours.map(({ seconds }, round) => seconds / (to[round] as Cost).seconds);
     figures[`ratioToCopy${suffix}`] = {
-      values: ours.map((seconds, round) => seconds / (copies[round] as number)),
+      values: ratios(copies),
       unit: `× the time of a COPY (${bytes} B)`,
       goal: '≤ 1.5',
     };
-    const perSecond = (seconds: readonly number[]) => seconds.map((value) => count / value);
+    figures[`ratioToCopies${suffix}`] = {
+      values: ratios(copiesInRounds),
+      unit: `× the time of a COPY and commit for each round (${bytes} B)`,
+      goal: '',
+    };
+    const perSecond = (costs: readonly Cost[]) => costs.map(({ seconds }) => count / seconds);
     figures[`appended${suffix}PerSecond`] = { values: perSecond(ours), unit: 'events/s', goal: '' };
     figures[`copied${suffix}PerSecond`] = { values: perSecond(copies), unit: 'rows/s', goal: '' };
-    figures[`read${suffix}PerSecond`] = { values: perSecond(reads), unit: 'events/s', goal: '' };
-    figures[`nodeCpu${suffix}Us`] = { values: cpu, unit: 'µs of Node CPU an event appended', goal: '' };
+    figures[`read${suffix}PerSecond`] = { values: reads.map((value) => count / value), unit: 'events/s', goal: '' };
+    figures[`roundEvents${suffix}`] = { values: rounds, unit: 'events a round, mean', goal: '' };
+    for (const [name, costs, unit] of [
+      ['', ours, 'an event appended'],
+      ['OfCopy', copies, 'a row of the COPY'],
+    ] as const) {
+      const node = costs.map(({ nodeUs }) => nodeUs);
+      const postgres = costs.map(({ postgresUs }) => postgresUs);
+      figures[`nodeCpu${name}${suffix}Us`] = { values: node, unit: `µs of Node CPU ${unit}`, goal: '' };
+      figures[`postgresCpu${name}${suffix}Us`] = { values: postgres, unit: `µs of PostgreSQL's CPU ${unit}`, goal: '' };
+    }
   }
   return figures;
 }

@@ -3,13 +3,14 @@ import { randomBytes, randomUUID } from 'node:crypto';
 import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import type pg from 'pg';
 import { openClient } from '../src/database/database.js';
 import { migrate } from '../src/database/migrate.js';
 import { clinicalStream, EVENT_TYPES, PARTITIONS } from '../src/log/envelope.js';
-import type { PendingEvent } from '../src/log/writer.js';
+import type { LogWriter, PendingEvent } from '../src/log/writer.js';
 import { bodyHash } from '../src/sealing/body.js';
 import { localKeyProvider } from '../src/sealing/key-provider.js';
 import { startEmbeddedPostgres } from '../src/supervisor/embedded-postgres.js';
@@ -31,6 +32,8 @@ export type Figures = Record<string, Measured>;
 
 export interface BenchDatabase {
   readonly url: string;
+  /** As a hub's roles reach it: by the server's socket where there is one. */
+  readonly localUrl: string;
   stop(): Promise<void>;
 }
 
@@ -47,6 +50,7 @@ export async function startBenchDatabase(): Promise<BenchDatabase> {
   await migrate(server.url);
   return {
     url: server.url,
+    localUrl: server.localUrl,
     async stop() {
       await server.stop();
       await rm(folder, { recursive: true, force: true });
@@ -180,4 +184,30 @@ export function pendingEvents(count: number, bytes: number): PendingEvent[] {
 export function quantile(values: readonly number[], part: number): number {
   const sorted = [...values].sort((a, b) => a - b);
   return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * part))] ?? Number.NaN;
+}
+
+/** Events of a call of the writer, as the intake hands its batches over, a call in each turn of the event loop. */
+const EVENTS_A_CALL = 250;
+/** Most events that have no answer yet: two rounds of the writer are on their way and wait. */
+const MOST_UNANSWERED = 4_000;
+
+/** Hands events to the writer without a pause, as many callers would who wait for their answers. Resolves when all are durable. */
+export async function submitAll(writer: LogWriter, events: readonly PendingEvent[]): Promise<void> {
+  let unanswered = 0;
+  let answered: () => void = () => undefined;
+  const calls: Promise<unknown>[] = [];
+  for (let from = 0; from < events.length; from += EVENTS_A_CALL) {
+    while (unanswered + EVENTS_A_CALL > MOST_UNANSWERED) await new Promise<void>((resolve) => (answered = resolve));
+    await writer.room();
+    const handedOver = events.slice(from, from + EVENTS_A_CALL);
+    unanswered += handedOver.length;
+    calls.push(
+      writer.submit(handedOver).finally(() => {
+        unanswered -= handedOver.length;
+        answered();
+      }),
+    );
+    await nextTurn();
+  }
+  await Promise.all(calls);
 }

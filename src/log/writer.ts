@@ -48,10 +48,11 @@ export interface LogWriterLimits {
   /** Calls are refused while more than this is queued. */
   readonly refuseBytes: number;
   /**
-   * A round goes to a log that takes appends ahead before the last one is answered, where at least so many events wait; fewer gather meanwhile, for
-   * each round costs a flush to disk.
+   * A round goes to a log that takes appends ahead before the last one is answered, where at least so many events or bytes wait; fewer gather meanwhile,
+   * for each round costs a flush to disk and a look at every stream in it.
    */
   readonly aheadEvents: number;
+  readonly aheadBytes: number;
 }
 
 export interface LogWriterOptions {
@@ -72,7 +73,8 @@ const DEFAULT_LIMITS: LogWriterLimits = {
   roundBytes: 8 * 1024 * 1024,
   queueBytes: 32 * 1024 * 1024,
   refuseBytes: 128 * 1024 * 1024,
-  aheadEvents: 250,
+  aheadEvents: 1_000,
+  aheadBytes: 1024 * 1024,
 };
 const RETRY_MIN_MS = 20;
 const RETRY_MAX_MS = 1_000;
@@ -294,7 +296,7 @@ export class LogWriter {
     this.queuedBytes += bytes;
     this.queuedEvents += encoded.length;
     this.working ??= this.work();
-    if (this.queuedEvents >= this.limits.aheadEvents) this.wake();
+    if (this.hasEnoughToGoAhead) this.wake();
     return call;
   }
 
@@ -375,9 +377,13 @@ export class LogWriter {
     }
   }
 
+  private get hasEnoughToGoAhead(): boolean {
+    return this.queuedEvents >= this.limits.aheadEvents || this.queuedBytes >= this.limits.aheadBytes;
+  }
+
   /** Whether the next round may go behind those on their way: enough waits, and nothing about it hangs on how those end. */
   private mayGoAhead(): boolean {
-    if (!this.isRunning || this.queuedEvents < this.limits.aheadEvents) return false;
+    if (!this.isRunning || !this.hasEnoughToGoAhead) return false;
     if (this.flights.length > (this.options.log.ahead ?? 0)) return false;
     const round = this.queue.slice(0, this.nextRound());
     if (round.some(hasExpectation)) return false;

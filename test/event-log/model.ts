@@ -67,8 +67,9 @@ const step = fc.oneof(
   },
 );
 
-/** @param runs number of random courses */
+/** @param runs number of random courses; `FC_RUNS` in the environment makes it another, `FC_SEED` gives the seed: so many courses can be run in parts */
 export function eventLogModel(name: string, create: () => Promise<ModelledLog>, runs: number): void {
+  const courses = Number(process.env['FC_RUNS'] ?? runs);
   describe(`the event log against a model: ${name}`, () => {
     let log: ModelledLog;
     let reader: EventLogReader;
@@ -85,7 +86,7 @@ export function eventLogModel(name: string, create: () => Promise<ModelledLog>, 
     });
 
     it(
-      `agrees in ${runs} courses`,
+      `agrees in ${courses} courses`,
       async () => {
         await fc.assert(
           fc.asyncProperty(fc.array(step, { minLength: 3, maxLength: 25 }), sizes, async (course, pageSize) => {
@@ -103,10 +104,13 @@ export function eventLogModel(name: string, create: () => Promise<ModelledLog>, 
               await live.stop();
             }
           }),
-          { numRuns: runs, ...(process.env['FC_SEED'] === undefined ? {} : { seed: Number(process.env['FC_SEED']) }) },
+          {
+            numRuns: courses,
+            ...(process.env['FC_SEED'] === undefined ? {} : { seed: Number(process.env['FC_SEED']) }),
+          },
         );
       },
-      900_000 + runs * 10_000,
+      900_000 + courses * 10_000,
     );
   });
 }
