@@ -11,7 +11,7 @@ import { builtInSource } from '../src/inbound/source.js';
 import { parsing, SMALL_ADT } from './inbound-parsing.js';
 import type { Figures } from './support.js';
 
-/** Runs the bench; about two and a half minutes. */
+/** Runs the bench; about three and a half minutes. */
 export async function run(): Promise<Figures> {
   const figures: Figures = parsing();
   const answered: number[] = [];

@@ -7,7 +7,7 @@ import type { Hl7Message, Hl7Segment, Hl7Separators } from '../hl7/message.js';
 import { DEFAULT_SEPARATORS } from '../hl7/reader.js';
 import type { ConformanceRule, SourceConformance } from '../source.js';
 import { componentTypeFault, DATA_TYPES, subcomponentTypeFault, TYPE_FIELD, typeFault } from './data-types.js';
-import { glanceOf, isWellAtAGlance, type Glance, type Place, type Question } from './glance.js';
+import { FieldGlance, MOST_SCANNED, type Place, type Question } from './glance.js';
 import { codesOfTable, TABLE_NUMBERS } from './tables.js';
 
 export type ConformanceCode =
@@ -85,7 +85,6 @@ export function impossibleRule(
 interface FieldRule extends Question {
   readonly messages: MessageFilter;
   readonly place: Place;
-  readonly glance: Glance;
   readonly where?: { readonly place: Place; readonly values: ReadonlySet<string> };
 }
 
@@ -120,13 +119,15 @@ interface Plan {
 
 /** What is asked of the fields of segments of one name. */
 interface SegmentFields {
-  readonly rules: FieldRule[];
+  readonly rules: readonly FieldRule[];
+  readonly glances: readonly FieldGlance[];
+  /** For each rule: 1 where it is to be looked at properly. Of no segment in particular: a check is done before the next one begins. */
+  readonly open: Uint8Array;
+  /** How it is before a segment is glanced at: of the rules that no glance is of help with. */
+  readonly others: readonly number[];
   /** The last one that a glance must find. */
-  most: number;
+  readonly most: number;
 }
-
-/** Fields behind this one are looked at properly. */
-const MOST_SCANNED = 255;
 
 /** Types that a source sends; more of them are not kept, for a hostile sender makes them up. */
 const MOST_PLANS = 512;
@@ -161,7 +162,6 @@ export function compileConformance(rules: readonly ConformanceRule[]): Conforman
     fields.push({
       messages,
       place,
-      glance: glanceOf(place, asked),
       ...(rule.where === undefined
         ? {}
         : { where: { place: placeOf(rule.where.path), values: new Set(rule.where.values) } }),
@@ -197,19 +197,29 @@ export function compileConformance(rules: readonly ConformanceRule[]): Conforman
 }
 
 function bySegment(rules: readonly FieldRule[]): ReadonlyMap<string, SegmentFields> {
-  const found = new Map<string, SegmentFields>();
+  const bySegment = new Map<string, FieldRule[]>();
   for (const rule of rules) {
-    const { segment, field } = rule.place;
-    const fields = found.get(segment) ?? { rules: [], most: TYPE_FIELD[segment] ?? 0 };
-    found.set(segment, fields);
-    fields.rules.push(rule);
-    fields.most = Math.min(Math.max(fields.most, field), MOST_SCANNED);
+    const { segment } = rule.place;
+    const same = bySegment.get(segment);
+    if (same === undefined) bySegment.set(segment, [rule]);
+    else same.push(rule);
   }
-  return found;
+  return new Map(
+    [...bySegment].map(([segment, same]) => {
+      const asked = same.map((rule) => ({
+        place: rule.place,
+        question: rule,
+        isConditional: rule.where !== undefined,
+      }));
+      const { glances, others } = FieldGlance.of(asked);
+      const most = Math.max(TYPE_FIELD[segment] ?? 0, ...glances.map(({ field }) => field));
+      return [segment, { rules: same, glances, others, open: new Uint8Array(same.length), most }];
+    }),
+  );
 }
 
-function areUsual({ component, repetition, subcomponent, escape }: Hl7Separators): boolean {
-  return component === '^' && repetition === '~' && subcomponent === '&' && escape === '\\';
+function areUsual({ field, component, repetition, subcomponent, escape }: Hl7Separators): boolean {
+  return field === '|' && component === '^' && repetition === '~' && subcomponent === '&' && escape === '\\';
 }
 
 const compiled = new WeakMap<SourceConformance, ConformanceCheck>();
@@ -239,9 +249,10 @@ function check(message: Hl7Message, plan: Plan, scan: FieldScan | undefined): re
     for (const segment of message.segments) {
       const asked = fields.get(segment.name);
       if (asked === undefined) continue;
-      const found = scan !== undefined && segment.scanFields(scan, asked.most);
-      for (const rule of asked.rules) {
-        if (found && isWellAtAGlance(scan, rule.glance)) continue;
+      if (isSurelyWell(segment, asked, scan)) continue;
+      for (let index = 0; index < asked.rules.length; index += 1) {
+        if (asked.open[index] === 0) continue;
+        const rule = asked.rules[index]!;
         if (rule.where === undefined || holds(rule.where, segment)) checkField(segment, numberOf, rule, problems);
       }
       if (problems.length >= MOST_PROBLEMS) return problems.slice(0, MOST_PROBLEMS);
@@ -266,6 +277,30 @@ function check(message: Hl7Message, plan: Plan, scan: FieldScan | undefined): re
     }
   }
   return problems.length > MOST_PROBLEMS ? problems.slice(0, MOST_PROBLEMS) : problems;
+}
+
+/** Glances at a segment; where it is not surely well, the rules that are left are `open`. */
+function isSurelyWell(
+  segment: Hl7Segment,
+  { glances, others, open, most }: SegmentFields,
+  scan: FieldScan | undefined,
+): boolean {
+  if (scan === undefined || !segment.scanFields(scan, most)) {
+    open.fill(1);
+    return false;
+  }
+  let isSure = others.length === 0;
+  if (!isSure) {
+    open.fill(0);
+    for (const rule of others) open[rule] = 1;
+  }
+  for (const glance of glances) {
+    if (glance.isSure(scan)) continue;
+    if (isSure) open.fill(0);
+    isSure = false;
+    for (const rule of glance.rules) open[rule] = 1;
+  }
+  return isSure;
 }
 
 /** Which of its name each segment is, from 1. */

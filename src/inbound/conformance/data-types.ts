@@ -2,14 +2,14 @@
  * Data types of HL7 v2 as conformance rules check them (HL7 v2.9 chapter 2A; withdrawn ones as their last version had them). Whether a value is
  * well formed is looked at, not whether it is true: codes are a matter of tables.
  */
-import { Sign, type FieldScan } from '../hl7/field-scan.js';
+import type { FieldScan } from '../hl7/field-scan.js';
 import type { Hl7Segment } from '../hl7/message.js';
 import { daysInMonth } from '../../time/calendar.js';
 
 /** Whether a text is a value of a primitive type. */
 type Primitive = (text: string) => boolean;
-/** The same of a place without escapes, of which no text is made where it is as most are. */
-export type RangeCheck = (scan: FieldScan, from: number, to: number) => boolean;
+/** The same of a place without escapes. */
+type RangeCheck = (scan: FieldScan, from: number, to: number) => boolean;
 
 const any: Primitive = () => true;
 /** A code: no blanks around it and no line ends in it. */
@@ -79,19 +79,38 @@ const PRIMITIVES: Readonly<Record<string, Primitive>> = {
   GTS: any,
 };
 
-/** What nearly every value of a primitive is like; others are looked at properly. */
-const USUAL: ReadonlyMap<Primitive, RangeCheck> = new Map<Primitive, RangeCheck>([
-  [code, isUsualCode],
-  [number, isUsualNumber],
-  [time, isUsualTime],
-]);
+/**
+ * What is to be looked at in a place without escapes, as a number: 0 for nothing, else one more than its place in {@link LOOKED_AT}. Calls by number are
+ * quicker than through functions that are kept.
+ */
+export type Look = number;
 
-/** @returns undefined where there is nothing to look at */
-function rangeCheckOf(primitive: Primitive | undefined): RangeCheck | undefined {
-  if (primitive === undefined || primitive === any) return undefined;
-  const usual = USUAL.get(primitive);
-  if (usual === undefined) return (scan, from, to) => primitive(scan.text(from, to));
-  return (scan, from, to) => usual(scan, from, to) || primitive(scan.text(from, to));
+export const NO_LOOK: Look = 0;
+const LOOKED_AT: readonly Primitive[] = [code, number, time, ...new Set(Object.values(PRIMITIVES))].filter(
+  (primitive, index, all) => primitive !== any && all.indexOf(primitive) === index,
+);
+const CODE: Look = 1;
+const NUMBER: Look = 2;
+const TIME_OF_DAY: Look = 3;
+
+function lookOf(primitive: Primitive): Look {
+  return LOOKED_AT.indexOf(primitive) + 1;
+}
+
+/** Whether a place without escapes is as it should be. Nearly all values of a type are alike: no text is made of them. */
+export function isWell(scan: FieldScan, look: Look, from: number, to: number): boolean {
+  switch (look) {
+    case NO_LOOK:
+      return true;
+    case CODE:
+      return isUsualCode(scan, from, to) || code(scan.text(from, to));
+    case NUMBER:
+      return isUsualNumber(scan, from, to) || number(scan.text(from, to));
+    case TIME_OF_DAY:
+      return isUsualTime(scan, from, to) || time(scan.text(from, to));
+    default:
+      return LOOKED_AT[look - 1]!(scan.text(from, to));
+  }
 }
 
 interface Composite {
@@ -194,107 +213,50 @@ export function typeFault(segment: Hl7Segment, field: number, repetition: number
   return composite === undefined ? undefined : compositeFault(composite, segment, field, repetition);
 }
 
-const ANY: RangeCheck = () => true;
-
-/** Of a value that is one component: what that is, of every type that may have only a first one. */
-const PLAIN: ReadonlyMap<string, RangeCheck> = new Map([
-  ...Object.entries(PRIMITIVES).map(([type, primitive]) => [type, rangeCheckOf(primitive) ?? ANY] as const),
-  ...Object.entries(COMPOSITES).flatMap(([type, { components, oneOf = [] }]) => {
-    const first = PRIMITIVES[components[0]!] ?? PRIMITIVES[COMPOSITES[components[0]!]!.components[0]!];
-    return first !== undefined && oneOf.every((set) => set.includes(1))
-      ? [[type, rangeCheckOf(first) ?? ANY] as const]
-      : [];
-  }),
-]);
-
-/**
- * Whether a text without any delimiter or escape, as the whole of what is looked at and not empty, is surely of a type; undefined where only a
- * closer look can tell.
- */
-export function plainCheckOf(type: string): RangeCheck | undefined {
-  return PLAIN.get(type);
-}
-
-/** What is to be looked at in one component: in its first subcomponent, in each, or (undefined) in none. */
-type Look = readonly (RangeCheck | undefined)[] | undefined;
-
-interface Shape {
-  readonly looks: readonly Look[];
+/** A type as a glance looks at it. */
+export interface Shape {
+  /** What is looked at in a value that is one component without delimiters; undefined where only a closer look can tell. */
+  readonly plain: Look | undefined;
+  /** In each component: in its first subcomponent, in each; undefined for one of any content. */
+  readonly looks: readonly (readonly Look[] | undefined)[];
   /** Of each of these sets, a bit for each component, one must be valued. */
   readonly oneOf: readonly number[];
+  /** Whether it has components at all. */
+  readonly isComposite: boolean;
 }
 
-function lookOf(type: string): Look {
+function looksOf(type: string): readonly Look[] | undefined {
   if (FREE.has(type)) return undefined;
   const primitive = PRIMITIVES[type];
-  const looks = primitive === undefined ? COMPOSITES[type]!.components.map((part) => PRIMITIVES[part]) : [primitive];
-  return looks.map(rangeCheckOf);
+  if (primitive !== undefined) return [lookOf(primitive)];
+  // Those of them that are composite cannot be divided further.
+  return COMPOSITES[type]!.components.map((part) => lookOf(PRIMITIVES[part] ?? any));
 }
 
-const SHAPES: ReadonlyMap<string, Shape> = new Map(
-  Object.entries(COMPOSITES).map(([type, { components, oneOf = [] }]) => [
+function plainLookOf({ components, oneOf = [] }: Composite): Look | undefined {
+  const first = PRIMITIVES[components[0]!] ?? PRIMITIVES[COMPOSITES[components[0]!]!.components[0]!];
+  return first !== undefined && oneOf.every((set) => set.includes(1)) ? lookOf(first) : undefined;
+}
+
+const SHAPES: ReadonlyMap<string, Shape> = new Map([
+  ...Object.entries(PRIMITIVES).map(([type, primitive]): [string, Shape] => [
+    type,
+    { plain: lookOf(primitive), looks: [looksOf(type)], oneOf: [], isComposite: false },
+  ]),
+  ...Object.entries(COMPOSITES).map(([type, composite]): [string, Shape] => [
     type,
     {
-      looks: components.map(lookOf),
-      oneOf: oneOf.map((set) => set.reduce((bits, component) => bits | (1 << (component - 1)), 0)),
+      plain: plainLookOf(composite),
+      looks: composite.components.map(looksOf),
+      oneOf: (composite.oneOf ?? []).map((set) => set.reduce((bits, component) => bits | (1 << (component - 1)), 0)),
+      isComposite: true,
     },
   ]),
-);
+]);
 
-/**
- * Whether a field is surely of a type in each of its repetitions, found in one walk through it; not where escapes or anything else stand in what
- * is to be looked at that only a closer look can tell.
- * @returns how many repetitions there are; 0 for a field that is not surely well
- */
-export function surelyOfType(scan: FieldScan, from: number, to: number, type: string): number {
-  const shape = SHAPES.get(type);
-  if (shape === undefined) return 0;
-  const { looks, oneOf } = shape;
-  const { bytes, signOf } = scan;
-  let repetitions = 1;
-  let start = from;
-  let number = 0;
-  let said = 0;
-  let inner = 0;
-  for (let at = from; at <= to; at += 1) {
-    const sign = at === to ? Sign.Repetition : signOf[bytes[at]!]!;
-    if (sign === 0) continue;
-    if (sign === Sign.Subcomponent || sign === Sign.Escape) {
-      // One that begins with a delimiter may say nothing at all.
-      if (sign === Sign.Subcomponent && at === start) return 0;
-      inner |= sign;
-      continue;
-    }
-    if (at > start && number < looks.length) {
-      said |= 1 << number;
-      const look = looks[number];
-      if (look !== undefined && ((inner & Sign.Escape) !== 0 || !isSurelyWell(scan, start, at, look))) return 0;
-    }
-    start = at + 1;
-    number += 1;
-    inner = 0;
-    if (sign === Sign.Component) continue;
-    // A repetition that says nothing is counted by a closer look.
-    if (said === 0) return 0;
-    for (const set of oneOf) if ((said & set) === 0) return 0;
-    if (at < to) repetitions += 1;
-    number = 0;
-    said = 0;
-  }
-  return repetitions;
-}
-
-/** One component: its subcomponents, as far as they are looked at. */
-function isSurelyWell(scan: FieldScan, from: number, to: number, look: NonNullable<Look>): boolean {
-  let start = from;
-  for (let number = 0; start <= to && number < look.length; number += 1) {
-    let end = start;
-    while (end < to && scan.signOf[scan.bytes[end]!] !== Sign.Subcomponent) end += 1;
-    const check = look[number];
-    if (check !== undefined && end > start && !check(scan, start, end)) return false;
-    start = end + 1;
-  }
-  return true;
+/** @returns undefined for a type that nobody knows, and for {@link VARIES} */
+export function shapeOf(type: string): Shape | undefined {
+  return SHAPES.get(type);
 }
 
 /** Checks one component. */

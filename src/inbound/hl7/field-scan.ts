@@ -7,7 +7,7 @@ export const Sign = {
   Repetition: 2,
   Subcomponent: 4,
   Escape: 8,
-  /** Of a field as a whole: a long one, and the delimiters of a header. */
+  /** Of a field as a whole: a long one. */
   Unsure: 16,
 } as const;
 
@@ -32,26 +32,29 @@ export class FieldScan {
   /** By number of the field: an empty field has a place too. */
   readonly from: Int32Array;
   readonly to: Int32Array;
-  /** {@link Sign}s in the field. */
-  readonly signs: Uint8Array;
   /** {@link Sign} of each byte; 0 for text. */
   readonly signOf: Uint8Array;
+  /** Where delimiters and escapes stand in the field that was looked at last, and how many there are. */
+  readonly marks = new Int32Array(SHORT_FIELD);
+  marked = 0;
   private source: string | Buffer = '';
   private message: ScannedMessage | undefined;
 
   private constructor(
     readonly mostFields: number,
+    private readonly separator: number,
     signOf: Uint8Array,
   ) {
     this.from = new Int32Array(mostFields + 1);
     this.to = new Int32Array(mostFields + 1);
-    this.signs = new Uint8Array(mostFields + 1);
     this.signOf = signOf;
   }
 
   /** @returns undefined where a delimiter is no character of ASCII */
   static of(separators: Hl7Separators, mostFields: number): FieldScan | undefined {
     const signOf = new Uint8Array(256);
+    const separator = separators.field.charCodeAt(0);
+    if (!(separator < ASCII_CHARACTERS)) return undefined;
     const delimiters = [
       [separators.component, Sign.Component],
       [separators.repetition, Sign.Repetition],
@@ -65,7 +68,7 @@ export class FieldScan {
       if (character >= ASCII_CHARACTERS) return undefined;
       signOf[character] = sign;
     }
-    return new FieldScan(mostFields, signOf);
+    return new FieldScan(mostFields, separator, signOf);
   }
 
   /** Text of a place, escapes as they were sent. */
@@ -84,37 +87,56 @@ export class FieldScan {
   }
 
   /**
+   * Takes fields from where they were found already.
+   * @param starts where they begin, the segment's name first; behind the last one where another would
+   * @param field number of the one that begins at the second of these
+   */
+  take(starts: readonly number[], field: number, most: number): void {
+    const behind = Math.min(starts.length - 2 + field, most + 1);
+    const shift = 1 - field;
+    for (let number = field; number < behind; number += 1) {
+      this.from[number] = starts[number + shift]!;
+      this.to[number] = starts[number + shift + 1]! - 1;
+    }
+    this.count = behind;
+  }
+
+  /**
    * Walks through the fields of a segment.
    * @param field the one that begins at `from`
    * @param most number of the last one that is wanted
    */
-  walk(from: number, to: number, field: number, most: number, separator: number): void {
-    const { bytes } = this;
-    const { signOf } = this;
+  walk(from: number, to: number, field: number, most: number): void {
+    const { bytes, separator } = this;
     let number = field;
     let start = from;
     while (number <= most && start <= to) {
-      let signs = 0;
       let at = start;
-      for (; at < to; at += 1) {
-        const byte = bytes[at]!;
-        if (byte === separator) break;
-        signs |= signOf[byte]!;
-      }
+      while (at < to && bytes[at] !== separator) at += 1;
       this.from[number] = start;
       this.to[number] = at;
-      this.signs[number] = at - start > SHORT_FIELD ? signs | Sign.Unsure : signs;
       number += 1;
       start = at + 1;
     }
     this.count = number;
   }
 
-  /** MSH-1 is the separator before MSH-2, and that holds the other delimiters: neither is read as a field. */
-  leaveDelimiters(from: number): void {
-    this.from[1] = from - 1;
-    this.to[1] = from;
-    this.signs[1] = Sign.Unsure;
-    this.signs[2] = Sign.Unsure;
+  /** Finds the delimiters of a field. @returns all the {@link Sign}s in it */
+  look(field: number): number {
+    const { bytes, signOf, marks } = this;
+    const to = this.to[field]!;
+    let at = this.from[field]!;
+    if (to - at > SHORT_FIELD) return Sign.Unsure;
+    let signs = 0;
+    let marked = 0;
+    for (; at < to; at += 1) {
+      const sign = signOf[bytes[at]!]!;
+      if (sign === 0) continue;
+      signs |= sign;
+      marks[marked] = at;
+      marked += 1;
+    }
+    this.marked = marked;
+    return signs;
   }
 }

@@ -242,6 +242,8 @@ class LazyMessage implements Hl7Message, SegmentContext {
   /** Message code and trigger event. Senders write them with blanks and in small letters, or the structure in place of both (`ORU_R01`). */
   private get type(): readonly [code: string, trigger: string] {
     if (this.statedType === undefined) {
+      const sent = this.separators === DEFAULT_SEPARATORS ? (this.header?.rawField(9) ?? '') : '';
+      if (isUsualType(sent)) return (this.statedType = [sent.slice(0, 3), sent.slice(4, 7)]);
       const code = plainCode(this.header?.text(9, 1, 1) ?? '');
       const trigger = plainCode(this.header?.text(9, 1, 2) ?? '');
       const structure = trigger === '' ? STRUCTURE.exec(code) : null;
@@ -273,6 +275,18 @@ class LazyMessage implements Hl7Message, SegmentContext {
     return this.chosen.charset.decode(slice);
   }
 }
+
+/** `ADT^A01`, with or without a structure behind it, as nearly all types are sent. */
+function isUsualType(sent: string): boolean {
+  if (sent.length !== 7 && sent.charCodeAt(7) !== CARET) return false;
+  for (let at = 0; at < 7; at += 1) {
+    const character = sent.charCodeAt(at);
+    if (at === 3 ? character !== CARET : !isAlphanumeric(character) || character >= 0x61) return false;
+  }
+  return true;
+}
+
+const CARET = 0x5e;
 
 /** Without blanks around it and in capitals; most are sent so. */
 function plainCode(sent: string): string {

@@ -129,13 +129,14 @@ export class LazySegment implements Hl7Segment {
 
   scanFields(scan: FieldScan, most: number): boolean {
     const { source, byteOffset, byteEnd: to, context, isHeader } = this;
-    const separator = context.separators.field.charCodeAt(0);
-    const isBytes = typeof source !== 'string' && !context.encoding.delimitsBytes;
-    if (isBytes || !(separator < 0x80) || to - byteOffset > LONG_LINE_BYTES) return false;
-    const from = byteOffset + this.name.length + 1;
+    const isText = typeof source === 'string';
+    if ((!isText && !context.encoding.delimitsBytes) || to - byteOffset > LONG_LINE_BYTES) return false;
     scan.over(context, source);
-    scan.walk(from, to, isHeader ? 2 : 1, most, separator);
-    if (isHeader) scan.leaveDelimiters(from);
+    const first = isHeader ? 2 : 1;
+    if (isText) {
+      this.prepare();
+      scan.take(this.startsUpTo(most + 2 - first), first, most);
+    } else scan.walk(byteOffset + this.name.length + 1, to, first, most);
     return true;
   }
 
