@@ -1,6 +1,6 @@
 /**
  * Bench `anonymized`: the projection alone on decoded events (no log, no parsing, no other projection), counts by three dimensions over a population
- * at bases that nobody has asked for yet and at ones whose snapshot stands, and the export of a population as Parquet.
+ * at months that stand, at the first basis of all, and at `now` after some have changed, and the export of a population as Parquet.
  * `--events n` (default 100,000), `--subjects n` (1,000,000), `--batch n` (5,000 events a transaction).
  */
 import { randomBytes, randomUUID } from 'node:crypto';
@@ -10,7 +10,7 @@ import path from 'node:path';
 import type pg from 'pg';
 import { createAnonymizedProjection } from '../projections/anonymized/index.js';
 import { ANALYST_ROLE, anonymizedTables, VAULT } from '../projections/anonymized/tables.js';
-import { AnonymizedAnswers } from '../src/analytics/answers.js';
+import { AnonymizedAnswers, type AskedBasis } from '../src/analytics/answers.js';
 import { anonymizedTablesOf } from '../src/analytics/anonymized-tables.js';
 import { ERASURES_KEY, exportTables } from '../src/lake/export.js';
 import { Releases } from '../src/analytics/releases.js';
@@ -183,6 +183,9 @@ async function populate(pool: pg.Pool, subjects: number): Promise<void> {
     `insert into hub.projection (name, version, definition_version, definition_hash, log_id, state, serving, paused, verify_wanted, switch_wanted)
      values ('anonymized', ${POPULATION}, 1, '', gen_random_uuid(), 'live', true, false, false, false)`,
   );
+  await pool.query(
+    `insert into hub.checkpoint (projection, version, lane, position, recorded_at) values ('anonymized', ${POPULATION}, 0, ${subjects}, now())`,
+  );
   await pool.query('vacuum analyze');
 }
 
@@ -193,23 +196,38 @@ const QUESTIONS = [
   ['RACE', 'AGE_BAND', 'ENCOUNTER_CLASS'],
 ] as const;
 
+/** A hundred people say something else, as of a position behind all others. */
+async function change(pool: pg.Pool, subjects: number, round: number): Promise<void> {
+  const { fact, state } = anonymizedTables(POPULATION);
+  const head = subjects + 1 + round;
+  await pool.query(
+    `insert into ${fact} select record, 0, 1, now(), ${head}, now(), 1, 'olive' from ${fact} where field = 3 limit 100`,
+  );
+  await pool.query(`update ${state} set head = ${head}`);
+}
+
 async function asked(pool: pg.Pool, folder: string, subjects: number): Promise<Figures> {
   const snapshots = new Snapshots(pool);
   const answersAt = (): AnonymizedAnswers =>
     new AnonymizedAnswers({ analyst: pool, snapshots, releases: new Releases(pool), hashes });
-  const firstSeconds: number[] = [];
-  const populationMs: number[] = [];
+  const ask = (asked: AskedBasis, by: readonly string[]): Promise<number> =>
+    secondsOf(async () => (await answersAt().at(asked)).snapshot.population(by, undefined));
+  // The first of all: everybody is counted.
+  const firstSeconds = [await ask({}, ['SEX'])];
+  const nowSeconds: number[] = [];
   for (let round = 0; round < ROUNDS; round += 1) {
-    // A month of its own, which nobody has asked for; then, without what this process remembers, all questions once.
-    const knownAt = `2025-${String(10 + round).padStart(2, '0')}-01`;
-    firstSeconds.push(
-      await secondsOf(async () => (await answersAt().at({ knownAt })).snapshot.population(['SEX'], undefined)),
-    );
-    for (const by of QUESTIONS) {
-      const { snapshot } = await answersAt().at({ knownAt });
-      populationMs.push((await secondsOf(() => snapshot.population(by, undefined))) * 1000);
-    }
+    await change(pool, subjects, round);
+    nowSeconds.push(await ask({}, ['SEX']));
   }
+  const monthSeconds: number[] = [];
+  for (let more = true; more;) monthSeconds.push(await secondsOf(async () => (more = await answersAt().addMonth())));
+  const populationMs: number[] = [];
+  for (let round = 0; round < ROUNDS; round += 1)
+    // Each by a process that remembers nothing, the earliest month and the last among them.
+    for (const [place, by] of QUESTIONS.entries())
+      populationMs.push(
+        1000 * (await ask({ knownAt: `2025-${String(2 + round * 5 - (place % 2)).padStart(2, '0')}-01` }, by)),
+      );
   const exportRowsPerSecond: number[] = [];
   let peakBytes = 0;
   const { snapshot } = await answersAt().at({});
@@ -233,6 +251,8 @@ async function asked(pool: pg.Pool, folder: string, subjects: number): Promise<F
   }
   return {
     firstQuestionSeconds: { values: firstSeconds, unit: 's', goal: '' },
+    nowAfterChangesSeconds: { values: nowSeconds, unit: 's', goal: '' },
+    addMonthSeconds: { values: monthSeconds, unit: 's', goal: '' },
     populationMs: { values: populationMs, unit: 'ms', goal: '≤ 100' },
     exportRowsPerSecond: { values: exportRowsPerSecond, unit: 'rows/s', goal: '≥ 200000' },
     exportPeakMb: { values: [peakBytes / 2 ** 20], unit: 'MB', goal: '≤ 512' },

@@ -21,7 +21,14 @@ import {
   type ShownSubject,
   type SubjectFilter,
 } from './rows.js';
-import { FEWEST, type DatedKind, type Snapshot, type SnapshotPoint, type Snapshots } from './snapshots.js';
+import {
+  FEWEST,
+  type CountedCells,
+  type DatedKind,
+  type Snapshot,
+  type SnapshotPoint,
+  type Snapshots,
+} from './snapshots.js';
 import { compareKeys, Suppression, type Earlier, type Key } from './suppression.js';
 
 /** A client's mistake, with a stable code. The message quotes nothing. */
@@ -113,20 +120,6 @@ export class AnonymizedAnswers {
     return (this.options.releaseEvery ?? 'change') === 'change' ? [month] : [month, {}];
   }
 
-  /** Months before the one that has begun, the last first, as far back as anybody was known when they began, and at most so many. */
-  async monthsBefore(most: number): Promise<readonly AskedBasis[]> {
-    const began = await this.options.snapshots.began();
-    const moment = new Date(startOf(monthOf(this.options.now?.() ?? now())));
-    const months: AskedBasis[] = [];
-    while (began !== undefined && months.length < most) {
-      moment.setUTCMonth(moment.getUTCMonth() - 1);
-      const knownAt = moment.toISOString().slice(0, 10);
-      if (startOf(knownAt) < began) break;
-      months.push({ knownAt });
-    }
-    return months;
-  }
-
   private async stateOf({ knownAt, validAt, basis }: AskedBasis): Promise<AnalyticsState> {
     const moment = this.options.now?.() ?? now();
     const today = moment.slice(0, 10);
@@ -146,6 +139,15 @@ export class AnonymizedAnswers {
     }
     const known = { position: await this.options.snapshots.head(), on: today };
     return { known, valid: isText(validAt) ? { on: validAt } : { now: today } };
+  }
+
+  /**
+   * Adds one of the months that have begun to those that are counted at once.
+   * @returns whether there are more
+   * @throws NotProjectedError
+   */
+  addMonth(): Promise<boolean> {
+    return this.options.snapshots.addMonth(startOf(monthOf(this.options.now?.() ?? now())));
   }
 
   /** @internal */
@@ -173,7 +175,6 @@ export class AnonymizedAnswers {
   }
 }
 
-/** A snapshot is dropped while somebody reads it: it is made again. */
 const ATTEMPTS = 3;
 
 /** Questions to one basis. */
@@ -190,12 +191,12 @@ export class AnonymizedState {
   rows(dated: boolean): Promise<Snapshot> {
     const { snapshots } = this.answers.options;
     const point = this.answers.point(this.state, 'year');
-    return dated ? snapshots.prepareDated(point) : snapshots.prepare(point);
+    return dated ? snapshots.datedRows(point) : snapshots.rows(point);
   }
 
-  /** The snapshot that counts are made of. */
-  counts(): Promise<Snapshot> {
-    return this.answers.options.snapshots.prepare(this.answers.point(this.state, 'month'));
+  /** What counts are made of. */
+  cells(): Promise<CountedCells> {
+    return this.answers.options.snapshots.cells(this.answers.point(this.state, 'month'));
   }
 
   subject(id: string): Promise<ShownSubject | null> {
@@ -340,8 +341,9 @@ export class AnonymizedState {
     singles: readonly string[],
     manies: readonly string[],
   ): Promise<CountedTable[]> {
-    return this.reading(this.answers.point(state, 'month'), false, (snapshot) =>
-      countTrue(this.answers.options.analyst, snapshot, singles, manies),
+    const { snapshots, analyst } = this.answers.options;
+    return again(async () =>
+      countTrue(analyst, await snapshots.cells(this.answers.point(state, 'month')), singles, manies),
     );
   }
 
@@ -374,15 +376,19 @@ export class AnonymizedState {
     return match >= FEWEST && counts.every((count) => count === match || count - match >= FEWEST);
   }
 
-  private async reading<T>(point: SnapshotPoint, dated: boolean, work: (snapshot: number) => Promise<T>): Promise<T> {
+  private reading<T>(point: SnapshotPoint, dated: boolean, work: (snapshot: number) => Promise<T>): Promise<T> {
     const { snapshots } = this.answers.options;
-    for (let attempt = 1; ; attempt += 1) {
-      const { id } = await (dated ? snapshots.prepareDated(point) : snapshots.prepare(point));
-      try {
-        return await work(id);
-      } catch (error) {
-        if ((error as { code?: string }).code !== '42P01' || attempt === ATTEMPTS) throw error;
-      }
+    return again(async () => work((await (dated ? snapshots.datedRows(point) : snapshots.rows(point))).id));
+  }
+}
+
+/** A snapshot is dropped while somebody reads it: it is made again. */
+async function again<T>(work: () => Promise<T>): Promise<T> {
+  for (let attempt = 1; ; attempt += 1) {
+    try {
+      return await work();
+    } catch (error) {
+      if ((error as { code?: string }).code !== '42P01' || attempt === ATTEMPTS) throw error;
     }
   }
 }

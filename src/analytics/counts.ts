@@ -1,9 +1,9 @@
 /** Counts of a snapshot by dimensions, as true as they are: suppression comes after. */
 import type pg from 'pg';
 import { snapshotTables } from '../../projections/anonymized/tables.js';
-import { MANY_DIMENSIONS, packed, partOf, SINGLE_DIMENSIONS, type Part } from './packing.js';
+import { MANY_DIMENSIONS, packed, SINGLE_DIMENSIONS, type Part } from './packing.js';
 import { matching, type RowFilter } from './rows.js';
-import { DATED } from './snapshots.js';
+import { DATED, type CountedCells } from './snapshots.js';
 import { TooManyCellsError, type Group, type Key } from './suppression.js';
 
 /** Values of one dimension that people may have several of. */
@@ -39,12 +39,11 @@ interface CountRow {
  */
 export async function countTrue(
   pool: pg.Pool,
-  snapshot: number,
+  cells: CountedCells,
   singles: readonly string[],
   manies: readonly string[],
 ): Promise<CountedTable[]> {
-  const { cells } = snapshotTables(snapshot);
-  const key = keySql(singles, (name) => partOf('cell', SINGLE_DIMENSIONS[name]!.cell));
+  const key = keySql(singles, (name) => SINGLE_DIMENSIONS[name]!.counted(cells.year));
   const bits = (name: string): string => {
     const { column, values } = MANY_DIMENSIONS[name]!;
     return `(select -1 as bit union all select bit from generate_series(0, ${values.length - 1}) bit where (${column} >> bit) & 1 = 1)`;
@@ -55,8 +54,8 @@ export async function countTrue(
     singles,
     manies,
     `select ${key} as key, ${first === undefined ? '-1' : 'a.bit'} as first, ${second === undefined ? '-1' : 'b.bit'} as second, sum(people)::int as n
-       from ${cells} ${first === undefined ? '' : `cross join lateral ${bits(first)} a`} ${second === undefined ? '' : `cross join lateral ${bits(second)} b`}
-      group by 1, 2, 3 limit ${MOST_GROUPS + 1}`,
+       from ${cells.from} ${first === undefined ? '' : `cross join lateral ${bits(first)} a`} ${second === undefined ? '' : `cross join lateral ${bits(second)} b`}
+      group by 1, 2, 3 having sum(people) <> 0 limit ${MOST_GROUPS + 1}`,
     [],
   );
 }

@@ -19,14 +19,13 @@ export interface Part {
 
 const maskOf = ({ shift, bits }: Part): number => ((1 << bits) - 1) << shift;
 
-/** What is true: `cell` of a snapshot. */
+/** What is true: `cell` of a snapshot, beside `born`, the year of birth. */
 export const CELL = {
-  band: { shift: 0, bits: 4 },
-  sex: { shift: 4, bits: 3 },
-  race: { shift: 7, bits: 4 },
-  color: { shift: 11, bits: 5 },
-  ethnicity: { shift: 16, bits: 2 },
-  zip3: { shift: 18, bits: 10 },
+  sex: { shift: 0, bits: 3 },
+  race: { shift: 3, bits: 4 },
+  color: { shift: 7, bits: 5 },
+  ethnicity: { shift: 12, bits: 2 },
+  zip3: { shift: 14, bits: 10 },
 } as const;
 
 /** What a row shows: `shown` of a snapshot. */
@@ -84,7 +83,8 @@ export const BANDS: readonly string[] = [
 
 /** A dimension of which everybody has exactly one value. */
 export interface SingleDimension {
-  readonly cell: Part;
+  /** SQL of its code by the cells of a snapshot, in a year. */
+  readonly counted: (year: number) => string;
   /** SQL of its code by what a row shows. */
   readonly shown: string;
   value(code: number): string | undefined;
@@ -95,14 +95,15 @@ const age = partOf('shown', SHOWN.age);
 
 export const SINGLE_DIMENSIONS: Readonly<Record<string, SingleDimension>> = {
   AGE_BAND: {
-    cell: CELL.band,
+    counted: (year) =>
+      `(case when born is null or born > ${year} then 0 else least((${year} - born) / ${BAND_YEARS}, ${OLDEST_AGE / BAND_YEARS}) + 1 end)`,
     shown: `(case when ${age} = 0 then 0 else (${age} - 1) / ${BAND_YEARS} + 1 end)`,
     value: listed(BANDS),
   },
-  SEX: { cell: CELL.sex, shown: partOf('shown', SHOWN.sex), value: listed(SEXES) },
-  ZIP3: { cell: CELL.zip3, shown: partOf('shown', SHOWN.zip3), value: zip3Of },
-  RACE: { cell: CELL.race, shown: partOf('shown', SHOWN.race), value: listed(RACES) },
-  FAVORITE_COLOR: { cell: CELL.color, shown: 'color', value: listed(COLORS) },
+  SEX: { counted: () => partOf('cell', CELL.sex), shown: partOf('shown', SHOWN.sex), value: listed(SEXES) },
+  ZIP3: { counted: () => partOf('cell', CELL.zip3), shown: partOf('shown', SHOWN.zip3), value: zip3Of },
+  RACE: { counted: () => partOf('cell', CELL.race), shown: partOf('shown', SHOWN.race), value: listed(RACES) },
+  FAVORITE_COLOR: { counted: () => partOf('cell', CELL.color), shown: 'color', value: listed(COLORS) },
 };
 
 /** A dimension of which a person may have several values, or none: each value is counted for itself. */

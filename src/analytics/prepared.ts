@@ -1,19 +1,20 @@
 /**
- * Snapshots made before anybody asks: of a month when it has begun, where `now` moves in steps, of each step, and of the months of the last year, for
- * counts. So whoever asks first does not wait for everybody to be folded, and a month that was prepared is there for as long as snapshots are kept.
+ * What is made before anybody asks: counts of every month that has begun, rows of the last, and where `now` moves in steps, each step. So whoever asks
+ * first does not wait for everybody to be folded. It is made piece by piece, with pauses: those who work at the hub come first.
  */
+import { setTimeout as pause } from 'node:timers/promises';
 import type { AnonymizedAnswers } from './answers.js';
 import { NotProjectedError } from './snapshots.js';
 
 const FIRST_AFTER_MS = 60_000;
 const LOOK_EVERY_MS = 600_000;
-/** Each is a pass over everybody, once, and takes the room of one row for each. */
-const MONTHS_BEFORE = 12;
+/** Between two pieces, times what the last took: a fifth of one connection's time. */
+const PAUSES = 4;
 
 export class PreparedReleases {
   private timer: NodeJS.Timeout | undefined;
   private underWay: Promise<void> = Promise.resolve();
-  private stopping = false;
+  private readonly stopping = new AbortController();
 
   /** @param onFailure told of what could not be made; it is tried again */
   constructor(
@@ -27,7 +28,7 @@ export class PreparedReleases {
 
   /** Ends when what is being made is made. */
   async stop(): Promise<void> {
-    this.stopping = true;
+    this.stopping.abort();
     clearTimeout(this.timer);
     this.timer = undefined;
     await this.underWay;
@@ -35,15 +36,24 @@ export class PreparedReleases {
 
   /** Makes what has been released and is not there: nothing where it is. @throws NotProjectedError */
   async prepare(): Promise<void> {
+    while (await this.piece(() => this.answers.addMonth()));
     for (const asked of this.answers.released()) {
       const { snapshot } = await this.answers.at(asked);
-      await snapshot.counts();
-      await snapshot.rows(false);
+      await this.piece(() => snapshot.cells());
+      await this.piece(() => snapshot.rows(false));
     }
-    for (const asked of await this.answers.monthsBefore(MONTHS_BEFORE)) {
-      if (this.stopping) return;
-      await (await this.answers.at(asked)).snapshot.counts();
-    }
+  }
+
+  /** One piece, and a pause after it, unless the hub stops. */
+  private async piece<T>(work: () => Promise<T>): Promise<T | undefined> {
+    if (this.stopping.signal.aborted) return undefined;
+    const begun = performance.now();
+    const made = await work();
+    const { signal } = this.stopping;
+    await pause((performance.now() - begun) * PAUSES, undefined, { signal, ref: false }).catch((error: unknown) => {
+      if (!signal.aborted) throw error;
+    });
+    return made;
   }
 
   private next(afterMs: number): void {

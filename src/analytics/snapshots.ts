@@ -1,27 +1,18 @@
 /**
  * Snapshots: the anonymized model at one basis, made in the database and kept there, so that no process ever holds everybody. A snapshot is
  * what analysts may read, and all they may read:
- * - `anonymized.rows_<n>`: a row for each subject, as it may be shown;
- * - `anonymized.cells_<n>`: how many people have which true coarse values, without subjects;
- * - `anonymized.dated_<n>`: encounters, results, diagnoses, vaccinations of the rows, dates shifted, rare codes rolled up.
+ * - `anonymized.rows_<n>`: a row for each subject, as it may be shown; with
+ * - `anonymized.dated_<n>`: encounters, results, diagnoses, vaccinations of the rows, dates shifted, rare codes rolled up;
+ * - `anonymized.cells_<n>`: how many people have which true coarse values, without subjects. One of them has the months: by how many each month
+ *   differs from the one before, so the sum up to a month is its state, and every month is there for the room of what ever changed.
+ * Counts of another point are made from the nearest that stand, by those alone who are others there.
  */
 import type pg from 'pg';
-import {
-  COLORS,
-  ETHNICITIES,
-  fieldNumber,
-  PART,
-  RACES,
-  SEXES,
-  VOID,
-} from '../../projections/anonymized/declaration.js';
-import { CONDITION_GROUPS, ENCOUNTER_CLASSES, OTHER_CODE } from '../../projections/anonymized/codes.js';
+import { fieldNumber, PART, VOID } from '../../projections/anonymized/declaration.js';
+import { OTHER_CODE } from '../../projections/anonymized/codes.js';
 import {
   ANALYST_ROLE,
   anonymizedTables,
-  ASSERTS,
-  ENDS,
-  RETRACTS,
   SNAPSHOT_LOCK,
   snapshotTables,
   SNAPSHOTS,
@@ -29,39 +20,29 @@ import {
 } from '../../projections/anonymized/tables.js';
 import { inTransaction } from '../database/database.js';
 import type { Instant } from '../time/valid-time.js';
+import { CELL, mask, OLDEST_AGE, OLDEST_CODE, packed, partOf, SHOWN, type Part } from './packing.js';
 import {
-  BAND_YEARS,
-  CELL,
-  codeOf,
-  mask,
-  OLDEST_AGE,
-  OLDEST_CODE,
-  packed,
-  partOf,
-  SHOWN,
-  type Part,
-} from './packing.js';
+  concernedStatements,
+  fold,
+  instant,
+  IS_ERASED,
+  knownBy,
+  memberStatement,
+  truthStatements,
+  type SnapshotPoint,
+} from './truth.js';
+
+export type { SnapshotPoint } from './truth.js';
 
 /** Nothing that fewer people share is shown. */
 export const FEWEST = 11;
 
-/** Thrown while no build of the anonymized projection serves. */
+/** Thrown while no build of the anonymized projection serves, and of a time of which the one that serves has not seen everything. */
 export class NotProjectedError extends Error {
   readonly code = 'BEYOND_WATERMARK';
-  constructor() {
-    super('the anonymized projection has not been built yet');
+  constructor(message = 'the anonymized projection has not been built yet') {
+    super(message);
   }
-}
-
-/** What was known, and of when. */
-export interface SnapshotPoint {
-  readonly known: { readonly position: string } | { readonly at: Instant };
-  /** Year of what was known: who is ninety by then shows no age of before either. Without it that of what is asked about. */
-  readonly knownYear?: number;
-  /** `now` counts what had begun when it was recorded, and plans from the first month that has begun since. */
-  readonly valid: { readonly at: Instant; readonly now: boolean };
-  /** When dated rows must have been over, and recorded: the first of a year, but for a site with an expert's determination. */
-  readonly released: Instant;
 }
 
 /** How many rows share the quasi-identifiers of a snapshot before and after generalizing. Sizes only, nobody's values. */
@@ -100,8 +81,24 @@ const LEVELS: readonly (readonly (keyof typeof SHOWN)[])[] = [
   ['sex'],
 ];
 
-/** Snapshots kept: what is made beforehand, and as many again. Others are made again when they are asked for. */
+/** Snapshots kept, the last used, beside the months. Others are made again when they are asked for. */
 const KEPT_SNAPSHOTS = 36;
+
+/** Raised when the tables of snapshots are others: those of before are made again. */
+const FORM = 2;
+
+type SnapshotKind = 'rows' | 'cells' | 'months';
+
+/** Cells to count people by. */
+export interface CountedCells {
+  /** SQL of the table, with what is asked of it. */
+  readonly from: string;
+  /** Ages are years before this one. */
+  readonly year: number;
+}
+
+/** From which share of all records on counting everybody anew costs less than working out who changed. */
+const MOST_CHANGED = 0.4;
 
 export class Snapshots {
   /** @param pool connections of the hub: the analyst's role makes nothing */
@@ -117,45 +114,27 @@ export class Snapshots {
     });
   }
 
-  /** When the first of those who are known was recorded; undefined while nobody is. @throws NotProjectedError */
-  async began(): Promise<Instant | undefined> {
-    return orNotProjected(async () => {
-      const { rows } = await this.pool.query<{ began: Instant | null }>(
-        `select min(recorded_at) as began from ${anonymizedTables(await this.build(this.pool)).link}`,
-      );
-      return rows[0]?.began ?? undefined;
-    });
-  }
-
   /** How many erasures there were: each takes people out of every snapshot. */
   erasures(): Promise<string> {
     return epochOf(this.pool);
   }
 
   /**
-   * The snapshot at a point, made where it is not there yet.
+   * The rows at a point, made where they are not there yet.
    * @throws NotProjectedError
    */
-  async prepare(point: SnapshotPoint): Promise<Snapshot> {
+  async rows(point: SnapshotPoint): Promise<Snapshot> {
     // What is there already waits for none that is being made.
     const there = await orNotProjected(async () =>
-      find(this.pool, keyOf(point, await this.build(this.pool), await epochOf(this.pool))),
+      find(this.pool, keyOf('rows', point, await this.build(this.pool), await epochOf(this.pool))),
     );
-    if (there !== undefined) return there;
-    return this.making(async (client, build, epoch) => {
-      const key = keyOf(point, build, epoch);
-      const known = await find(client, key);
-      if (known !== undefined) return known;
-      await evict(client);
-      return make(client, point, build, key);
-    });
+    return there ?? this.making((client, build, epoch) => rowsAt(client, point, build, epoch));
   }
 
-  /** The same with its dated rows. @throws NotProjectedError */
-  prepareDated(point: SnapshotPoint): Promise<Snapshot> {
+  /** The same with their dated rows. @throws NotProjectedError */
+  datedRows(point: SnapshotPoint): Promise<Snapshot> {
     return this.making(async (client, build, epoch) => {
-      const key = keyOf(point, build, epoch);
-      const known = (await find(client, key)) ?? (await make(client, point, build, key));
+      const known = await rowsAt(client, point, build, epoch);
       const { rows } = await client.query<{ dated: boolean }>(`select dated from ${SNAPSHOTS} where id = $1`, [
         known.id,
       ]);
@@ -167,7 +146,54 @@ export class Snapshots {
     });
   }
 
-  private making(work: (client: pg.PoolClient, build: number, epoch: string) => Promise<Snapshot>): Promise<Snapshot> {
+  /** What counts at a point are made of, made where it is not there yet. @throws NotProjectedError */
+  async cells(point: SnapshotPoint): Promise<CountedCells> {
+    const there = await orNotProjected(async () =>
+      cellsThere(this.pool, point, await this.build(this.pool), await epochOf(this.pool)),
+    );
+    return (
+      there ??
+      this.making(
+        async (client, build, epoch) =>
+          (await cellsThere(client, point, build, epoch)) ?? makeCells(client, point, build, epoch),
+      )
+    );
+  }
+
+  /**
+   * Adds one month to those that can be counted at once, the first when somebody was first known.
+   * @param last the first of the last month wanted
+   * @returns whether there are more to add
+   * @throws NotProjectedError
+   */
+  async addMonth(last: Instant): Promise<boolean> {
+    // Asked without the lock, for most of the time there is nothing to add.
+    const until = await orNotProjected(async () =>
+      monthsThere(this.pool, await this.build(this.pool), await epochOf(this.pool)),
+    );
+    if (until !== undefined && until.until >= last) return false;
+    return this.making(async (client, build, epoch) => {
+      const months = (await monthsThere(client, build, epoch)) ?? (await beginMonths(client, build, epoch));
+      if (months === undefined || months.until >= last) return false;
+      const next = monthAfter(months.until);
+      await settled(client, build, next);
+      const [from, to] = [monthPoint(months.until), monthPoint(next)];
+      await run(client, concernedStatements(build, from, to));
+      await changesOf(client, build, from, to);
+      await client.query(
+        `insert into ${snapshotTables(months.id).cells} (month, born, cell, classes, conditions, people)
+         select ${monthNumber(next)}, born, cell, classes, conditions, sum(people)::int from changes group by 2, 3, 4, 5 having sum(people) <> 0`,
+      );
+      await client.query(`update ${SNAPSHOTS} set report = jsonb_build_object('until', $2::text) where id = $1`, [
+        months.id,
+        next,
+      ]);
+      await client.query('drop table changes');
+      return next < last;
+    });
+  }
+
+  private making<T>(work: (client: pg.PoolClient, build: number, epoch: string) => Promise<T>): Promise<T> {
     return orNotProjected(() =>
       inTransaction(this.pool, async (client) => {
         await client.query('select pg_advisory_xact_lock($1)', [SNAPSHOT_LOCK]);
@@ -197,8 +223,15 @@ async function orNotProjected<T>(work: () => Promise<T>): Promise<T> {
   }
 }
 
-function keyOf({ known, knownYear, valid, released }: SnapshotPoint, build: number, epoch: string): string {
-  return JSON.stringify([build, epoch, known, valid.at, valid.now, released, knownYear]);
+/** Of counts only what they depend on. The first three stand alike in every key. */
+function keyOf(
+  kind: SnapshotKind,
+  { known, knownYear, valid, released }: SnapshotPoint,
+  build: number,
+  epoch: string,
+): string {
+  const point = kind === 'rows' ? [known, valid.at, valid.now, released, knownYear] : [known, valid.at, valid.now];
+  return JSON.stringify([build, epoch, `${FORM}:${kind}`, ...(kind === 'months' ? [] : point)]);
 }
 
 /** An erasure makes every snapshot of before another. */
@@ -217,12 +250,13 @@ async function find(client: pg.ClientBase | pg.Pool, key: string): Promise<Snaps
   return rows[0];
 }
 
-/** Drops what was not asked for the longest, and what stood before an erasure or belongs to a build that is gone. */
+/** Drops what was not asked for the longest, and what stood before an erasure, is of an earlier form or belongs to a build that is gone. */
 async function evict(client: pg.PoolClient): Promise<void> {
   const { rows } = await client.query<{ id: number }>(
     `select id from (
-       select id, key, row_number() over (order by used_at desc) as place from ${SNAPSHOTS}
-     ) s where place >= $1 or (key::jsonb ->> 1) <> (select coalesce(max(epoch), 0)::text from sealing.erasure)`,
+       select id, key, row_number() over (order by (key::jsonb ->> 2) = '${FORM}:months' desc, used_at desc) as place from ${SNAPSHOTS}
+     ) s where place >= $1 or (key::jsonb ->> 1) <> (select coalesce(max(epoch), 0)::text from sealing.erasure)
+         or coalesce(key::jsonb ->> 2, '') not like '${FORM}:%'`,
     [KEPT_SNAPSHOTS],
   );
   for (const { id } of rows) {
@@ -232,165 +266,263 @@ async function evict(client: pg.PoolClient): Promise<void> {
   await client.query(`delete from ${SNAPSHOTS} where id = any($1::int[])`, [rows.map(({ id }) => id)]);
 }
 
-async function run(client: pg.PoolClient, statements: readonly string[]): Promise<void> {
-  for (const statement of statements) await client.query(statement);
-}
-
-async function make(client: pg.PoolClient, point: SnapshotPoint, build: number, key: string): Promise<Snapshot> {
+/** Room for one more, and nothing of an erased person to make it from. */
+async function begin(client: pg.PoolClient, build: number, key: string): Promise<number> {
+  await evict(client);
   const { rows } = await client.query<{ id: number }>(
     `insert into ${SNAPSHOTS} (build, key, report) values ($1, $2, '{}') returning id`,
     [build, key],
   );
-  const id = (rows[0] as { id: number }).id;
   // What an erased person's events had brought is not kept for a rebuild to leave out.
   await client.query(`delete from ${anonymizedTables(build).fact} where ${IS_ERASED}`);
-  await run(client, statements(id, point, build));
+  return (rows[0] as { id: number }).id;
+}
+
+/** A state that is kept must be whole: everything that was recorded by then has been projected, and nothing can still be. @throws NotProjectedError */
+async function settled(client: pg.PoolClient, build: number, at: Instant): Promise<void> {
+  const { rows } = await client.query<{ settled: boolean }>(
+    `select c.recorded_at >= $2::timestamptz or coalesce(m.at >= $2::timestamptz and m.head <= c.position, false) as settled
+       from hub.checkpoint c left join hub.clock_mark m on true
+      where c.projection = 'anonymized' and c.version = $1 order by c.position limit 1`,
+    [build, at],
+  );
+  if (rows[0]?.settled !== true) throw new NotProjectedError('not everything of that time has been projected yet');
+}
+
+async function settledPoint(client: pg.PoolClient, { known }: SnapshotPoint, build: number): Promise<void> {
+  if ('at' in known) await settled(client, build, known.at);
+}
+
+async function rowsAt(client: pg.PoolClient, point: SnapshotPoint, build: number, epoch: string): Promise<Snapshot> {
+  const key = keyOf('rows', point, build, epoch);
+  const there = await find(client, key);
+  if (there !== undefined) return there;
+  await settledPoint(client, point, build);
+  const id = await begin(client, build, key);
+  await run(client, [...truthStatements(build, point, 'everybody'), ...rowStatements(id, point)]);
   const report = await reportOf(client);
   await client.query(`update ${SNAPSHOTS} set report = $2 where id = $1`, [id, JSON.stringify(report)]);
-  await client.query('drop table folded, member, person, combo, truth');
+  await client.query('drop table truth, seen, combo');
   return { id, report };
 }
 
-/** Records of people who were erased: they are in no snapshot, of whatever basis. */
-const IS_ERASED = `record in (select unnest(owners) from sealing.erasure)`;
-const NOT_ERASED = `not (${IS_ERASED})`;
-
-function instant(text: Instant): string {
-  if (!/^\d{4}-\d\d-\d\dT[\d:.]+Z$/.test(text)) throw new RangeError('not an instant');
-  return `timestamptz '${text}'`;
+interface Months {
+  readonly id: number;
+  /** The first of the last month there. */
+  readonly until: Instant;
 }
 
-function knownBy(known: SnapshotPoint['known']): string {
-  if ('at' in known) return `recorded_at <= ${instant(known.at)}`;
-  if (!/^\d{1,19}$/.test(known.position)) throw new RangeError('not a position');
-  return `pos <= ${known.position}`;
-}
-
-function validBy({ at, now }: SnapshotPoint['valid']): string {
-  return now ? `(valid_from <= recorded_at or valid_from <= ${instant(at)})` : `valid_from <= ${instant(at)}`;
-}
-
-/**
- * The fold of docs/architecture.md §8 in SQL, per field of a thing of a record: at one valid time a retraction hides every earlier row, and one
- * that finds none the first that comes later; of what is left the greatest (valid_from, pos) stands; an end of what never stood is nothing.
- * Where nothing was ever retracted, which is nearly everywhere, the greatest row is all there is to find: one sort of the rows instead of three.
- */
-function fold(fact: string, fields: readonly number[], known: string, valid: string): string {
-  const where = `field in (${fields.join(', ')}) and ${known} and ${valid} and ${NOT_ERASED}`;
-  const slot = 'record, entity, field';
-  return `
-    with retracted as materialized (
-      select distinct ${slot} from ${fact} where op & ${RETRACTS} <> 0 and ${where}
-    ), plain as (
-      select distinct on (${slot}) ${slot}, valid_from, pos, op & ${ASSERTS} <> 0 as asserts, value
-        from ${fact} where ${where} and not exists (select from retracted r where (r.record, r.entity, r.field) = (${fact}.record, ${fact}.entity, ${fact}.field))
-       order by ${slot}, valid_from desc, pos desc
-    )
-    select * from plain
-     where asserts or exists (
-       select from ${fact} stood where (stood.record, stood.entity, stood.field) = (plain.record, plain.entity, plain.field)
-          and stood.op & ${ASSERTS} <> 0 and ${known} and ${valid})
-    union all
-    select * from (
-      select distinct on (${slot}) ${slot}, valid_from, pos, op & ${ASSERTS} <> 0 as asserts, value
-        from (
-          select *, bool_or(op & ${ASSERTS} <> 0) over (partition by ${slot} order by valid_from, pos) as stood
-            from (
-              select ${slot}, valid_from, pos, op, value,
-                     max(case when op & ${RETRACTS} <> 0 then pos end) over at as retracted,
-                     min(case when op & ${ASSERTS | ENDS} <> 0 then pos end) over at as spoken,
-                     bool_or(op & ${ASSERTS} <> 0) over at as stated,
-                     first_value(op) over (at order by pos) as first_op
-                from ${fact}
-               where (${slot}) in (select ${slot} from retracted) and ${where}
-              window at as (partition by ${slot}, valid_from)
-            ) known
-           where op & ${ASSERTS | ENDS} <> 0 and pos >= coalesce(retracted, pos) and not (first_op = ${RETRACTS} and pos = spoken)
-        ) visible
-       where stood or stated
-       order by ${slot}, valid_from desc, pos desc
-    ) folded`;
-}
-
-const PERSON_FIELDS = ['favoriteColor', 'birthYear', 'sex', 'zip3', 'race', 'ethnicity'] as const;
-
-/** Who is which subject at a point. */
-function memberStatement(link: string, known: string): string {
-  return `create temp table member on commit drop as
-    select distinct on (record) record, subject from ${link} where ${known} and ${NOT_ERASED} order by record, pos desc`;
-}
-
-function statements(id: number, { known: asked, knownYear, valid: at }: SnapshotPoint, build: number): string[] {
-  const tables = anonymizedTables(build);
-  const { rows, cells } = snapshotTables(id);
-  const known = knownBy(asked);
-  const number = (name: Parameters<typeof fieldNumber>[0]): number => fieldNumber(name);
-  const counted = [
-    ...PERSON_FIELDS.map(number),
-    number('encounter.class'),
-    number('encounter.status'),
-    number('condition'),
-  ];
-  const pivots = PERSON_FIELDS.map(
-    (field) => `max(value) filter (where field = ${number(field)} and asserts) as ${field.toLowerCase()}`,
+async function monthsThere(client: pg.ClientBase | pg.Pool, build: number, epoch: string): Promise<Months | undefined> {
+  const { rows } = await client.query<Months>(
+    `select id, report ->> 'until' as until from ${SNAPSHOTS} where key = $1`,
+    [JSON.stringify([build, epoch, `${FORM}:months`])],
   );
+  return rows[0];
+}
+
+/** A point whose knowledge is of the first of a month, of which it is asked too. */
+function monthPoint(at: Instant): SnapshotPoint {
+  return { known: { at }, valid: { at, now: false }, released: at };
+}
+
+function isMonth({ known, valid }: SnapshotPoint): boolean {
+  return 'at' in known && known.at === valid.at && !valid.now && /-01T00:00:00\.0+Z$/.test(known.at);
+}
+
+function monthAfter(month: Instant): Instant {
+  const moment = new Date(month);
+  moment.setUTCMonth(moment.getUTCMonth() + 1);
+  return `${moment.toISOString().slice(0, 10)}T00:00:00.000000Z`;
+}
+
+/** Months in a row have numbers in a row. */
+function monthNumber(month: Instant): number {
+  return Number(month.slice(0, 4)) * 12 + Number(month.slice(5, 7)) - 1;
+}
+
+function cellsOf({ id }: { readonly id: number }, point: SnapshotPoint): CountedCells {
+  return { from: snapshotTables(id).cells, year: Number(point.valid.at.slice(0, 4)) };
+}
+
+function monthCells({ id }: Months, point: SnapshotPoint): CountedCells {
+  return {
+    from: `(select * from ${snapshotTables(id).cells} where month <= ${monthNumber(point.valid.at)}) months`,
+    year: Number(point.valid.at.slice(0, 4)),
+  };
+}
+
+async function cellsThere(
+  client: pg.ClientBase | pg.Pool,
+  point: SnapshotPoint,
+  build: number,
+  epoch: string,
+): Promise<CountedCells | undefined> {
+  if (isMonth(point)) {
+    const months = await monthsThere(client, build, epoch);
+    if (months !== undefined && months.until >= point.valid.at) return monthCells(months, point);
+  }
+  const there = await find(client, keyOf('cells', point, build, epoch));
+  return there === undefined ? undefined : cellsOf(there, point);
+}
+
+/** The months, without any yet; undefined while nobody is known. */
+async function beginMonths(client: pg.PoolClient, build: number, epoch: string): Promise<Months | undefined> {
+  const { rows } = await client.query<{ began: Instant | null }>(
+    `select min(recorded_at) as began from ${anonymizedTables(build).link}`,
+  );
+  const began = rows[0]?.began ?? undefined;
+  if (began === undefined) return undefined;
+  // When it began nobody was known but those of that very moment, who count from the next month on.
+  const until = `${began.slice(0, 7)}-01T00:00:00.000000Z`;
+  const id = await begin(client, build, JSON.stringify([build, epoch, `${FORM}:months`]));
+  const { cells } = snapshotTables(id);
+  await client.query(
+    `create table ${cells} (month int2 not null, born int2, cell int not null, classes int not null, conditions int not null, people int not null)`,
+  );
+  await client.query(`grant select on ${cells} to ${ANALYST_ROLE}`);
+  await client.query(`update ${SNAPSHOTS} set report = jsonb_build_object('until', $2::text) where id = $1`, [
+    id,
+    until,
+  ]);
+  return { id, until };
+}
+
+/** Temporary table `changes`: people of each cell at one point more, or fewer, than at another. Who is concerned stands already. */
+async function changesOf(client: pg.PoolClient, build: number, from: SnapshotPoint, to: SnapshotPoint): Promise<void> {
+  await client.query(
+    'create temp table changes (born int2, cell int, classes int, conditions int, people int) on commit drop',
+  );
+  for (const [point, people] of [
+    [from, -1],
+    [to, 1],
+  ] as const) {
+    await run(client, [
+      ...truthStatements(build, point, 'concerned'),
+      `insert into changes select born, cell, classes, conditions, ${people} from truth`,
+      'drop table truth',
+    ]);
+  }
+  await client.query('drop table moved, concerned, touched');
+}
+
+interface Base {
+  readonly point: SnapshotPoint;
+  readonly cells: CountedCells;
+}
+
+/** What is there and nearest to a point: where the least was recorded, or began to hold, between the two. Plans count alike in both. */
+async function nearest(
+  client: pg.PoolClient,
+  point: SnapshotPoint,
+  build: number,
+  epoch: string,
+  beside: number,
+): Promise<Base | undefined> {
+  const { rows } = await client.query<{ id: number; key: string }>(
+    `select id, key from ${SNAPSHOTS} where (key::jsonb ->> 0)::int = $1 and key::jsonb ->> 1 = $2 and key::jsonb ->> 2 = '${FORM}:cells' and id <> $3`,
+    [build, epoch, beside],
+  );
+  const bases = rows.map(({ id, key }): Base => {
+    const [, , , known, at, now] = JSON.parse(key) as [
+      number,
+      string,
+      string,
+      SnapshotPoint['known'],
+      Instant,
+      boolean,
+    ];
+    const there: SnapshotPoint = { known, valid: { at, now }, released: at };
+    return { point: there, cells: cellsOf({ id }, there) };
+  });
+  const months = await monthsThere(client, build, epoch);
+  if (months !== undefined) {
+    const least = [months.until, point.valid.at, ...('at' in point.known ? [point.known.at] : [])].sort()[0] as Instant;
+    const there = monthPoint(`${least.slice(0, 7)}-01T00:00:00.000000Z`);
+    bases.push({ point: there, cells: monthCells(months, there) });
+  }
+  const alike = bases.filter((base) => base.point.valid.now === point.valid.now);
+  const distance = ({ point: { known, valid } }: Base): readonly [number, number] => {
+    const validDays = Math.abs(Date.parse(valid.at) - Date.parse(point.valid.at));
+    if ('position' in known && 'position' in point.known)
+      return [Math.abs(Number(known.position) - Number(point.known.position)), validDays];
+    if ('at' in known && 'at' in point.known)
+      return [Math.abs(Date.parse(known.at) - Date.parse(point.known.at)), validDays];
+    return [Infinity, validDays];
+  };
+  return alike.sort((a, b) => {
+    const [x, y] = [distance(a), distance(b)];
+    return x[0] === y[0] ? x[1] - y[1] : x[0] - y[0];
+  })[0];
+}
+
+async function makeCells(
+  client: pg.PoolClient,
+  point: SnapshotPoint,
+  build: number,
+  epoch: string,
+): Promise<CountedCells> {
+  await settledPoint(client, point, build);
+  const id = await begin(client, build, keyOf('cells', point, build, epoch));
+  const base = await nearest(client, point, build, epoch, id);
+  const { cells } = snapshotTables(id);
+  const columns = 'born, cell, classes, conditions';
+  let from = '(select *, 1 as people from truth) truth';
+  if (base !== undefined && (await fewChange(client, build, base.point, point))) {
+    await changesOf(client, build, base.point, point);
+    from = `(select ${columns}, people from ${base.cells.from} union all select ${columns}, people from changes) together`;
+  } else {
+    await run(client, truthStatements(build, point, 'everybody'));
+  }
+  await run(client, [
+    `create table ${cells} as select ${columns}, sum(people)::int as people from ${from} group by ${columns} having sum(people) <> 0 order by ${columns}`,
+    `analyze ${cells}`,
+    `grant select on ${cells} to ${ANALYST_ROLE}`,
+    'drop table if exists truth, changes',
+  ]);
+  return cellsOf({ id }, point);
+}
+
+/** Whether so few are others between two points that it pays to look at them alone; then their tables stand. */
+async function fewChange(
+  client: pg.PoolClient,
+  build: number,
+  one: SnapshotPoint,
+  other: SnapshotPoint,
+): Promise<boolean> {
+  await run(client, concernedStatements(build, one, other));
+  const { rows } = await client.query<{ few: boolean }>(
+    `select (select count(*) from touched) <= ${MOST_CHANGED} * (select count(*) from ${anonymizedTables(build).link}) as few`,
+  );
+  if (rows[0]?.few === true) return true;
+  await client.query('drop table moved, concerned, touched');
+  return false;
+}
+
+async function run(client: pg.PoolClient, statements: readonly string[]): Promise<void> {
+  await client.query(statements.join(';\n'));
+}
+
+/** Statements that make the rows of a snapshot from `truth`, and `combo` for its report. */
+function rowStatements(id: number, { knownYear, valid: at }: SnapshotPoint): string[] {
+  const { rows } = snapshotTables(id);
   const year = Number(at.at.slice(0, 4));
-  const age = `${year} - birthyear::int`;
+  const age = `${year} - born`;
   // 45 CFR 164.514(b)(2)(i)(C): no year that tells of an age over 89 either, as an earlier age of the same subject would.
-  const oldest = `${Math.max(year, knownYear ?? year)} - birthyear::int`;
-  const full = (key: keyof typeof SHOWN): readonly [string, Part] => [
-    {
-      age: `case when birthyear is null or ${age} < 0 then 0 when ${oldest} >= ${OLDEST_AGE} then ${OLDEST_CODE} else ${age} + 1 end`,
-      sex: codeOf('sex', SEXES),
-      race: codeOf('race', RACES),
-      ethnicity: codeOf('ethnicity', ETHNICITIES),
-      zip3: 'coalesce(zip3::int + 1, 0)',
-    }[key],
-    SHOWN[key],
-  ];
+  const oldest = `${Math.max(year, knownYear ?? year)} - born`;
+  const shown = packed([
+    [
+      `case when born is null or ${age} < 0 then 0 when ${oldest} >= ${OLDEST_AGE} then ${OLDEST_CODE} else ${age} + 1 end`,
+      SHOWN.age,
+    ],
+    ...(['sex', 'race', 'ethnicity', 'zip3'] as const).map((part): [string, Part] => [
+      partOf('cell', CELL[part]),
+      SHOWN[part],
+    ]),
+  ]);
   return [
-    memberStatement(tables.link, known),
-    'create index on member (record)',
-    'analyze member',
-    `create temp table folded on commit drop as ${fold(tables.fact, counted, known, validBy(at))}`,
-    // Of several records of one person the latest word counts.
-    `create temp table person on commit drop as
-       select subject, ${pivots.join(', ')} from (
-         select distinct on (m.subject, f.field) m.subject, f.field, f.asserts, f.value
-           from folded f join member m on m.record = f.record where f.entity = 0
-          order by m.subject, f.field, f.valid_from desc, f.pos desc
-       ) latest group by subject`,
-    `create temp table truth on commit drop as
-       select e.subject,
-              ${packed([
-                [
-                  `case when birthyear is null or ${age} < 0 then 0 when ${age} >= ${OLDEST_AGE} then ${OLDEST_AGE / BAND_YEARS + 1} else (${age}) / ${BAND_YEARS} + 1 end`,
-                  CELL.band,
-                ],
-                [codeOf('sex', SEXES), CELL.sex],
-                [codeOf('race', RACES), CELL.race],
-                [codeOf('favoritecolor', COLORS), CELL.color],
-                [codeOf('ethnicity', ETHNICITIES), CELL.ethnicity],
-                ['coalesce(zip3::int + 1, 0)', CELL.zip3],
-              ])} as cell,
-              ${packed((Object.keys(SHOWN) as (keyof typeof SHOWN)[]).map(full))} as full_shown,
-              coalesce(v.classes, 0) as classes, coalesce(c.conditions, 0) as conditions
-         from (${at.now ? 'select distinct subject from member' : 'select distinct m.subject from folded f join member m on m.record = f.record'}) e
-         left join person p on p.subject = e.subject
-         left join (
-           select m.subject, bit_or(1 << (${codeOf('k.value', ENCOUNTER_CLASSES)} - 1)) as classes
-             from folded k join member m on m.record = k.record
-             left join folded s on s.record = k.record and s.entity = k.entity and s.field = ${number('encounter.status')}
-            where k.field = ${number('encounter.class')} and k.asserts and s.value is distinct from '${VOID}'
-            group by m.subject
-         ) v on v.subject = e.subject
-         left join (
-           select m.subject, bit_or(1 << (${codeOf(`split_part(k.value, '${PART}', 1)`, CONDITION_GROUPS)} - 1)) as conditions
-             from folded k join member m on m.record = k.record
-            where k.field = ${number('condition')} and k.asserts group by m.subject
-         ) c on c.subject = e.subject`,
+    `create temp table seen on commit drop as select subject, ${shown} as full_shown, ${partOf('cell', CELL.color)} as color from truth`,
     `create temp table combo on commit drop as
-       select full_shown, count(*)::int as people, null::int as shown, null::int as level from truth group by full_shown`,
+       select full_shown, count(*)::int as people, null::int as shown, null::int as level from seen group by full_shown`,
     ...LEVELS.map((level, place) => {
       const bits = mask(level.map((part) => SHOWN[part]));
       return `update combo set shown = combo.full_shown & ${bits}, level = ${place}
@@ -398,15 +530,11 @@ function statements(id: number, { known: asked, knownYear, valid: at }: Snapshot
         where combo.shown is null and combo.full_shown & ${bits} = enough.seen and enough.seen <> 0`;
     }),
     `create table ${rows} as
-       select t.subject, coalesce(c.shown, 0) as shown, ${partOf('t.cell', CELL.color)} as color
-         from truth t join combo c on c.full_shown = t.full_shown order by t.subject`,
+       select s.subject, coalesce(c.shown, 0) as shown, s.color from seen s join combo c on c.full_shown = s.full_shown order by s.subject`,
     // In order of random ids: nothing of who came first is left in how the rows lie.
     `alter table ${rows} add primary key (subject)`,
-    `create table ${cells} as
-       select cell, classes, conditions, count(*)::int as people from truth group by cell, classes, conditions order by cell, classes, conditions`,
     `analyze ${rows}`,
-    `analyze ${cells}`,
-    `grant select on ${rows}, ${cells} to ${ANALYST_ROLE}`,
+    `grant select on ${rows} to ${ANALYST_ROLE}`,
   ];
 }
 

@@ -497,33 +497,57 @@ describe('two bases', () => {
   });
 });
 
-test('what has been released is made before anybody asks, once, and is what is answered from', async () => {
+test('every month, and what has been released, is made before anybody asks, once, and is what is answered from', async () => {
   people(20, { ...color('teal'), gender: 'female' });
+  series.recordedAt = '2026-02-10T00:00:00.000000Z';
+  people(11, { ...color('red'), gender: 'male' }, '2026-02-09T00:00:00.000000Z');
   await flow();
   answers = open('week');
   const prepared = new PreparedReleases(answers, (error) => {
     throw error;
   });
-  const made = async (): Promise<number[]> =>
+  const made = async (): Promise<string[]> =>
     (
-      await database.pool.query<{ id: number }>(
-        'select id from anonymized_private.snapshot where build = $1 order by id',
+      await database.pool.query<{ key: string }>(
+        'select key from anonymized_private.snapshot where build = $1 order by id',
         [build],
       )
-    ).rows.map(({ id }) => id);
+    ).rows.map(({ key }) => key);
   await prepared.prepare();
   const first = await made();
-  // Of the month one for counts and one, at its year, for rows; of the week one for both; of twelve months before one for counts.
-  expect(first).toHaveLength(3 + 12);
+  // The months; rows of the last, at its year; of the week counts and rows.
+  expect(first.map((key) => (JSON.parse(key) as string[])[2])).toEqual(['2:months', '2:rows', '2:cells', '2:rows']);
   await prepared.prepare();
-  for (const knownAt of ['2026-11-20', '2026-03-31', '2025-11-01'])
-    expect(counts(await population(['SEX'], { knownAt }))).toEqual({ FEMALE: 20 });
-  expect(await everyRow()).toHaveLength(20);
+  for (const [knownAt, male] of [
+    ['2026-11-20', 11],
+    ['2026-03-31', 11],
+    ['2026-02-28', undefined],
+    ['2025-02-01', undefined],
+  ] as const)
+    expect(counts(await population(['SEX'], { knownAt }))).toEqual({
+      FEMALE: 20,
+      ...(male === undefined ? {} : { MALE: male }),
+    });
+  expect((await population(['SEX'], { knownAt: '2025-01-31' })).total).toBeNull();
+  expect(await everyRow()).toHaveLength(31);
   expect(await made()).toEqual(first);
+});
 
-  // A hub that began two months ago has no others to prepare.
-  today = '2025-03-20T10:00:00.000000Z';
-  expect(await answers.monthsBefore(12)).toEqual([{ knownAt: '2025-02-01' }]);
+test('a month of which not everything has been projected yet is not answered, for it would be kept', async () => {
+  people(20, color('teal'));
+  await flow();
+  await database.pool.query(
+    `update hub.checkpoint set position = 5, recorded_at = '2025-01-10' where projection = 'anonymized' and version = $1`,
+    [build],
+  );
+  await expect(population(['SEX'], { knownAt: '2025-02-01' })).rejects.toMatchObject({ code: 'BEYOND_WATERMARK' });
+  await expect(answers.addMonth()).rejects.toMatchObject({ code: 'BEYOND_WATERMARK' });
+  // The log has nothing more up to that time, and the projection is at its end.
+  await database.pool.query(
+    `insert into hub.clock_mark (writer, at, head) values (gen_random_uuid(), '2025-02-01', 5) on conflict (one) do update set at = excluded.at, head = excluded.head`,
+  );
+  expect((await population(['SEX'], { knownAt: '2025-02-01' })).total).toBe(20);
+  await expect(population(['SEX'], { knownAt: '2025-03-01' })).rejects.toMatchObject({ code: 'BEYOND_WATERMARK' });
 });
 
 describe('rows', () => {

@@ -54,7 +54,7 @@ const POINT: Omit<SnapshotPoint, 'known'> = {
 };
 const about = (basis: string, erasures = '0') => ({ 'anamnesis.basis': basis, [ERASURES_KEY]: erasures });
 async function tablesAt(position: string): Promise<LakeTable[]> {
-  return anonymizedTablesOf((await snapshots.prepareDated({ ...POINT, known: { position } })).id);
+  return anonymizedTablesOf((await snapshots.datedRows({ ...POINT, known: { position } })).id);
 }
 async function exported(basis: string, more: Partial<ExportTarget> = {}): ReturnType<typeof exportTables> {
   const tables = await tablesAt(await snapshots.head());

@@ -4,7 +4,8 @@ import type pg from 'pg';
 import { createAnonymizedProjection } from '../../projections/anonymized/index.js';
 import { CONDITION_GROUPS, ENCOUNTER_CLASSES } from '../../projections/anonymized/codes.js';
 import { COLORS, ETHNICITIES, RACES, SEXES } from '../../projections/anonymized/declaration.js';
-import { BANDS, CELL, codeIn, valueIn, zip3Of } from '../../src/analytics/packing.js';
+import { BANDS, CELL, codeIn, SINGLE_DIMENSIONS, valueIn, zip3Of } from '../../src/analytics/packing.js';
+import type { CountedCells } from '../../src/analytics/snapshots.js';
 import { ANALYST_ROLE } from '../../projections/anonymized/tables.js';
 import { copyRows, type CopyType } from '../../src/database/binary-copy.js';
 import { inTransaction } from '../../src/database/database.js';
@@ -74,29 +75,38 @@ export interface SnapshotContent {
   }[];
 }
 
-export async function contentOf(pool: pg.Pool, snapshot: number): Promise<SnapshotContent> {
+export async function contentOf(pool: pg.Pool, snapshot: number, cells: CountedCells): Promise<SnapshotContent> {
   const { rows: shown } = await pool.query<{ subject: string }>(
     `select subject from anonymized.rows_${snapshot} order by subject`,
   );
-  const { rows } = await pool.query<{ cell: number; classes: number; conditions: number; people: number }>(
-    `select * from anonymized.cells_${snapshot}`,
+  return { ids: shown.map(({ subject }) => subject), people: await peopleOf(pool, cells) };
+}
+
+/** Whom cells count, in no order. */
+export async function peopleOf(pool: pg.Pool, cells: CountedCells): Promise<SnapshotContent['people']> {
+  const { rows } = await pool.query<{
+    cell: number;
+    band: number;
+    classes: number;
+    conditions: number;
+    people: number;
+  }>(
+    `select cell, ${SINGLE_DIMENSIONS['AGE_BAND']?.counted(cells.year)} as band, classes, conditions, sum(people)::int as people
+       from ${cells.from} group by 1, 2, 3, 4 order by 1, 2, 3, 4`,
   );
   const bits = (list: readonly string[], value: number): string[] => list.filter((_, bit) => (value >> bit) & 1);
-  return {
-    ids: shown.map(({ subject }) => subject),
-    people: rows.flatMap(({ cell, classes, conditions, people }) =>
-      Array.from({ length: people }, () => ({
-        favoriteColor: valueIn(COLORS, codeIn(cell, CELL.color)),
-        band: valueIn(BANDS, codeIn(cell, CELL.band)),
-        sex: valueIn(SEXES, codeIn(cell, CELL.sex)),
-        zip3: zip3Of(codeIn(cell, CELL.zip3)),
-        race: valueIn(RACES, codeIn(cell, CELL.race)),
-        ethnicity: valueIn(ETHNICITIES, codeIn(cell, CELL.ethnicity)),
-        classes: bits(ENCOUNTER_CLASSES, classes),
-        conditions: bits(CONDITION_GROUPS, conditions),
-      })),
-    ),
-  };
+  return rows.flatMap(({ cell, band, classes, conditions, people }) =>
+    Array.from({ length: people }, () => ({
+      favoriteColor: valueIn(COLORS, codeIn(cell, CELL.color)),
+      band: valueIn(BANDS, band),
+      sex: valueIn(SEXES, codeIn(cell, CELL.sex)),
+      zip3: zip3Of(codeIn(cell, CELL.zip3)),
+      race: valueIn(RACES, codeIn(cell, CELL.race)),
+      ethnicity: valueIn(ETHNICITIES, codeIn(cell, CELL.ethnicity)),
+      classes: bits(ENCOUNTER_CLASSES, classes),
+      conditions: bits(CONDITION_GROUPS, conditions),
+    })),
+  );
 }
 
 export function fact(
@@ -116,7 +126,11 @@ export function fact(
 }
 
 /** Installs a build that serves. */
-export async function install(pool: pg.Pool, build: number): Promise<void> {
+export async function install(
+  pool: pg.Pool,
+  build: number,
+  settledUntil = '2030-01-01T00:00:00.000000Z',
+): Promise<void> {
   await inTransaction(pool, async (client) => {
     for (const statement of anonymizedProjection.install(build)) await client.query(statement);
     await client.query(`update hub.projection set serving = false where name = 'anonymized'`);
@@ -124,6 +138,11 @@ export async function install(pool: pg.Pool, build: number): Promise<void> {
       `insert into hub.projection (name, version, definition_version, definition_hash, log_id, state, serving, paused, verify_wanted, switch_wanted)
        values ('anonymized', $1, 1, '', $2, 'live', true, false, false, false)`,
       [build, randomUUID()],
+    );
+    // Nothing of the past is on its way any more.
+    await client.query(
+      `insert into hub.checkpoint (projection, version, lane, position, recorded_at) values ('anonymized', $1, 0, 0, $2)`,
+      [build, settledUntil],
     );
   });
 }

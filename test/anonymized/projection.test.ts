@@ -14,6 +14,7 @@ import {
   EventSeries,
   fact,
   install,
+  peopleOf,
   project,
   type SnapshotContent,
 } from './population.js';
@@ -44,8 +45,10 @@ const month = (date: string): string => `${date}T00:00:00.000000Z`;
 const at = async (
   known: SnapshotPoint['known'],
   valid: SnapshotPoint['valid'] = { at: month('2026-11-01'), now: true },
-): Promise<SnapshotContent> =>
-  contentOf(analyst, (await snapshots.prepare({ known, valid, released: month('2026-01-01') })).id);
+): Promise<SnapshotContent> => {
+  const point = { known, valid, released: month('2026-01-01') };
+  return contentOf(analyst, (await snapshots.rows(point)).id, await snapshots.cells(point));
+};
 const everybody = async (position?: string): Promise<SnapshotContent> =>
   at({ position: position ?? (await snapshots.head()) });
 const colorsOf = ({ people }: SnapshotContent): unknown[] => people.map((one) => one.favoriteColor).sort();
@@ -94,14 +97,19 @@ describe('what the projection keeps', () => {
       series.person({ birthDate: '1984-02-29', 'attribute:favoriteColor': 'red' }, `2026-03-1${n}T07:11:13.123456Z`),
     );
     await project(database.pool, series.events, build);
-    const { id } = await snapshots.prepareDated({
+    const { id } = await snapshots.datedRows({
       known: { position: await snapshots.head() },
       valid: { at: month('2026-11-01'), now: true },
       released: month('2026-01-01'),
     });
     const rows: unknown[] = [];
-    for (const table of ['rows', 'cells', 'dated'])
-      rows.push(...(await analyst.query<object>(`select * from anonymized.${table}_${id}`)).rows);
+    const cells = await snapshots.cells({
+      known: { position: await snapshots.head() },
+      valid: { at: month('2026-11-01'), now: true },
+      released: month('2026-01-01'),
+    });
+    for (const table of [`anonymized.rows_${id}`, cells.from, `anonymized.dated_${id}`])
+      rows.push(...(await analyst.query<object>(`select * from ${table}`)).rows);
     const shown = asText(rows);
     expect(rows.length).toBeGreaterThan(5);
     for (const { record, patient } of people) {
@@ -185,6 +193,206 @@ describe('what the projection keeps', () => {
   });
 });
 
+describe('counts of a point', () => {
+  const times = ['2026-01-15', '2026-03-10', '2026-05-20', '2026-08-01'].map(month);
+  const step = fc.record({
+    kind: fc.constantFrom('new', 'new', 'say', 'say', 'say', 'visit', 'ail', 'retract', 'end', 'merge', 'unmerge'),
+    a: fc.nat(4),
+    b: fc.nat(4),
+    said: fc.constantFrom<Record<string, Json>>(
+      { 'attribute:favoriteColor': 'red' },
+      { 'attribute:favoriteColor': 'blue', gender: 'male' },
+      { birthDate: '1980' },
+      { gender: 'female', birthDate: '1950-02-03' },
+    ),
+    time: fc.nat(times.length - 1),
+    months: fc.constantFrom(0, 0, 1, 2),
+  });
+  type Step = typeof step extends fc.Arbitrary<infer T> ? T : never;
+
+  /** A log of such steps, one to three months apart. */
+  function logOf(steps: readonly Step[]): EventSeries {
+    const log = new EventSeries();
+    const people: { record: string; patient: string; now: string }[] = [];
+    let passed = 0;
+    for (const { kind, a, b, said, time, months } of steps) {
+      passed += months;
+      log.recordedAt = `2026-${String(Math.min(2 + passed, 10)).padStart(2, '0')}-10T00:00:00.${String(log.events.length).padStart(6, '0')}Z`;
+      const validFrom = times[time] as string;
+      const [x, y] = [people[a], people[b]];
+      if (kind === 'new' || x === undefined) {
+        const made = log.person(said, validFrom);
+        people.push({ ...made, now: made.patient });
+      } else if (kind === 'say') log.add([fact(x.record, said, { validFrom })]);
+      else if (kind === 'visit')
+        log.add([
+          fact(
+            x.record,
+            { class: { code: b % 2 === 0 ? 'IMP' : 'EMER' }, status: b === 3 ? 'cancelled' : 'in-progress' },
+            { kind: 'ENCOUNTER', key: `visit|${b % 3}`, validFrom },
+          ),
+        ]);
+      else if (kind === 'ail')
+        log.add([
+          fact(
+            x.record,
+            { resource: { code: { coding: [{ system: 'http://hl7.org/fhir/sid/icd-10-cm', code: 'E11.9' }] } } },
+            { kind: 'CONDITION', key: String(b), validFrom },
+          ),
+        ]);
+      else if (kind === 'retract') log.add([fact(x.record, {}, { validFrom, retract: '*' })]);
+      else if (kind === 'end') log.add([fact(x.record, said, { validFrom, whole: true })]);
+      else if (kind === 'merge' && y !== undefined && x.now !== y.now) {
+        const moving = people.filter((person) => person.now === x.now);
+        for (const person of moving) person.now = y.now;
+        log.add(
+          [],
+          moving.map((person) => move(person.record, y.now)),
+        );
+      } else if (kind === 'unmerge' && x.now !== x.patient) {
+        x.now = x.patient;
+        log.add([], [move(x.record, x.patient, 'unmerge')]);
+      }
+    }
+    return log;
+  }
+
+  /** The same worked out fact by fact, in memory. */
+  function expected(log: EventSeries, { known, valid }: SnapshotPoint): SnapshotContent['people'] {
+    const events = log.events.filter(({ position, envelope }) =>
+      'at' in known ? envelope.recordedAt <= known.at : position <= BigInt(known.position),
+    );
+    const patientOf = new Map<string, string>();
+    for (const { envelope } of events)
+      for (const { sourceRecordId, patientId } of envelope.links ?? []) patientOf.set(sourceRecordId, patientId);
+    interface Row {
+      readonly from: string;
+      readonly position: bigint;
+      readonly value?: Json | undefined;
+      readonly says: 'value' | 'end' | 'retract';
+    }
+    /** By record, thing and field. */
+    const slots = new Map<string, Row[]>();
+    for (const { position, envelope, mapped } of events)
+      for (const one of mapped.facts) {
+        const from = one.valid.instant;
+        if (!(from <= valid.at || (valid.now && from <= envelope.recordedAt))) continue;
+        const fields =
+          one.kind === 'PATIENT'
+            ? ['attribute:favoriteColor', 'gender', 'birthDate']
+            : one.kind === 'ENCOUNTER'
+              ? ['class', 'status']
+              : ['resource'];
+        for (const field of fields) {
+          const value = one.assert?.[field];
+          const says =
+            one.retract === '*' ? 'retract' : value !== undefined ? 'value' : one.whole === true ? 'end' : undefined;
+          if (says === undefined) continue;
+          const key = [one.sourceRecordId, one.kind, one.key, field].join('|');
+          slots.set(key, [...(slots.get(key) ?? []), { from, position, value, says }]);
+        }
+      }
+    const latest = new Map<string, Row>();
+    for (const [key, rows] of slots) {
+      const standing: Row[] = [];
+      for (const from of new Set(rows.map((row) => row.from))) {
+        let left: Row[] = [];
+        let ahead = false;
+        for (const row of rows.filter((one) => one.from === from)) {
+          if (row.says === 'retract') {
+            if (left.length === 0 && rows.find((one) => one.from === from) === row) ahead = true;
+            left = [];
+          } else if (ahead) ahead = false;
+          else left.push(row);
+        }
+        standing.push(...left);
+      }
+      standing.sort((x, y) => (x.from === y.from ? Number(x.position - y.position) : x.from < y.from ? -1 : 1));
+      const top = standing.at(-1);
+      if (
+        top !== undefined &&
+        rows.some((row) => row.says === 'value') &&
+        standing.some((row) => row.says === 'value' || row === top)
+      )
+        latest.set(key, top);
+    }
+    const people = new Map<string, Map<string, Row>>();
+    for (const [record, patient] of patientOf) {
+      const own = [...latest].filter(([key]) => key.startsWith(record));
+      if (own.length === 0 && !valid.now) continue;
+      const said = people.get(patient) ?? new Map<string, Row>();
+      people.set(patient, said);
+      for (const [key, row] of own) {
+        const [, kind, thing, field] = key.split('|visit|').join('|visit-').split('|') as [
+          string,
+          string,
+          string,
+          string,
+        ];
+        const slot = kind === 'PATIENT' ? field : [record, kind, thing, field].join('|');
+        const before = said.get(slot);
+        if (before === undefined || [row.from, before.from].sort()[0] === before.from) {
+          if (before === undefined || before.from < row.from || before.position < row.position) said.set(slot, row);
+        }
+      }
+    }
+    return [...people.values()].map((said) => {
+      const value = (slot: string): string | undefined =>
+        said.get(slot)?.says === 'value' ? (said.get(slot)?.value as string) : undefined;
+      const classes = [...said].flatMap(([slot, row]) => {
+        if (!slot.endsWith('|class') || row.says !== 'value') return [];
+        const status = said.get(slot.replace(/class$/, 'status'));
+        if (status?.says === 'value' && status.value === 'cancelled') return [];
+        return [(row.value as { code: string }).code];
+      });
+      const year = value('birthDate')?.slice(0, 4);
+      return {
+        favoriteColor: value('attribute:favoriteColor'),
+        band: year === undefined ? undefined : year === '1980' ? '40-49' : '70-79',
+        sex: value('gender')?.toUpperCase(),
+        zip3: undefined,
+        race: undefined,
+        ethnicity: undefined,
+        classes: ['IMP', 'EMER'].filter((one) => classes.includes(one)),
+        conditions: [...said].some(([slot, row]) => slot.endsWith('|resource') && row.says === 'value')
+          ? ['E00-E89']
+          : [],
+      };
+    });
+  }
+
+  test('made of who changed since another, or month by month, they are those that every fact gives, one by one', async () => {
+    const inOrder = (people: SnapshotContent['people']): string[] =>
+      people.map((person) => JSON.stringify({ ...person, classes: [...person.classes].sort() })).sort();
+    await fc.assert(
+      fc.asyncProperty(fc.array(step, { minLength: 1, maxLength: 30 }), async (steps) => {
+        const log = logOf(steps);
+        await install(database.pool, (build += 1));
+        await project(database.pool, log.events, build, 1000);
+        const head = String(log.events.length);
+        const holds = async (known: SnapshotPoint['known'], valid: SnapshotPoint['valid']): Promise<void> => {
+          const point = { known, valid, released: valid.at };
+          expect(inOrder(await peopleOf(analyst, await snapshots.cells(point)))).toEqual(inOrder(expected(log, point)));
+        };
+        const months = [3, 4, 6, 9, 11].map((one) => month(`2026-${String(one).padStart(2, '0')}-01`));
+        // Before there are months to begin from, and with them.
+        await holds({ at: month('2026-06-01') }, { at: month('2026-06-01'), now: false });
+        for (const position of [
+          head,
+          String(Math.ceil(log.events.length / 2)),
+          String(Math.ceil(log.events.length / 3)),
+        ])
+          await holds({ position }, { at: month('2026-11-01'), now: true });
+        while (await snapshots.addMonth(month('2026-11-01')));
+        for (const one of months) await holds({ at: one }, { at: one, now: false });
+        await holds({ at: month('2026-09-01') }, { at: month('2026-04-01'), now: false });
+        await holds({ position: head }, { at: month('2026-06-01'), now: false });
+      }),
+      { numRuns: process.env['ANAMNESIS_TEST_SCALE'] === 'full' ? 100 : 3 },
+    );
+  });
+});
+
 describe('dated things', () => {
   const visit = (record: string, key: string, fields: Record<string, Json>, validFrom: string): Fact =>
     fact(record, fields, { kind: 'ENCOUNTER', key, validFrom });
@@ -192,7 +400,7 @@ describe('dated things', () => {
     fact(record, { resource }, { kind, key, validFrom });
   const coding = (system: string, code: string): Json => ({ coding: [{ system, code }], text: 'CANARY' });
   const dated = async (kind: number): Promise<Record<string, unknown>[]> => {
-    const { id } = await snapshots.prepareDated({
+    const { id } = await snapshots.datedRows({
       known: { position: await snapshots.head() },
       valid: { at: month('2026-11-01'), now: true },
       released: month('2026-01-01'),
@@ -511,12 +719,17 @@ describe("the analyst's own connection", () => {
   test('reads the schema anonymized and is refused everywhere else', async () => {
     series.person({ 'attribute:favoriteColor': 'red' });
     await project(database.pool, series.events, build);
-    const { id } = await snapshots.prepareDated({
+    const { id } = await snapshots.datedRows({
       known: { position: await snapshots.head() },
       valid: { at: month('2026-11-01'), now: true },
       released: month('2026-01-01'),
     });
     expect((await analyst.query(`select * from anonymized.rows_${id}`)).rowCount).toBe(1);
+    const cells = await snapshots.cells({
+      known: { position: await snapshots.head() },
+      valid: { at: month('2026-11-01'), now: true },
+      released: month('2026-01-01'),
+    });
     const { rows } = await database.pool.query<{ schema: string; name: string; enters: boolean }>(
       `select n.nspname as schema, c.relname as name, has_schema_privilege('anamnesis_analyst', n.oid, 'usage') as enters
          from pg_class c join pg_namespace n on n.oid = c.relnamespace
@@ -533,7 +746,7 @@ describe("the analyst's own connection", () => {
     for (const statement of [
       'create table anonymized.mine (a int)',
       `delete from anonymized.rows_${id}`,
-      `update anonymized.cells_${id} set people = 0`,
+      `update ${cells.from} set people = 0`,
       `drop table anonymized.dated_${id}`,
       'create function anonymized.leak() returns int language sql as $$ select 1 $$',
     ]) {

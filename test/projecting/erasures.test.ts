@@ -88,7 +88,9 @@ test('words and rows of an erased person, and every snapshot of before, are gone
     valid: { at: '2026-11-01T00:00:00.000000Z', now: true },
     released: '2026-01-01T00:00:00.000000Z',
   };
-  await new Snapshots(database.pool).prepareDated(point);
+  const made = new Snapshots(database.pool);
+  await made.datedRows(point);
+  await made.cells(point);
   expect([await documents(gone), await snapshots()]).toEqual([1, 3]);
   carryErasuresOut();
   await erase(gone);
