@@ -12,7 +12,7 @@ import { once } from 'node:events';
 import { isMainThread, parentPort, Worker, workerData } from 'node:worker_threads';
 import { frameOf } from '../src/inbound/mllp/framing.js';
 import { startHubProcess, temporaryDataDir } from '../test/support/hub-process.js';
-import { cpuPerMessage, numberArgument, type Figures } from './support.js';
+import { cpuPerMessage, numberArgument, textArgument, type Figures } from './support.js';
 
 /** A hub runs for months: what is measured is not the first seconds of its code. */
 const WARM_UP = { rate: 2_000, seconds: 10 };
@@ -76,11 +76,6 @@ export async function run(args: readonly string[]): Promise<Figures> {
     }
   }
   return figures;
-}
-
-function textArgument(args: readonly string[], name: string, otherwise: string): string {
-  const at = args.indexOf(`--${name}`);
-  return at < 0 ? otherwise : (args[at + 1] ?? otherwise);
 }
 
 /** Sends at the task's rate from a thread of its own. */

@@ -14,6 +14,7 @@ import type { LogWriter, PendingEvent } from '../src/log/writer.js';
 import { bodyHash } from '../src/sealing/body.js';
 import { localKeyProvider } from '../src/sealing/key-provider.js';
 import { startEmbeddedPostgres } from '../src/supervisor/embedded-postgres.js';
+import { stopLeftoverPostgres } from '../src/supervisor/leftover-postgres.js';
 import { pidOfRole, type HubProcess } from '../test/support/hub-process.js';
 
 /** USER_HZ of Linux. */
@@ -43,20 +44,29 @@ export const BENCH_KEYS = localKeyProvider(Buffer.alloc(32, 7));
 /** PostgreSQL's settings for benches; they are named on the results page. Durability is as in production: fsync on. */
 export const BENCH_SETTINGS = ['shared_buffers=512MB', 'max_wal_size=8GB'] as const;
 
-/** A real PostgreSQL in a folder of its own, migrated. */
-export async function startBenchDatabase(): Promise<BenchDatabase> {
-  const folder = await mkdtemp(path.join(os.tmpdir(), 'anamnesis-bench-'));
-  const server = await startEmbeddedPostgres({ folder: path.join(folder, 'postgres'), settings: BENCH_SETTINGS });
+/**
+ * A real PostgreSQL, migrated.
+ * @param kept folder of its cluster, which stays; without it one that goes with it
+ */
+export async function startBenchDatabase(kept?: string): Promise<BenchDatabase> {
+  const folder = kept ?? (await mkdtemp(path.join(os.tmpdir(), 'anamnesis-bench-')));
+  const cluster = path.join(folder, 'postgres');
+  // A bench that was killed leaves its server behind.
+  if (kept !== undefined) await stopLeftoverPostgres(cluster);
+  const server = await startEmbeddedPostgres({ folder: cluster, settings: BENCH_SETTINGS });
   await migrate(server.url);
   return {
     url: server.url,
     localUrl: server.localUrl,
     async stop() {
-      await server.stop();
-      await rm(folder, { recursive: true, force: true });
+      await server.stop(kept === undefined ? undefined : FLUSH_PATIENCE_MS);
+      if (kept === undefined) await rm(folder, { recursive: true, force: true });
     },
   };
 }
+
+/** What is kept is flushed before the server ends, however much it is. */
+const FLUSH_PATIENCE_MS = 600_000;
 
 /** CPU seconds that a PostgreSQL server on this machine has used so far: its living processes, and those that have ended. */
 export async function postgresCpuSeconds(client: Pick<pg.Pool | pg.Client, 'query'>): Promise<number> {
@@ -141,6 +151,12 @@ export function numberArgument(args: readonly string[], name: string, otherwise:
   const value = Number(args[at + 1]);
   if (!Number.isFinite(value)) throw new Error(`--${name} wants a number`);
   return value;
+}
+
+/** `--name value` among the arguments of a bench. */
+export function textArgument(args: readonly string[], name: string, otherwise: string): string {
+  const at = args.indexOf(`--${name}`);
+  return at < 0 ? otherwise : (args[at + 1] ?? otherwise);
 }
 
 /** A random UUID as a text of one piece, as a hash or a database gives it: that of `randomUUID` is put together when it is first read. */

@@ -109,6 +109,7 @@ export async function measureSchema(
       times.push(performance.now() - started);
     }
     times.sort((left, right) => left - right);
+    await client.query(`drop table ${table}`);
     return {
       rowsPerSecond: (slots * BATCHES) / seconds,
       bytesPerVersion: Number(rows[0]?.bytes ?? 0n) / (slots * BATCHES),

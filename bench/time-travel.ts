@@ -1,24 +1,25 @@
 /**
- * Bench `time-travel`: one patient with their visit as of a random (K, V), through GraphQL over HTTP on a connection that is kept, and the one
- * statement that it rests on in SQL alone; a patient page, a difference, counts by the census and by folding everybody, and FHIR reads; and beside
- * it other temporal schemas. Rows are made by PostgreSQL, not through the projection; what is measured are reads, and how long the census takes.
- * One slot has 200,000 versions (`--slot-versions n`). `--versions n` rows of facts (default 1,000,000), `--schema-versions n` rows of each of the other schemas (default the same, at most 1,000,000:
- * the slowest of them takes a minute for that), `--asked n` questions of each kind in each round (default 2,000).
+ * Bench `time-travel`: one patient with their visit as of a random (K, V), through GraphQL over HTTP on a connection that is kept, and in the one
+ * statement that it rests on alone; a patient page, a day's difference, one slot with very many versions, counts by the census and by folding
+ * everybody, and FHIR reads; and beside it other temporal schemas.
+ *
+ *   npm run bench -- time-travel [--data <folder>] [--versions n] [--slot-versions n] [--asked n] [--schema-versions n]
+ *
+ * `--data` asks a database that bench `time-travel-load` has made, and leaves it as it was; without it one of `--versions n` rows (default 1,000,000) is loaded
+ * first, and goes again. `--asked n` questions of each kind in each round (default 2,000); `--schema-versions n` rows of each of the other schemas
+ * (default as many as are asked about, at most 1,000,000: the slowest of them takes a minute for that).
  */
 import { LOOPBACK_PRINCIPAL } from '../src/auth/principal.js';
 import { NestFactory } from '@nestjs/core';
 import http from 'node:http';
 import type { Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { createMasterProjection } from '../projections/master/index.js';
-import { keepCensus } from '../projections/master/census/keeper.js';
 import { censusTables } from '../projections/master/census/tables.js';
-import { shapeOf } from '../projections/master/shape.js';
-import { finishMaster, masterTables, prepareMaster, uninstallMaster } from '../projections/master/tables.js';
+import { MASTER } from '../projections/master/index.js';
 import { openPool } from '../src/database/database.js';
 import { openPostgresLogReader, POSTGRES_LOG_HEAD } from '../src/log/postgres/index.js';
 import { configuredSources } from '../src/inbound/sources.js';
-import { installBuild } from '../src/projecting/builds.js';
+import { servingBuild } from '../src/projecting/builds.js';
 import { ProjectionDesk } from '../src/projecting/commands.js';
 import { BasisResolver } from '../src/query/basis/basis.js';
 import { fhirRoutes } from '../src/query/fhir/routes.js';
@@ -33,13 +34,18 @@ import { KeyDesk } from '../src/query/key-desk.js';
 import { LetterDesk } from '../src/query/letter-desk.js';
 import type { QueryServices } from '../src/query/session.js';
 import { MasterStore, openPointPool } from '../src/query/store/master-store.js';
-import { KeyedHashes } from '../src/sealing/hashes.js';
 import { measureSchema, SCHEMAS } from './temporal-schemas.js';
-import { numberArgument, secondsOf, startBenchDatabase, type Figures } from './support.js';
+import { BENCH_HASHES, DAYS, load, loadedIn, OFTEN, personId, type Loaded } from './time-travel-load.js';
+import {
+  numberArgument,
+  secondsOf,
+  startBenchDatabase,
+  textArgument,
+  type BenchDatabase,
+  type Figures,
+} from './support.js';
 
 const DEFAULT_VERSIONS = 1_000_000;
-/** Versions of each record: half of them demographics, half of one visit. */
-const EACH = 10;
 const ROUNDS = 5;
 const DEFAULT_ASKED = 2_000;
 const FHIR_CONNECTIONS = 8;
@@ -48,8 +54,9 @@ const SCHEMA_VERSIONS = 1_000_000;
 /** Counts by folding everybody take seconds, so they are few. */
 const FOLDED = 3;
 const WARM_UP = 500;
-/** Versions of one slot, and the parts of what is known at which it is asked for: the last is the latest. */
-const SLOT_VERSIONS = 200_000;
+const DAY_MS = 86_400_000;
+const DEFAULT_SLOT_VERSIONS = 200_000;
+/** Parts of all that is known at which the one slot is asked for: the last is the latest. */
 const SLOT_PARTS = [0.01, 0.1, 0.5, 0.9, 0.999];
 const SLOT = `query ($id: ID!, $knownAt: DateTime, $validAt: DateTime) { at(knownAt: $knownAt, validAt: $validAt) { patient(id: $id) { names { family } } } }`;
 
@@ -63,57 +70,33 @@ const DIFF = `query ($id: ID!, $from: DateTime, $to: DateTime) { diff(from: { kn
   nodes { kind operation fields { path before after } } } }`;
 
 export async function run(args: readonly string[]): Promise<Figures> {
-  const versions = numberArgument(args, 'versions', DEFAULT_VERSIONS);
-  const schemaVersions = numberArgument(args, 'schema-versions', Math.min(versions, SCHEMA_VERSIONS));
+  const folder = textArgument(args, 'data', '');
+  const database = await startBenchDatabase(folder === '' ? undefined : folder);
+  try {
+    const loaded =
+      folder === ''
+        ? await load(
+            database.url,
+            numberArgument(args, 'versions', DEFAULT_VERSIONS),
+            numberArgument(args, 'slot-versions', DEFAULT_SLOT_VERSIONS),
+          )
+        : await loadedIn(folder);
+    return { ...(await askAll(database, loaded, args)), ...loaded.figures };
+  } finally {
+    await database.stop();
+  }
+}
+
+async function askAll(database: BenchDatabase, loaded: Loaded, args: readonly string[]): Promise<Figures> {
   const asked = numberArgument(args, 'asked', DEFAULT_ASKED);
-  const records = Math.floor(versions / EACH);
-  const database = await startBenchDatabase();
+  const { people, versions, resultsEvery } = loaded;
+  const schemaVersions = numberArgument(args, 'schema-versions', Math.min(versions, SCHEMA_VERSIONS));
   const pool = openPool(database.url, { max: 4 });
   const points = openPointPool(database.url);
   const reader = await openPostgresLogReader(database.url);
-  const hashes = new KeyedHashes(Buffer.alloc(32, 7));
-  const build = await installBuild(pool, createMasterProjection({ hashes }), reader.id, {
-    state: 'live',
-    serving: true,
-  });
-  if (build === undefined) throw new Error('the database is not empty');
-  const tables = masterTables(build);
-  // As a rebuild loads: keys and indexes are made when the rows are in.
-  for (const statement of [...uninstallMaster(build), ...prepareMaster(build)]) await pool.query(statement);
-  const record = (number: string): string => `lpad(to_hex(${number}), 8, '0') || '-0000-4000-8000-000000000000'`;
-  const shape = (...fields: string[]): bigint =>
-    shapeOf({ a: Object.fromEntries(fields.map((field) => [field, null])) }, '', '');
-  const stamp = (position: string): string =>
-    `timestamptz '2026-01-01 00:00+00' + ${position} * interval '100 microseconds'`;
-  await pool.query(`insert into ${tables.fact} select (${record('r')})::uuid, case when v % 2 = 0 then 0 else 1 end, r * 2 + v % 2,
-      ${stamp('pos')} - (r % 7) * interval '10 minutes', pos, ${stamp('pos')}, gen_random_uuid(), '2026-01-01', 'EVN-6', 0, '',
-      case when v % 2 = 0 then jsonb_build_object('a', jsonb_build_object('name', jsonb_build_array(jsonb_build_object('family', 'F' || r, 'given',
-        jsonb_build_array('G' || v))), 'birthDate', '1984-02-29', 'gender', 'female'))
-      else jsonb_build_object('a', jsonb_build_object('status', 'in-progress', 'class', jsonb_build_object('code', 'IMP'), 'location',
-        jsonb_build_array(jsonb_build_object('location', jsonb_build_object('display', '4E ' || v))))) end,
-      case when v % 2 = 0 then ${shape('name', 'birthDate', 'gender')} else ${shape('status', 'class', 'location')} end
-    from (select r, v, v::int8 * ${records} + r + 1 as pos from generate_series(0, ${EACH - 1}) v, generate_series(0, ${records - 1}) r) made`);
-  await pool.query(`insert into ${tables.link} select (${record('r')})::uuid, r + 1, (${record('r')})::uuid, ${stamp('r')}, gen_random_uuid(), 'first'
-    from generate_series(0, ${records - 1}) r`);
-  await pool.query(
-    `insert into ${tables.clock} select ${stamp('pos')}, pos from generate_series(100, ${versions}, 100) pos`,
-  );
-  for (const statement of finishMaster(build)) await pool.query(statement);
-  await pool.query(
-    'update hub.checkpoint set position = $1, recorded_at = ' + stamp('$1::int8') + " where projection = 'master'",
-    [versions],
-  );
-  const censusSeconds = await secondsOf(() => keepCensus(pool, build));
-  // One person about whom something is said all the time, as of a monitor.
-  const slotVersions = numberArgument(args, 'slot-versions', SLOT_VERSIONS);
-  const often = 'ffffffff-0000-4000-8000-000000000000';
-  await pool.query(`insert into ${tables.fact} select '${often}', 0, 1, ${stamp('pos')}, pos, ${stamp('pos')}, gen_random_uuid(), '2026-01-01', 'EVN-6', 0, '',
-      jsonb_build_object('a', jsonb_build_object('name', jsonb_build_array(jsonb_build_object('family', 'F' || n)))), ${shape('name')}
-    from (select n, 1 + n::int8 * ${versions} / ${slotVersions} as pos from generate_series(0, ${slotVersions - 1}) n) made on conflict do nothing`);
-  await pool.query(
-    `insert into ${tables.link} values ('${often}', 1, '${often}', ${stamp('1')}, gen_random_uuid(), 'first')`,
-  );
-  await pool.query('vacuum analyze');
+  const hashes = BENCH_HASHES;
+  const build = await servingBuild(pool, MASTER);
+  if (build === undefined) throw new Error('nothing is loaded');
 
   const mailbox = { request: () => Promise.reject(new Error('no writer')) };
   const directory = { ...configuredSources({}, 'UTC'), settingsOf: () => ({}), look: async () => undefined };
@@ -170,43 +153,54 @@ export async function run(args: readonly string[]): Promise<Figures> {
   const agent = new http.Agent({ keepAlive: true, maxSockets: 1 });
 
   const first = Date.parse('2026-01-01T00:00:00Z');
-  const span = versions / 10;
+  const span = DAYS * DAY_MS;
+  const { basis: present } = await services.basis.present();
+  const end = Date.parse(present.knownAt);
   let state = 1;
   const random = (below: number): number => {
     state = (state * 48_271) % 2_147_483_647;
     return state % below;
   };
+  /** Somebody at a time; V up to K. */
+  const pointOf = (person: number, known: number): { id: string; knownAt: string; validAt: string } => ({
+    id: personId(person),
+    knownAt: new Date(known).toISOString(),
+    validAt: new Date(known - random(Math.floor(span * 0.1))).toISOString(),
+  });
+  /** In the middle of somebody's stay (bench `time-travel-load`), of ten hours. */
+  const middleOf = (person: number): number => first + Math.ceil((span * (person + 0.5)) / people);
+  const since = (moment: number): number => {
+    const begin = Math.min(moment, end - 1);
+    return begin + random(end - begin);
+  };
   const point = (): { id: string; knownAt: string; validAt: string } => {
-    // Late enough that the person is known; V up to K.
-    const known = first + Math.floor(span * 0.3) + random(Math.floor(span * 0.6));
-    return {
-      id: `${random(records).toString(16).padStart(8, '0')}-0000-4000-8000-000000000000`,
-      knownAt: new Date(known).toISOString(),
-      validAt: new Date(known - random(Math.max(1, Math.floor(span * 0.1)))).toISOString(),
-    };
+    const person = random(people);
+    return pointOf(person, since(middleOf(person)));
   };
   const ask = async (): Promise<void> => {
     const text = await post(agent, port, JSON.stringify({ query: QUERY, variables: point() }));
     if (text.includes('"errors"')) throw new Error(text);
   };
+  const { store } = services;
+  /** The statement that reads the person and the visit, without what is folded of it. */
   const sql = async (): Promise<void> => {
-    const { id } = point();
-    await pool.query({
-      name: 'bench',
-      text: `select valid_from, pos, body from ${tables.fact} where record = $1 and kind = any($2::int2[]) and pos <= $3
-        order by record, kind, entity, valid_from, pos`,
-      values: [id, [0, 1], versions],
-    });
+    const { id, knownAt, validAt } = point();
+    const at = { position: present.position, validAt: `${validAt.slice(0, 23)}000Z` };
+    await store.standing(build, { records: [id], kinds: [0, 1] }, at, `${knownAt.slice(0, 23)}000Z`);
   };
   const page = async (): Promise<void> => {
-    const { id, knownAt } = point();
+    // Somebody with fifty results; all are there within the stay.
+    const person = random(Math.ceil(people / resultsEvery)) * resultsEvery;
+    const { id, knownAt } = pointOf(person, since(middleOf(person) + DAY_MS));
     const text = await post(agent, port, JSON.stringify({ query: PAGE, variables: { id, knownAt } }));
     if (text.includes('"errors"')) throw new Error(text);
   };
   const difference = async (): Promise<void> => {
-    const { id, knownAt } = point();
-    const from = new Date(Date.parse(knownAt) - Math.floor(span * 0.2)).toISOString();
-    const text = await post(agent, port, JSON.stringify({ query: DIFF, variables: { id, from, to: knownAt } }));
+    // A day with the stay, or a part of it.
+    const person = random(people);
+    const from = Math.min(Math.max(middleOf(person) - random(DAY_MS), first), end - DAY_MS);
+    const variables = { id: personId(person), from: iso(from), to: iso(from + DAY_MS) };
+    const text = await post(agent, port, JSON.stringify({ query: DIFF, variables }));
     if (text.includes('"errors"')) throw new Error(text);
   };
   const readers = new http.Agent({ keepAlive: true, maxSockets: FHIR_CONNECTIONS });
@@ -217,9 +211,9 @@ export async function run(args: readonly string[]): Promise<Figures> {
   /** The one person, true at the end, known at a part of all that came. */
   const slot = (part: number) => async (): Promise<void> => {
     const variables = {
-      id: often,
-      knownAt: new Date(first + span * part).toISOString(),
-      validAt: new Date(first + span).toISOString(),
+      id: OFTEN,
+      knownAt: iso(first + (end - first) * part),
+      validAt: iso(end),
     };
     const text = await post(agent, port, JSON.stringify({ query: SLOT, variables }));
     if (!text.includes('"family"')) throw new Error(text);
@@ -233,6 +227,7 @@ export async function run(args: readonly string[]): Promise<Figures> {
   const fhirReadsPerSecond: number[] = [];
   const populationMs: number[] = [];
   const filteredPopulationMs: number[] = [];
+  const filteredInsideMs: number[] = [];
   const foldedPopulationMs: number[] = [];
   const censusToFold: number[] = [];
   const count = async (by: string, filter: string): Promise<number> => {
@@ -241,7 +236,8 @@ export async function run(args: readonly string[]): Promise<Figures> {
     return 1000 * (await secondsOf(() => post(agent, port, JSON.stringify({ query })).then(refuseErrors)));
   };
   const dimensions = ['SEX', 'AGE_BAND', 'LOCATION', 'CLASS', 'DIAGNOSIS_GROUP'];
-  const FILTERED = ', filter: { ageFrom: 30, encounterClass: "IMP" }';
+  const FILTERED_INSIDE = ', filter: { ageFrom: 30, encounterClass: "IMP" }';
+  const FILTERED = ', filter: { ageFrom: 30, sex: FEMALE }';
   const sqlP99Ms: number[] = [];
   for (let index = 0; index < WARM_UP; index += 1) {
     await ask();
@@ -266,20 +262,18 @@ export async function run(args: readonly string[]): Promise<Figures> {
     slotMs.push(...slots);
     slotSlowestToLatest.push(Math.max(...slots) / (slots.at(-1) as number));
     for (const by of dimensions) populationMs.push(await count(by, ''));
-    filteredPopulationMs.push(await count('LOCATION, SEX', FILTERED));
+    filteredPopulationMs.push(await count('AGE_BAND', FILTERED));
+    filteredInsideMs.push(await count('LOCATION, SEX', FILTERED_INSIDE));
   }
   readers.destroy();
-  const { rows: sizes } = await pool.query<{ facts: bigint; census: bigint }>(
-    `select (select sum(pg_total_relation_size(relid)) from pg_partition_tree($1::regclass))::int8 as facts,
-       (select sum(pg_total_relation_size(t::regclass)) from unnest($2::text[]) t)::int8 as census`,
-    [tables.fact, Object.values(censusTables(build))],
-  );
   // Without a census everybody is folded: the same questions, the same answers.
-  await pool.query(`alter table ${censusTables(build).state} rename to census_state_away`);
+  const { state: censusState } = censusTables(build);
+  await pool.query(`alter table ${censusState} rename to census_state_away`);
   for (let index = 0; index < FOLDED; index += 1) {
     foldedPopulationMs.push(await count('SEX', ''));
     censusToFold.push((populationMs[index] as number) / (foldedPopulationMs[index] as number));
   }
+  await pool.query(`alter table master.census_state_away rename to ${censusState.replace('master.', '')}`);
   const schemas: Figures = {};
   for (const name of Object.keys(SCHEMAS) as (keyof typeof SCHEMAS)[]) {
     const { rowsPerSecond, bytesPerVersion, pointMs } = await measureSchema(pool, name, schemaVersions);
@@ -292,7 +286,6 @@ export async function run(args: readonly string[]): Promise<Figures> {
   await reader.close();
   await points.end();
   await pool.end();
-  await database.stop();
   return {
     graphqlP99Ms: { values: graphqlP99Ms, unit: 'ms', goal: '≤ 5' },
     sqlP99Ms: { values: sqlP99Ms, unit: 'ms', goal: '≤ 0.5' },
@@ -304,13 +297,15 @@ export async function run(args: readonly string[]): Promise<Figures> {
     fhirReadsPerSecond: { values: fhirReadsPerSecond, unit: '1/s', goal: '≥ 2,000' },
     populationMs: { values: populationMs, unit: 'ms', goal: '≤ 10' },
     filteredPopulationMs: { values: filteredPopulationMs, unit: 'ms', goal: '≤ 1000' },
+    filteredInsideMs: { values: filteredInsideMs, unit: 'ms', goal: '≤ 1000' },
     foldedPopulationMs: { values: foldedPopulationMs, unit: 'ms', goal: '' },
     censusToFold: { values: censusToFold, unit: 'x', goal: '' },
-    censusVersionsPerSecond: { values: [versions / censusSeconds], unit: '1/s', goal: '' },
-    censusBytesPerVersion: { values: [Number(sizes[0]?.census ?? 0n) / versions], unit: 'B', goal: '' },
-    masterBytesPerVersion: { values: [Number(sizes[0]?.facts ?? 0n) / versions], unit: 'B', goal: '' },
     ...schemas,
   };
+}
+
+function iso(milliseconds: number): string {
+  return new Date(milliseconds).toISOString();
 }
 
 function refuseErrors(text: string): void {
