@@ -1,4 +1,4 @@
-/** `npm run crash -- [--target all|log|network [--log postgres|eventstore]] [--transport all|mllp|http|files] [--pace <ms>] --kills <n> --seed <n>`; see run.ts, log-target.ts and network.ts (whose faults are counted as kills). Exits 1 where anything was lost, doubled or differs, and where no message was acknowledged: such a run proves nothing. */
+/** `npm run crash -- [--target all|log|network [--log postgres|eventstore]] [--transport all|mllp|http|files] [--pace <ms>] [--beside] --kills <n> --seed <n>`; see run.ts, log-target.ts and network.ts (whose faults are counted as kills). Exits 1 where anything was lost, doubled or differs, and where no message was acknowledged: such a run proves nothing. */
 import { parseArgs } from 'node:util';
 import { runLogCrash } from './log-target.js';
 import { runNetworkFaults } from './network.js';
@@ -10,6 +10,7 @@ const { values } = parseArgs({
     log: { type: 'string', default: 'postgres' },
     transport: { type: 'string', default: 'all' },
     pace: { type: 'string', default: '0' },
+    beside: { type: 'boolean', default: false },
     kills: { type: 'string', default: '20' },
     seed: { type: 'string', default: '1' },
   },
@@ -28,13 +29,13 @@ if (
   transport === undefined
 ) {
   console.error(
-    'usage: npm run crash -- [--target all|log|network [--log postgres|eventstore]] [--transport all|mllp|http|files] [--pace <ms>] --kills <n> --seed <n>',
+    'usage: npm run crash -- [--target all|log|network [--log postgres|eventstore]] [--transport all|mllp|http|files] [--pace <ms>] [--beside] --kills <n> --seed <n>',
   );
   process.exit(2);
 }
 const options = { kills, seed, print: console.log };
 async function runHub(senders: Transport): Promise<CrashResult> {
-  const result = await runCrash({ ...options, paceMs, transport: senders });
+  const result = await runCrash({ ...options, paceMs, transport: senders, beside: values.beside });
   console.log(`rebuilds ${result.rebuilds}, kills unaccounted for ${result.unaccounted}`);
   return { ...result, mismatches: result.mismatches + result.unaccounted };
 }

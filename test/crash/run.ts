@@ -1,11 +1,12 @@
 /**
- * `npm run crash -- [--transport all|mllp|http|files] [--pace <ms>] --kills <n> --seed <n>` (the log alone: log-target.ts): a hub under load is killed at random instants, also in the
+ * `npm run crash -- [--transport all|mllp|http|files] [--pace <ms>] [--beside] --kills <n> --seed <n>` (the log alone: log-target.ts): a hub under load is killed at random instants, also in the
  * middle of rebuilds; senders send again what was not acknowledged, as real ones do, some twice at once, out of order or long after. At the end the
  * log and the chart are held against a ledger of what was acknowledged, and every projection against the log by its own fold.
  * Everything is looked at from outside: sockets, HTTP, GraphQL.
  *
  * Last line: `kills N, acknowledged N, lost N, doubled N, mismatches N`.
  */
+import path from 'node:path';
 import { compare, digestOf } from './comparison.js';
 import { batchSender, eventSender, fhirSender, fileSender, folderSender, type SenderContext } from './http-senders.js';
 import { hl7HttpSender, mllpSender, repeatingSender } from './hl7-senders.js';
@@ -19,6 +20,7 @@ import {
   type HubProcess,
 } from '../support/hub-process.js';
 import { askForRebuild, verifyEverything } from './rebuilds.js';
+import { LEASE_MS } from '../../src/projecting/shares.js';
 import { kill, summary, VICTIMS, type Kill, type Victim } from './victims.js';
 
 export const TRANSPORTS = ['all', 'mllp', 'http', 'files'] as const;
@@ -31,6 +33,8 @@ export interface CrashOptions {
   readonly transport?: Transport;
   /** Milliseconds, on average, that each sender rests before each message: where machine time is short, more kills and rebuilds in it. Default none. */
   readonly paceMs?: number;
+  /** A second process projects beside the hub (`serve --roles project`), so that what one that is killed or held still had a lease of goes on in the other. */
+  readonly beside?: boolean;
   readonly print?: (line: string) => void;
 }
 
@@ -71,6 +75,8 @@ const CAUGHT_UP_MS = 1_200_000;
 const REBUILD_EVERY = 3;
 const PROJECTIONS = ['master', 'anonymized', 'search', 'volume'];
 const FROZEN_MS = process.env['ANAMNESIS_TEST_SCALE'] === 'full' ? 20_000 : 2_500;
+/** Longer than a lease, so that somebody else goes on with what the frozen process had in hand. */
+const FROZEN_LEASE_MS = LEASE_MS * 1.6;
 
 /** Small deterministic generator (mulberry32): which instant and which victim, not what the machine makes of it. */
 function random(seed: number): () => number {
@@ -80,6 +86,33 @@ function random(seed: number): () => number {
     let mixed = Math.imul(state ^ (state >>> 15), state | 1);
     mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
     return ((mixed ^ (mixed >>> 14)) >>> 0) / 4_294_967_296;
+  };
+}
+
+interface Beside {
+  readonly hub: HubProcess;
+  /** Kills it and removes what it had on the disk; the hub's data are elsewhere. */
+  readonly end: () => Promise<void>;
+}
+
+/** A process that projects only, with the hub's database and key. */
+async function startBeside(hub: HubProcess): Promise<Beside> {
+  const { dataDir, remove } = await temporaryDataDir();
+  const own = await startHubProcess(
+    dataDir,
+    {
+      ANAMNESIS_DATABASE_URL: hub.run.postgres,
+      ANAMNESIS_MASTER_KEY_FILE: path.join(hub.dataDir, 'master.key'),
+      ANAMNESIS_BLOBS: path.join(hub.dataDir, 'blobs'),
+    },
+    ['--roles', 'project'],
+  );
+  return {
+    hub: own,
+    end: async () => {
+      await own.kill();
+      await remove();
+    },
   };
 }
 
@@ -102,6 +135,7 @@ export async function runCrash(options: CrashOptions): Promise<HubCrashResult> {
   /** The run has failed: nobody waits for answers any more. */
   let abandoned = false;
   const { transport = 'all', paceMs = 0 } = options;
+  let beside = options.beside === true ? await startBeside(hub) : undefined;
   /** Apart from the kills' own random numbers: which victim when does not depend on how many messages were sent. */
   const rests = random(options.seed + 1);
   const pace = async (): Promise<void> => {
@@ -155,11 +189,16 @@ export async function runCrash(options: CrashOptions): Promise<HubCrashResult> {
       const rebuilt = PROJECTIONS[Math.floor(next() * PROJECTIONS.length * REBUILD_EVERY)];
       if (rebuilt !== undefined && (await askForRebuild(hub.run.http, rebuilt))) rebuilds += 1;
       const victim = VICTIMS[Math.floor(next() * VICTIMS.length)] as Victim;
-      const entry = await kill(hub, { number, victim, frozenMs: FROZEN_MS });
+      const frozenMs = beside === undefined ? FROZEN_MS : FROZEN_LEASE_MS;
+      const other = beside !== undefined && victim.startsWith('project') && next() < 0.5 ? beside : undefined;
+      const entry = await kill(other?.hub ?? hub, { number, victim, frozenMs });
       ledger.kills.push(entry);
       const killedAt = performance.now();
       if (entry.victim === 'supervisor') {
+        // The one beside it knows the database by the address that it had.
+        await beside?.end();
         hub = await startHubProcess(dataDir);
+        if (beside !== undefined) beside = await startBeside(hub);
       } else {
         const { http } = hub.run;
         await until(
@@ -197,6 +236,7 @@ export async function runCrash(options: CrashOptions): Promise<HubCrashResult> {
     throw error;
   } finally {
     finishing = true;
+    await beside?.end();
     await hub.stop();
     await Promise.allSettled(senders);
     await remove();

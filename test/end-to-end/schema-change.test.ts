@@ -1,5 +1,6 @@
 /** docs/rebuild.md, step by step: a field is added to the master store, from the plan to the rollback. */
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
+import { execFile } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
@@ -222,6 +223,28 @@ test('a field is added to the master store as docs/rebuild.md says, and old base
     );
     return rows[0]?.position === (await hub.reader.head()) ? true : undefined;
   });
+});
+
+test('the plan as a command exits with 0 where all is well, with 1 where the start would be refused or a graph breaks', async () => {
+  const { pool, url } = hub.database;
+  const plan = (): Promise<{ code: number | null; out: string }> =>
+    new Promise((resolve) => {
+      const environment = { ...process.env, NODE_OPTIONS: '', ANAMNESIS_DATABASE_URL: url };
+      const command = [path.join(ROOT, 'bin/anamnesis.js'), 'projections', 'plan', '--data', '/nonexistent/data'];
+      const child = execFile(process.execPath, command, { env: environment }, (_, out) =>
+        resolve({ code: child.exitCode, out }),
+      );
+    });
+  await recordSchemas(pool, schemas);
+  expect(await plan()).toMatchObject({ code: 0, out: expect.stringContaining('graph clinical: unchanged') });
+  await recordSchemas(pool, extended);
+  expect(await plan()).toMatchObject({ code: 1, out: expect.stringMatching(/graph clinical breaks: .*pronouns/) });
+  await recordSchemas(pool, schemas);
+  await pool.query(
+    `update hub.projection set definition_hash = 'other', definition_version = $1 where name = 'master'`,
+    [MASTER_VERSION],
+  );
+  expect(await plan()).toMatchObject({ code: 1, out: expect.stringContaining('refuses: raise the version') });
 });
 
 test('every command that docs/rebuild.md names is one', () => {
