@@ -1,6 +1,7 @@
 /** Folded fields of a thing → its FHIR R4 resource. The inverse of how the mappings split a resource into slots. */
 import { codingsOf, conceptCode, conceptDisplay, isObject, objectsIn, textOf } from './concepts.js';
 import type { FhirResource } from './content.js';
+import { placeContained } from './contained.js';
 import { elementsOf } from './elements.js';
 import type { FactKind, Json } from './fact.js';
 import { putTimeValue, timeText, type JsonObject } from './fhir-time.js';
@@ -91,6 +92,16 @@ function head(resourceType: string, ids: ResourceIds): JsonObject & { resourceTy
   return { resourceType, id: ids.id, ...(Object.keys(meta).length > 0 ? { meta } : {}) };
 }
 
+/** Elements that name people and organisations of whom more may be said. */
+const REFERRING = [
+  'requester',
+  'performer',
+  'performer.actor',
+  'resultsInterpreter',
+  'payor',
+  'dispenseRequest.performer',
+] as const;
+
 function assembleWhole(kind: FactKind, ids: ResourceIds, fields: Fields): FhirResource {
   const content = elementsOf(fields);
   const stated = textOf(content, 'resourceType');
@@ -103,10 +114,7 @@ function assembleWhole(kind: FactKind, ids: ResourceIds, fields: Fields): FhirRe
     else resource[name] = value;
   }
   for (const [element, value] of Object.entries(REQUIRED[type] ?? {})) resource[element] ??= value;
-  placeRoles(resource, 'requester');
-  placeRoles(resource, 'performer');
-  placeRoles(resource, 'performer', 'actor');
-  placeRoles(resource, 'resultsInterpreter');
+  for (const element of REFERRING) placeContained(resource, element);
   if (ids.patientId !== undefined) {
     const element =
       ['subject', 'patient', 'beneficiary'].find((name) => name in content) ?? PERSON_ELEMENT[type] ?? 'subject';
@@ -124,49 +132,6 @@ function assembleWhole(kind: FactKind, ids: ResourceIds, fields: Fields): FhirRe
     else if (type !== 'Basic') resource[element] = person;
   }
   return resource;
-}
-
-/** What a reference to somebody holds beside them where they act for an organisation, at a place, for a time, or may be reached in that role. */
-const ROLE_MEMBERS = ['organization', 'location', 'telecom', 'period'] as const;
-
-/**
- * Somebody who acts for an organisation (slots `requester` and `requester.organization`; ROL-14, PRT-8) is a PractitionerRole, contained: R4 has one
- * reference for both (maps ORC[ServiceRequest], ORC-12 and ORC-21; ROL[Patient-GeneralPractitioner], ROL[Encounter-PractitionerRole]). The organisation
- * alone is the reference itself.
- * @param member of the element's entries that is the reference; absent: the entries are
- */
-function placeRoles(resource: JsonObject, element: string, member?: string): void {
-  const stated = resource[element];
-  const contained: JsonObject[] = [];
-  const placed = (value: Json): Json => {
-    if (!isObject(value)) return value;
-    if (member !== undefined) return value[member] === undefined ? value : { ...value, [member]: role(value[member]) };
-    return role(value);
-  };
-  const role = (value: Json): Json => {
-    if (!isObject(value) || !ROLE_MEMBERS.some((name) => name in value)) return value;
-    const practitioner = Object.fromEntries(
-      Object.entries(value).filter(([name]) => !(ROLE_MEMBERS as readonly string[]).includes(name)),
-    );
-    const { organization, location, telecom, period } = value;
-    const named = Object.keys(practitioner).length > 0;
-    if (!named && isObject(organization) && location === undefined && telecom === undefined) return organization;
-    const id = contained.length === 0 ? element : `${element}-${contained.length + 1}`;
-    contained.push({
-      resourceType: 'PractitionerRole',
-      id,
-      ...(named && { practitioner }),
-      ...(organization !== undefined && { organization }),
-      ...(location !== undefined && { location: [location] }),
-      ...(telecom !== undefined && { telecom }),
-      ...(period !== undefined && { period }),
-    });
-    const display = textOf(practitioner, 'display') || textOf(organization, 'display');
-    return { reference: `#${id}`, ...(display !== '' && { display }) };
-  };
-  if (Array.isArray(stated)) resource[element] = stated.map(placed);
-  else if (stated !== undefined) resource[element] = placed(stated);
-  if (contained.length > 0) resource['contained'] = [...listOf(resource['contained']), ...contained];
 }
 
 /** Values of an element that several fields of a message speak of: `telecom`, `telecom:work`, …, in order of their slots. */
@@ -228,7 +193,7 @@ function assemblePatient(ids: ResourceIds, fields: Fields): FhirResource {
   }
   const practitioners = elementList(fields, 'generalPractitioner');
   if (practitioners.length > 0) patient['generalPractitioner'] = practitioners;
-  placeRoles(patient, 'generalPractitioner');
+  placeContained(patient, 'generalPractitioner');
   for (const element of ['gender', 'maritalStatus', 'contact', 'communication']) {
     const value = fields[element];
     if (value !== undefined) patient[element] = value;
@@ -398,7 +363,7 @@ function assembleEncounter(ids: ResourceIds, folded: Fields): FhirResource {
   if (ids.patientId !== undefined) encounter['subject'] = { reference: `Patient/${ids.patientId}` };
   const participants = elementList(fields, 'participant');
   if (participants.length > 0) encounter['participant'] = participants;
-  placeRoles(encounter, 'participant', 'individual');
+  placeContained(encounter, 'participant.individual');
   const period: JsonObject = {};
   putTimeValue(period, 'start', fields['start']);
   putTimeValue(period, 'end', fields['end']);

@@ -64,7 +64,7 @@ export const HL7_PATIENT: Readonly<Record<string, Paths>> = {
   'generalPractitioner:organization': { 'generalPractitioner:organization': 'PD1-3' },
   'generalPractitioner:role': {
     'generalPractitioner:role':
-      'ROL-3, ROL-4, ROL-5, ROL-6, ROL-12, ROL-13, ROL-14, PRT-4, PRT-5, PRT-8, PRT-9, PRT-11, PRT-12, PRT-15',
+      'ROL-3, ROL-4, ROL-5, ROL-6, ROL-11, ROL-12, ROL-13, ROL-14, PRT-4, PRT-5, PRT-8, PRT-9, PRT-11, PRT-12, PRT-14, PRT-15',
   },
   note: { note: 'NTE-3, NTE-4, NTE-5, NTE-6' },
   disability: { disability: 'PD1-6' },
@@ -117,7 +117,7 @@ export const HL7_ENCOUNTER: Readonly<Record<string, Paths>> = {
   'participant:REF2': { 'participant:REF2': 'PV2-13' },
   'participant:role': {
     'participant:role':
-      'ROL-3, ROL-4, ROL-5, ROL-6, ROL-12, ROL-13, ROL-14, PRT-4, PRT-5, PRT-8, PRT-9, PRT-11, PRT-12, PRT-15 by ProviderRole',
+      'ROL-3, ROL-4, ROL-5, ROL-6, ROL-11, ROL-12, ROL-13, ROL-14, PRT-4, PRT-5, PRT-8, PRT-9, PRT-11, PRT-12, PRT-14, PRT-15 by ProviderRole',
   },
   diagnosis: { diagnosis: 'DG1-3, DG1-6, DG1-15 by DiagnosisType' },
   episodeOfCare: { episodeOfCare: 'PV1-54, PV1-53' },
@@ -157,8 +157,10 @@ export const HL7_RESOURCE: Readonly<Partial<Record<FactKind, Paths>>> = {
     method: 'OBX-17',
     bodySite: 'OBX-20',
     device: 'OBX-18, PRT-10',
-    performer: 'OBX-16, OBX-23, OBX-15, OBX-25, PRT-5, PRT-8',
-    specimen: 'OBX-33',
+    performer: 'OBX-16, OBX-23, OBX-24, OBX-15, OBX-25, PRT-5, PRT-8',
+    focus: 'SPM-2',
+    partOf: 'ORC-2, ORC-3, RXA-5',
+    specimen: 'OBX-33, SPM-2',
     note: 'NTE-3, NTE-4, NTE-5, NTE-6',
     extension: 'OBX-4, OBX-5, OBX-10, OBX-19, OBX-30, PRT-9',
     encounter: 'PV1-19',
@@ -176,6 +178,7 @@ export const HL7_RESOURCE: Readonly<Partial<Record<FactKind, Paths>>> = {
     resultsInterpreter: 'OBR-32, PRT-5',
     basedOn: 'ORC-2, ORC-3',
     specimen: 'SPM-2',
+    result: 'OBX-3, OBX-21',
     'meta.security': 'ORC-28 by ConfidentialityCode',
     extension: 'NTE-3, NTE-4, NTE-5, NTE-6, ORC-16',
     encounter: 'PV1-19',

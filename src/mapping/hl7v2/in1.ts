@@ -5,10 +5,22 @@ import { conceptDisplay } from '../concepts.js';
 import type { JsonObject } from '../fhir-time.js';
 import { nameText } from '../summarise.js';
 import { codeableConcept, cx, identifier, mappedCode, number, reference, xon, xpn } from './datatypes.js';
-import { concept, identifiers, named, organization, plainId, positive, time } from './readers.js';
+import {
+  addresses,
+  concept,
+  contactPoints,
+  identifiers,
+  named,
+  organization,
+  organizationWith,
+  plainId,
+  positive,
+  present,
+  time,
+} from './readers.js';
 import type { Reading } from './reading.js';
 import type { SegmentMap } from './segment-map.js';
-import type { SlotReader } from './slots.js';
+import type { SlotReader, Slots } from './slots.js';
 import { SUBSCRIBER_RELATIONSHIP } from './tables.js';
 
 const CLASS = 'http://terminology.hl7.org/CodeSystem/coverage-class';
@@ -30,15 +42,28 @@ function coverageClass(kind: 'group' | 'plan', nameField?: number): SlotReader {
   };
 }
 
-const payor: SlotReader = (segment, field) => {
+const payor: SlotReader = (segment, field, reading, slots) => {
   const company = cx(segment, 3);
   const name = xon(segment, field);
   const one = reference(
     (name?.['display'] as string | undefined) ?? '',
     (name?.['identifier'] as JsonObject | undefined) ?? company,
   );
-  return one && [one];
+  const contact = contactOf(segment, reading, slots);
+  const whole = organizationWith(one, {
+    ...present('address', addresses(segment, 5, reading, slots)),
+    ...(contact && { contact: [contact] }),
+  });
+  return whole && [whole];
 };
+
+/** IN1-6 and IN1-7: whom to call at the company. */
+function contactOf(segment: Hl7Segment, reading: Reading, slots: Slots): JsonObject | undefined {
+  const name = xpn(segment, 6);
+  const telecom = contactPoints('work')(segment, 7, reading, slots);
+  if (name === undefined && telecom === undefined) return undefined;
+  return { ...(name && { name }), ...present('telecom', telecom) };
+}
 
 /** The insured: the patient where IN1-17 says so, else somebody by name. */
 const subscriber: SlotReader = (segment, field) => {
@@ -78,7 +103,14 @@ export const IN1: SegmentMap = {
     [46, 'identifier:prior', plainId('PRI')],
     [49, 'subscriberId', (segment, field) => segment.text(field, 1, 1) || undefined],
   ],
-  also: { 1: 'set id', 3: 'payor.identifier, key', 9: 'class.name of the group' },
+  also: {
+    1: 'set id',
+    3: 'payor.identifier, key',
+    5: 'payor, its address',
+    6: 'payor, its contact.name',
+    7: 'payor, its contact.telecom',
+    9: 'class.name of the group',
+  },
 };
 
 /** IN1-10: the number of the group or employer that holds the policy. */
@@ -149,7 +181,8 @@ export function readIn1(
   const slots = reading.slots();
   slots.assert['status'] = 'active';
   slots.fields(in1, IN1.rules);
-  if (in1.rawField(4) === '' && company !== '') slots.assert['payor'] = [reference('', cx(in1, 3))!];
+  const payer = in1.rawField(4) === '' && company !== '' ? payor(in1, 4, reading, slots) : undefined;
+  if (payer !== undefined) slots.assert['payor'] = payer;
   if (in1.rawField(8) === '' && in1.text(9) !== '')
     slots.assert['class:group'] = coverageClass('group')(in1, 9, reading, slots)!;
   if (in2 !== undefined) slots.fields(in2, IN2.rules);

@@ -2,13 +2,14 @@
 import type { Hl7Segment } from '../../inbound/hl7/message.js';
 import { validTime } from '../../time/parse.js';
 import { timeValue, type JsonObject } from '../fhir-time.js';
-import { codeableConcept, ei, mappedCode, mappedConcept, number as numberIn } from './datatypes.js';
+import { codeableConcept, mappedCode, mappedConcept, number as numberIn } from './datatypes.js';
 import { conceptKey } from './keys.js';
 import { annotations } from './notes.js';
 import { isCancel, isDiscontinued, orderStatus } from './orc.js';
 import { finish, markRead, putRequester, type Order, type OrderContext, type Supply } from './order.js';
 import { quantityOf, unitOf, v2Table } from './readers.js';
 import type { Reading } from './reading.js';
+import { orderReference } from './references.js';
 import { performersIn } from './rol.js';
 import {
   ORC_GIVEN,
@@ -255,8 +256,8 @@ export function readGive(
   putIngredients(rxc, strengthOf(rxg, RXG_STRENGTH), slots);
   const noted = annotations(give.notes, reading);
   if (noted.length > 0) slots.assert['note:behind'] = noted;
-  const parent = orc && (ei(orc, 2, 1, 'PLAC') ?? ei(orc, 3, 1, 'FILL'));
-  if (parent !== undefined) slots.assert['basedOn'] = [{ type: 'MedicationRequest', identifier: parent }];
+  const parent = orc && orderReference('MedicationRequest', orc);
+  if (parent !== undefined) slots.assert['basedOn'] = [parent];
   slots.assert['intent'] = 'instance-order';
   slots.assert['status'] = isCancel(orc) ? 'cancelled' : isDiscontinued(orc) ? 'stopped' : 'active';
   if (context.encounter !== undefined) slots.assert['encounter'] = context.encounter;

@@ -7,8 +7,8 @@ import { codeableConcept, ei, identifier, list, mappedCode, reference } from './
 import { conceptKey, orderKey } from './keys.js';
 import { annotations } from './notes.js';
 import { groupNumbers, securityOf } from './orc.js';
+import { orderReference, type Examined } from './references.js';
 import type { Reading } from './reading.js';
-import { eip } from './readers.js';
 import { peopleBehind } from './rol.js';
 import { REPORT_STATUS } from './tables.js';
 
@@ -35,8 +35,8 @@ export interface ReportGroup {
   /** The PRT behind the OBR. */
   readonly participants: readonly Hl7Segment[];
   readonly notes: readonly Hl7Segment[];
-  /** The specimens that were examined, by number (SPM-2). */
-  readonly specimens: JsonObject[];
+  /** What was examined, and what was found. */
+  readonly examined: Examined;
   /** How often a report stood in this message so far, by number (time, where it has none) and code. */
   readonly reports: Map<string, number>;
 }
@@ -86,7 +86,9 @@ export function readObr(group: ReportGroup, reading: Reading): void {
       ...objectsIn(resource, 'extension'),
       ...note.map((one) => ({ url: NOTE_URL, valueAnnotation: one })),
     ];
-  if (group.specimens.length > 0) resource['specimen'] = group.specimens;
+  const { results, specimens } = group.examined;
+  if (specimens.length > 0) resource['specimen'] = [...specimens];
+  if (results.length > 0) resource['result'] = [...results];
   reading.facts.push({
     kind: 'DIAGNOSTIC_REPORT',
     sourceRecordId: group.sourceRecordId,
@@ -100,18 +102,12 @@ export function readObr(group: ReportGroup, reading: Reading): void {
  * What ORC says of a report: the order it answers, why it stands as it does, and how confidential it is (map ORC[DiagnosticReport]).
  */
 function putOrder(orc: Hl7Segment, resource: JsonObject): void {
-  const orders = answeredOrders(orc);
-  if (orders.length > 0) resource['basedOn'] = orders;
+  const order = orderReference('ServiceRequest', orc);
+  if (order !== undefined) resource['basedOn'] = [order];
   const reason = codeableConcept(orc, 16);
   if (reason !== undefined) resource['extension'] = [{ url: STATUS_REASON_URL, valueCodeableConcept: reason }];
   const security = securityOf(orc);
   if (security !== undefined) resource['meta'] = { security };
-}
-
-/** The order as a logical reference: by the placer's number, else the filler's. */
-function answeredOrders(orc: Hl7Segment): JsonObject[] {
-  const number = ei(orc, 2, 1, 'PLAC') ?? ei(orc, 3, 1, 'FILL');
-  return number === undefined ? [] : [{ type: 'ServiceRequest', identifier: number }];
 }
 
 /** Several reports of the same number, or of none, are told apart by their place in the message: none may cover another. */
@@ -119,19 +115,6 @@ function repeated(key: string, { reports }: ReportGroup): string {
   const place = (reports.get(key) ?? 0) + 1;
   reports.set(key, place);
   return place === 1 ? key : `${key}|${place}`;
-}
-
-/** The specimens (SPM) behind an OBR, up to the next order, as logical references by the number that keys them (map SPM[Specimen]). */
-export function specimensBehind(segments: readonly Hl7Segment[], index: number): JsonObject[] {
-  const found: JsonObject[] = [];
-  for (let next = index + 1; next < segments.length; next += 1) {
-    const segment = segments[next]!;
-    if (segment.name === 'OBR' || segment.name === 'ORC') break;
-    if (segment.name !== 'SPM') continue;
-    const identifier = eip(segment, 2, 1, 2) ?? eip(segment, 2, 1, 1);
-    if (identifier !== undefined) found.push({ type: 'Specimen', identifier });
-  }
-  return found;
 }
 
 /** Numbers of OBR, those of ORC where they are others, and the numbers of the group (maps OBR[DiagnosticReport], ORC[DiagnosticReport]). */

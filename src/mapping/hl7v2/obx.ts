@@ -5,14 +5,14 @@ import type { ValidTime } from '../../time/valid-time.js';
 import type { Fact, Json } from '../fact.js';
 import { putDateTime, putInstant, type JsonObject } from '../fhir-time.js';
 import { objectsIn } from '../concepts.js';
-import { codeableConcept, ei, list, mappedCode, number, organizationOf, xcn, xon } from './datatypes.js';
+import { codeableConcept, ei, list, mappedCode, number, organizationOf, xad, xcn, xon } from './datatypes.js';
 import { conceptKey, orderKey } from './keys.js';
 import { annotations } from './notes.js';
 import { putValue, referenceRange } from './obx-value.js';
-import { eip, v2Table } from './readers.js';
+import { eip, organizationWith, v2Table } from './readers.js';
 import type { Reading } from './reading.js';
 import { circumstancesIn, peopleBehind } from './rol.js';
-import { INTERPRETATION, OBSERVATION_CATEGORY, OBSERVATION_STATUS } from './tables.js';
+import { INTERPRETATION, OBSERVATION_CATEGORY, OBSERVATION_STATUS, TAKEN_BACK } from './tables.js';
 
 export const OBX_FIELDS: readonly number[] = [
   1, 2, 3, 4, 5, 6, 7, 8, 10, 11, 14, 15, 16, 17, 18, 19, 20, 21, 23, 24, 25, 29, 30, 32, 33,
@@ -37,14 +37,17 @@ export interface ObservationGroup {
   readonly encounter?: JsonObject;
   /** The number of the specimen that an OBX without an order describes (OUL_R22, SPECIMEN.OBX). */
   readonly specimen?: string;
+  /** The specimen that it describes (message map ORU_R01, SPECIMEN_OBSERVATION.OBX). */
+  readonly focus?: JsonObject;
+  /** The specimen that was examined, where OBX-33 names none. */
+  readonly examined?: JsonObject;
+  /** The vaccination that it belongs to (message map VXU_V04, ORDER.OBSERVATION.OBX). */
+  readonly partOf?: JsonObject;
   /** The PRT behind the OBX (HL7 v2.9 §7.3.1). */
   readonly participants: readonly Hl7Segment[];
   /** How often (code, sub-id) stood in this order so far. */
   readonly occurrences: Map<string, number>;
 }
-
-/** OBX-11 D (deleted), W (wrong) and X (no result can be obtained, the order cancelled): there is no such result. */
-const TAKEN_BACK: ReadonlySet<string> = new Set(['D', 'W', 'X']);
 
 export function readObx(
   obx: Hl7Segment,
@@ -86,6 +89,8 @@ export function readObx(
   const category = categoryOf(group.obr, obx);
   if (category !== undefined) resource['category'] = category;
   resource['code'] = code;
+  if (group.partOf !== undefined) resource['partOf'] = [group.partOf];
+  if (group.focus !== undefined) resource['focus'] = [group.focus];
   if (group.encounter !== undefined) resource['encounter'] = group.encounter;
   putEffective(resource, observed, group, reading);
   putInstant(resource, 'issued', reading.time(group.obr, 22));
@@ -104,14 +109,14 @@ export function readObx(
   const { device: used, place } = circumstancesIn(group.participants, reading);
   const device = ei(obx, 18) ?? used;
   if (device !== undefined) resource['device'] = { identifier: device };
-  const performer = performers(obx);
+  const performer = performers(obx, reading);
   if (group.participants.length > 0) performer.push(...peopleBehind(group.participants, undefined, reading));
   if (performer.length > 0) resource['performer'] = performer;
   const note = annotations(notes, reading);
   if (note.length > 0) resource['note'] = note;
   const extensions = [...((resource['extension'] as Json[] | undefined) ?? []), ...extensionsOf(obx, place, reading)];
   if (extensions.length > 0) resource['extension'] = extensions;
-  const specimen = specimenOf(obx);
+  const specimen = specimenOf(obx) ?? group.examined;
   if (specimen !== undefined) resource['specimen'] = specimen;
   const clinical = observed !== undefined || group.otherwiseClinical;
   const moves = resultStatus === 'C' && clinical ? ({ moves: 'only' } as const) : {};
@@ -292,9 +297,12 @@ function interpretationOf(obx: Hl7Segment, field: number, repetition: number): J
   };
 }
 
-function performers(obx: Hl7Segment): JsonObject[] {
+function performers(obx: Hl7Segment, reading: Reading): JsonObject[] {
   const found = [...(list(obx, 16, xcn) ?? [])];
-  const organization = xon(obx, 23);
+  const named = xon(obx, 23);
+  const address = xad(obx, 24);
+  if (named === undefined && address !== undefined) reading.problem('OBX-24');
+  const organization = organizationWith(named, address === undefined ? {} : { address: [address] });
   if (organization !== undefined) found.push(organization);
   const producer = organizationOf(obx, 15);
   if (producer !== undefined && producer['display'] !== organization?.['display']) found.push(producer);

@@ -5,10 +5,12 @@ import { objectsIn } from '../concepts.js';
 import { timeValue, type JsonObject } from '../fhir-time.js';
 import { codeableConcept, ei, list, mappedCode, mappedConcept, xtn } from './datatypes.js';
 import {
+  addresses,
   allByMap,
   code,
   compositeQuantity,
   concepts,
+  contactPoints,
   eip,
   entityIds,
   identifiers,
@@ -53,6 +55,20 @@ const callback: SlotReader = (segment, field) => {
   return numbers?.map((valueContactPoint) => ({ url: CALLBACK_URL, valueContactPoint }));
 };
 
+/** What is said of somebody, where another field names them. */
+export function besideOf(who: number, read: SlotReader): SlotReader {
+  return (segment, field, reading, slots) =>
+    segment.rawField(who) === '' ? undefined : read(segment, field, reading, slots);
+}
+
+/** For whom the one acts who orders, and where they are to be found (map ORC[ServiceRequest]). */
+export const ORDERED_BY: readonly SlotRule[] = [
+  [21, 'requester.organization', organization],
+  [22, 'requester.organization.address', besideOf(21, addresses)],
+  [23, 'requester.organization.telecom', besideOf(21, contactPoints('work'))],
+  [24, 'requester.address', besideOf(12, addresses)],
+];
+
 /** Fields of ORC that mean the same in every kind of order. */
 const ORDER: readonly SlotRule[] = [
   [2, 'identifier:placer', entityIds('PLAC')],
@@ -70,7 +86,7 @@ export const ORC_SERVICE: SegmentMap = {
     [13, 'locationReference', only(place)],
     [14, 'extension:callback', callback],
     [16, 'extension:reason', only((segment, field) => reasonExtension(segment, field))],
-    [21, 'requester.organization', organization],
+    ...ORDERED_BY,
     [28, 'meta.security', securityOf, 'ConfidentialityCode'],
     [29, 'locationCode', allByMap(ORDER_TYPE, v2Table('0482')), 'OrderType'],
     [33, 'identifier:alternate', identifiers('PLAC')],

@@ -37,6 +37,9 @@ export interface Order {
   readonly participants: Hl7Segment[];
   readonly notes: Hl7Segment[];
   readonly specimens: Part[];
+  /** OBX behind the OBR, and DG1: what goes with the order. */
+  readonly observations: Hl7Segment[];
+  readonly diagnoses: Hl7Segment[];
   readonly supplied: Supply[];
 }
 
@@ -57,7 +60,17 @@ export function ordersOf(segments: readonly Hl7Segment[]): Order[] {
   /** What an NTE or a PRT would be about; undefined behind a segment that is read elsewhere. */
   let about: Pick<Part, 'notes' | 'participants'> | undefined;
   const begin = (orc: Hl7Segment | undefined): Order => {
-    const begun: Order = { orc, rxr: [], rxc: [], participants: [], notes: [], specimens: [], supplied: [] };
+    const begun: Order = {
+      orc,
+      rxr: [],
+      rxc: [],
+      participants: [],
+      notes: [],
+      specimens: [],
+      observations: [],
+      diagnoses: [],
+      supplied: [],
+    };
     orders.push(begun);
     return begun;
   };
@@ -111,6 +124,12 @@ export function ordersOf(segments: readonly Hl7Segment[]): Order[] {
         about = specimen;
         break;
       }
+      case 'OBX':
+      case 'DG1':
+        if (order?.obr !== undefined && order.specimens.length === 0)
+          order[segment.name === 'OBX' ? 'observations' : 'diagnoses'].push(segment);
+        about = undefined;
+        break;
       case 'NTE':
         about?.notes.push(segment);
         break;

@@ -6,7 +6,9 @@ import { annotations } from './notes.js';
 import { readService } from './orc.js';
 import { finish, markRead, numberOf, ordersOf, putRequester, type Order, type OrderContext } from './order.js';
 import type { Reading } from './reading.js';
+import { conditionReference, isOfOrder, observationReference, specimenReference } from './references.js';
 import { peopleBehind } from './rol.js';
+import type { Slots } from './slots.js';
 import { readSpecimen } from './spm.js';
 
 /** What was dispensed, given, or is to be given, by its segment. */
@@ -71,9 +73,27 @@ function readRequest(
     reading,
   );
   putRequester(order, slots, reading);
+  putRelated(order, context, slots);
   const note = annotations(order.notes, reading);
   if (note.length > 0) slots.assert['note'] = note;
   finish('SERVICE_REQUEST', key, order, slots, context, reading);
+}
+
+/**
+ * What goes with an order (message maps OML_O21, ORM_O01): its questions and findings (in results only OBX-29 QST and SCI are the order's), its diagnoses,
+ * its specimens.
+ */
+function putRelated({ observations, diagnoses, specimens }: Order, { results }: OrderContext, slots: Slots): void {
+  const asked = results ? observations.filter(isOfOrder) : observations;
+  const related = [
+    ['supportingInfo', asked.map(observationReference)],
+    ['reasonReference', diagnoses.map(conditionReference)],
+    ['specimen', specimens.map(({ segment }) => specimenReference(segment))],
+  ] as const;
+  for (const [slot, references] of related) {
+    const found = references.filter((one) => one !== undefined);
+    if (found.length > 0) slots.assert[slot] = found;
+  }
 }
 
 /** Orders without a number are known by what was ordered and when; several of the same in one message by their place. */

@@ -6,12 +6,13 @@ import { readOtherSegments } from './about.js';
 import { readDocument } from './documents.js';
 import { every, first, personGroups } from './groups.js';
 import { noteExtensions, notesAfter, notesOn } from './notes.js';
-import { readObr, specimensBehind } from './obr.js';
-import { readObx } from './obx.js';
+import { readObr } from './obr.js';
+import { readObx, type ObservationGroup } from './obx.js';
 import { readOrders } from './orders.js';
 import { readPerson } from './person.js';
 import { readPv2Facts, readVisitFacts, readVisitIdentity, visitKey, visitReference } from './pv1.js';
 import type { PersonGroup } from './groups.js';
+import { examinedBehind, specimenReference } from './references.js';
 import type { Reading } from './reading.js';
 import { participantsBehind, readRoles, rolesOf } from './rol.js';
 import { specimenNumber } from './spm.js';
@@ -111,16 +112,23 @@ export function readObservations(
   const reports = new Map<string, number>();
   let orc: Hl7Segment | undefined;
   let obr: Hl7Segment | undefined;
-  let specimen: string | undefined;
+  // Where a specimen comes before what was asked of it (OUL_R22), the orders up to the next specimen are of it; else it is of the order before.
+  const specimenFirst = comesFirst(segments, 'SPM', 'OBR');
+  let specimen: Hl7Segment | undefined;
+  let described = false;
   let otherwise = event;
   for (let index = 0; index < segments.length; index += 1) {
     const segment = segments[index]!;
     if (segment.name === 'ORC') {
       orc = segment;
       obr = undefined;
+      described = false;
+      if (!specimenFirst) specimen = undefined;
       otherwise = event;
     } else if (segment.name === 'OBR') {
       obr = segment;
+      described = false;
+      if (!specimenFirst) specimen = undefined;
       const observed = reading.firstTime({ segment: obr, field: 7 });
       otherwise = observed ?? event;
       if (!ordersOnly || obr.text(25) !== '')
@@ -133,13 +141,14 @@ export function readObservations(
             encounter,
             participants: participantsBehind(segments, index),
             notes: notesAfter(segments, index),
-            specimens: specimensBehind(segments, index),
+            examined: examinedBehind(segments, index, specimenFirst ? specimen : undefined),
             reports,
           },
           reading,
         );
     } else if (segment.name === 'SPM') {
-      specimen = specimenNumber(segment);
+      specimen = segment;
+      described = true;
     } else if (segment.name === 'OBX') {
       if (obr === undefined && orc !== undefined) reading.read.add(orc);
       readObx(
@@ -152,7 +161,7 @@ export function readObservations(
           otherwise,
           otherwiseClinical: otherwise !== event,
           encounter,
-          ...(specimen === undefined ? {} : { specimen }),
+          ...specimenOf(specimen, described),
           participants: participantsBehind(segments, index),
           occurrences,
         },
@@ -160,4 +169,26 @@ export function readObservations(
       );
     }
   }
+}
+
+function comesFirst(segments: readonly Hl7Segment[], one: string, other: string): boolean {
+  const found = segments.find(({ name }) => name === one || name === other);
+  return found?.name === one;
+}
+
+/**
+ * The specimen of an OBX: what it describes, or what was examined. SPM-2 keys it where there is no order.
+ * @param described the OBX stands right behind the SPM, not under an order of it
+ */
+function specimenOf(
+  spm: Hl7Segment | undefined,
+  described: boolean,
+): Pick<ObservationGroup, 'examined' | 'focus' | 'specimen'> {
+  if (spm === undefined) return {};
+  const specimen = specimenNumber(spm);
+  const reference = specimenReference(spm);
+  return {
+    ...(specimen !== undefined && { specimen }),
+    ...(reference && { [described ? 'focus' : 'examined']: reference }),
+  };
 }

@@ -228,3 +228,18 @@ export const only =
     const value = read(segment, field, reading, slots);
     return value === undefined ? undefined : [value];
   };
+
+/** A reference that says that an organization is meant, so that what is said beside it makes an Organization (contained.ts). */
+export function asOrganization(organization: JsonObject | undefined): JsonObject | undefined {
+  return organization && { type: 'Organization', ...organization };
+}
+
+/** An organization of which more (`address`, `telecom`, `contact`) is said than its name. */
+export function organizationWith(organization: JsonObject | undefined, said: JsonObject): JsonObject | undefined {
+  return Object.keys(said).length === 0 ? organization : organization && { ...asOrganization(organization), ...said };
+}
+
+/** A member that stands only where there is something of it. */
+export function present(member: string, value: Json | undefined): JsonObject {
+  return value === undefined ? {} : { [member]: value };
+}

@@ -5,14 +5,14 @@
  */
 import type { Hl7Segment } from '../../inbound/hl7/message.js';
 import { fhirDateTime, type JsonObject } from '../fhir-time.js';
-import { ei, list, mappedConcept, pl, xcn, xon, xtn } from './datatypes.js';
+import { ei, list, mappedConcept, pl, xad, xcn, xon, xtn } from './datatypes.js';
 import { v2Table } from './readers.js';
 import type { Reading } from './reading.js';
 import type { Slots } from './slots.js';
 import { DELETES, PROVIDER_ROLE } from './tables.js';
 
-export const ROL_FIELDS: readonly number[] = [1, 2, 3, 4, 5, 6, 12, 13, 14];
-export const PRT_FIELDS: readonly number[] = [1, 2, 4, 5, 8, 9, 10, 11, 12, 15];
+export const ROL_FIELDS: readonly number[] = [1, 2, 3, 4, 5, 6, 11, 12, 13, 14];
+export const PRT_FIELDS: readonly number[] = [1, 2, 4, 5, 8, 9, 10, 11, 12, 14, 15];
 
 interface RoleFields {
   readonly role: number;
@@ -20,6 +20,7 @@ interface RoleFields {
   readonly from: number;
   readonly to: number;
   readonly telecom: number;
+  readonly address: number;
   readonly place: number;
   readonly organization: number;
   readonly device?: number;
@@ -27,8 +28,8 @@ interface RoleFields {
 
 /** The numbers of the fields that mean the same. */
 const FIELDS: Readonly<Record<string, RoleFields>> = {
-  ROL: { role: 3, person: 4, from: 5, to: 6, telecom: 12, place: 13, organization: 14 },
-  PRT: { role: 4, person: 5, from: 11, to: 12, telecom: 15, place: 9, organization: 8, device: 10 },
+  ROL: { role: 3, person: 4, from: 5, to: 6, telecom: 12, address: 11, place: 13, organization: 14 },
+  PRT: { role: 4, person: 5, from: 11, to: 12, telecom: 15, address: 14, place: 9, organization: 8, device: 10 },
 };
 
 /** HL7 table 0443: these are of the person, whatever the visit. */
@@ -127,12 +128,14 @@ function peopleIn(segment: Hl7Segment, fields: RoleFields): JsonObject[] {
   const organization = xon(segment, fields.organization);
   const location = pl(segment, fields.place)?.['location'];
   const telecom = list(segment, fields.telecom, (one, at, repetition) => xtn(one, at, repetition));
+  const address = list(segment, fields.address, xad);
   if (people.length === 0) return organization === undefined ? [] : [{ organization }];
   return people.map((person) => ({
     ...person,
     ...(organization && { organization }),
     ...(location !== undefined && { location }),
     ...(telecom && { telecom }),
+    ...(address && { address }),
   }));
 }
 

@@ -1,18 +1,20 @@
 /** RXO, RXE, RXR and TQ1 → MedicationRequest; RXD → MedicationDispense; RXA → MedicationAdministration (v2-to-FHIR maps RXO[MedicationRequest], RXR[MedicationRequest], TQ1[MedicationRequest], ORC[MedicationAdministration]; the guide has none for RXE and RXD). */
 import type { Hl7Segment } from '../../inbound/hl7/message.js';
 import { timeValue } from '../fhir-time.js';
-import { codeableConcept, mappedCode, mappedConcept, number } from './datatypes.js';
+import { codeableConcept, mappedCode, mappedConcept, number, organizationOf } from './datatypes.js';
 import {
+  addresses,
+  asOrganization,
   byMap,
   code,
   compositeQuantity,
   concept,
   concepts,
+  contactPoints,
   doers,
   entityIds,
   lines,
   only,
-  organization,
   person,
   plainId,
   quantityIn,
@@ -22,7 +24,7 @@ import {
   time,
   v2Table,
 } from './readers.js';
-import { securityOf } from './orc.js';
+import { besideOf, ORDERED_BY, securityOf } from './orc.js';
 import type { SegmentMap } from './segment-map.js';
 import type { SlotReader, SlotRule, Slots } from './slots.js';
 import { ADMINISTRATION_METHOD, REQUEST_PRIORITY, ROUTE } from './tables.js';
@@ -49,6 +51,16 @@ const note: SlotReader = (segment, field, reading, slots) => {
   return words === undefined ? undefined : [{ text: words }];
 };
 
+/** A pharmacy (CWE), its address and its telephones. */
+function pharmacy(name: number, address: number, telecom: number): SlotRule[] {
+  const performer = 'dispenseRequest.performer';
+  return [
+    [name, performer, (segment, field) => asOrganization(organizationOf(segment, field))],
+    [address, `${performer}.address`, besideOf(name, addresses)],
+    [telecom, `${performer}.telecom`, besideOf(name, contactPoints('work'))],
+  ];
+}
+
 export const ORC_MEDICATION: SegmentMap = {
   map: 'ORC[MedicationRequest] (as ORC[ServiceRequest])',
   segment: 'ORC',
@@ -65,7 +77,7 @@ export const ORC_MEDICATION: SegmentMap = {
     [10, 'recorder', person],
     [12, 'requester', person],
     [16, 'statusReason', concept()],
-    [21, 'requester.organization', organization],
+    ...ORDERED_BY,
   ],
   also: {
     1: 'status',
@@ -92,7 +104,7 @@ export const RXO: SegmentMap = {
     [21, `${RATE}.rateQuantity`, quantityIn(22)],
     [23, `${DOSE}.maxDosePerPeriod.numerator`, compositeQuantity],
     [28, 'dispenseRequest.dispenseInterval', days(UCUM)],
-    [32, 'dispenseRequest.performer', organization],
+    ...pharmacy(32, 33, 36),
   ],
   also: {
     2: 'doseQuantity, doseRange.low',
@@ -135,7 +147,7 @@ export const RXE: SegmentMap = {
     [28, 'dispenseRequest.expectedSupplyDuration', days(UCUM)],
     [32, 'authoredOn', time],
     [39, 'dispenseRequest.initialFill.quantity', quantityIn(11)],
-    [40, 'dispenseRequest.performer', organization],
+    ...pharmacy(40, 41, 45),
   ],
   also: {
     1: 'when and how urgently (TQ.4, TQ.5, TQ.6; withdrawn)',

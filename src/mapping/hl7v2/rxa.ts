@@ -27,7 +27,7 @@ export const RXA_FIELDS: readonly number[] = [1, 2, 3, 4, 5, 6, 7, 9, 10, 11, 15
 export const RXR_FIELDS: readonly number[] = [1, 2];
 
 /** CVX 998, "no vaccine administered": the RXA only carries observations (CDC implementation guide 2.5.1, RXA-5). */
-const NO_VACCINE = '998';
+export const NO_VACCINE = '998';
 
 export interface ImmunizationGroup {
   readonly sourceRecordId: string;

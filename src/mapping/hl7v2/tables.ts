@@ -746,3 +746,6 @@ export const LANGUAGE_NAME: CodeTable = {
   'zh-SG': 'Chinese (Singapore)',
   'zh-TW': 'Chinese (Taiwan)',
 };
+
+/** OBX-11 D (deleted), W (wrong) and X (no result can be obtained, the order cancelled): there is no such result. */
+export const TAKEN_BACK: ReadonlySet<string> = new Set(['D', 'W', 'X']);
