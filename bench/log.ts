@@ -33,6 +33,9 @@ const WARM_UP_ROUNDS = 3;
 const COLUMNS = ['position', 'batch', 'stream_id', 'revision', 'id', 'type', 'metadata', 'data'];
 const TYPES = ['int8', 'int8', 'int4', 'int8', 'uuid', 'text', 'bytea', 'bytea'] as const;
 
+/** For all rows in one COPY, and for one COPY a round. */
+const BARE_TABLES = ['bare_event', 'bare_round'] as const;
+
 type Row = readonly unknown[];
 
 function rowOf(event: RecordedEvent): Row {
@@ -54,9 +57,9 @@ function roundsOf(events: readonly RecordedEvent[]): Row[][] {
 }
 
 /** A transaction for each list of rows, one after another. */
-async function bareCopy(pool: Pool, rounds: readonly Row[][]): Promise<void> {
+async function bareCopy(pool: Pool, table: string, rounds: readonly Row[][]): Promise<void> {
   for (const rows of rounds) {
-    await inTransaction(pool, (client) => copyRows(client, 'bare_event', COLUMNS, TYPES, rows));
+    await inTransaction(pool, (client) => copyRows(client, table, COLUMNS, TYPES, rows));
   }
 }
 
@@ -82,7 +85,7 @@ interface Parts {
 
 /**
  * @param args `--events n`: events per round, 20,000 by default; about two minutes. `--soak n`: writes n events of 300 B in
- *   addition (5,000,000 takes minutes and 6 GB), prints memory over time and says whether it stays as it was; `--only-soak 1` does nothing else
+ *   addition (5,000,000 takes minutes and 6 GB), prints memory over time and says whether it stays as it was; `--only-soak 1` does nothing else, `--only-copy 1` only what is held against COPYs
  */
 export async function run(args: readonly string[]): Promise<Figures> {
   const count = numberArgument(args, 'events', 20_000);
@@ -93,16 +96,20 @@ export async function run(args: readonly string[]): Promise<Figures> {
   const reader = await openPostgresLogReader(database.localUrl);
   const parts: Parts = { pool, log, reader };
   try {
-    await pool.query(
-      `create table bare_event (like log.event including defaults including storage) with (toast_tuple_target = 8160)`,
-    );
-    await pool.query(`alter table bare_event add primary key (position)`);
-    await pool.query(`create index on bare_event (stream_id, position)`);
+    for (const table of BARE_TABLES) {
+      await pool.query(
+        `create table ${table} (like log.event including defaults including storage) with (toast_tuple_target = 8160)`,
+      );
+      await pool.query(`alter table ${table} add primary key (position)`);
+      await pool.query(`create index on ${table} (stream_id, position)`);
+    }
+    const onlyCopy = numberArgument(args, 'only-copy', 0) > 0;
     const onlySoak = numberArgument(args, 'only-soak', 0) > 0;
-    const batches = onlySoak ? {} : await batchFigures(parts);
+    const batches = onlySoak || onlyCopy ? {} : await batchFigures(parts);
     const writer = await LogWriter.open({ log, pool });
     try {
       if (onlySoak) return await memory(parts, writer, soak);
+      if (onlyCopy) return await againstCopy(parts, writer, count);
       return {
         ...(await againstCopy(parts, writer, count)),
         ...batches,
@@ -139,6 +146,7 @@ async function costOf(pool: Pool, events: number, work: () => Promise<unknown>):
 /** Many callers, rounds as they come, against COPYs of the same rows in turn. */
 async function againstCopy({ pool, log, reader }: Parts, writer: LogWriter, most: number): Promise<Figures> {
   const figures: Figures = {};
+  const [whole, inParts] = BARE_TABLES;
   for (const [bytes, suffix] of SIZES) {
     const count = Math.min(most, Math.floor(ROUND_BYTES / bytes));
     const [ours, copies, copiesInRounds]: [Cost[], Cost[], Cost[]] = [[], [], []];
@@ -156,9 +164,8 @@ async function againstCopy({ pool, log, reader }: Parts, writer: LogWriter, most
         }
       });
       const inRounds = roundsOf(stored);
-      const copied = await costOf(pool, count, () => bareCopy(pool, [inRounds.flat()]));
-      await pool.query('delete from bare_event where position > $1', [before]);
-      const copiedInRounds = await costOf(pool, count, () => bareCopy(pool, inRounds));
+      const copied = await costOf(pool, count, () => bareCopy(pool, whole, [inRounds.flat()]));
+      const copiedInRounds = await costOf(pool, count, () => bareCopy(pool, inParts, inRounds));
       if (round < 0) continue;
       ours.push(written);
       copies.push(copied);

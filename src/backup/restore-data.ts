@@ -4,7 +4,7 @@
  * would take for its data.
  */
 import { existsSync } from 'node:fs';
-import { mkdir, readdir, rename, rm, rmdir } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rename, rm, rmdir } from 'node:fs/promises';
 import path from 'node:path';
 import type { HubConfig } from '../config/config.js';
 import { openBlobStore } from '../blobs/open.js';
@@ -84,6 +84,7 @@ async function placeMasterKey(
   const given =
     options.masterKey ?? (manifest.masterKey === undefined ? undefined : path.join(from, manifest.masterKey.name));
   const configured = existsSync(file) ? file : options.config.masterKeyFile;
+  if (options.masterKey !== undefined) await checkGivenKey(options.masterKey, configured);
   if (!existsSync(configured)) {
     if (given === undefined) {
       throw new MasterKeyError(
@@ -98,6 +99,16 @@ async function placeMasterKey(
     throw new MasterKeyError(`the backup needs the master key ${manifest.kekId}, which is not the one that was given`);
   }
   return provider;
+}
+
+/** A key that is named is never passed over in silence for the one that stands at its place. */
+async function checkGivenKey(given: string, configured: string): Promise<void> {
+  const key = await readFile(given, 'utf8').catch((error: unknown) => {
+    throw new MasterKeyError(`the master key file ${given} cannot be read`, { cause: error });
+  });
+  if (existsSync(configured) && (await readFile(configured, 'utf8')).trim() !== key.trim()) {
+    throw new MasterKeyError(`a master key stands at ${configured} already, and ${given} is another one`);
+  }
 }
 
 function relocated(configured: string, from: string, to: string): string {

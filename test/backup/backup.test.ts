@@ -1,13 +1,16 @@
 /** A backup is one moment of a living hub, whole or none, and what is restored from it contradicts no answer. */
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
 import { randomUUID } from 'node:crypto';
+import { existsSync } from 'node:fs';
 import { appendFile, mkdtemp, readdir, readFile, rm, truncate, writeFile } from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
 import { takeBackup } from '../../src/backup/backup.js';
 import { filesOf, readManifest, verifyFiles, type Manifest } from '../../src/backup/manifest.js';
+import { restoreBackup } from '../../src/backup/restore-data.js';
 import { restoreBlobs, restoreDatabase, restoreHeads } from '../../src/backup/restore.js';
 import { FolderBlobStore } from '../../src/blobs/folder-store.js';
+import { loadConfig } from '../../src/config/config.js';
 import { openPostgresLogReader, openPostgresLogWriter } from '../../src/log/postgres/index.js';
 import { LogWriter } from '../../src/log/writer.js';
 import { checkAtStart, installBuild } from '../../src/projecting/builds.js';
@@ -201,6 +204,27 @@ describe('A restore', () => {
     await expect(restoreDatabase({ from, manifest, databaseUrl: target.url, kek: other })).rejects.toMatchObject({
       code: 'MASTER_KEY',
     });
+  });
+
+  it('passes over no master key that is named: one that cannot be read, or is not the one in place, is refused', async () => {
+    await backup();
+    const [inPlace, other] = [path.join(folder, 'in-place.key'), path.join(folder, 'other.key')];
+    await writeFile(inPlace, `${'1'.repeat(64)}\n`);
+    await writeFile(other, `${'2'.repeat(64)}\n`);
+    const config = loadConfig({
+      env: { ANAMNESIS_DATA_DIR: path.join(folder, 'data'), ANAMNESIS_MASTER_KEY_FILE: inPlace },
+      cwd: folder,
+    });
+    const from = path.join(folder, 'backup');
+    for (const [masterKey, said] of [
+      [path.join(folder, 'none.key'), /cannot be read/],
+      [other, /is another one/],
+      [inPlace, /the backup needs the master key/],
+    ] as const) {
+      const refused = restoreBackup({ config, from, masterKey });
+      await expect(refused).rejects.toMatchObject({ code: 'MASTER_KEY', message: expect.stringMatching(said) });
+    }
+    expect(existsSync(config.dataDir)).toBe(false);
   });
 
   it('leaves no half database where it fails in the middle', async () => {

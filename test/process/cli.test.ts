@@ -67,6 +67,8 @@ describe('exit codes', () => {
       ['serve', '--roles', 'cook'],
       ['query', '{'],
       ['status', '--url', 'ftp://x'],
+      ['log', 'verify', '--from', '50', '--to', '10'],
+      ['log', 'verify', '--message', '7', '--between', '1..2'],
     ]) {
       expect(await run(...args)).toMatchObject({ code: 2, out: '' });
     }

@@ -27,6 +27,8 @@ import { withHubDatabase } from '../hub-database.js';
 import { configOf, withCommon, type CommonOptions } from '../options.js';
 import { duration, grouped } from '../output.js';
 
+const LINE_EVERY_MS = 10_000;
+
 interface CopyCommandOptions extends CommonOptions {
   readonly to: string;
 }
@@ -80,8 +82,7 @@ async function copy(config: HubConfig, databaseUrl: string, options: CopyCommand
   }
   const elsewhere = to.databaseUrl !== databaseUrl;
   if (elsewhere) await migrate(to.databaseUrl);
-  const quiet = options.json === true || !process.stderr.isTTY;
-  const progress = quiet ? undefined : progressBar();
+  const progress = options.json === true ? undefined : process.stderr.isTTY ? progressBar() : progressLines();
   const source = await openLogReader(from);
   // Held while the copy is finished: nothing is appended behind its end.
   const held = await holdWriter(from);
@@ -169,7 +170,7 @@ async function compare(
   databaseUrl: string,
   source: EventLogReader,
   to: LogPlace,
-  progress: CopyBar | undefined,
+  progress: ShownProgress | undefined,
 ): Promise<Comparison> {
   const target = await openLogReader(to);
   const pool = openPool(databaseUrl);
@@ -192,12 +193,12 @@ async function publicKeyOf(config: HubConfig, pool: pg.Pool): Promise<KeyObject 
   return key === undefined ? undefined : createPublicKey(key);
 }
 
-interface CopyBar {
+interface ShownProgress {
   readonly tell: (progress: CopyProgress) => void;
   readonly stop: () => void;
 }
 
-function progressBar(): CopyBar {
+function progressBar(): ShownProgress {
   const bar = new cliProgress.SingleBar({
     format: '{phase} [{bar}] {percentage} %  {events} events  {rate} events/s  {eta}',
     stream: process.stderr,
@@ -205,22 +206,51 @@ function progressBar(): CopyBar {
   });
   let started = false;
   return {
-    tell({ phase, events, total, eventsPerSecond, secondsLeft }) {
-      const payload = {
-        phase,
-        events: grouped(events),
-        rate: grouped(Math.round(eventsPerSecond)),
-        eta: secondsLeft === undefined ? '' : `${duration(secondsLeft)} left`,
-      };
+    tell(progress) {
+      const payload = wordsOf(progress);
       if (!started) bar.start(100, 0, payload);
       started = true;
-      bar.update(total === 0n ? 100 : Number((events * 100n) / total), payload);
+      bar.update(percentageOf(progress), payload);
     },
     stop() {
       if (started) bar.stop();
       started = false;
     },
   };
+}
+
+/** Where nobody watches a terminal: the first of each phase, and one every ten seconds. */
+function progressLines(): ShownProgress {
+  let [phase, saidMs] = ['', 0];
+  return {
+    tell(progress) {
+      const now = performance.now();
+      if (progress.phase === phase && now < saidMs + LINE_EVERY_MS) return;
+      [phase, saidMs] = [progress.phase, now];
+      const { events, rate, eta } = wordsOf(progress);
+      const parts = [`${phase} ${percentageOf(progress)} %`, `${events} events`, `${rate} events/s`, eta];
+      process.stderr.write(`${parts.filter((part) => part !== '').join('  ')}\n`);
+    },
+    stop: () => undefined,
+  };
+}
+
+function wordsOf({ phase, events, eventsPerSecond, secondsLeft }: CopyProgress): {
+  readonly phase: string;
+  readonly events: string;
+  readonly rate: string;
+  readonly eta: string;
+} {
+  return {
+    phase,
+    events: grouped(events),
+    rate: grouped(Math.round(eventsPerSecond)),
+    eta: secondsLeft === undefined ? '' : `${duration(secondsLeft)} left`,
+  };
+}
+
+function percentageOf({ events, total }: CopyProgress): number {
+  return total === 0n ? 100 : Number((events * 100n) / total);
 }
 
 function describe(answer: CopyAnswer): string {

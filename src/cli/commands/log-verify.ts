@@ -116,7 +116,20 @@ export function verifyCommands(log: Command): void {
     });
 }
 
+/** @throws CliError where the options ask for several things at once, or for a range without an inside */
+function checkOptions({ proof, message, between, from, to }: VerifyCommandOptions): void {
+  const asked = [proof, message, between, from ?? to].filter((option) => option !== undefined);
+  if (asked.length > 1) {
+    throw new CliError('expected one of --proof, --message, --between, and --from with --to', EXIT.usage);
+  }
+  const [first, last] = [positionOf('--from', from), positionOf('--to', to)];
+  if (first !== undefined && last !== undefined && first > last) {
+    throw new CliError('--from: expected a position at or before that of --to', EXIT.usage);
+  }
+}
+
 async function verify(options: VerifyCommandOptions): Promise<void> {
+  checkOptions(options);
   if (options.proof !== undefined) return checkProof(options, options.proof);
   const config = configOf(options);
   if (options.between !== undefined) headsBetween(options.between);
@@ -160,6 +173,9 @@ async function verify(options: VerifyCommandOptions): Promise<void> {
     if (options.json === true) console.log(JSON.stringify(reportJson(report, reader.adapter, keyIdOf(key), keyFrom)));
     else console.log(describe(report, keyIdOf(key), keyFrom));
     if (!report.ok) throw new CliError('', EXIT.failed);
+    if (report.events === 0 && (from ?? to) !== undefined) {
+      throw new CliError('no event stands in this range: nothing was checked', EXIT.failed);
+    }
   });
 }
 

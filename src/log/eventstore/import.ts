@@ -3,69 +3,39 @@
  * own field of the metadata. What is appended after the copy gets the server's position plus a constant, so that it stands above
  * all copied ones; the records of the control stream lead from a copied position to the server's.
  */
+import { checkOrder } from '../check-round.js';
 import {
   LogUnavailableError,
   WrongExpectedRevisionError,
   type EventLogImport,
   type ImportProgress,
-  type Position,
   type RecordedEvent,
 } from '../event-log.js';
-import { AppendingClient, disposeClient, openReadingClient } from './connection.js';
+import { EventStoreAppender, takeHold, type EventStoreWriterOptions } from './appender.js';
+import { disposeClient, openReadingClient, type AppendingClient } from './connection.js';
 import { adoptIdentity, Control, CONTROL_TYPES } from './control.js';
 import { asLogFailure } from './failures.js';
-import { WriterLock } from './lock.js';
-import { DEFAULT_TIMEOUT_MS, EventStoreReader, type Opened } from './reader.js';
+import type { Opened } from './reader.js';
 import { Reading } from './reading.js';
-import { RoundWriter, type RoundBatch, type RoundEvent } from './round-writer.js';
-import type { EventStoreWriterOptions } from './writer.js';
+import type { RoundBatch, RoundEvent } from './round-writer.js';
 
 export interface EventStoreImportOptions extends EventStoreWriterOptions {
   /** Whether what stands here is known to be the beginning of the original, which the copy may go on behind. */
   readonly goOn?: boolean;
 }
 
-export class EventStoreImport extends EventStoreReader implements EventLogImport {
-  private readonly rounds: RoundWriter;
-
-  private constructor(
-    opened: Opened,
-    private readonly appending: AppendingClient,
-    private readonly lock: WriterLock | undefined,
-    timeoutMs: number,
-  ) {
-    super(opened);
-    this.rounds = new RoundWriter({
-      reading: opened.reading,
-      control: opened.control,
-      client: appending,
-      timeoutMs,
-      streamState: (stream) => this.streamState(stream),
-      counted: (events) => this.counted(events),
-    });
-  }
-
+export class EventStoreImport extends EventStoreAppender implements EventLogImport {
   /**
    * Begins a copy of the log with this identity, or goes on with one.
    * @throws LogNotEmptyError, WriterActiveError, LogUnavailableError
    */
   static async begin(url: string, logId: string, options: EventStoreImportOptions = {}): Promise<EventStoreImport> {
-    const timeoutMs = options.timeoutMs ?? DEFAULT_TIMEOUT_MS;
-    const lock = options.lockUrl === undefined ? undefined : await WriterLock.take(options.lockUrl, options);
-    const client = openReadingClient(url);
-    let appending: AppendingClient | undefined;
     try {
-      appending = AppendingClient.acquire(url);
-      const reading = new Reading(client, timeoutMs);
-      const control = new Control(reading);
-      await adoptIdentity(reading, control, appending, logId, options.goOn === true, timeoutMs);
-      const copy = new EventStoreImport({ id: logId, client, reading, control }, appending, lock, timeoutMs);
-      await copy.rounds.takeOver({ copying: true });
-      return copy;
+      const hold = await takeHold(url, options, (appending, timeoutMs) =>
+        openAs(url, logId, appending, options.goOn === true, timeoutMs),
+      );
+      return await new EventStoreImport(hold).takeOver({ copying: true });
     } catch (error) {
-      await disposeClient(client);
-      await appending?.release();
-      await lock?.release();
       throw asLogFailure(error, 'beginning a copy');
     }
   }
@@ -100,19 +70,25 @@ export class EventStoreImport extends EventStoreReader implements EventLogImport
       await this.rounds.change(CONTROL_TYPES.copied, { head, count, offset, copying: false });
     });
   }
-
-  override async close(): Promise<void> {
-    await super.close();
-    await this.appending.release();
-    await this.lock?.release();
-  }
 }
 
-function checkOrder(events: readonly RecordedEvent[], after: Position): void {
-  let last = after;
-  for (const { position } of events) {
-    if (position <= last) throw new RangeError('positions of a copy increase');
-    last = position;
+/** The log under the identity of the original. */
+async function openAs(
+  url: string,
+  id: string,
+  appending: AppendingClient,
+  goOn: boolean,
+  timeoutMs: number,
+): Promise<Opened> {
+  const client = openReadingClient(url);
+  try {
+    const reading = new Reading(client, timeoutMs);
+    const control = new Control(reading);
+    await adoptIdentity(reading, control, appending, id, goOn, timeoutMs);
+    return { id, client, reading, control };
+  } catch (error) {
+    await disposeClient(client);
+    throw error;
   }
 }
 

@@ -1,11 +1,12 @@
 /** The event log on EventStoreDB. Only this folder knows the client. */
 import type { EventLogImport, EventLogReader, EventLogWriter } from '../event-log.js';
+import type { EventStoreWriterOptions } from './appender.js';
 import { EventStoreImport, type EventStoreImportOptions } from './import.js';
 import { EventStoreReader, type EventStoreOptions } from './reader.js';
-import { EventStoreWriter, type EventStoreWriterOptions } from './writer.js';
+import { EventStoreWriter } from './writer.js';
 
 export type { EventStoreOptions } from './reader.js';
-export type { EventStoreWriterOptions } from './writer.js';
+export type { EventStoreWriterOptions } from './appender.js';
 
 /**
  * @param url `esdb://…`, `esdb+discover://…` or the same with `kurrentdb`, with credentials and TLS settings in it

@@ -9,9 +9,9 @@ import {
   WriterFencedError,
   type EventLogImport,
   type ImportProgress,
-  type Position,
   type RecordedEvent,
 } from '../event-log.js';
+import { checkOrder } from '../check-round.js';
 import { asLogFailure } from './failures.js';
 import { makePartitions, PARTITION_EVENTS } from './partitions.js';
 import { claim, openSession, type PostgresLogWriterOptions } from './writer.js';
@@ -186,14 +186,6 @@ async function advanceStreams(
     [states.map(({ id }) => id), states.map(({ revision }) => revision)],
   );
   return streams;
-}
-
-function checkOrder(events: readonly RecordedEvent[], after: Position): void {
-  let last = after;
-  for (const { position } of events) {
-    if (position <= last) throw new RangeError('positions of a copy increase');
-    last = position;
-  }
 }
 
 /** An append batch is what bears one stamp; what has none is one batch with what came with it. */
