@@ -37,10 +37,23 @@ function readWords(text: string): string[] {
   );
 }
 
-/** The words of a name, and those that stand beside each other as one: De la Cruz is found as delacruz, Smith-Jones as smithjones. */
+/** Longest word that is written as one with what follows: de, la, van, den, der. Letters. */
+const PARTICLE_MOST_LETTERS = 3;
+
+export function isParticle(word: string): boolean {
+  return word.length <= PARTICLE_MOST_LETTERS;
+}
+
+/** The words of a name, and those that stand beside each other as one: Smith-Jones is found as smithjones, De la Cruz as delacruz. */
 export function nameWordsOf(name: string): string[] {
   const words = wordsOf(name);
-  const joined = words.slice(1).map((word, index) => (words[index] as string) + word);
+  const joined: string[] = [];
+  for (const [index, word] of words.entries()) {
+    const [next, last] = [words[index + 1], words[index + 2]];
+    if (next === undefined) break;
+    joined.push(word + next);
+    if (last !== undefined && isParticle(word) && isParticle(next)) joined.push(word + next + last);
+  }
   return [...words, ...joined.filter((word) => word.length <= WORD_MOST_CHARACTERS)];
 }
 

@@ -28,7 +28,7 @@ export function anonymizedTablesOf(snapshot: number): LakeTable[] {
     sqlTable({
       name: 'subjects',
       columns: [
-        subject,
+        { ...subject, unique: true },
         {
           name: 'age_years',
           type: 'integer',

@@ -402,7 +402,7 @@ async function changesOf(client: pg.PoolClient, build: number, from: SnapshotPoi
       'drop table truth',
     ]);
   }
-  await client.query('drop table moved, concerned, touched');
+  await client.query('drop table moved, concerned, touched, said');
 }
 
 interface Base {
@@ -494,7 +494,7 @@ async function fewChange(
     `select (select count(*) from touched) <= ${MOST_CHANGED} * (select count(*) from ${anonymizedTables(build).link}) as few`,
   );
   if (rows[0]?.few === true) return true;
-  await client.query('drop table moved, concerned, touched');
+  await client.query('drop table moved, concerned, touched, said');
   return false;
 }
 

@@ -104,13 +104,14 @@ export function memberStatement(link: string, known: string, within = 'true'): s
     select distinct on (record) record, subject from ${link} where ${known} and ${NOT_ERASED} and ${within} order by record, pos desc`;
 }
 
-/** Some subjects: those of the temporary table `concerned`; all their records are in the temporary table `touched`. */
+/** Some subjects: those of the temporary table `concerned`; all their records are in `touched`, and what was ever said of these in `said`. */
 export type Within = 'concerned' | 'everybody';
 
 /** Statements that make `truth`, and leave nothing else. */
 export function truthStatements(build: number, { known: asked, valid: at }: SnapshotPoint, of: Within): string[] {
-  const { link, fact } = anonymizedTables(build);
+  const { link, fact: facts } = anonymizedTables(build);
   const some = of === 'concerned';
+  const fact = some ? 'said' : facts;
   const known = knownBy(asked);
   const valid = validBy(at);
   const pivots = PERSON_FIELDS.map(
@@ -201,7 +202,7 @@ export function truthStatements(build: number, { known: asked, valid: at }: Snap
 }
 
 /**
- * Statements that make `concerned` and `touched`: whoever may be another at one point than at the other, for a fact or a link of theirs is there at one
+ * Statements that make `concerned`, `touched` and `said`: whoever may be another at one point than at the other, for a fact or a link of theirs is there at one
  * alone, with all records that were ever the same subject's. Whoever is not among them has the same values at both points, but for the age.
  */
 export function concernedStatements(build: number, one: SnapshotPoint, other: SnapshotPoint): string[] {
@@ -220,5 +221,8 @@ export function concernedStatements(build: number, one: SnapshotPoint, other: Sn
     'analyze concerned',
     `create temp table touched on commit drop as select distinct record from ${link} where subject in (select subject from concerned)`,
     'analyze touched',
+    `create temp table said on commit drop as select * from ${fact} where field in (${COUNTED.join(', ')}) and record in (select record from touched)`,
+    'create index on said (record)',
+    'analyze said',
   ];
 }

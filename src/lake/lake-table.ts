@@ -9,6 +9,8 @@ export type LakeValue = string | number | boolean | undefined;
 export interface LakeColumn {
   readonly name: string;
   readonly type: LakeType;
+  /** No value stands there twice: no dictionary is tried. */
+  readonly unique?: boolean;
 }
 
 export interface LakeTable {
@@ -18,7 +20,7 @@ export interface LakeTable {
    * The rows of a bucket, some thousands at a time, column by column. The same rows come in the same order.
    * @param client in a transaction
    */
-  chunks(client: pg.ClientBase, bucket: Bucket): AsyncIterable<readonly (readonly LakeValue[])[]>;
+  chunks(client: pg.ClientBase, bucket: Bucket): AsyncIterable<readonly LakeValue[][]>;
 }
 
 /** A sixteenth of all random ids: a partition of every table, so that tables can be joined bucket by bucket. */
@@ -80,17 +82,28 @@ export function sqlTable(table: {
            select row_number() over (order by ${order}) as place, ${columns.map((column) => `${column.sql} as ${column.name}`).join(', ')} ${from(bucket)}
          ) listed group by (place - 1) / ${CHUNK_ROWS} order by (place - 1) / ${CHUNK_ROWS}`,
       );
-      for (;;) {
-        const { rows } = await client.query<Record<string, string>>('fetch 1 from part');
-        const [chunk] = rows;
-        if (chunk === undefined) break;
-        yield columns.map((column) =>
-          (chunk[column.name] ?? '').split(BETWEEN).map((value) => valueOf(column.type, value)),
-        );
+      const next = async (): Promise<Record<string, string> | undefined> =>
+        (await client.query<Record<string, string>>('fetch 1 from part')).rows[0];
+      let chunk = await next();
+      while (chunk !== undefined) {
+        // The server makes the next while this one is encoded.
+        const coming = next();
+        // Told where it is awaited, also if that is not reached.
+        coming.catch(() => undefined);
+        yield valuesOf(columns, chunk);
+        chunk = await coming;
       }
       await client.query('close part');
     },
   };
+}
+
+function valuesOf(columns: readonly LakeColumn[], chunk: Readonly<Record<string, string>>): LakeValue[][] {
+  return columns.map(({ name, type }) => {
+    const values: LakeValue[] = (chunk[name] ?? '').split(BETWEEN);
+    for (const [place, text] of values.entries()) values[place] = valueOf(type, text as string);
+    return values;
+  });
 }
 
 function valueOf(type: LakeType, text: string): LakeValue {

@@ -1,5 +1,6 @@
 /** One Parquet file, row group by row group: memory does not grow with its rows. */
 import { rename, open } from 'node:fs/promises';
+import { constants, zstdCompressSync } from 'node:zlib';
 import { fileWriter, ParquetWriter, type Writer } from 'hyparquet-writer';
 import type { SchemaElement } from 'hyparquet';
 import type pg from 'pg';
@@ -12,6 +13,10 @@ const ELEMENTS: Readonly<Record<LakeType, Omit<SchemaElement, 'name'>>> = {
   boolean: { type: 'BOOLEAN' },
   date: { type: 'INT32', converted_type: 'DATE', logical_type: { type: 'DATE' } },
 };
+
+/** Fastest level: a page is small, and what is left to gain is little. */
+const COMPRESSION = { params: { [constants.ZSTD_c_compressionLevel]: 1 } };
+const compressed = (page: Uint8Array): Uint8Array => zstdCompressSync(page, COMPRESSION);
 
 export interface WrittenPart {
   readonly rows: number;
@@ -42,13 +47,19 @@ export async function writePart(
         ...ELEMENTS[type],
       })),
     ],
+    codec: 'ZSTD',
+    compressors: { ZSTD: compressed },
     kvMetadata: Object.entries(metadata).map(([key, value]) => ({ key, value })),
     createdBy: 'anamnesis',
   });
   let rows = 0;
   for await (const columns of table.chunks(client, bucket)) {
     rows += columns[0]?.length ?? 0;
-    const columnData = table.columns.map(({ name }, place) => ({ name, data: [...(columns[place] ?? [])] }));
+    const columnData = table.columns.map(({ name, unique }, place) => ({
+      name,
+      data: columns[place] ?? [],
+      ...(unique === true ? { encoding: 'PLAIN' as const } : {}),
+    }));
     await parquet.write({ columnData, rowGroupSize: CHUNK_ROWS });
   }
   await parquet.finish();

@@ -1,5 +1,6 @@
 /** What search finds, asked through the graph: the contract that PostgreSQL and OpenSearch are both held to. */
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import { CLINIC, LATER, PATIENTS, QUESTIONS } from './clinician.js';
 import { adt, person, TestHub, type Message, type Sent, type TestOpenSearch } from '../query/support.js';
 
 interface Hit {
@@ -69,7 +70,8 @@ export function describeSearch(engine: string, openSearch?: () => Promise<TestOp
   async function found(text: string, more: Record<string, unknown> = {}): Promise<string[]> {
     const { nodes } = await search(text, more);
     return nodes.map(({ kind, patient, fact }) => {
-      const who = Object.entries(people).find(([, one]) => one.patient === patient.id)?.[0] ?? patient.id;
+      const who =
+        Object.entries({ ...people, ...PATIENTS }).find(([, one]) => one.patient === patient.id)?.[0] ?? patient.id;
       if (kind === 'PATIENT') return who;
       const value = fact.value === undefined || fact.value === null ? '' : ` ${JSON.stringify(fact.value)}`;
       return `${who} ${kind}${fact.display == null ? '' : ` ${fact.display}`}${value}`;
@@ -384,6 +386,24 @@ export function describeSearch(engine: string, openSearch?: () => Promise<TestOp
       const waiting = hub.data<{ at: { search: { nodes: unknown[] } } }>(query.replace('at(', 'at(wait: true, '));
       await hub.project();
       expect((await waiting).at.search.nodes).toHaveLength(1);
+    });
+
+    test('what clinicians ask brings what they expect, the first first', async () => {
+      const before = (await hub.append(CLINIC)).at(-1)?.position.toString();
+      await hub.append(LATER);
+      await hub.project();
+      const otherwise: Record<string, unknown>[] = [];
+      for (const { text, first, only, before: then } of QUESTIONS) {
+        const hits = await found(text, then === true ? { position: before } : {});
+        const shown = only === true ? hits : hits.slice(0, first.length);
+        const expected = first.map((one) => (/ /.test(one) ? one : expect.stringMatching(new RegExp(`^${one}\\b`))));
+        try {
+          expect(shown).toEqual(expected);
+        } catch {
+          otherwise.push({ text, first, shown: hits.slice(0, 5) });
+        }
+      }
+      expect(otherwise).toEqual([]);
     });
   });
 }

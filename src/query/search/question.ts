@@ -4,7 +4,7 @@
  * otherwise is a word to look for.
  */
 import { compact, phoneTerms, systemCalled, TERM } from '../../../projections/search/terms.js';
-import { wordsOf } from '../../../projections/search/document.js';
+import { isParticle, wordsOf } from '../../../projections/search/document.js';
 import type { FactKind } from '../../mapping/fact.js';
 import type { Synonyms } from './synonyms.js';
 
@@ -216,10 +216,13 @@ class Reading {
     this.understand(text, meanings, more.readAs);
   }
 
-  /** A part that stands by itself: one with digits is an identifier, a code, a date or a number; else its words. */
-  token(token: string, exact = false): void {
+  /**
+   * A part that stands by itself: one with digits is an identifier, a code, a date or a number; else its words.
+   * @param joined the part and what stands beside it as one word
+   */
+  token(token: string, joined: readonly string[] = []): void {
     if (!/\d/.test(token)) {
-      for (const word of wordsOf(token)) this.word(word, exact);
+      for (const word of wordsOf(token)) this.word(word, false, joined);
       return;
     }
     const alternatives: Alternative[] = [];
@@ -245,16 +248,26 @@ class Reading {
     const words = wordsOf(token);
     // Okaf0r is a name with a slip of the finger, 12a is not.
     const mostlyLetters = token.replace(/\P{L}/gu, '').length > token.length / 2;
-    if (words.length === 1) alternatives.push({ as: 'word', word: words[0] as string, exact: exact || !mostlyLetters });
+    if (words.length === 1) alternatives.push({ as: 'word', word: words[0] as string, exact: !mostlyLetters });
     else if (words.length > 1) alternatives.push({ as: 'words', words, synonym: false });
+    // HbA1c is a word too.
+    for (const others of words.length === 1 ? this.synonyms.of(words[0] as string) : []) {
+      alternatives.push({ as: 'words', words: others, synonym: true });
+      meanings.add('SYNONYM');
+      readAs.push(others.join(' '));
+    }
     this.atom(token, alternatives, [...meanings], { readAs });
   }
 
-  word(word: string, exact = false): void {
+  word(word: string, exact = false, joined: readonly string[] = []): void {
     const others = this.synonyms.of(word);
     this.atom(
       word,
-      [{ as: 'word', word, exact }, ...others.map((words): Alternative => ({ as: 'words', words, synonym: true }))],
+      [
+        { as: 'word', word, exact },
+        ...joined.map((one): Alternative => ({ as: 'word', word: one, exact: true })),
+        ...others.map((words): Alternative => ({ as: 'words', words, synonym: true })),
+      ],
       others.length === 0 ? ['WORD'] : ['WORD', 'SYNONYM'],
       { readAs: others.map((words) => words.join(' ')) },
     );
@@ -446,10 +459,24 @@ function readWords(rest: string, reading: Reading, synonyms: Synonyms): void {
         index += phrase.tokens;
         continue;
       }
-      reading.token(tokens[index] as string);
+      reading.token(tokens[index] as string, joinedAt(tokens, index));
       index += 1;
     }
   }
+}
+
+/** A word with the one before, and with the one behind, as one word where either is short: O Neil is written O'Neil, Mc Donald McDonald. */
+function joinedAt(tokens: readonly string[], index: number): string[] {
+  const wordAt = (place: number): string | undefined => {
+    const token = tokens[place];
+    if (token === undefined || /\d/.test(token)) return undefined;
+    const words = wordsOf(token);
+    return words.length === 1 ? words[0] : undefined;
+  };
+  const joined = (first: string | undefined, second: string | undefined): string[] =>
+    first !== undefined && second !== undefined && (isParticle(first) || isParticle(second)) ? [first + second] : [];
+  const word = wordAt(index);
+  return [...joined(wordAt(index - 1), word), ...joined(word, wordAt(index + 1))];
 }
 
 /** Whether nothing was asked. */
