@@ -109,6 +109,23 @@ describe('rules', () => {
     for (const value of bad) expect([value, found(value)]).toEqual([value, value === '' ? 0 : 1]);
   });
 
+  test('rules that ask different things of one field are each held to', () => {
+    const asked = (...rules: Omit<ConformanceRule, 'path'>[]): string[] =>
+      problemsOf('MSH|^~\\&|A\rZZZ|NM|4^ABC', ...rules.map((rule) => ({ path: 'ZZZ-2.1', ...rule })));
+    const where = { path: 'ZZZ-1', values: ['DT'] };
+    expect(asked({ type: 'NM' }, { type: 'DT' })).toEqual(['INVALID_DATA_TYPE ZZZ-2.1 18']);
+    expect(asked({ type: 'NM' }, { type: 'DT', where })).toEqual([]);
+    expect(asked({ table: ['4'] }, { table: ['5'] }, { type: 'NM' })).toEqual(['CODE_NOT_IN_TABLE ZZZ-2.1 18']);
+    const whole = (...rules: ConformanceRule[]): string[] => problemsOf('MSH|^~\\&|A\rZZZ|4', ...rules);
+    expect(whole({ path: 'ZZZ-1', type: 'NM' }, { path: 'ZZZ-1', type: 'DT' })).toEqual(['INVALID_DATA_TYPE ZZZ-1 15']);
+    expect(whole({ path: 'ZZZ-1', table: ['4'] }, { path: 'ZZZ-1', table: ['5'] })).toEqual([
+      'CODE_NOT_IN_TABLE ZZZ-1 15',
+    ]);
+    expect(
+      whole({ path: 'ZZZ-1', type: 'NM', max: 1 }, { path: 'ZZZ-1', min: 2 }, { path: 'ZZZ-1.2', required: true }),
+    ).toEqual(['INVALID_CARDINALITY ZZZ-1 15', 'REQUIRED_FIELD_MISSING ZZZ-1.2 15']);
+  });
+
   test('the component at fault is named', () => {
     expect(problemsOf('MSH|^~\\&|A\rZZZ|1^^^M~2^^^M^^^2026x', { path: 'ZZZ-1', type: 'CX' })).toEqual([
       'INVALID_DATA_TYPE ZZZ-1[2].7 15',
