@@ -26,6 +26,7 @@ import { SearchPending1763700059000 } from './059-search-pending.js';
 import { AskedTables1763700069000 } from './069-asked-tables.js';
 import { Shapes1763700070000 } from './070-shapes.js';
 import { SearchBeginnings1763700074000 } from './074-search-beginnings.js';
+import { LetGo1763700076000 } from './076-let-go.js';
 
 /** Every migration, oldest first. Append only: a released migration never changes. */
 export const MIGRATIONS: (new () => MigrationInterface)[] = [
@@ -57,4 +58,5 @@ export const MIGRATIONS: (new () => MigrationInterface)[] = [
   AskedTables1763700069000,
   Shapes1763700070000,
   SearchBeginnings1763700074000,
+  LetGo1763700076000,
 ];

@@ -219,7 +219,7 @@ export async function dropBuild(pool: Pool, definition: ProjectionDefinition, bu
 
 /** What the runtime keeps of a build beside its tables. */
 async function clearProgress(client: ClientBase, name: string, build: Build): Promise<void> {
-  for (const table of ['checkpoint', 'held', 'projected', 'forgotten']) {
+  for (const table of ['checkpoint', 'held', 'let_go', 'projected', 'forgotten']) {
     await client.query(`delete from hub.${table} where projection = $1 and version = $2`, [name, build]);
   }
 }

@@ -1,6 +1,7 @@
-/** The lines that a build of a projection holds back, in `hub.held`. Of a record with a line only that it has one is kept in memory. */
+/** The lines that a build of a projection holds back, in `hub.held`, and until when it held back what it has let go (`hub.let_go`). Of a record with a line only that it has one is kept in memory. */
 import type pg from 'pg';
 import { EVENT_TYPES } from '../log/envelope.js';
+import type { Position } from '../log/event-log.js';
 import type { DecodedEvent } from './projection.js';
 import { Queues, type HeldMessage, type StoredLine } from './queues.js';
 
@@ -40,21 +41,25 @@ export class HeldLines {
   async store(queues: Queues): Promise<void> {
     const { lines } = queues.changes();
     if (lines.size === 0) return;
-    const gone: HeldMessage[] = [];
+    const gone: { readonly place: HeldMessage; readonly until: Position }[] = [];
     const kept: HeldMessage[] = [];
-    for (const { place, held } of lines.values()) {
-      if (held === undefined) gone.push(place);
-      else kept.push(held);
+    for (const change of lines.values()) {
+      if ('until' in change) gone.push(change);
+      else kept.push(change.held);
     }
     if (gone.length > 0) {
       await this.client.query(
-        `delete from hub.held h using unnest($3::uuid[], $4::bigint[]) as g(record, position)
+        `with gone as (select * from unnest($3::uuid[], $4::bigint[], $5::bigint[]) as g(record, position, until)),
+           noted as (insert into hub.let_go (projection, version, source_record_id, position, until)
+             select $1, $2, record, position, until from gone)
+         delete from hub.held h using gone g
          where h.projection = $1 and h.version = $2 and h.source_record_id = g.record and h.position = g.position`,
         [
           this.projection,
           this.build,
-          gone.map((one) => one.sourceRecordId),
-          gone.map((one) => one.position.toString()),
+          gone.map(({ place }) => place.sourceRecordId),
+          gone.map(({ place }) => place.position.toString()),
+          gone.map(({ until }) => until.toString()),
         ],
       );
     }

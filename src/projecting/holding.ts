@@ -153,11 +153,11 @@ function replay(event: DecodedEvent, parking: Parking | undefined, { queues }: H
     const own = place.sourceRecordId === messageId;
     if (!own && about.length > 0 && !about.includes(place.sourceRecordId)) {
       // Corrected to be about somebody else: the line it stood in moves up.
-      queues.remove(place);
+      queues.remove(place, event.position);
     } else if (parking !== undefined) {
       queues.update(place, { parked: true, attempt });
     } else if (own || queues.isFirst(place)) {
-      queues.remove(place);
+      queues.remove(place, event.position);
       if (!own) applied.add(place.sourceRecordId);
     } else {
       queues.update(place, { parked: false, attempt });
@@ -187,7 +187,7 @@ function replay(event: DecodedEvent, parking: Parking | undefined, { queues }: H
 
 function discard(event: DecodedEvent, queues: Queues): DecodedEvent {
   const messageId = event.envelope.letter?.messageId;
-  if (messageId !== undefined) for (const place of queues.placesOf(messageId)) queues.remove(place);
+  if (messageId !== undefined) for (const place of queues.placesOf(messageId)) queues.remove(place, event.position);
   return event;
 }
 

@@ -33,13 +33,18 @@ interface Line {
   tail: HeldMessage[];
 }
 
-/** Changes of the stored lines: a message, or undefined where its place is given up. */
-export type LineChanges = ReadonlyMap<string, { readonly place: HeldMessage; readonly held: HeldMessage | undefined }>;
+/** What becomes of a place: a message stands there, or it is let go by the event at a position. */
+export type LineChange =
+  | { readonly place: HeldMessage; readonly held: HeldMessage }
+  | { readonly place: HeldMessage; readonly until: Position };
+
+/** Changes of the stored lines, by place. */
+export type LineChanges = ReadonlyMap<string, LineChange>;
 
 export class Queues {
   private readonly lines = new Map<string, Line>();
   private readonly byMessage = new Map<string, HeldMessage[]>();
-  private readonly changed = new Map<string, { place: HeldMessage; held: HeldMessage | undefined }>();
+  private readonly changed = new Map<string, LineChange>();
 
   /**
    * @param occupied records with a line, of which nothing more need be known
@@ -114,19 +119,20 @@ export class Queues {
     const places = this.byMessage.get(held.messageId);
     if (places === undefined) this.byMessage.set(held.messageId, [held]);
     else places.push(held);
-    this.note(held, held);
+    this.note({ place: held, held });
   }
 
   /** The same place, parked or waiting after another attempt. */
   update(held: HeldMessage, change: Pick<HeldMessage, 'parked' | 'attempt'>): void {
     const next = { ...held, ...change };
     this.replace(held, next);
-    this.note(held, next);
+    this.note({ place: held, held: next });
   }
 
-  remove(held: HeldMessage): void {
+  /** The event at a position lets it go. */
+  remove(held: HeldMessage, until: Position): void {
     this.replace(held, undefined);
-    this.note(held, undefined);
+    this.note({ place: held, until });
   }
 
   /** What is to be stored, and which records have a line or none from here on. */
@@ -157,7 +163,7 @@ export class Queues {
     else this.byMessage.set(held.messageId, places);
   }
 
-  private note(place: HeldMessage, held: HeldMessage | undefined): void {
-    this.changed.set(`${place.sourceRecordId}/${place.position}`, { place, held });
+  private note(change: LineChange): void {
+    this.changed.set(`${change.place.sourceRecordId}/${change.place.position}`, change);
   }
 }

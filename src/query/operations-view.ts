@@ -163,12 +163,14 @@ export class OperationsView {
     return rows;
   }
 
-  /** Whether a message about one of these records that stands at or below a position was not applied there. */
+  /** Whether a message about one of these records that stands at or below a position was not applied there: for good, whatever was done about it since. */
   async isBehind(records: readonly string[], at: Position): Promise<boolean> {
     const { rows } = await this.pool.query<{ behind: boolean }>(
       `select exists (select from hub.dead_letter where records && $1::uuid[] and position <= $2 and (settled_at is null or settled_at > $2))
          or exists (select from hub.held h join hub.projection p on p.name = h.projection and p.version = h.version and p.serving
-           where h.projection = 'master' and h.source_record_id = any($1::uuid[]) and h.position <= $2) as behind`,
+           where h.projection = 'master' and h.source_record_id = any($1::uuid[]) and h.position <= $2)
+         or exists (select from hub.let_go g join hub.projection p on p.name = g.projection and p.version = g.version and p.serving
+           where g.projection = 'master' and g.source_record_id = any($1::uuid[]) and g.position <= $2 and g.until > $2) as behind`,
       [records, at.toString()],
     );
     return rows[0]?.behind === true;

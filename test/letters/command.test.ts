@@ -26,6 +26,7 @@ interface Letter {
   readonly status: string;
   readonly version: number;
   readonly attempts: number;
+  readonly message: { readonly position: string };
 }
 
 function run(...words: string[]): Promise<{ code: number; out: string; err: string }> {
@@ -63,7 +64,7 @@ function message(mrn: string, eventId: string, ts: string, colour: string) {
   };
 }
 
-const CHART = `query ($value: String!) { at { patientByIdentifier(authority: "MERCY", value: $value) {
+const CHART = `query ($value: String!, $position: Position) { at(position: $position) { patientByIdentifier(authority: "MERCY", value: $value) {
   isBehind parkedMessages { id status } attributes { name value } } } }`;
 interface Chart {
   at: {
@@ -96,6 +97,7 @@ test('a letter is listed, shown, corrected and replayed; its chart says that it 
   const [letter] = await letters('--status', 'PARKED');
   if (letter === undefined) throw new Error('nothing is parked');
   expect(letter).toMatchObject({ status: 'PARKED', attempts: 1, version: 1 });
+  const letterAt = BigInt(letter.message.position);
   expect(await chart('1')).toMatchObject({
     isBehind: true,
     parkedMessages: [{ id: letter.id }],
@@ -125,6 +127,23 @@ test('a letter is listed, shown, corrected and replayed; its chart says that it 
     if (now?.isBehind === false) break;
   }
   expect(await chart('1')).toMatchObject({ isBehind: false, parkedMessages: [], attributes: [{ value: 'blue' }] });
+
+  // At every position since the letter the chart was behind until what waited was applied, and says so still.
+  const { at } = await graphql<{ at: { basis: { position: string } } }>(
+    hub.run.http,
+    '{ at { basis { position } } }',
+    {},
+  );
+  const said: [string, boolean][] = [];
+  for (let position = letterAt; position <= BigInt(at.basis.position); position += 1n) {
+    const then = await graphql<Chart>(hub.run.http, CHART, { value: '1', position: position.toString() });
+    const { attributes, isBehind } = then.at.patientByIdentifier!;
+    said.push([attributes[0]!.value, isBehind]);
+  }
+  const applied = said.findIndex(([colour]) => colour === 'blue');
+  expect(said.slice(0, applied).map(([, isBehind]) => isBehind)).not.toContain(false);
+  expect(said.slice(applied).map(([, isBehind]) => isBehind)).not.toContain(true);
+  expect(new Set(said.map(([colour]) => colour))).toEqual(new Set(['red', 'green', 'blue']));
 });
 
 test('a letter is discarded with a reason; without one, or without the right words, nothing is', async () => {

@@ -73,6 +73,8 @@ async function postOnce(messages: readonly string[]): Promise<Omit<Posted, 'agai
     body: messages.join('\n'),
   });
   const text = await response.text();
+  // Refused for now before the first of them was taken.
+  if (response.status === 503) return messages.map(() => ({ id: '', status: 'refused' }));
   return text
     .trimEnd()
     .split('\n')

@@ -67,7 +67,7 @@ class Run {
   }
 
   *places() {
-    for (const { held } of this.queues.changes().lines.values()) if (held !== undefined) yield held;
+    for (const change of this.queues.changes().lines.values()) if ('held' in change) yield change.held;
   }
 }
 
