@@ -134,12 +134,14 @@ export class Rebuild {
         next = this.read(place, page.last);
         // Where writing fails, nobody waits for the page behind.
         next.catch(() => undefined);
+        const begun = performance.now();
         await worker.process(page);
+        const worked = performance.now() - begun;
         const committed = await worker.position();
         if (committed !== page.last) next = this.read(place, committed);
         place.moveTo(committed);
         await this.noteTarget(committed);
-        const rest = this.options.throttle.rest();
+        const rest = this.options.throttle.rest(worked);
         if (rest > 0) await pause(rest, this.abort.signal);
       }
     } finally {

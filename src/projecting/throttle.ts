@@ -2,34 +2,44 @@
 
 /** Live events should be queryable within this time; a rebuild rests while they are not. Half of what is promised, so that it holds at the 99th percentile. */
 export const LIVE_BUDGET_MS = 500;
-/** What a live batch says of the load holds for so long: on a quiet hub a rebuild does not rest. */
+/** What a live batch says of the load holds for so long at least, and for twice its delay: late batches come seldom. On a quiet hub a rebuild does not rest. */
 const HOLDS_MS = 2_000;
-const FIRST_REST_MS = 20;
+const HOLDS_AT_MOST_MS = 30_000;
+/** A better word takes over from a bad one that was not repeated for so long. */
+const BETTER_AFTER_MS = 500;
+/** Rests are in proportion to what the batch took, so that the rebuild's share of the machine shrinks however slow that is. */
+const FIRST_SHARE = 0.25;
+const MOST_SHARE = 16;
 /** Even under the heaviest load a rebuild gets on. */
-const LONGEST_REST_MS = 1_000;
+const LONGEST_REST_MS = 10_000;
 
 export class Throttle {
   private delayMs = 0;
   private saidAt = Number.NEGATIVE_INFINITY;
-  private restMs = 0;
+  /** Rest for each millisecond of work. */
+  private share = 0;
 
   /** @param now milliseconds of a clock that never goes back */
   constructor(private readonly now: () => number = () => performance.now()) {}
 
   /** A live batch was committed so many milliseconds after its last event was stamped. */
   liveBatch(delayMs: number): void {
-    // Of several projections the slowest counts; a better one takes over when that has had nothing to say for a while.
-    if (delayMs >= this.delayMs || this.now() - this.saidAt > HOLDS_MS / 4) {
+    // Of several projections the slowest counts.
+    if (delayMs >= this.delayMs || this.now() - this.saidAt > BETTER_AFTER_MS) {
       this.delayMs = delayMs;
       this.saidAt = this.now();
     }
   }
 
-  /** Milliseconds to rest before the next batch: longer from batch to batch while live work is late, shorter once it is not. */
-  rest(): number {
-    const late = this.now() - this.saidAt <= HOLDS_MS && this.delayMs > LIVE_BUDGET_MS;
-    if (late) this.restMs = Math.min(LONGEST_REST_MS, Math.max(FIRST_REST_MS, this.restMs * 2));
-    else this.restMs = this.restMs < FIRST_REST_MS ? 0 : this.restMs / 2;
-    return this.restMs;
+  /**
+   * Milliseconds to rest before the next batch: a larger share from batch to batch while live work is late, a smaller one once it is not.
+   * @param workedMs what writing the last batch took
+   */
+  rest(workedMs: number): number {
+    const holds = Math.min(HOLDS_AT_MOST_MS, Math.max(HOLDS_MS, 2 * this.delayMs));
+    const late = this.now() - this.saidAt <= holds && this.delayMs > LIVE_BUDGET_MS;
+    if (late) this.share = Math.min(MOST_SHARE, Math.max(FIRST_SHARE, this.share * 2));
+    else this.share = this.share <= FIRST_SHARE ? 0 : this.share / 2;
+    return Math.min(LONGEST_REST_MS, this.share * workedMs);
   }
 }

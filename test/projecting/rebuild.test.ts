@@ -275,9 +275,9 @@ test('a rebuild rests between its batches while live batches are late, and gets 
   const { desk } = await start([testProjection()]);
   await projected();
   const rests: number[] = [];
-  const rest = Object.getOwnPropertyDescriptor(Throttle.prototype, 'rest')?.value as () => number;
+  const rest = Object.getOwnPropertyDescriptor(Throttle.prototype, 'rest')?.value as (workedMs: number) => number;
   const spy = jest.spyOn(Throttle.prototype, 'rest').mockImplementation(function (this: Throttle) {
-    const milliseconds = rest.call(this);
+    const milliseconds = rest.call(this, 100);
     rests.push(milliseconds);
     // The clock of this log is far behind, so every live batch is late.
     log.append(message(rests.length));
