@@ -281,6 +281,8 @@ function patientExtensions(fields: Fields): JsonObject[] {
 /** Codes of CDC Race & Ethnicity that US Core calls categories; others are details. */
 const OMB_RACE = new Set(['1002-5', '2028-9', '2054-5', '2076-8', '2106-3', 'UNK', 'ASKU']);
 const OMB_ETHNICITY = new Set(['2135-2', '2186-5']);
+/** HL7 table 0189 in the codes of CDC Race & Ethnicity (US Core, OMB Ethnicity Categories): the guide leaves race and ethnicity to the realm. */
+const ETHNIC_GROUP: Readonly<Record<string, string>> = { H: '2135-2', N: '2186-5' };
 const CDC_RACE_ETHNICITY = 'urn:oid:2.16.840.1.113883.6.238';
 
 function usCore(
@@ -291,7 +293,9 @@ function usCore(
   const extension: JsonObject[] = [];
   for (const concept of concepts) {
     for (const coding of codingsOf(concept)) {
-      const code = textOf(coding, 'code');
+      const sent = textOf(coding, 'code');
+      const code =
+        (textOf(coding, 'system').endsWith('/v2-0189') ? ETHNIC_GROUP[sent.toUpperCase()] : undefined) ?? sent;
       if (!/^\d{4}-\d$|^UNK$|^ASKU$/.test(code)) continue;
       const display = textOf(coding, 'display');
       extension.push({

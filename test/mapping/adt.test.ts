@@ -2,7 +2,7 @@ import { describe, expect, it } from '@jest/globals';
 import fc from 'fast-check';
 import { foldThing, type FoldRow } from '../../projections/master/fold.js';
 import type { Fact, Json, Mapped } from '../../src/mapping/fact.js';
-import { factOf, factsOf, hl7, map, MSH, OTHER_RECORD, PID, RECORD } from './support.js';
+import { factOf, factsOf, hl7, map, MSH, OTHER_RECORD, PID, RECORD, segment } from './support.js';
 
 const EVN = (code: string, occurred = '202611201000', recorded = '202611201015', planned = ''): string =>
   `EVN|${code}|${recorded}|${planned}|||${occurred}`;
@@ -327,4 +327,24 @@ describe('demographic updates in any order of arrival', () => {
       }),
     );
   });
+});
+
+it('asserts every visit that an A45 moves, on the record it is moved to, and tells of each', () => {
+  const mapped = map(
+    hl7(
+      MSH('ADT^A45'),
+      'EVN|A45|20261120',
+      PID,
+      'MRG|777^^^MERCY^MR||||V77',
+      segment('PV1', { 2: 'I', 3: '4E', 19: 'V77' }),
+      'MRG|778^^^MERCY^MR||||V78',
+      segment('PV1', { 2: 'O', 19: 'V78' }),
+    ),
+  );
+  expect(factsOf(mapped, 'ENCOUNTER').map(({ key }) => key)).toEqual(['visit|mllp|V77', 'visit|mllp|V78']);
+  expect(mapped.notes.map(({ title }) => title)).toEqual([
+    'Visit moved from another record: 777 (MERCY)',
+    'Visit moved from another record: 778 (MERCY)',
+  ]);
+  expect(mapped.unmapped).toEqual([]);
 });

@@ -2,7 +2,7 @@ import { describe, expect, it } from '@jest/globals';
 import { assembleResource, birthDateText, identifierAuthorities, type Fields } from '../../src/mapping/assemble.js';
 import type { Mapped } from '../../src/mapping/fact.js';
 import { summarise } from '../../src/mapping/summarise.js';
-import { factOf, factsOf, hl7, map, MSH, PID } from './support.js';
+import { factOf, factsOf, hl7, map, MSH, PID, segment } from './support.js';
 
 /** What stands after one message. */
 function fieldsOf(mapped: Mapped, kind: 'PATIENT' | 'ENCOUNTER'): Fields {
@@ -236,4 +236,17 @@ describe('a result put together and summed up', () => {
       patient: { reference: 'Patient/p' },
     });
   });
+});
+
+it.each([
+  ['N^Not Hispanic^HL70189', 'ombCategory', '2186-5'],
+  ['H', 'ombCategory', '2135-2'],
+  ['H^Hutterite^L', undefined, undefined],
+])('shows the ethnic group %s by its US Core category', (sent, url, code) => {
+  const fact = factOf(map(hl7(MSH('ADT^A08'), segment('PID', { 3: '1', 5: 'Okafor', 22: sent }))), 'PATIENT');
+  const [group] = assembleResource('PATIENT', { id: 'x' }, fact.assert!)['extension'] as {
+    extension: { url: string; valueCoding?: { code: string } }[];
+  }[];
+  const coded = group!.extension.find(({ valueCoding }) => valueCoding !== undefined);
+  expect([coded?.url, coded?.valueCoding?.code]).toEqual([url, code]);
 });

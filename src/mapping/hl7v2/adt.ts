@@ -78,6 +78,7 @@ const TRIGGERS: Readonly<Record<string, Trigger>> = {
   A55: { visit: 'cancel' },
   A60: { visit: 'none' },
   A42: { visit: 'assert', named: true },
+  A45: { visit: 'assert', named: true },
   A50: { visit: 'assert', named: true },
   A51: { visit: 'assert', named: true },
   A61: { visit: 'assert' },
@@ -110,19 +111,21 @@ function readGroup(group: PersonGroup, trigger: string, reading: Reading): void 
   if (pv1 !== undefined) readImportance(pv1, patient);
   reading.add({ kind: 'PATIENT', sourceRecordId, key: '', valid: event }, patient);
 
-  if (pv1 !== undefined) readVisit(group, pv1, trigger, event, sourceRecordId, reading);
-  else if (rule.visit === 'cancel') reading.problem('PV1');
+  // A45 moves several visits, each with an MRG and a PV1 of its own (ADT_A45, MERGE_INFO); in any other event one visit is meant.
+  for (const visit of trigger === 'A45' ? every(group, 'PV1') : pv1 === undefined ? [] : [pv1])
+    readVisit(group, visit, trigger, event, sourceRecordId, reading);
+  if (pv1 === undefined && rule.visit === 'cancel') reading.problem('PV1');
 
   const encounter = visitReference(pv1, reading.context.defaultAuthority);
   readOtherSegments(group, sourceRecordId, event, encounter, reading);
   readObservations(group.segments, sourceRecordId, event, encounter, reading, true);
   readOrders(group.segments, { sourceRecordId, event, encounter, results: true }, reading);
-  const mrg = first(group, 'MRG');
-  if (mrg !== undefined) {
-    reading.read.add(mrg);
-    readPrior(trigger, { mrg, pid: group.pid }, sourceRecordId, event, reading);
+  const [mrg, ...further] = every(group, 'MRG');
+  if (mrg !== undefined) readPrior(trigger, { mrg, pid: group.pid }, sourceRecordId, event, reading);
+  if (Object.hasOwn(MERGE_TITLES, trigger)) {
+    mergeNote(trigger, mrg, sourceRecordId, event, reading);
+    for (const other of further) mergeNote(trigger, other, sourceRecordId, event, reading);
   }
-  if (Object.hasOwn(MERGE_TITLES, trigger)) mergeNote(trigger, mrg, sourceRecordId, event, reading);
 }
 
 /**

@@ -40,6 +40,7 @@ export function mergeNote(
   valid: ValidTime,
   reading: Reading,
 ): void {
+  if (mrg !== undefined) reading.read.add(mrg);
   const title = MERGE_TITLES[trigger] ?? 'Identifiers changed';
   const prior = mrg === undefined ? '' : mrg.text(1, 1, 1) || mrg.text(4, 1, 1);
   const authority = mrg === undefined ? '' : mrg.text(1, 1, 4, 1);
@@ -72,6 +73,7 @@ export function readPrior(
   valid: ValidTime,
   reading: Reading,
 ): void {
+  reading.read.add(mrg);
   if (!ofSamePerson(mrg, pid)) return;
   const { defaultAuthority } = reading.context;
   const account = mrg.text(3, 1, 1);

@@ -210,6 +210,7 @@ export function readPayingPerson(
   const [nameField, relationField, numberField] = insured ? [16, 17, 49] : [3, 11, 2];
   const name = segment.text(nameField, 1, 1, 1) + '^' + segment.text(nameField, 1, 2);
   if (name === '^' || ONESELF.has(segment.text(relationField).toUpperCase())) return;
+  reading.read.add(segment);
   const number = segment.text(numberField, 1, 1);
   const slots = reading.slots();
   slots.fields(segment, (insured ? IN1_INSURED : GT1_PERSON).rules);
