@@ -3,13 +3,14 @@
 // `npm ci` (node_modules/.bin/node) takes over.
 import { spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
+import module from 'node:module';
 import path from 'node:path';
 
 const root = path.resolve(import.meta.dirname ?? path.dirname(new URL(import.meta.url).pathname), '..');
 const MINIMUM_NODE_MAJOR = 24;
 
 if (Number(process.versions.node.split('.')[0]) >= MINIMUM_NODE_MAJOR) {
-  const entry = path.join(root, 'dist/src/cli/main.js');
+  const entry = path.join(root, 'dist/bundle/main.js');
   if (!existsSync(entry)) {
     console.error('anamnesis is not built yet: run `npm run build` first');
     process.exit(1);
@@ -19,6 +20,9 @@ if (Number(process.versions.node.split('.')[0]) >= MINIMUM_NODE_MAJOR) {
     process.channel.unref();
     process.on('disconnect', () => process.kill(process.pid, 'SIGKILL'));
   }
+  // What was compiled of the code is kept beside it (where that may be written), for the roles' next start too.
+  process.env.NODE_COMPILE_CACHE ??= path.join(root, 'dist/compiled');
+  module.enableCompileCache();
   const { main } = await import(entry);
   await main(process.argv);
 } else {

