@@ -393,10 +393,13 @@ function privacyOf(read: Reader): { privacy?: Privacy } {
   return { privacy: { epsilon, budget } };
 }
 
+/** Disks are larger than anything else that is limited. */
+const MOST_OF_LIMITS: Partial<Record<keyof HubLimits, number>> = { diskReserveBytes: Number.MAX_SAFE_INTEGER };
+
 function limitsOf(read: Reader): HubLimits {
   const limits = { ...DEFAULT_LIMITS };
   for (const name of Object.keys(DEFAULT_LIMITS) as (keyof HubLimits)[]) {
-    const value = read.integer(`limits.${name}`, 1, 2 ** 31 - 1);
+    const value = read.integer(`limits.${name}`, 1, MOST_OF_LIMITS[name] ?? 2 ** 31 - 1);
     if (value !== undefined) limits[name] = value;
   }
   if (limits.pageDefault > limits.pageMost) {

@@ -59,6 +59,11 @@ describe('a file', () => {
     });
   });
 
+  test('may keep more of a disk free than any other limit reaches', async () => {
+    const { limits } = await load('limits: { diskReserveBytes: 50000000000 }\n');
+    expect(limits.diskReserveBytes).toBe(50_000_000_000);
+  });
+
   test('names paths from its own folder', async () => {
     await writeFile(path.join(folder, 'other.yaml'), 'dataDir: store\nmasterKeyFile: /secrets/key\n');
     const config = loadConfig({ cwd: os.tmpdir(), env: {}, configFile: path.join(folder, 'other.yaml') });
