@@ -23,6 +23,7 @@ import { servingBuild } from '../src/projecting/builds.js';
 import { ProjectionDesk } from '../src/projecting/commands.js';
 import { BasisResolver } from '../src/query/basis/basis.js';
 import { fhirRoutes } from '../src/query/fhir/routes.js';
+import { ListedDocuments } from '../src/query/graph/documents.js';
 import { GraphModule } from '../src/query/graph/graph.module.js';
 import { MutationMemory } from '../src/query/graph/mutations/once.js';
 import { OperationsView } from '../src/query/operations-view.js';
@@ -133,6 +134,7 @@ async function askAll(database: BenchDatabase, loaded: Loaded, args: readonly st
     GraphModule.register({
       services,
       limits: { depth: 15, cost: 100_000 },
+      documents: ListedDocuments.none(),
       principal: () => LOOPBACK_PRINCIPAL,
       onFailure: (error) => {
         throw error;

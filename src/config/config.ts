@@ -34,6 +34,8 @@ export interface HubConfig {
   readonly search: string;
   /** Absolute path of the site's own list of synonyms for searches. */
   readonly searchSynonyms?: string;
+  /** Documents of the clinical graph that clients ask by their hash; `only`: nobody but engineers asks anything else. */
+  readonly queries: { readonly file?: string; readonly only: boolean };
   /** Absolute path of the key-encryption key. */
   readonly masterKeyFile: string;
   /** Whether somebody chose the key file; one in the data directory lies beside what it protects. */
@@ -278,6 +280,8 @@ const FILE_KEYS = new Set<string>([
   'projections.autoSwitch',
   'projections.keepRetiredSeconds',
   'projections.livePaceMs',
+  'queries.documents',
+  'queries.onlyListed',
   'sources',
   ...Object.keys(DEFAULT_LIMITS).map((name) => `limits.${name}`),
 ]);
@@ -293,6 +297,7 @@ function build(values: ReadonlyMap<string, Value>, cwd: string): HubConfig {
   const chosenKey = read.path('masterKeyFile');
   const databaseUrl = read.url('databaseUrl', ['postgres:', 'postgresql:']);
   const searchSynonyms = read.path('searchSynonyms');
+  const listedDocuments = read.path('queries.documents');
   const config: HubConfig = {
     dataDir,
     http: { host: read.text('http.host') ?? '127.0.0.1', port: read.port('http.port') ?? 8080 },
@@ -301,6 +306,10 @@ function build(values: ReadonlyMap<string, Value>, cwd: string): HubConfig {
     eventLog: read.engine('eventLog', ['esdb:', 'esdb+discover:', 'kurrentdb:', 'kurrentdb+discover:']),
     search: read.engine('search', ['http:', 'https:']),
     ...(searchSynonyms === undefined ? {} : { searchSynonyms }),
+    queries: {
+      ...(listedDocuments === undefined ? {} : { file: listedDocuments }),
+      only: read.boolean('queries.onlyListed') ?? false,
+    },
     masterKeyFile: chosenKey ?? path.join(dataDir, 'master.key'),
     masterKeyFileChosen: chosenKey !== undefined,
     treeHeads: read.path('treeHeads') ?? path.join(dataDir, 'heads'),
@@ -439,6 +448,11 @@ function checkTogether(config: HubConfig, read: Reader): void {
       throw new ConfigError(read.key(key), 'expected tls.cert and tls.key (or behindProxy) beyond a loopback address');
     }
   }
+  if (config.queries.only && config.queries.file === undefined)
+    throw new ConfigError('queries.onlyListed', 'expected beside queries.documents');
+  // Without a login everybody is an engineer, and may ask anything.
+  if (config.queries.only && config.auth.mode === 'loopback')
+    throw new ConfigError('queries.onlyListed', 'is of use only with auth oidc');
   if (config.http.port !== 0 && config.http.port === config.mllp.port && config.http.host === config.mllp.host) {
     throw new ConfigError(read.key('mllp.port'), 'expected another port than http.port');
   }

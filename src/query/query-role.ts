@@ -35,6 +35,7 @@ import { KeyStore } from '../sealing/key-store.js';
 import type { RoleContext, RunningRole } from '../supervisor/role.js';
 import { BasisResolver } from './basis/basis.js';
 import { fhirRoutes } from './fhir/routes.js';
+import { ListedDocuments } from './graph/documents.js';
 import { GraphModule } from './graph/graph.module.js';
 import { MutationMemory } from './graph/mutations/once.js';
 import { KeyDesk } from './key-desk.js';
@@ -140,6 +141,8 @@ export async function startQueryRole(context: RoleContext): Promise<RunningRole>
       logger.warn({ err: error }, 'the answer of a change could not be remembered; the log remembers the change'),
     ),
   };
+  const { file: listed, only } = config.queries;
+  const documents = listed === undefined ? ListedDocuments.none() : ListedDocuments.load(listed, only);
   const limits = { depth: config.limits.queryDepth, cost: config.limits.queryCost };
   // The public port is this role's own only where no ingest role stands before it.
   const tls = context.proxySecret === undefined ? await openHttpsCredentials(context) : undefined;
@@ -148,6 +151,7 @@ export async function startQueryRole(context: RoleContext): Promise<RunningRole>
       services,
       principal: (request) => principalOf(request) ?? NOBODY,
       limits,
+      documents,
       onFailure: (error) => logger.error({ err: error }, 'a query failed'),
     }),
     {
@@ -191,8 +195,12 @@ export async function startQueryRole(context: RoleContext): Promise<RunningRole>
   const { host, port } = context.listen;
   const server = app.getHttpServer();
   const unfollow = server instanceof https.Server ? tls?.follow(server) : undefined;
+  const { schema } = app.get(GraphQLSchemaHost);
+  for (const hash of documents.unanswerable(schema))
+    logger.warn({ hash }, 'a listed document is no question to this graph: it is refused');
   const live = openLiveSocket(server, {
-    schema: app.get(GraphQLSchemaHost).schema,
+    schema,
+    documents,
     services,
     authentication: authenticationOf(context),
     limits,

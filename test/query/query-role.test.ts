@@ -1,10 +1,15 @@
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import { createHash } from 'node:crypto';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import http from 'node:http';
 import type { AddressInfo } from 'node:net';
+import os from 'node:os';
+import path from 'node:path';
 import { buildSchema } from 'graphql';
 import { createClient, type Client, type ExecutionResult } from 'graphql-ws';
 import { WebSocket } from 'ws';
+import { AUTH_ROLES, type AuthRole } from '../../src/auth/principal.js';
+import { ListedDocuments } from '../../src/query/graph/documents.js';
 import { clinicalSchema } from '../../src/query/graph/graph.module.js';
 import { openLiveSocket } from '../../src/query/live/socket.js';
 import { pino } from 'pino';
@@ -20,8 +25,27 @@ let url: string;
 let sent: Sent;
 const who = person();
 
+const folder = mkdtempSync(path.join(os.tmpdir(), 'anamnesis-listed-'));
+const listFile = path.join(folder, 'documents.json');
+const LISTED = '{ log { adapter } }';
+const OUTDATED = '{ nothing { like { this } } }';
+const sha256 = (text: string): string => createHash('sha256').update(text).digest('hex');
+writeFileSync(
+  listFile,
+  JSON.stringify({
+    format: 'apollo-persisted-query-manifest',
+    version: 1,
+    operations: [LISTED, OUTDATED].map((body) => ({ id: sha256(body), name: 'x', type: 'query', body })),
+  }),
+);
+/** Roles of whoever asks the hub (not the role). */
+let roles: readonly AuthRole[] = AUTH_ROLES;
+
 beforeAll(async () => {
-  hub = await TestHub.start();
+  hub = await TestHub.start({
+    documents: ListedDocuments.load(listFile, true),
+    principal: () => ({ name: 'p', roles: new Set(roles) }),
+  });
   sent = await hub.send({
     record: who.record,
     patient: who.patient,
@@ -55,6 +79,7 @@ beforeAll(async () => {
 afterAll(async () => {
   await role.stop();
   await hub.stop();
+  rmSync(folder, { recursive: true });
 });
 
 const PATIENT = `{ at { basis { token } patient(id: "${who.patient}") { names { family } } } }`;
@@ -269,13 +294,13 @@ describe('a subscription', () => {
     expect(status).toBe(403);
   });
 
-  it('ends with the token that let it in; without the role nobody gets in', async () => {
+  it('ends with the token that let it in; without the role nobody gets in, and what is not listed is refused where only that may be asked', async () => {
     const server = http.createServer();
     const verifier = {
       verify: async (given: string) => ({
         name: 'p',
-        roles: new Set([given === 'clinician' ? ('clinician' as const) : ('source' as const)]),
-        expiresAt: Date.now() + 300,
+        roles: new Set([given === 'source' ? ('source' as const) : ('clinician' as const)]),
+        ...(given === 'lasting' ? {} : { expiresAt: Date.now() + 300 }),
       }),
     };
     const live = openLiveSocket(server, {
@@ -283,6 +308,7 @@ describe('a subscription', () => {
       services: hub.services,
       authentication: { mode: 'tokens', verifier },
       limits: { depth: 15, cost: 100_000 },
+      documents: ListedDocuments.load(listFile, true),
       onFailure: () => undefined,
     });
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', () => resolve()));
@@ -293,6 +319,19 @@ describe('a subscription', () => {
       });
     const ended = new Promise((resolve) => open('clinician').on('close', (code) => resolve(code)));
     expect(await ended).toBe(4403);
+    const asking = open('lasting');
+    const answered = new Promise((resolve) => {
+      asking.on('open', () => asking.send(JSON.stringify({ type: 'connection_init' })));
+      asking.on('message', (data: Buffer) => {
+        const message = JSON.parse(data.toString('utf8')) as { type: string; payload?: unknown };
+        const query = 'subscription { patientChanged(id: "x") { id } }';
+        if (message.type === 'connection_ack')
+          asking.send(JSON.stringify({ id: '1', type: 'subscribe', payload: { query } }));
+        else resolve(message);
+      });
+    });
+    // Nothing of that kind is listed.
+    expect(await answered).toMatchObject({ type: 'error', payload: [{ extensions: { code: 'FORBIDDEN' } }] });
     for (const [authorization, status] of [
       ['source', 403],
       [undefined, 401],
@@ -306,6 +345,64 @@ describe('a subscription', () => {
     }
     await live.close();
     await new Promise((resolve) => server.close(resolve));
+  });
+});
+
+describe('documents that the operator has listed', () => {
+  const ask = async (body: object): Promise<unknown> => {
+    const response = await fetch(`${hub.url}/graphql`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify(body),
+    });
+    return response.json();
+  };
+  const byHash = (text: string): object => ({
+    extensions: { persistedQuery: { version: 1, sha256Hash: sha256(text) } },
+  });
+
+  it('are asked for by their hash, though nobody ever sent them', async () => {
+    expect(await ask(byHash(LISTED))).toEqual({ data: { log: { adapter: 'postgres' } } });
+  });
+
+  it('are all that is answered where only these are, but for engineers; nothing else is taken in by its hash', async () => {
+    roles = ['clinician'];
+    const other = '{ log { head } }';
+    const refused = { errors: [{ extensions: { code: 'FORBIDDEN' } }] };
+    expect(await ask({ query: LISTED })).toEqual({ data: { log: { adapter: 'postgres' } } });
+    expect(await ask({ query: other })).toMatchObject(refused);
+    expect(await ask({ query: `${LISTED} ` })).toMatchObject(refused);
+    expect(await ask({ query: other, ...byHash(other) })).toMatchObject(refused);
+    expect(await ask(byHash(other))).toMatchObject({ errors: [{ extensions: { code: 'PERSISTED_QUERY_NOT_FOUND' } }] });
+    roles = ['engineer'];
+    expect(await ask({ query: other })).toMatchObject({ data: { log: { head: expect.any(String) } } });
+    roles = AUTH_ROLES;
+  });
+
+  it('that the schema does not know are named by their hash', () => {
+    expect(ListedDocuments.load(listFile, false).unanswerable(buildSchema(clinicalSchema()))).toEqual([
+      sha256(OUTDATED),
+    ]);
+  });
+
+  it.each([
+    ['not JSON', 'cannot be read as JSON'],
+    ['["{ log { head } }"]', 'expected a manifest'],
+    [JSON.stringify({ [sha256('a')]: 'b' }), 'is not the SHA-256'],
+    [JSON.stringify({ operations: [{ id: sha256('a') }] }), 'expected id and body'],
+  ])('a list of %s is refused', (text, fault) => {
+    const file = path.join(folder, 'wrong.json');
+    writeFileSync(file, text);
+    expect(() => ListedDocuments.load(file, false)).toThrow(fault);
+  });
+
+  it.each([
+    ['without a list', {}, 'expected beside queries.documents'],
+    ['where nobody logs in', { documents: listFile }, 'is of use only with auth oidc'],
+  ])('cannot be all that is answered %s', (_, queries, fault) => {
+    const file = path.join(folder, 'anamnesis.json');
+    writeFileSync(file, JSON.stringify({ queries: { ...queries, onlyListed: true } }));
+    expect(() => loadConfig({ env: {}, configFile: file, dataDir: '/nowhere' })).toThrow(fault);
   });
 });
 

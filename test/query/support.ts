@@ -1,5 +1,5 @@
 /** A hub without transports for tests of the graph: real log, sealed bodies, real mapping, master projection, GraphQL over HTTP. */
-import { LOOPBACK_PRINCIPAL } from '../../src/auth/principal.js';
+import { LOOPBACK_PRINCIPAL, type Principal } from '../../src/auth/principal.js';
 import type { INestApplication } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import { createHash, randomUUID } from 'node:crypto';
@@ -32,6 +32,7 @@ import type { SealedHeader } from '../../src/projecting/projection.js';
 import { Watermarks } from '../../src/projecting/watermark.js';
 import { BasisResolver } from '../../src/query/basis/basis.js';
 import { fhirRoutes } from '../../src/query/fhir/routes.js';
+import { ListedDocuments } from '../../src/query/graph/documents.js';
 import { GraphModule } from '../../src/query/graph/graph.module.js';
 import { MutationMemory } from '../../src/query/graph/mutations/once.js';
 import { OperationsView } from '../../src/query/operations-view.js';
@@ -135,10 +136,17 @@ export class TestHub {
 
   /**
    * @param options `database` and `keyFile`: of a hub that was moved there, instead of new ones; `stop` drops the database either way;
-   *   `openSearch`: what search runs on instead of PostgreSQL
+   *   `openSearch`: what search runs on instead of PostgreSQL; `documents`: those that are listed; `principal`: who asks
    */
   static async start(
-    options: { clock?: () => string; database?: TestDatabase; keyFile?: string; openSearch?: TestOpenSearch } = {},
+    options: {
+      clock?: () => string;
+      database?: TestDatabase;
+      keyFile?: string;
+      openSearch?: TestOpenSearch;
+      documents?: ListedDocuments;
+      principal?: () => Principal;
+    } = {},
   ): Promise<TestHub> {
     const database = options.database ?? (await createTestDatabase());
     const log = await openPostgresLogWriter(database.url);
@@ -227,9 +235,10 @@ export class TestHub {
     };
     const app = await NestFactory.create(
       GraphModule.register({
-        principal: () => LOOPBACK_PRINCIPAL,
+        principal: () => options.principal?.() ?? LOOPBACK_PRINCIPAL,
         services,
         limits: { depth: 15, cost: 100_000 },
+        documents: options.documents ?? ListedDocuments.none(),
         onFailure: (error) => failures.push(error),
       }),
       { logger: false, abortOnError: false },

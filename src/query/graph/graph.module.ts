@@ -17,6 +17,7 @@ import { Session, type QueryServices } from '../session.js';
 import { patientChanges, type LiveContext, type PatientChangedArguments } from '../live/patient-changed.js';
 import type { PatientNode } from '../snapshot.js';
 import { ChangeSourceHandler, SourceDesk } from '../source-desk.js';
+import { documentsPlugin, type ListedDocuments } from './documents.js';
 import { checkLimits, type QueryLimits } from './limits.js';
 import { MUTATIONS, notYet } from './mutations/index.js';
 import { ProjectionFields } from './projections.js';
@@ -27,6 +28,7 @@ import { QueryRoot } from './root.js';
 export interface GraphModuleOptions {
   readonly services: QueryServices;
   readonly limits: QueryLimits;
+  readonly documents: ListedDocuments;
   /** Who asks, as the gate before the graph has found out. */
   readonly principal: (request: IncomingMessage) => Principal;
   /** Errors that are nobody's but the hub's: names and codes only. */
@@ -70,7 +72,12 @@ export class GraphModule {
             principal: options.principal(req),
           }),
           formatError: formatter(options.onFailure),
-          plugins: [graphRulesPlugin(), limitsPlugin(options.limits), cachingPlugin()],
+          plugins: [
+            documentsPlugin(options.documents),
+            graphRulesPlugin(),
+            limitsPlugin(options.limits),
+            cachingPlugin(),
+          ],
         }),
       ],
       providers: [

@@ -17,6 +17,7 @@ import { admit, Refused, type Authentication } from '../../auth/gate.js';
 import { forbiddenField } from '../../auth/graph-rules.js';
 import { NOBODY, principalOf, type Principal } from '../../auth/principal.js';
 import { GraphError } from '../errors.js';
+import type { ListedDocuments } from '../graph/documents.js';
 import { checkLimits, type QueryLimits } from '../graph/limits.js';
 import { Session, type QueryServices } from '../session.js';
 import type { LiveContext } from './patient-changed.js';
@@ -26,6 +27,7 @@ export interface LiveSocketOptions {
   readonly services: QueryServices;
   readonly authentication: Authentication;
   readonly limits: QueryLimits;
+  readonly documents: ListedDocuments;
   /** Errors that are nobody's but the hub's. */
   readonly onFailure: (error: unknown) => void;
   /** Names by which this server may be asked; undefined: any (who asks has a token). */
@@ -65,6 +67,7 @@ export function openLiveSocket(server: Server, options: LiveSocketOptions): Live
           const count = open.get(socket) ?? 0;
           if (count >= SUBSCRIPTIONS_A_SOCKET || (options.services.changes?.size ?? 0) >= SUBSCRIPTIONS_MOST)
             throw new GraphError('QUERY_TOO_COMPLEX', `at most ${SUBSCRIPTIONS_A_SOCKET} subscriptions a connection`);
+          options.documents.check(query, principal);
           const document = read(query, options.schema);
           const operation = getOperationAST(document, operationName);
           if (operation?.operation !== OperationTypeNode.SUBSCRIPTION)
