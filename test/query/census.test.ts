@@ -228,6 +228,11 @@ function countedOf(kind: FactKind, present: boolean, fields: ReadonlyMap<string,
   return JSON.stringify([present, counted.sort()]);
 }
 
+function withoutPositions(counted: string): string {
+  const [present, fields] = JSON.parse(counted) as [boolean, [string, Json, string][]];
+  return JSON.stringify([present, fields.map(([field, value]) => [field, value])]);
+}
+
 it(
   'a thing kept up row by row is at every valid time what folding all its rows gives',
   () => {
@@ -244,7 +249,7 @@ it(
           // An event may speak of several valid times at once.
           const days = one.same && day < 4 ? [day, day + 1] : [day];
           const rows = days.map((validOn) => ({ validFrom: DAY(validOn), pos, body: bodyOf({ ...one, kind }) }));
-          const range = line.add(rows);
+          const { range, values } = line.add(rows);
           all.push(...rows);
           all.sort(byTime);
           const now = before.map((was, at) => {
@@ -256,6 +261,9 @@ it(
             folded.push(`${pos} ${validAt} ${is}`);
             const isWithin = validAt >= range.from && validAt < range.to;
             if (!isWithin && is !== was) kept.push(`changed outside of ${range.from} to ${range.to}`);
+            const isAnother = withoutPositions(is) !== withoutPositions(was);
+            if (isAnother && !(values !== undefined && validAt >= values.from && validAt < values.to))
+              kept.push(`another value outside of ${values?.from} to ${values?.to}`);
             return is;
           });
           before = now;

@@ -142,8 +142,11 @@ export class Census {
       const { record: id, kind, entity } = group[0] as CensusRow;
       const record = this.record(id);
       const thing = this.thing(record, kind, entity);
-      const range = thing.line.add(group);
+      const change = thing.line.add(group);
       if (record.patient === undefined) continue;
+      // Which row decides a field matters where several records speak of one person.
+      const range = isAlone(thing, record) ? change.values : change.range;
+      if (range === undefined) continue;
       const { things } = of(record.patient);
       things.set(thing, { record, range });
     }
@@ -406,6 +409,13 @@ function isKnownBy({ records }: Person, changed: ReadonlyMap<Thing, unknown>, ra
     }
   }
   return isKnown;
+}
+
+/** Whether nothing else is said of the person themselves. */
+function isAlone(thing: Thing, { patient, things }: RecordLines): boolean {
+  if (thing.kind !== 'PATIENT' || patient?.records.size !== 1) return false;
+  for (const other of things.values()) if (other !== thing && other.kind === 'PATIENT') return false;
+  return true;
 }
 
 function keyOf({ kind, entity }: Pick<Thing, 'kind' | 'entity'>): string {

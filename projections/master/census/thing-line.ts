@@ -17,6 +17,14 @@ export interface ThingState {
 
 export const NOTHING: ThingState = { fields: new Map(), others: new Set(), present: false };
 
+/** The valid times within which something may have changed. */
+export interface ThingChange {
+  /** What stands, or which row decides it. */
+  readonly range: Range;
+  /** What stands; undefined where that is as before everywhere. */
+  readonly values: Range | undefined;
+}
+
 interface Step {
   readonly validFrom: string;
   /** In order of position. */
@@ -49,9 +57,8 @@ export class ThingLine {
   /**
    * Takes in the rows of the next position.
    * @param rows all of this thing at that position, in order of valid time
-   * @returns the valid times within which something may have changed
    */
-  add(rows: readonly FoldRow[]): Range {
+  add(rows: readonly FoldRow[]): ThingChange {
     const dirty = new Set(rows.map(({ validFrom }) => validFrom));
     const mover = rows.findLast(({ body }) => body.m !== undefined);
     if (mover !== undefined) this.move(mover, dirty);
@@ -60,7 +67,9 @@ export class ThingLine {
       if (row.body.r === '*') this.stood.delete(row.validFrom);
       if (row.body.a !== undefined) this.stood.add(row.validFrom);
     }
-    return this.refold([...dirty].sort());
+    const change = this.refold([...dirty].sort());
+    // What was hidden is known no longer.
+    return mover === undefined ? change : { ...change, values: change.range };
   }
 
   /** What stands at a valid time. */
@@ -130,21 +139,30 @@ export class ThingLine {
   }
 
   /** @param dirty valid times whose rows are others than before, sorted */
-  private refold(dirty: readonly string[]): Range {
+  private refold(dirty: readonly string[]): ThingChange {
     const from = dirty[0] ?? END;
     const last = dirty.at(-1) ?? BEGINNING;
     let index = this.after(from);
     if (this.steps[index - 1]?.validFrom === from) index -= 1;
     let state = this.steps[index - 1]?.state ?? NOTHING;
+    // What stood there before.
+    let stood = state;
+    let valuesFrom: string | undefined;
+    const changed = (to: string): ThingChange => ({
+      range: { from, to },
+      values: valuesFrom === undefined ? undefined : { from: valuesFrom, to },
+    });
     for (; index < this.steps.length; index += 1) {
       const step = this.steps[index] as Step;
       const next = this.fold(state, step.rows);
       const isAsBefore = step.state !== undefined && this.same(step.state, next);
-      if (isAsBefore && step.validFrom > last) return { from, to: step.validFrom };
+      if (isAsBefore && step.validFrom > last) return changed(step.validFrom);
+      stood = step.state ?? stood;
+      if (valuesFrom === undefined && !sameValues(stood, next)) valuesFrom = step.validFrom;
       if (!isAsBefore) step.state = next;
       state = step.state as ThingState;
     }
-    return { from, to: END };
+    return changed(END);
   }
 
   private fold(before: ThingState, rows: readonly FoldRow[]): ThingState {
@@ -166,18 +184,13 @@ export class ThingLine {
 
   /** Of a person the versions count too: of several records the latest one shows. */
   private same(left: ThingState, right: ThingState): boolean {
-    if (left.present !== right.present || left.fields.size !== right.fields.size) return false;
-    if (left.others !== right.others) {
-      if (left.others.size !== right.others.size) return false;
-      for (const name of left.others) if (!right.others.has(name)) return false;
+    if (this.kind === 'PATIENT') {
+      for (const [name, { row }] of left.fields) {
+        const other = right.fields.get(name)?.row;
+        if (row.pos !== other?.pos || row.validFrom !== other.validFrom) return false;
+      }
     }
-    for (const [name, { row, value }] of left.fields) {
-      const other = right.fields.get(name);
-      if (other === undefined) return false;
-      if (this.kind === 'PATIENT' && (row.pos !== other.row.pos || row.validFrom !== other.row.validFrom)) return false;
-      if (value !== other.value && JSON.stringify(value) !== JSON.stringify(other.value)) return false;
-    }
-    return true;
+    return sameValues(left, right);
   }
 
   private isCounted(field: string): boolean {
@@ -193,4 +206,19 @@ export class ThingLine {
     const body: FactBody = { ...row.body, a: asserted };
     return { validFrom: row.validFrom, pos: row.pos, body };
   }
+}
+
+function sameValues(left: ThingState, right: ThingState): boolean {
+  if (left === right) return true;
+  if (left.present !== right.present || left.fields.size !== right.fields.size) return false;
+  if (left.others !== right.others) {
+    if (left.others.size !== right.others.size) return false;
+    for (const name of left.others) if (!right.others.has(name)) return false;
+  }
+  for (const [name, { value }] of left.fields) {
+    const other = right.fields.get(name);
+    if (other === undefined) return false;
+    if (value !== other.value && JSON.stringify(value) !== JSON.stringify(other.value)) return false;
+  }
+  return true;
 }

@@ -5,6 +5,7 @@ import { timeText } from '../../../src/mapping/fhir-time.js';
 import { codedView, diagnosisGroup, encounterView, isUnderWay, locationOf } from '../../../src/query/view/clinical.js';
 import { sexOf } from '../../../src/query/view/people.js';
 import type { Values } from '../../../src/query/view/resource.js';
+import { Remembered } from '../../../src/text/remembered.js';
 import { locationLookup } from '../lookup.js';
 import { valuesOf } from '../fold.js';
 import { BEGINNING, END, type Range } from './range.js';
@@ -43,6 +44,10 @@ export interface DiagnosisValue {
 }
 
 const STAY_FIELDS = ['status', 'planned', 'class', 'location'];
+/** What was read of visits lately, by the texts of their fields: there are few places and states. */
+const KEPT_STAYS = 4_096;
+const KEPT_STAY_MOST_CHARACTERS = 2_000;
+const stays = new Remembered<StayValue>(KEPT_STAYS);
 
 function standing(state: ThingState): Values {
   return valuesOf(state.fields);
@@ -61,6 +66,11 @@ export function personValue(values: Values): PersonValue {
 export function stayValue(state: ThingState): StayValue {
   const all = standing(state);
   const values = Object.fromEntries(Object.entries(all).filter(([field]) => STAY_FIELDS.includes(field)));
+  const text = JSON.stringify(values);
+  return text.length > KEPT_STAY_MOST_CHARACTERS ? readStay(values) : stays.get(text, () => readStay(values));
+}
+
+function readStay(values: Values): StayValue {
   const { status, class: code } = encounterView(values);
   const place = locationOf(values);
   return {

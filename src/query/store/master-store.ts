@@ -193,24 +193,15 @@ export class MasterStore {
     this.census = new CensusStore(pool);
   }
 
-  private async query<Row extends pg.QueryResultRow>(
+  /** @param pool `points` for a statement whose best plan is the same whatever its values */
+  private async run<Row extends pg.QueryResultRow>(
+    pool: pg.Pool,
     name: string,
     text: string,
     values: readonly unknown[],
   ): Promise<Row[]> {
     this.statements += 1;
-    const { rows } = await this.pool.query<Row>({ name, text, values: [...values] });
-    return rows;
-  }
-
-  /** A statement whose best plan is the same whatever its values. */
-  private async point<Row extends pg.QueryResultRow>(
-    name: string,
-    text: string,
-    values: readonly unknown[],
-  ): Promise<Row[]> {
-    this.statements += 1;
-    const { rows } = await this.points.query<Row>({ name, text, values: [...values] });
+    const { rows } = await pool.query<Row>({ name, text, values: [...values] });
     return rows;
   }
 
@@ -222,7 +213,8 @@ export class MasterStore {
   async things(build: number, records: readonly string[], kinds: readonly number[], upTo: Position): Promise<Thing[]> {
     const { fact } = this.tables(build);
     return thingsOf(
-      await this.point<FactRow & pg.QueryResultRow>(
+      await this.run<FactRow & pg.QueryResultRow>(
+        this.points,
         `things-${build}`,
         `select ${FACT_COLUMNS} from ${fact} where record = any($1::uuid[]) and kind = any($2::int2[]) and pos <= $3
          order by record, kind, entity, valid_from, pos`,
@@ -253,7 +245,8 @@ export class MasterStore {
       let more = '';
       if (entities !== undefined) more = `and entity = any($${values.push(entities.map(String))}::int8[])`;
       if (range.after !== undefined) more += ` and entity > $${values.push(range.after)}`;
-      const rows = await this.point<FactRow & pg.QueryResultRow>(
+      const rows = await this.run<FactRow & pg.QueryResultRow>(
+        this.points,
         `standing-${build}-${entities === undefined ? 0 : 1}-${range.after === undefined ? 0 : 1}`,
         `select ${FACT_COLUMNS} from ${fact} where record = any($1::uuid[]) and kind = any($2::int2[]) and pos <= $3 ${more}
          order by record, kind, entity, shape, valid_from, pos limit $4`,
@@ -279,7 +272,7 @@ export class MasterStore {
 
   private async decided(build: number, thing: Thing, at: Point, knownAt: Instant): Promise<Thing> {
     const rows = await decidingRows<FactRow>(
-      (name, text, values) => this.point(`${name}-${build}`, text, values),
+      (name, text, values) => this.run(this.points, `${name}-${build}`, text, values),
       this.tables(build).fact,
       FACT_COLUMNS,
       thing,
@@ -302,7 +295,8 @@ export class MasterStore {
     upTo: Position,
   ): Promise<{ readonly links: LinkRow[]; readonly things: Thing[] }> {
     const { fact, link } = this.tables(build);
-    const rows = await this.point<(FactRow & { patient: null }) | (LinkRow & { patient: string })>(
+    const rows = await this.run<(FactRow & { patient: null }) | (LinkRow & { patient: string })>(
+      this.points,
       `persons-${build}`,
       `with held as materialized (select array(select record from ${link} where patient = any($1::uuid[]) and pos <= $2) as records)
        select record, null::int2 as kind, null::int8 as entity, null as key, null::timestamptz as "validFrom", pos, recorded_at as "recordedAt",
@@ -330,7 +324,8 @@ export class MasterStore {
   ): Promise<Thing[]> {
     const { fact } = this.tables(build);
     return thingsOf(
-      await this.point<FactRow & pg.QueryResultRow>(
+      await this.run<FactRow & pg.QueryResultRow>(
+        this.points,
         `things-by-id-${build}`,
         // A thing's hash is made of its record and kind too, so nothing but these things is found.
         `select ${FACT_COLUMNS} from ${fact}
@@ -349,7 +344,8 @@ export class MasterStore {
   /** Rows of facts written at these positions. */
   async factsAt(build: number, positions: readonly Position[]): Promise<FactRow[]> {
     const { fact } = this.tables(build);
-    return this.query<FactRow & pg.QueryResultRow>(
+    return this.run<FactRow & pg.QueryResultRow>(
+      this.pool,
       `facts-at-${build}`,
       `select ${FACT_COLUMNS} from ${fact} where pos = any($1::int8[]) order by record, kind, entity, valid_from, pos`,
       [positions.map(String)],
@@ -359,7 +355,8 @@ export class MasterStore {
   /** Every link up to a position of every record that was ever linked with one of these patients, in order of (record, pos). */
   async linksOfPatients(build: number, patients: readonly string[], upTo: Position): Promise<LinkRow[]> {
     const { link } = this.tables(build);
-    return this.point<LinkRow & pg.QueryResultRow>(
+    return this.run<LinkRow & pg.QueryResultRow>(
+      this.points,
       `links-of-patients-${build}`,
       `select ${LINK_COLUMNS} from ${link}
        where record = any(array(select record from ${link} where patient = any($1::uuid[]) and pos <= $2)) and pos <= $2 order by record, pos`,
@@ -370,7 +367,8 @@ export class MasterStore {
   /** Every link of these records up to a position, in order of (record, pos). */
   async linksOfRecords(build: number, records: readonly string[], upTo: Position): Promise<LinkRow[]> {
     const { link } = this.tables(build);
-    return this.point<LinkRow & pg.QueryResultRow>(
+    return this.run<LinkRow & pg.QueryResultRow>(
+      this.points,
       `links-of-records-${build}`,
       `select ${LINK_COLUMNS} from ${link} where record = any($1::uuid[]) and pos <= $2 order by record, pos`,
       [records, upTo],
@@ -384,7 +382,8 @@ export class MasterStore {
     batches: number,
   ): Promise<{ readonly recordedAt: Instant; readonly pos: Position } | undefined> {
     const { clock } = this.tables(build);
-    const [row] = await this.point<{ recordedAt: Instant; pos: Position }>(
+    const [row] = await this.run<{ recordedAt: Instant; pos: Position }>(
+      this.points,
       `batch-before-${build}`,
       `select recorded_at as "recordedAt", pos from ${clock} where recorded_at < $1 order by recorded_at desc offset $2 limit 1`,
       [before, batches],
@@ -403,7 +402,8 @@ export class MasterStore {
   ): Promise<{ readonly record: string; readonly kind: number; readonly entity: bigint }[]> {
     const { fact } = this.tables(build);
     const { after, upTo, kinds } = range;
-    return this.query(
+    return this.run(
+      this.pool,
       `things-changed-${build}`,
       `select record, kind, entity from ${fact} where pos > $1 and pos <= $3 and valid_from <= $4 and kind = any($5::int2[])
        union
@@ -424,7 +424,8 @@ export class MasterStore {
   ): Promise<{ readonly record: string; readonly patient: string | null }[]> {
     const { fact, link, note } = this.tables(build);
     const within = 'pos > $1 and pos <= $2 and ($3::uuid[] is null or record = any($3))';
-    return this.query(
+    return this.run(
+      this.pool,
       `changed-between-${build}`,
       `select record, null::uuid as patient from ${fact} where ${within}
        union select record, null from ${note} where ${within}
@@ -446,13 +447,15 @@ export class MasterStore {
   ): Promise<LinkRow[]> {
     const { link } = this.tables(build);
     if (among !== undefined) {
-      return this.point<LinkRow & pg.QueryResultRow>(
+      return this.run<LinkRow & pg.QueryResultRow>(
+        this.points,
         `links-between-of-${build}`,
         `select ${LINK_COLUMNS} from ${link} where record = any($4::uuid[]) and pos > $1 and pos <= $2 order by pos, record limit $3`,
         [after, upTo, limit, among],
       );
     }
-    return this.query<LinkRow & pg.QueryResultRow>(
+    return this.run<LinkRow & pg.QueryResultRow>(
+      this.pool,
       `links-between-${build}`,
       `select ${LINK_COLUMNS} from ${link} where pos > $1 and pos <= $2 order by pos, record limit $3`,
       [after, upTo, limit],
@@ -462,7 +465,8 @@ export class MasterStore {
   /** Record → patient for all records at a position. For counts over everybody. */
   async allLinks(build: number, upTo: Position): Promise<Map<string, string>> {
     const { link } = this.tables(build);
-    const rows = await this.query<{ record: string; patient: string }>(
+    const rows = await this.run<{ record: string; patient: string }>(
+      this.pool,
       `all-links-${build}`,
       `select distinct on (record) record, patient from ${link} where pos <= $1 order by record, pos desc`,
       [upTo],
@@ -473,7 +477,8 @@ export class MasterStore {
   /** Whether all of these records, and at least one, were erased. */
   async areErased(records: readonly string[]): Promise<boolean> {
     if (records.length === 0) return false;
-    const [row] = await this.point<{ erased: boolean }>(
+    const [row] = await this.run<{ erased: boolean }>(
+      this.points,
       'are-erased',
       'select $1::uuid[] <@ (select array_agg(owner) from (select unnest(owners) as owner from sealing.erasure) listed) as erased',
       [records],
@@ -483,7 +488,8 @@ export class MasterStore {
 
   async notes(build: number, records: readonly string[], upTo: Position): Promise<NoteRow[]> {
     const { note } = this.tables(build);
-    return this.point<NoteRow & pg.QueryResultRow>(
+    return this.run<NoteRow & pg.QueryResultRow>(
+      this.points,
       `notes-${build}`,
       `select record, valid_from as "validFrom", pos, seq, recorded_at as "recordedAt", event_id as "eventId", title
        from ${note} where record = any($1::uuid[]) and pos <= $2 order by record, valid_from, pos, seq`,
@@ -493,7 +499,8 @@ export class MasterStore {
 
   async messages(build: number, ids: readonly string[]): Promise<MessageRow[]> {
     const { message } = this.tables(build);
-    return this.point<MessageRow & pg.QueryResultRow>(
+    return this.run<MessageRow & pg.QueryResultRow>(
+      this.points,
       `messages-${build}`,
       `select ${messageColumns('m')} from ${message} m where m.event_id = any($1::uuid[])`,
       [ids],
@@ -503,7 +510,8 @@ export class MasterStore {
   /** Messages in order of position. */
   async findMessages(build: number, wanted: MessageQuery): Promise<MessageRow[]> {
     const { message } = this.tables(build);
-    return this.query<MessageRow & pg.QueryResultRow>(
+    return this.run<MessageRow & pg.QueryResultRow>(
+      this.pool,
       `find-messages-${build}`,
       `select * from (select ${messageColumns('m')} from ${message} m where m.pos > $1
          and ($2::bytea is null or m.control_hash = $2) and ($3::text is null or m.source = $3) and ($4::text is null or m.type = $4)
@@ -530,7 +538,8 @@ export class MasterStore {
   async appliedPositions(build: number, messageId: string, own: Position, record: string | null): Promise<Position[]> {
     const { fact } = this.tables(build);
     if (record === null) return [own];
-    const rows = await this.query<{ pos: bigint }>(
+    const rows = await this.run<{ pos: bigint }>(
+      this.pool,
       `applied-${build}`,
       `select distinct pos from ${fact} where record = $1 and pos >= $2 and event_id = $3 order by pos`,
       [record, own, messageId],
@@ -565,7 +574,8 @@ export class MasterStore {
       );
     }
     if (found.patients !== undefined) conditions.push(`l.patient = any(${parameter(found.patients)}::uuid[])`);
-    const rows = await this.query<{ patient: string }>(
+    const rows = await this.run<{ patient: string }>(
+      this.pool,
       `patients-${build}-${found.tokens.map(({ kind, below }) => `${kind}${below === undefined ? 'e' : 'p'}`).join('.')}-${found.patients === undefined ? 0 : 1}`,
       `select distinct l.patient from ${link} l
        where l.pos <= $1 and ($2::uuid is null or l.patient > $2)
@@ -590,7 +600,8 @@ export class MasterStore {
     location?: string,
   ): Promise<{ readonly things: Thing[]; readonly last: string | undefined }> {
     const { fact, lookup } = this.tables(build);
-    const rows = await this.query<FactRow & pg.QueryResultRow>(
+    const rows = await this.run<FactRow & pg.QueryResultRow>(
+      this.pool,
       `scan-${build}${location === undefined ? '' : '-at'}`,
       `select ${FACT_COLUMNS} from ${fact} where ($3::uuid is null or record > $3) and kind = any($1::int2[]) and pos <= $2
          ${location === undefined ? '' : `and record in (select record from ${lookup} where kind = ${LOOKUP.location} and token = $5 and pos <= $2)`}
@@ -623,7 +634,8 @@ export class MasterStore {
     },
   ): Promise<FactRow[]> {
     const { fact } = this.tables(build);
-    return this.query<FactRow & pg.QueryResultRow>(
+    return this.run<FactRow & pg.QueryResultRow>(
+      this.pool,
       `rows-between-${build}`,
       `select ${FACT_COLUMNS} from ${fact}
        where pos > $7 and pos <= $2 and (pos > $1 or (valid_from > $3 and valid_from <= $4))
