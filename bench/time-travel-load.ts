@@ -296,7 +296,7 @@ export async function run(args: readonly string[]): Promise<Figures> {
   const database = await startBenchDatabase(folder);
   try {
     const loaded = await load(
-      database.url,
+      database.localUrl,
       numberArgument(args, 'versions', DEFAULT_VERSIONS),
       numberArgument(args, 'slot-versions', SLOT_VERSIONS),
     );

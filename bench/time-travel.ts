@@ -77,7 +77,7 @@ export async function run(args: readonly string[]): Promise<Figures> {
     const loaded =
       folder === ''
         ? await load(
-            database.url,
+            database.localUrl,
             numberArgument(args, 'versions', DEFAULT_VERSIONS),
             numberArgument(args, 'slot-versions', DEFAULT_SLOT_VERSIONS),
           )
@@ -92,9 +92,9 @@ async function askAll(database: BenchDatabase, loaded: Loaded, args: readonly st
   const asked = numberArgument(args, 'asked', DEFAULT_ASKED);
   const { people, versions, resultsEvery } = loaded;
   const schemaVersions = numberArgument(args, 'schema-versions', Math.min(versions, SCHEMA_VERSIONS));
-  const pool = openPool(database.url, { max: 4 });
-  const points = openPointPool(database.url);
-  const reader = await openPostgresLogReader(database.url);
+  const pool = openPool(database.localUrl, { max: 4 });
+  const points = openPointPool(database.localUrl);
+  const reader = await openPostgresLogReader(database.localUrl);
   const hashes = BENCH_HASHES;
   const build = await servingBuild(pool, MASTER);
   if (build === undefined) throw new Error('nothing is loaded');

@@ -90,7 +90,7 @@ function operationsOf(list: unknown): ManifestOperation[] {
   const operations =
     'operations' in list && Array.isArray(list.operations)
       ? (list.operations as unknown[])
-      : Object.entries(list).map(([id, body]): unknown => ({ id, body }));
+      : Object.entries(list as Record<string, unknown>).map(([id, body]): unknown => ({ id, body }));
   return operations.map((operation, index) => {
     const { id, body } = (operation ?? {}) as Partial<Record<keyof ManifestOperation, unknown>>;
     if (typeof id !== 'string' || typeof body !== 'string')
