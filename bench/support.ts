@@ -33,8 +33,6 @@ export type Figures = Record<string, Measured>;
 
 export interface BenchDatabase {
   readonly url: string;
-  /** The same by the server's socket, as the hub's roles reach it. */
-  readonly localUrl: string;
   /** As a hub's roles reach it: by the server's socket where there is one. */
   readonly localUrl: string;
   stop(): Promise<void>;
@@ -59,7 +57,6 @@ export async function startBenchDatabase(kept?: string): Promise<BenchDatabase> 
   await migrate(server.url);
   return {
     url: server.url,
-    localUrl: server.localUrl,
     localUrl: server.localUrl,
     async stop() {
       await server.stop(kept === undefined ? undefined : FLUSH_PATIENCE_MS);

@@ -48,23 +48,43 @@ export function rolesForField(type: string, field: string): readonly AuthRole[] 
   return FIELD_RULES[`${type}.${field}`] ?? ROOT_DEFAULTS[type];
 }
 
+/** A field that not everybody may ask for. */
+interface GuardedField {
+  readonly field: string;
+  readonly roles: readonly AuthRole[];
+}
+
+/** What was found in a document of a schema: clients ask the same ones again and again. */
+const guarded = new WeakMap<
+  DocumentNode,
+  { readonly schema: GraphQLSchema; readonly fields: readonly GuardedField[] }
+>();
+
 /** First field of a document, in any of its operations and fragments, that the principal may not ask for. */
 export function forbiddenField(
   schema: GraphQLSchema,
   document: DocumentNode,
   principal: Principal,
-): { readonly field: string; readonly roles: readonly AuthRole[] } | undefined {
+): GuardedField | undefined {
+  let known = guarded.get(document);
+  if (known?.schema !== schema) {
+    known = { schema, fields: guardedFields(schema, document) };
+    guarded.set(document, known);
+  }
+  return known.fields.find(({ roles }) => !mayAct(principal, roles));
+}
+
+function guardedFields(schema: GraphQLSchema, document: DocumentNode): GuardedField[] {
   const types = new TypeInfo(schema);
-  let found: { field: string; roles: readonly AuthRole[] } | undefined;
+  const found: GuardedField[] = [];
   visit(
     document,
     visitWithTypeInfo(types, {
       Field(node) {
         const parent = types.getParentType();
-        if (found !== undefined || parent === null || parent === undefined) return;
+        if (parent === null || parent === undefined) return;
         const roles = rolesForField(parent.name, node.name.value);
-        if (roles !== undefined && !mayAct(principal, roles))
-          found = { field: `${parent.name}.${node.name.value}`, roles };
+        if (roles !== undefined) found.push({ field: `${parent.name}.${node.name.value}`, roles });
       },
     }),
   );
