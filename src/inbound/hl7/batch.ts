@@ -126,6 +126,8 @@ function trimmedEnd(bytes: Buffer, start: number, end: number, unit: number): nu
   return Math.min(last + 2, end);
 }
 
+const ENVELOPE_SEGMENTS = ['FHS', 'BHS', 'BTS', 'FTS'] as const;
+
 class Envelope {
   batch: number | undefined;
   private separators: Hl7Separators | undefined;
@@ -149,7 +151,7 @@ class Envelope {
   /** True where the line is of the envelope; `close` ends the message before it. */
   take(line: Line, messagesSoFar: number, close: () => void, warnings: Hl7Warning[]): boolean {
     const unit = this.proven?.unitBytes ?? 1;
-    const name = ['FHS', 'BHS', 'BTS', 'FTS'].find((one) => isHeaderLine(this.bytes, line, unit, one));
+    const name = this.nameOf(line, unit);
     if (name === undefined) return false;
     close();
     const text = this.charset.decode(this.bytes.subarray(line.start, line.end));
@@ -184,6 +186,12 @@ class Envelope {
         this.batch = undefined;
     }
     return true;
+  }
+
+  /** Nearly all lines are of a message. */
+  private nameOf(line: Line, unit: number): (typeof ENVELOPE_SEGMENTS)[number] | undefined {
+    for (const name of ENVELOPE_SEGMENTS) if (isHeaderLine(this.bytes, line, unit, name)) return name;
+    return undefined;
   }
 
   result(): BatchEnvelope | undefined {

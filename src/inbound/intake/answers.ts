@@ -109,11 +109,14 @@ export function storedOf(message: Sealed, result: RecordedResult): StoredMessage
   };
 }
 
+const NONE_IGNORED: readonly IgnoredEntry[] = [];
+
 /** Entries of a bundle that are not applied, as register and sealed header hold them. */
-function ignoredOf({ fhir }: Pick<Fresh, 'fhir'>): IgnoredEntry[] {
+function ignoredOf({ fhir }: Pick<Fresh, 'fhir'>): readonly IgnoredEntry[] {
+  if (fhir === undefined) return NONE_IGNORED;
   return [
-    ...(fhir?.matched ?? []).map(({ index, location }): IgnoredEntry => [index, location, null, null]),
-    ...(fhir?.refused ?? []).map(({ index, code, path }): IgnoredEntry => [index, null, code, path ?? null]),
+    ...(fhir.matched ?? []).map(({ index, location }): IgnoredEntry => [index, location, null, null]),
+    ...(fhir.refused ?? []).map(({ index, code, path }): IgnoredEntry => [index, null, code, path ?? null]),
   ];
 }
 

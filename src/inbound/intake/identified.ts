@@ -92,8 +92,8 @@ export function identifiedOf(eventId: string, decisions: readonly IdentityDecisi
     ...(first.sourceRecordId === undefined ? {} : { sourceRecordId: first.sourceRecordId }),
     ...(first.patientId === undefined ? {} : { patientId: first.patientId }),
     ownerId: decisions.length === 1 ? first.ownerId : eventId,
-    flags: [...new Set(decisions.flatMap((decision) => decision.flags))],
-    links: lastLinks(decisions.flatMap((decision) => decision.links)),
+    flags: decisions.length === 1 ? first.flags : [...new Set(decisions.flatMap((decision) => decision.flags))],
+    links: lastLinks(decisions.length === 1 ? first.links : decisions.flatMap((decision) => decision.links)),
     reviews: reviewsOf(eventId, decisions),
     identityKeys: decisions.length === 1 ? first.identityKeys : joinIdentityKeys(decisions),
     persons: decisions.flatMap((decision) =>
@@ -103,12 +103,16 @@ export function identifiedOf(eventId: string, decisions: readonly IdentityDecisi
 }
 
 /** Of several links of one record the last holds: it was decided last. */
-export function lastLinks(links: readonly RecordLink[]): RecordLink[] {
+export function lastLinks(links: readonly RecordLink[]): readonly RecordLink[] {
+  if (links.length < 2) return links;
   return [...new Map(links.map((link) => [link.sourceRecordId, link])).values()];
 }
 
+const NO_REVIEWS: readonly ReviewOpened[] = [];
+
 /** Each review once, naming the message itself rather than one of its groups or parts. */
-export function reviewsOf(eventId: string, decisions: readonly IdentityDecision[]): ReviewOpened[] {
+export function reviewsOf(eventId: string, decisions: readonly IdentityDecision[]): readonly ReviewOpened[] {
+  if (decisions.every(({ reviews }) => reviews.length === 0)) return NO_REVIEWS;
   const own = new Set(decisions.map((decision) => decision.messageId));
   const reviews = decisions
     .flatMap((decision) => decision.reviews)
