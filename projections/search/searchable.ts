@@ -147,6 +147,8 @@ const SKIPPED = new Set([
   'patient',
   'encounter',
   'reference',
+  'result',
+  'hasMember',
   'system',
   'unit',
 ]);
