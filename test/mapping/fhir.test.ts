@@ -2,7 +2,7 @@ import { describe, expect, it } from '@jest/globals';
 import fc from 'fast-check';
 import { assembleResource } from '../../src/mapping/assemble.js';
 import type { FhirResource } from '../../src/mapping/content.js';
-import type { Fact, Mapped } from '../../src/mapping/fact.js';
+import type { Fact, Json, Mapped } from '../../src/mapping/fact.js';
 import { mapMessage, type MappingContext } from '../../src/mapping/map.js';
 import { sharedData, sharedFiles } from '../support/shared-data.js';
 import { CONTEXT, OTHER_RECORD, RECORD } from './support.js';
@@ -285,4 +285,18 @@ describe('anything that calls itself a resource', () => {
     expect(kinds.get('OBSERVATION')).toBeGreaterThan(500);
     expect([...unmapped.keys()].filter((path) => path.startsWith('Patient'))).toEqual([]);
   });
+});
+
+it('takes back the end of an Encounter that an update leaves without one, and all of one entered in error; not what HL7 v2 said of the visit', () => {
+  const encounter = (status: string, more: { [name: string]: Json } = {}): (string | undefined)[] => {
+    const resource = { resourceType: 'Encounter', id: 'e1', status, subject: { reference: 'Patient/1' }, ...more };
+    const context = { ...CONTEXT, records: { 'Patient/1': RECORD } };
+    return mapMessage({ kind: 'fhir', resource, records: {} }, context).facts.map(({ moves }) => moves);
+  };
+  const visit = { identifier: [{ type: { coding: [{ code: 'VN' }] }, value: 'V1' }] };
+  const period = { start: '2026-11-01T08:00:00Z', end: '2026-11-05T08:00:00Z' };
+  expect(encounter('finished', { period })).toEqual(['all', undefined]);
+  expect(encounter('in-progress', { period: { start: period.start } })).toEqual(['all']);
+  expect(encounter('in-progress', { period: { start: period.start }, ...visit })).toEqual([undefined]);
+  expect(encounter('entered-in-error', { period, ...visit })).toEqual(['all']);
 });

@@ -46,6 +46,9 @@ export function encounterFacts(
   const end = parseFhirTime(period['end'], context);
   if (start !== undefined) assert['start'] = timeValue(start);
   const status = textOf(encounter, 'status') || 'unknown';
+  // An update replaces the resource, its end too (FHIR R4 §3.1.0.4). Of a visit that HL7 v2 names as well it leaves what that said, unless there was none.
+  const own = !thing.key.startsWith('visit|') || status === 'entered-in-error';
+  const moved: Pick<Fact, 'moves'> = own ? { moves: 'all' } : {};
   if (start === undefined || end === undefined || end.instant <= start.instant) {
     assert['status'] = status;
     if (end !== undefined) assert['end'] = timeValue(end);
@@ -55,12 +58,12 @@ export function encounterFacts(
           ? stated
           : validTime(end, 'period.end')
         : validTime(start, 'period.start');
-    return [{ ...thing, valid, assert, whole: true }];
+    return [{ ...thing, valid, assert, whole: true, ...(start !== undefined && moved) }];
   }
   const finished = status === 'finished';
   assert['status'] = finished ? 'in-progress' : status;
   if (!finished) assert['end'] = timeValue(end);
-  const begun: Fact = { ...thing, valid: validTime(start, 'period.start'), assert, whole: true };
+  const begun: Fact = { ...thing, valid: validTime(start, 'period.start'), assert, whole: true, ...moved };
   if (!finished) return [begun];
   return [begun, { ...thing, valid: validTime(end, 'period.end'), assert: { status, end: timeValue(end) } }];
 }
