@@ -253,6 +253,7 @@ async function start(context: RoleContext, opened: Opened): Promise<RunningRole>
     intake: http.intake,
     eventBytes: config.limits.eventBytes,
     admit: (id, stopped) => nextOf({ sources, gate }, id, stopped),
+    onRefused: (id, count) => activity.refused(id, count),
     onTrouble: (source, error) => logger.warn({ err: error, source }, 'a watched folder is in trouble'),
   });
   opened.add(() => folders.close());

@@ -197,6 +197,25 @@ describe('archives', () => {
     expect(summary.accepted).toBe(1);
   });
 
+  it('lose nothing by a bomb, a damaged, a locked or an oddly named file among the others', async () => {
+    const names = ['one.hl7', 'bomb.hl7', 'flipped.hl7', 'locked.hl7', '../two.hl7', '/b\\three.hl7'];
+    const packed = zipOf(
+      names.map((name) => [name, name === 'bomb.hl7' ? Buffer.alloc(70 * 1024 * 1024, 0x20) : Buffer.from(adt())]),
+    );
+    // In the directory of the archive: a length no text unpacks to, a checksum of other bytes, the mark of a password.
+    packed.writeUInt32LE(0xffff_0000, directoryEntry(packed, 2) + 24);
+    packed.writeUInt32LE(1, directoryEntry(packed, 3) + 16);
+    packed.writeUInt16LE(1, directoryEntry(packed, 4) + 8);
+    const path_ = await file('all.zip', packed);
+    const left = [
+      { path: path_, entry: 2, code: 'UNPACKS_TOO_FAR' },
+      { path: path_, entry: 3, code: 'DAMAGED_ARCHIVE' },
+      { path: path_, entry: 4, code: 'UNKNOWN_PACKING' },
+    ];
+    expect(await ingest(path_)).toMatchObject({ accepted: 3, parked: 0, refused: 0, unreadable: left });
+    expect(await ingest(path_)).toMatchObject({ accepted: 0, duplicate: 3, unreadable: left });
+  });
+
   it('sent again after something newer bring nothing older back, and a changed file is another delivery', async () => {
     const resource = (color: string): string =>
       JSON.stringify({ resourceType: 'Patient', id: 'again', language: color });
@@ -238,6 +257,13 @@ function zipOf(files: readonly (readonly [name: string, content: Buffer])[]): Bu
   return Buffer.concat([...parts, central, Buffer.from('504b0506', 'hex'), end]);
 }
 
+/** Place of a file's header in the directory of an archive, counted from 1. */
+function directoryEntry(zip: Buffer, number: number): number {
+  let at = -1;
+  for (let n = 0; n < number; n += 1) at = zip.indexOf('504b01021400', at + 1, 'hex');
+  return at;
+}
+
 describe('pieces of an HL7 v2 file', () => {
   it('hold the same messages as the whole, wherever they are cut', async () => {
     await fc.assert(
@@ -262,6 +288,22 @@ describe('pieces of an HL7 v2 file', () => {
       ),
       { numRuns: 300 },
     );
+  });
+
+  it('leave out a message that is too large, and hold those before and behind it, wherever they are cut', async () => {
+    const large = `MSH|^~\\&|2\rNTE|${'x'.repeat(300)}\r`;
+    const text = `MSH|^~\\&|1\r${large}MSH|^~\\&|3\r${large}${large}MSH|^~\\&|4\r`;
+    for (let chunk = 1; chunk < 40; chunk += 1) {
+      const chunks = Array.from({ length: Math.ceil(text.length / chunk) }, (_, n) =>
+        Buffer.from(text.slice(n * chunk, (n + 1) * chunk)),
+      );
+      const pieces: Buffer[] = [];
+      let tooLarge = 0;
+      const stream = Readable.from(chunks) as AsyncIterable<Buffer>;
+      for await (const piece of hl7Pieces(stream, 20, 100, () => (tooLarge += 1))) pieces.push(piece);
+      expect(Buffer.concat(pieces).toString()).toBe('MSH|^~\\&|1\rMSH|^~\\&|3\rMSH|^~\\&|4\r');
+      expect(tooLarge).toBe(3);
+    }
   });
 });
 

@@ -148,7 +148,8 @@ describe('a folder that is watched', () => {
   });
 
   it('keeps what it cannot read in another folder, with a code and no word of its content', async () => {
-    start(new Sources());
+    const refused: number[] = [];
+    start(new Sources(), { onRefused: (_source, count) => refused.push(count) });
     const bytes = gzipSync(adt() + 'x'.repeat(50_000) + randomBytes(9_000).toString('hex'));
     await put('broken.hl7.gz', bytes.subarray(0, -4_000));
     await put('long.ndjson', JSON.stringify({ eventId: 'Zyxwvutsrq', data: 'x'.repeat(2_000) }));
@@ -160,10 +161,54 @@ describe('a folder that is watched', () => {
       'long.ndjson.problem.json',
     ]);
     const problem = await readFile(path.join(folder, 'errors/broken.hl7.gz.problem.json'), 'utf8');
-    expect(JSON.parse(problem)).toMatchObject({ code: 'DAMAGED_ARCHIVE' });
+    expect(JSON.parse(problem)).toMatchObject({ code: 'DAMAGED_ARCHIVE', problems: [{ code: 'DAMAGED_ARCHIVE' }] });
+    expect(refused).toEqual([1, 1]);
     const other = await readFile(path.join(folder, 'errors/long.ndjson.problem.json'), 'utf8');
     expect(JSON.parse(other)).toMatchObject({ code: 'REFUSED', refused: 1 });
     expect(other + JSON.stringify(troubles.map(String))).not.toContain('Zyxwvutsrq');
+  });
+
+  it('takes the others where one cannot be read, says so without its name, and takes it once it can be', async () => {
+    const ids = [1, 2, 3].map(() => `W${(last += 1)}`);
+    const file = (name: string): string => path.join(folder, name);
+    for (const [n, id] of ids.entries()) {
+      await put(`${n}-Zyxwvutsrq.hl7`, adt(id));
+      await utimes(file(`${n}-Zyxwvutsrq.hl7`), 1_000 + n, 1_000 + n);
+    }
+    let admitted = 0;
+    start(new Sources(), {
+      // All three were seen when the first is taken; what stands in the place of the second then cannot be read.
+      admit: async () => {
+        admitted += 1;
+        if (admitted > 1) return;
+        await rm(file('1-Zyxwvutsrq.hl7'));
+        await mkdir(file('1-Zyxwvutsrq.hl7'));
+      },
+    });
+    await inDone('2-Zyxwvutsrq.hl7');
+    expect(await names('done')).toEqual(['0-Zyxwvutsrq.hl7', '2-Zyxwvutsrq.hl7']);
+    expect(troubles).toMatchObject([{ code: 'EISDIR' }]);
+    expect(troubles.map(String).join()).not.toContain('Zyxwvutsrq');
+    await rm(file('1-Zyxwvutsrq.hl7'), { recursive: true });
+    await put('1-Zyxwvutsrq.hl7', adt(ids[1]));
+    await inDone('1-Zyxwvutsrq.hl7');
+    expect(await stored()).toEqual(expect.arrayContaining(ids));
+  });
+
+  it('takes a file again that somebody wrote to while it was read', async () => {
+    const [first, second] = [`W${(last += 1)}`, `W${(last += 1)}`];
+    await put('resumed.hl7', adt(first));
+    await utimes(path.join(folder, 'resumed.hl7'), 1_000, 1_000);
+    let admitted = 0;
+    start(new Sources(), {
+      admit: async () => {
+        admitted += 1;
+        if (admitted === 1) await appendFile(path.join(folder, 'resumed.hl7'), adt(second));
+      },
+    });
+    await inDone('resumed.hl7');
+    expect(await stored()).toEqual(expect.arrayContaining([first, second]));
+    expect((await stored()).filter((id) => id === first)).toHaveLength(1);
   });
 
   it('waits for a log that is away, and moves nothing meanwhile', async () => {

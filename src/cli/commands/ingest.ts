@@ -39,9 +39,10 @@ export function ingestCommand(program: Command): void {
         bar?.stop();
       }
       console.log(options.json === true ? JSON.stringify(summary) : wordSummary(summary));
-      for (const { path, code } of summary.unreadable) console.error(`${path}: ${code}`);
-      if (summary.unreadable.length > 0)
-        throw new CliError(`${grouped(summary.unreadable.length)} files could not be read to their end`);
+      for (const { path, entry, code } of summary.unreadable)
+        console.error(`${path}${entry === undefined ? '' : ` (file ${entry} of the archive)`}: ${code}`);
+      const unreadable = new Set(summary.unreadable.map(({ path }) => path)).size;
+      if (unreadable > 0) throw new CliError(`${grouped(unreadable)} files could not be taken whole`);
       if (summary.refused > 0) throw new CliError(`${grouped(summary.refused)} refused: they are not stored`);
     });
 }

@@ -1,14 +1,17 @@
-/** Files as what they hold: gzip is unpacked, of a zip archive each file comes on its own; neither unpacks to more than it plausibly holds. */
+/**
+ * Files as what they hold: gzip is unpacked, of a zip archive each file comes on its own; neither unpacks to more than it plausibly holds.
+ * What is wrong with one file of an archive costs that file only.
+ */
 import { createReadStream } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { Transform, type Readable } from 'node:stream';
-import { createGunzip, createZstdDecompress } from 'node:zlib';
-import yauzl, { type Entry, type ZipFile } from 'yauzl';
+import { crc32, createGunzip, createZstdDecompress } from 'node:zlib';
+import yauzl, { getFileNameLowLevel, type Entry, type ZipFile } from 'yauzl';
 
 /** A file cannot be read as what it says it is. Codes only: nothing of its content. */
 export class FileUnreadableError extends Error {
   constructor(
-    readonly code: 'DAMAGED_ARCHIVE' | 'UNPACKS_TOO_FAR' | 'MESSAGE_TOO_LARGE',
+    readonly code: 'DAMAGED_ARCHIVE' | 'UNKNOWN_PACKING' | 'UNPACKS_TOO_FAR' | 'MESSAGE_TOO_LARGE',
     options?: ErrorOptions,
   ) {
     super(code, options);
@@ -18,13 +21,15 @@ export class FileUnreadableError extends Error {
 export interface Contained {
   /** Name of the file, or of the file inside the archive, without `.gz` and `.zst`. */
   readonly name: string;
-  readonly stream: Readable;
+  /** Its place in the directory of the archive, from 1; absent where the file is no archive of several. */
+  readonly entry?: number;
+  /** @throws FileUnreadableError, as its stream does: of this file; those behind it in the archive can be read all the same */
+  readonly open: () => Promise<Readable>;
 }
 
 /** No text is packed better than this, but for one made to fill memory or disk. */
 const MOST_RATIO = 1_000;
 const ALWAYS_ALLOWED_BYTES = 64 * 1024 * 1024;
-const MOST_ENTRIES = 100_000;
 
 type Packing = 'gzip' | 'zstd' | 'zip' | 'none';
 
@@ -43,9 +48,9 @@ async function packingOf(path: string): Promise<Packing> {
 }
 
 /**
- * What a file holds, in the archive's order. The streams must be read one after the other.
+ * What a file holds, in the archive's order. The streams must be read one after the other, each to its end or destroyed.
  * @param onRead told of the packed bytes as they are read
- * @throws FileUnreadableError, the error of the operating system
+ * @throws FileUnreadableError where the archive's own directory cannot be read (on); the error of the operating system
  */
 export async function* contentsOf(
   path: string,
@@ -58,14 +63,14 @@ export async function* contentsOf(
     yield* entriesOf(path, most, onRead);
     return;
   }
-  const raw = createReadStream(path);
-  raw.on('data', (chunk) => onRead(chunk.length));
-  const name = path.replace(/\.(gz|zst)$/i, '');
-  if (packing === 'none') {
-    yield { name: path, stream: raw };
-    return;
-  }
-  yield { name, stream: unpacked(raw, packing === 'gzip' ? createGunzip() : createZstdDecompress(), most) };
+  const name = packing === 'none' ? path : path.replace(/\.(gz|zst)$/i, '');
+  const open = (): Readable => {
+    const raw = createReadStream(path);
+    raw.on('data', (chunk) => onRead(chunk.length));
+    if (packing === 'none') return raw;
+    return unpacked(raw, packing === 'gzip' ? createGunzip() : createZstdDecompress(), most);
+  };
+  yield { name, open: () => Promise.resolve(open()) };
 }
 
 function unpacked(raw: Readable, decoder: Transform, most: number): Readable {
@@ -89,20 +94,21 @@ function unpacked(raw: Readable, decoder: Transform, most: number): Readable {
 
 async function* entriesOf(path: string, most: number, onRead: (bytes: number) => void): AsyncGenerator<Contained> {
   const zip = await openZip(path);
-  let count = 0;
   let unpackedBytes = 0;
   try {
-    for (;;) {
+    for (let number = 1; ; number += 1) {
       const entry = await nextEntry(zip);
       if (entry === undefined) return;
-      count += 1;
-      if (count > MOST_ENTRIES) throw new FileUnreadableError('UNPACKS_TOO_FAR');
-      if (entry.fileName.endsWith('/') || /(^|\/)(\.|__MACOSX\/)/.test(entry.fileName)) continue;
-      unpackedBytes += entry.uncompressedSize;
-      // yauzl ends an entry that turns out longer than it says.
-      if (unpackedBytes > most) throw new FileUnreadableError('UNPACKS_TOO_FAR');
-      const stream = await openEntry(zip, entry);
-      yield { name: entry.fileName, stream };
+      const name = nameOf(entry);
+      if (name.endsWith('/') || /(^|\/)(\.(?!\.?\/)|__MACOSX\/)/.test(name)) continue;
+      const open = async (): Promise<Readable> => {
+        if (!entry.canDecodeFileData()) throw new FileUnreadableError('UNKNOWN_PACKING');
+        // yauzl ends an entry that turns out longer than it says. Entries may share their bytes, so it is the sum that tells.
+        if (unpackedBytes + entry.uncompressedSize > most) throw new FileUnreadableError('UNPACKS_TOO_FAR');
+        unpackedBytes += entry.uncompressedSize;
+        return openEntry(zip, entry);
+      };
+      yield { name, entry: number, open };
       onRead(entry.compressedSize);
     }
   } finally {
@@ -110,14 +116,23 @@ async function* entriesOf(path: string, most: number, onRead: (bytes: number) =>
   }
 }
 
+/** Nothing is written under these names, so any will do: absolute ones, and those that lead out of the archive, too. */
+function nameOf({ generalPurposeBitFlag, fileNameRaw, extraFields }: Entry): string {
+  return getFileNameLowLevel(generalPurposeBitFlag, fileNameRaw, extraFields, false);
+}
+
 const damaged = (error: unknown): FileUnreadableError => new FileUnreadableError('DAMAGED_ARCHIVE', { cause: error });
 
 function openZip(path: string): Promise<ZipFile> {
   return new Promise((resolve, reject) => {
-    yauzl.open(path, { lazyEntries: true, autoClose: false, validateEntrySizes: true }, (error, zip) => {
-      if (error === null) resolve(zip);
-      else reject(damaged(error));
-    });
+    yauzl.open(
+      path,
+      { lazyEntries: true, autoClose: false, validateEntrySizes: true, decodeStrings: false },
+      (error, zip) => {
+        if (error === null) resolve(zip);
+        else reject(damaged(error));
+      },
+    );
   });
 }
 
@@ -141,9 +156,18 @@ function openEntry(zip: ZipFile, entry: Entry): Promise<Readable> {
         reject(damaged(error));
         return;
       }
-      const plain = new Transform({ transform: (chunk, _encoding, done) => done(null, chunk) });
-      stream.on('error', (failure) => plain.destroy(damaged(failure)));
-      resolve(stream.pipe(plain));
+      // yauzl compares lengths and leaves the checksum (APPNOTE §4.4.7) to its caller.
+      let sum = 0;
+      const checked = new Transform({
+        transform(chunk: Buffer, _encoding, done) {
+          sum = crc32(chunk, sum);
+          done(null, chunk);
+        },
+        flush: (done) => done(sum === entry.crc32 ? null : new FileUnreadableError('DAMAGED_ARCHIVE')),
+      });
+      stream.on('error', (failure) => checked.destroy(damaged(failure)));
+      checked.once('close', () => stream.destroy());
+      resolve(stream.pipe(checked));
     });
   });
 }

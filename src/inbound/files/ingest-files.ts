@@ -9,7 +9,7 @@ import { FHIR_ID, type PackedMessage } from '../http/packed-message.js';
 import { EVENT_CONTENT_TYPE, FHIR_CONTENT_TYPE, HL7_CONTENT_TYPE, isFhirR4Type } from '../message-types.js';
 import { belongsInFolder, contentTypeOf, kindOfFile, SNIFF_BYTES, type FileKind } from './contents.js';
 import { hl7Pieces } from './chunks.js';
-import { boundedBuffer, contentsOf, FileUnreadableError } from './archives.js';
+import { boundedBuffer, contentsOf, FileUnreadableError, type Contained } from './archives.js';
 import { addSent, MessageSender, SendError, nothingSent, type Sent } from './sender.js';
 
 export interface IngestOptions {
@@ -40,16 +40,22 @@ export interface IngestProgress extends Sent {
   readonly totalBytes: number;
 }
 
-export interface UnreadableFile {
-  readonly path: string;
+/** What of a file was not taken. */
+export interface FileProblem {
   readonly code: FileUnreadableError['code'];
+  /** Which file of a zip archive, by its place in the archive's directory from 1; absent where it is the file or the archive itself. */
+  readonly entry?: number;
+}
+
+export interface UnreadableFile extends FileProblem {
+  readonly path: string;
 }
 
 export interface IngestSummary extends Sent {
   readonly files: number;
   /** Files of a folder that hold no messages. */
   readonly skipped: number;
-  /** Files that are damaged, or hold more than is taken: what came before the damage was sent. */
+  /** What is damaged, or more than is taken: everything else of these files was sent, as far as they could be read. */
   readonly unreadable: readonly UnreadableFile[];
   readonly bytes: number;
   readonly seconds: number;
@@ -152,38 +158,81 @@ export class FileReader {
   /**
    * @param named sent whatever it is; otherwise only what looks like messages
    * @param onRead told of bytes of the file as they lie on disk
-   * @returns whether anything in it looked like messages
-   * @throws FileUnreadableError, or what the destination throws; what came before in the file is handed on
+   * @returns whether anything in it looked like messages, and what of it was not taken: all else is handed on
+   * @throws what the destination throws, the error of the operating system
    */
-  async file(path: string, bytes: number, named: boolean, onRead: (bytes: number) => void): Promise<boolean> {
+  async file(
+    path: string,
+    bytes: number,
+    named: boolean,
+    onRead: (bytes: number) => void,
+  ): Promise<{ readonly taken: boolean; readonly problems: readonly FileProblem[] }> {
     // A delivery of the same file again is the same one: what a crash left half done is completed, not doubled.
     const { mtimeNs } = await stat(path, { bigint: true });
     const seed = createHash('sha256')
       .update(`${nodePath.basename(path)}|${bytes}|${mtimeNs}`)
       .digest('base64url');
-    let taken = false;
     let count = 0;
-    for await (const { name, stream } of contentsOf(path, bytes, onRead)) {
-      const key = (): string => `${seed}.${(count += 1)}`;
-      const [kind, whole] = await peek(stream, name);
-      if (named || belongsInFolder(name, kind)) {
-        await this.read(kind, whole, name, key);
-        taken = true;
+    const key = (): string => `${seed}.${(count += 1)}`;
+    const problems: FileProblem[] = [];
+    let taken = false;
+    try {
+      for await (const { name, entry, open } of contentsOf(path, bytes, onRead)) {
+        const place = entry === undefined ? {} : { entry };
+        const sending = this.contained(open, name, named, key, (code) => problems.push({ code, ...place }));
+        if (await sending) taken = true;
       }
-      stream.destroy();
+    } catch (error) {
+      problems.push({ code: codeOf(error) });
     }
-    return taken;
+    return { taken: taken || problems.length > 0, problems };
   }
 
-  async standardInput(stdin: Readable): Promise<void> {
-    const [kind, whole] = await peek(stdin, '');
-    await this.read(kind, whole, '', () => undefined);
+  /** @returns what could not be taken of it */
+  async standardInput(stdin: Readable): Promise<readonly FileProblem[]> {
+    const problems: FileProblem[] = [];
+    await this.contained(
+      () => Promise.resolve(stdin),
+      '',
+      true,
+      () => undefined,
+      (code) => problems.push({ code }),
+    );
+    return problems;
   }
 
-  private async read(kind: FileKind, stream: Readable, name: string, key: DeliveryKey): Promise<void> {
+  /** Hands on one file, or one of an archive. @returns whether it looked like messages */
+  private async contained(
+    open: Contained['open'],
+    name: string,
+    named: boolean,
+    key: DeliveryKey,
+    onProblem: OnProblem,
+  ): Promise<boolean> {
+    let stream: Readable | undefined;
+    try {
+      stream = await open();
+      const [kind, whole] = await peek(stream, name);
+      if (!named && !belongsInFolder(name, kind)) return false;
+      await this.read(kind, whole, name, key, onProblem);
+    } catch (error) {
+      onProblem(codeOf(error));
+    } finally {
+      stream?.destroy();
+    }
+    return true;
+  }
+
+  private async read(
+    kind: FileKind,
+    stream: Readable,
+    name: string,
+    key: DeliveryKey,
+    onProblem: OnProblem,
+  ): Promise<void> {
     switch (kind) {
       case 'hl7v2':
-        for await (const piece of hl7Pieces(stream, PIECE_BYTES, LINE_BYTES)) {
+        for await (const piece of hl7Pieces(stream, PIECE_BYTES, LINE_BYTES, () => onProblem('MESSAGE_TOO_LARGE'))) {
           for (const { bytes } of splitMessages(piece).messages)
             await this.add({ contentType: HL7_CONTENT_TYPE, bytes });
         }
@@ -252,6 +301,14 @@ export class FileReader {
 /** Name of the next message of a file; undefined where nothing names them. */
 type DeliveryKey = () => string | undefined;
 
+type OnProblem = (code: FileProblem['code']) => void;
+
+/** What a file is named with that cannot be read. @throws any other error */
+function codeOf(error: unknown): FileProblem['code'] {
+  if (error instanceof FileUnreadableError) return error.code;
+  throw error;
+}
+
 class IngestRun {
   files = 0;
   skipped = 0;
@@ -292,7 +349,7 @@ class IngestRun {
   async ingest(file: InputFile): Promise<void> {
     const before = this.bytes;
     if (file.path === '-') {
-      await this.reader.standardInput(this.options.stdin ?? process.stdin);
+      this.note(file, await this.reader.standardInput(this.options.stdin ?? process.stdin));
       this.files += 1;
     } else {
       if (await this.read(file)) this.files += 1;
@@ -304,14 +361,18 @@ class IngestRun {
 
   private async read(file: InputFile): Promise<boolean> {
     try {
-      return await this.reader.file(file.path, file.bytes, file.named, (bytes) => (this.bytes += bytes));
+      const onRead = (bytes: number): number => (this.bytes += bytes);
+      const { taken, problems } = await this.reader.file(file.path, file.bytes, file.named, onRead);
+      this.note(file, problems);
+      return taken;
     } catch (error) {
       if (error instanceof SendError) throw error;
-      if (!(error instanceof FileUnreadableError)) throw new IngestPathError(file.path, { cause: error });
-      // The others go on; what came before the damage is sent.
-      this.unreadable.push({ path: file.path, code: error.code });
-      return true;
+      throw new IngestPathError(file.path, { cause: error });
     }
+  }
+
+  private note({ path }: InputFile, problems: readonly FileProblem[]): void {
+    for (const problem of problems) this.unreadable.push({ path, ...problem });
   }
 
   private progress(): void {

@@ -8,8 +8,7 @@ import { LogUnavailableError } from '../../log/event-log.js';
 import type { Intake } from '../received.js';
 import type { SourceConfiguration, SourceFolder } from '../source.js';
 import type { SourceDirectory } from '../sources.js';
-import { FileUnreadableError } from './archives.js';
-import { FileReader } from './ingest-files.js';
+import { FileReader, type FileProblem } from './ingest-files.js';
 import { IntakeDestination } from './intake-destination.js';
 import type { Sent } from './sender.js';
 
@@ -22,7 +21,8 @@ export interface FolderWatchOptions {
   readonly admit?: (sourceId: string, stopped: () => boolean) => Promise<unknown>;
   /** Told of what an engineer must see: codes and the source, never a name of a file or its content. */
   readonly onTrouble: (sourceId: string, error: unknown) => void;
-  readonly onTaken?: (sourceId: string, sent: Sent) => void;
+  /** Told how many messages, or files of an archive, of a file were not taken. */
+  readonly onRefused?: (sourceId: string, count: number) => void;
   readonly times?: Partial<FolderTimes>;
 }
 
@@ -72,18 +72,52 @@ export class FolderWatch {
   }
 }
 
+/** A file as it was at a moment, times in nanoseconds. */
 interface Look {
   readonly size: bigint;
+  readonly written: bigint;
+  /** Last change of its name, owner or rights too. */
   readonly changed: bigint;
+}
+
+/** @throws the error of the operating system */
+async function lookAt(file: string): Promise<Look> {
+  const { size, mtimeNs: written, ctimeNs: changed } = await stat(file, { bigint: true });
+  return { size, written, changed };
+}
+
+const same = (one: Look, other: Look): boolean => one.size === other.size && one.written === other.written;
+
+/** A file that could not be opened or read, and when it is tried again. */
+interface Failed {
+  readonly changed: bigint;
+  readonly pauseMs: number;
+  readonly again: number;
 }
 
 /** The folder's own end: nothing went wrong. */
 class Stopped extends Error {}
 
+/** The file is at fault (its rights, its disk, that it is gone), not the log or the folder. */
+class FileFailed extends Error {
+  constructor(readonly trouble: unknown) {
+    super('a file cannot be read');
+  }
+}
+
+/** The operating system names the file in its errors, and people are in names of files. */
+function nameless(error: unknown): unknown {
+  const { code, syscall, path } = error as NodeJS.ErrnoException;
+  if (code === undefined || syscall === undefined || path === undefined) return error;
+  return Object.assign(new Error(`a watched folder: ${syscall} failed`), { code });
+}
+
 class WatchedFolder {
   private readonly stopping = new AbortController();
   private readonly running: Promise<void>;
   private seen = new Map<string, Look>();
+  /** By name. Others do not wait for them. */
+  private readonly failed = new Map<string, Failed>();
 
   constructor(
     private readonly sourceId: string,
@@ -108,7 +142,7 @@ class WatchedFolder {
         await this.pause(this.times.pollMs);
       } catch (error) {
         if (error instanceof Stopped) return;
-        this.options.onTrouble(this.sourceId, error);
+        this.options.onTrouble(this.sourceId, nameless(error));
         await this.pause(pauseMs);
         pauseMs = Math.min(pauseMs * 2, this.times.longestPauseMs);
       }
@@ -118,9 +152,19 @@ class WatchedFolder {
   /** Takes every file that is complete, the oldest first. */
   private async once(): Promise<void> {
     if (this.source().paused) return;
-    for (const name of await this.complete()) {
+    for (const { name, look } of await this.complete()) {
       if (this.stopping.signal.aborted) return;
-      await this.take(name);
+      const failed = this.failed.get(name);
+      if (failed !== undefined && failed.changed === look.changed && performance.now() < failed.again) continue;
+      try {
+        await this.take(name);
+        this.failed.delete(name);
+      } catch (error) {
+        if (!(error instanceof FileFailed)) throw error;
+        const pauseMs = Math.min((failed?.pauseMs ?? this.times.firstPauseMs / 2) * 2, this.times.longestPauseMs);
+        this.failed.set(name, { changed: look.changed, pauseMs, again: performance.now() + pauseMs });
+        this.options.onTrouble(this.sourceId, error.trouble);
+      }
     }
   }
 
@@ -130,24 +174,28 @@ class WatchedFolder {
     return source;
   }
 
-  private async complete(): Promise<string[]> {
+  private async complete(): Promise<{ readonly name: string; readonly look: Look }[]> {
     const { path, pattern } = this.folder;
     const matches = patternOf(pattern);
     const looks = new Map<string, Look>();
-    const done: { name: string; changed: bigint }[] = [];
+    const done: { name: string; look: Look }[] = [];
     const settled = BigInt(Date.now() - this.times.settleMs) * 1_000_000n;
     for (const entry of await readdir(path, { withFileTypes: true })) {
       if (!entry.isFile() || UNFINISHED.test(entry.name) || !matches.test(entry.name)) continue;
-      const { size, mtimeNs, ctimeNs } = await stat(nodePath.join(path, entry.name), { bigint: true });
+      const look = await orGone(lookAt(nodePath.join(path, entry.name)));
+      if (look === undefined) continue;
       const before = this.seen.get(entry.name);
-      looks.set(entry.name, { size, changed: mtimeNs });
+      looks.set(entry.name, look);
       // Nobody has written to it for a while, and it did not change since the last look; what was moved in has its last writing behind it.
-      const still = before !== undefined && before.size === size && before.changed === mtimeNs;
-      if (mtimeNs <= settled && (still || mtimeNs < ctimeNs)) done.push({ name: entry.name, changed: mtimeNs });
+      const still = before !== undefined && same(before, look);
+      if (look.written <= settled && (still || look.written < look.changed)) done.push({ name: entry.name, look });
     }
     this.seen = looks;
-    done.sort((a, b) => (a.changed === b.changed ? (a.name < b.name ? -1 : 1) : a.changed < b.changed ? -1 : 1));
-    return done.map(({ name }) => name);
+    for (const name of this.failed.keys()) if (!looks.has(name)) this.failed.delete(name);
+    return done.sort((one, other) => {
+      const by = one.look.written - other.look.written;
+      return by === 0n ? (one.name < other.name ? -1 : 1) : by < 0n ? -1 : 1;
+    });
   }
 
   private async take(name: string): Promise<void> {
@@ -168,19 +216,20 @@ class WatchedFolder {
       messages: (messages) => admitted(() => inside.messages(messages)),
       events: (lines) => admitted(() => inside.events(lines)),
     });
-    let problem: string | undefined;
+    let problems: readonly FileProblem[];
     try {
-      const { size } = await stat(file);
-      await reader.file(file, size, true, () => undefined);
+      const before = await lookAt(file);
+      ({ problems } = await reader.file(file, Number(before.size), true, () => undefined));
       await reader.flush();
-      if (reader.sent.refused > 0) problem = 'REFUSED';
+      // Somebody writes to it after all: it is taken again when that is over, and what is in the hub by then is recognised.
+      if (!same(before, await lookAt(file))) return;
     } catch (error) {
-      if (!(error instanceof FileUnreadableError)) throw error;
-      await reader.flush();
-      problem = error.code;
+      const { syscall, path } = error as NodeJS.ErrnoException;
+      throw path === file || syscall === 'read' ? new FileFailed(nameless(error)) : error;
     }
-    this.options.onTaken?.(this.sourceId, reader.sent);
-    await this.moveAway(file, name, problem, reader.sent);
+    const left = problems.length + reader.sent.refused;
+    if (left > 0) this.options.onRefused?.(this.sourceId, left);
+    await this.moveAway(file, name, problems, reader.sent);
     this.seen.delete(name);
   }
 
@@ -198,18 +247,16 @@ class WatchedFolder {
     }
   }
 
-  private async moveAway(file: string, name: string, problem: string | undefined, sent: Sent): Promise<void> {
+  private async moveAway(file: string, name: string, problems: readonly FileProblem[], sent: Sent): Promise<void> {
     const { path, doneFolder, errorFolder } = this.folder;
-    const folder = nodePath.resolve(path, problem === undefined ? doneFolder : errorFolder);
+    const code = problems[0]?.code ?? (sent.refused > 0 ? 'REFUSED' : undefined);
+    const folder = nodePath.resolve(path, code === undefined ? doneFolder : errorFolder);
     await mkdir(folder, { recursive: true });
     const target = await freeName(folder, name);
     await move(file, target);
-    if (problem === undefined) return;
-    await writeFile(`${target}.problem.json`, `${JSON.stringify({ code: problem, ...sent })}\n`);
-    this.options.onTrouble(
-      this.sourceId,
-      Object.assign(new Error('a file could not be taken whole'), { code: problem }),
-    );
+    if (code === undefined) return;
+    await writeFile(`${target}.problem.json`, `${JSON.stringify({ code, ...sent, problems })}\n`);
+    this.options.onTrouble(this.sourceId, Object.assign(new Error('a file could not be taken whole'), { code }));
   }
 
   /** Ends early when the folder is to be watched no more. */
@@ -225,6 +272,16 @@ class WatchedFolder {
       signal.addEventListener('abort', done);
       if (signal.aborted) done();
     });
+  }
+}
+
+/** undefined where somebody took the file away meanwhile. */
+async function orGone<T>(looking: Promise<T>): Promise<T | undefined> {
+  try {
+    return await looking;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+    throw error;
   }
 }
 

@@ -106,9 +106,9 @@ export class SourceActivity {
     if (outcome.status === 'parked') counted.parked += 1;
   }
 
-  /** A message was not taken in at all. */
-  refused(id: string): void {
-    this.of(id).refused += 1;
+  /** Messages were not taken in at all. */
+  refused(id: string, count = 1): void {
+    this.of(id).refused += count;
   }
 
   /** A peer has come (1) or gone (-1). */
