@@ -38,7 +38,7 @@ export async function run(args: readonly string[]): Promise<Figures> {
   const folder = await mkdtemp(path.join(os.tmpdir(), 'anamnesis-bench-lake-'));
   try {
     const eventsPerSecond = await projected(pool, events, batch);
-    await install(pool, POPULATION);
+    await perform(pool, projection.install(POPULATION));
     await populate(pool, subjects);
     const figures = await asked(pool, folder, subjects);
     return { eventsPerSecond: { values: eventsPerSecond, unit: 'events/s', goal: '≥ 50000' }, ...figures };
@@ -49,9 +49,9 @@ export async function run(args: readonly string[]): Promise<Figures> {
   }
 }
 
-async function install(pool: pg.Pool, build: number): Promise<void> {
+async function perform(pool: pg.Pool, statements: readonly string[]): Promise<void> {
   await inTransaction(pool, async (client) => {
-    for (const statement of projection.install(build)) await client.query(statement);
+    for (const statement of statements) await client.query(statement);
   });
 }
 
@@ -121,12 +121,12 @@ function decoded(count: number): DecodedEvent[] {
   });
 }
 
-/** Rates, each into a build of its own; every round meets people whom the vault does not know. */
+/** Rates, each into a build of its own, as a rebuild makes it; every round meets people whom the vault does not know. */
 async function projected(pool: pg.Pool, count: number, size: number): Promise<number[]> {
   const rates: number[] = [];
   for (let round = 0; round < ROUNDS; round += 1) {
     const build = POPULATION + 1 + round;
-    await install(pool, build);
+    await perform(pool, projection.bulk?.prepare(build) ?? []);
     const events = decoded(count);
     const seconds = await secondsOf(async () => {
       for (let at = 0; at < events.length; at += size) {
@@ -146,6 +146,7 @@ async function projected(pool: pg.Pool, count: number, size: number): Promise<nu
           }
         });
       }
+      await perform(pool, projection.bulk?.finish(build) ?? []);
     });
     rates.push(count / seconds);
   }

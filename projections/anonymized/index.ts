@@ -12,7 +12,9 @@ import {
   ASSERTS,
   ENDS,
   eraseAnonymized,
+  indexAnonymized,
   installAnonymized,
+  prepareAnonymized,
   RETRACTS,
   uninstallAnonymized,
 } from './tables.js';
@@ -20,7 +22,7 @@ import { verifyAnonymized } from './verify.js';
 
 export const ANONYMIZED = 'anonymized';
 /** Raise with every change of the tables, of the declaration, or of the fields the mappings give it. */
-export const ANONYMIZED_VERSION = 7;
+export const ANONYMIZED_VERSION = 8;
 
 const FACT_COLUMNS = ['record', 'entity', 'field', 'valid_from', 'pos', 'recorded_at', 'op', 'value'] as const;
 const FACT_TYPES = ['uuid', 'int8', 'int2', 'timestamptz', 'int8', 'timestamptz', 'int2', 'text'] as const;
@@ -114,6 +116,7 @@ export function createAnonymizedProjection(options: {
     name: ANONYMIZED,
     version: ANONYMIZED_VERSION,
     install: installAnonymized,
+    bulk: { prepare: prepareAnonymized, finish: indexAnonymized },
     uninstall: uninstallAnonymized,
     erase: eraseAnonymized,
     tables: (version) => Object.values(anonymizedTables(version)),

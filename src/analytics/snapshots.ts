@@ -23,9 +23,9 @@ import type { Instant } from '../time/valid-time.js';
 import { CELL, mask, OLDEST_AGE, OLDEST_CODE, packed, partOf, SHOWN, type Part } from './packing.js';
 import {
   concernedStatements,
+  ERASED,
   fold,
   instant,
-  IS_ERASED,
   knownBy,
   memberStatement,
   truthStatements,
@@ -274,7 +274,7 @@ async function begin(client: pg.PoolClient, build: number, key: string): Promise
     [build, key],
   );
   // What an erased person's events had brought is not kept for a rebuild to leave out.
-  await client.query(`delete from ${anonymizedTables(build).fact} where ${IS_ERASED}`);
+  await client.query(`delete from ${anonymizedTables(build).fact} where record = any (array(${ERASED}))`);
   return (rows[0] as { id: number }).id;
 }
 
@@ -490,8 +490,10 @@ async function fewChange(
   other: SnapshotPoint,
 ): Promise<boolean> {
   await run(client, concernedStatements(build, one, other));
+  // Whether that many links are there at all, which are not counted to the last.
   const { rows } = await client.query<{ few: boolean }>(
-    `select (select count(*) from touched) <= ${MOST_CHANGED} * (select count(*) from ${anonymizedTables(build).link}) as few`,
+    `select n = 0 or exists (select from ${anonymizedTables(build).link} offset ceil(n / ${MOST_CHANGED})::bigint - 1) as few
+       from (select count(*) as n from touched) touched`,
   );
   if (rows[0]?.few === true) return true;
   await client.query('drop table moved, concerned, touched, said');

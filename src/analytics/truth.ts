@@ -28,8 +28,8 @@ export interface SnapshotPoint {
 }
 
 /** Records of people who were erased: they are in no snapshot, of whatever basis. */
-export const IS_ERASED = `record in (select unnest(owners) from sealing.erasure)`;
-export const NOT_ERASED = `not (${IS_ERASED})`;
+export const ERASED = 'select unnest(owners) from sealing.erasure';
+const NOT_ERASED = `record not in (${ERASED})`;
 
 export function instant(text: Instant): string {
   if (!/^\d{4}-\d\d-\d\dT[\d:.]+Z$/.test(text)) throw new RangeError('not an instant');
@@ -201,6 +201,23 @@ export function truthStatements(build: number, { known: asked, valid: at }: Snap
   ];
 }
 
+/** What only rows that are there at one of two points alone can meet, in terms of the indexes of the tables. */
+function apart(one: SnapshotPoint['known'], other: SnapshotPoint['known']): string {
+  if ('at' in one && 'at' in other) {
+    const [from, to] = [one.at, other.at].sort() as [Instant, Instant];
+    return `recorded_at > ${instant(from)} and ${knownBy({ at: to })}`;
+  }
+  if ('position' in one && 'position' in other) {
+    const [from, to] = BigInt(one.position) < BigInt(other.position) ? [one, other] : [other, one];
+    return `pos > ${from.position} and ${knownBy(to)}`;
+  }
+  const [{ position }, { at }] = ('position' in one ? [one, other] : [other, one]) as [
+    { position: string },
+    { at: Instant },
+  ];
+  return `(pos > ${position} or recorded_at > ${instant(at)})`;
+}
+
 /**
  * Statements that make `concerned`, `touched` and `said`: whoever may be another at one point than at the other, for a fact or a link of theirs is there at one
  * alone, with all records that were ever the same subject's. Whoever is not among them has the same values at both points, but for the age.
@@ -208,18 +225,22 @@ export function truthStatements(build: number, { known: asked, valid: at }: Snap
 export function concernedStatements(build: number, one: SnapshotPoint, other: SnapshotPoint): string[] {
   const { link, fact } = anonymizedTables(build);
   const seen = ({ known, valid }: SnapshotPoint): string => `(${knownBy(known)} and ${validBy(valid)})`;
+  const [from, to] = [one.valid.at, other.valid.at].sort() as [Instant, Instant];
+  const known = apart(one.known, other.known);
+  const either = from === to ? known : `(${known} or valid_from > ${instant(from)} and valid_from <= ${instant(to)})`;
   const subjectsAt = ({ known }: SnapshotPoint): string => `
-    select subject from (
-      select distinct on (record) record, subject from ${link} where ${knownBy(known)} and record in (select record from moved) order by record, pos desc
+    select subject, patient from (
+      select distinct on (record) record, subject, patient from ${link} where ${knownBy(known)} and record in (select record from moved) order by record, pos desc
     ) latest`;
   return [
     `create temp table moved on commit drop as
-       select record from ${fact} where field in (${COUNTED.join(', ')}) and ${seen(one)} <> ${seen(other)}
-       union select record from ${link} where (${knownBy(one.known)}) <> (${knownBy(other.known)})`,
+       select record from ${fact} where field in (${COUNTED.join(', ')}) and ${either} and ${seen(one)} <> ${seen(other)}
+       union select record from ${link} where ${known} and (${knownBy(one.known)}) <> (${knownBy(other.known)})`,
     'analyze moved',
     `create temp table concerned on commit drop as ${subjectsAt(one)} union ${subjectsAt(other)}`,
     'analyze concerned',
-    `create temp table touched on commit drop as select distinct record from ${link} where subject in (select subject from concerned)`,
+    `create temp table touched on commit drop as
+       select distinct l.record from ${link} l join concerned c on c.patient = l.patient and c.subject = l.subject`,
     'analyze touched',
     `create temp table said on commit drop as select * from ${fact} where field in (${COUNTED.join(', ')}) and record in (select record from touched)`,
     'create index on said (record)',

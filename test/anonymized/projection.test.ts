@@ -393,6 +393,67 @@ describe('counts of a point', () => {
   });
 });
 
+describe('who changed between two points', () => {
+  /** So many people, of six facts each, one second after another. */
+  async function populate(people: number): Promise<void> {
+    const [link, fact] = [`anonymized_private.link_v${build}`, `anonymized_private.fact_v${build}`];
+    const when = `timestamptz '2026-01-10' + p * interval '1 second'`;
+    await database.pool.query(
+      `insert into ${link} select gen_random_uuid(), p, gen_random_uuid(), gen_random_uuid(), ${when} from generate_series(1, ${people}) p`,
+    );
+    await database.pool.query(
+      `insert into ${fact} select record, 0, field, recorded_at, pos, recorded_at, 1, case field when 3 then 'FEMALE' else '196' end
+         from ${link} cross join generate_series(1, 6) field where field not in (1, 2) order by pos`,
+    );
+    await database.pool.query(`update anonymized_private.state_v${build} set head = ${people}`);
+    await database.pool.query(`vacuum analyze ${link}, ${fact}`);
+  }
+
+  /** Facts that one connection reads while it works. Who is linked is a small table, which at this size is read whole sooner than by index. */
+  async function readBy(pool: pg.Pool, work: () => Promise<unknown>): Promise<number> {
+    const read = async (): Promise<number> => {
+      await pool.query('select pg_stat_force_next_flush()');
+      const { rows } = await pool.query<{ read: bigint }>(
+        `select seq_tup_read + coalesce(idx_tup_fetch, 0) as read from pg_stat_user_tables where schemaname = 'anonymized_private' and relname = $1`,
+        [`fact_v${build}`],
+      );
+      return Number(rows[0]?.read);
+    };
+    const before = await read();
+    await work();
+    return (await read()) - before;
+  }
+
+  test('is read by position, time and record, so that a new now, day or month reads few of all rows', async () => {
+    const people = process.env['ANAMNESIS_TEST_SCALE'] === 'full' ? 50_000 : 4_000;
+    await populate(people);
+    const pool = openPool(database.url, { max: 1 });
+    try {
+      const made = new Snapshots(pool);
+      const day = month('2026-11-01');
+      const cellsAt = (known: SnapshotPoint['known'], valid: SnapshotPoint['valid']) => (): Promise<unknown> =>
+        made.cells({ known, valid, released: valid.at });
+      const everybody = await readBy(pool, cellsAt({ position: String(people) }, { at: day, now: true }));
+      expect(everybody).toBeGreaterThanOrEqual(4 * people);
+      await database.pool.query(
+        `insert into anonymized_private.fact_v${build} select record, 0, 3, '2026-10-02', ${people + 1}, '2026-10-02', 1, 'MALE'
+           from anonymized_private.link_v${build} where pos % ${people / 20} = 0`,
+      );
+      const few = people / 2;
+      expect(await readBy(pool, cellsAt({ position: String(people + 1) }, { at: day, now: true }))).toBeLessThan(few);
+      expect(
+        await readBy(pool, cellsAt({ position: String(people + 1) }, { at: month('2026-12-01'), now: true })),
+      ).toBeLessThan(few);
+      await made.addMonth(month('2026-02-01'));
+      expect(await readBy(pool, () => made.addMonth(month('2026-03-01')))).toBeLessThan(few);
+      // The nearest that stands is the month before those twenty.
+      expect(await readBy(pool, cellsAt({ at: day }, { at: day, now: false }))).toBeLessThan(few);
+    } finally {
+      await pool.end();
+    }
+  });
+});
+
 describe('dated things', () => {
   const visit = (record: string, key: string, fields: Record<string, Json>, validFrom: string): Fact =>
     fact(record, fields, { kind: 'ENCOUNTER', key, validFrom });
