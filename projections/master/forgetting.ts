@@ -92,8 +92,9 @@ export class Forgetting {
     if ((await censusPosition(client, build)) === undefined) return;
     // Counts of every moment had them in: they are made anew.
     const { state, ...counted } = censusTables(build);
-    for (const table of Object.values(counted)) await client.query(`delete from ${table}`);
+    // First: whoever is counting now is done when this goes through, so nothing of theirs is left, and their next piece sees that it is over.
     await client.query(`update ${state} set position = 0, steps = 0, blocks = 0`);
+    for (const table of Object.values(counted)) await client.query(`delete from ${table}`);
   }
 
   /** What is left of a message about several persons, in place of what it had said of those who remain. */

@@ -1,7 +1,7 @@
 /** The project role: carries the log into every projection, and rebuilds them. */
 import { openBlobStore } from '../blobs/open.js';
 import { createProjections } from '../../projections/index.js';
-import { keepCensusUp } from '../../projections/master/census/upkeep.js';
+import { CensusUpkeep } from '../../projections/master/census/upkeep.js';
 import { Forgetting } from '../../projections/master/forgetting.js';
 import { OpenSearchDocuments } from '../../projections/search/opensearch.js';
 import { openPool } from '../database/database.js';
@@ -16,6 +16,7 @@ import { createEventDecoder } from './decode.js';
 import { errorWord } from './errors.js';
 import { Erasures } from './erasures.js';
 import { Projections } from './projections.js';
+import { Throttle } from './throttle.js';
 
 const POOL_CONNECTIONS = 6;
 const BATCH_EVENTS = [1, 4, 16, 64, 256, 512, 1024, 4096];
@@ -74,14 +75,15 @@ export async function startProjectRole(context: RoleContext): Promise<RunningRol
     if (openSearch !== undefined) opened.push(() => openSearch.close());
     await projections.start();
     const forgetting = new Forgetting({ pool, reader, decoder, hashes: keyStore.hashes });
-    opened.push(
-      keepCensusUp({
-        pool,
-        forget: (build, epoch) => forgetting.upTo(build, epoch),
-        onTrouble: (error) =>
-          logger.warn({ code: errorWord(error) }, 'the master store is not kept up; it is tried again'),
-      }),
-    );
+    const upkeep = new CensusUpkeep({
+      pool,
+      throttle: new Throttle(projections.live),
+      forget: (build, epoch) => forgetting.upTo(build, epoch),
+      onTrouble: (error) =>
+        logger.warn({ code: errorWord(error) }, 'the master store is not kept up; it is tried again'),
+    });
+    opened.push(() => upkeep.stop());
+    upkeep.start();
     erasures.start();
     return { addresses: {}, stop: closeAll };
   } catch (error) {

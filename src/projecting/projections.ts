@@ -28,7 +28,7 @@ import type { Build, DecodedEvent, ProjectionDefinition } from './projection.js'
 import { Rebuild } from './rebuild.js';
 import { LiveRunner, type RuntimeLog } from './runner.js';
 import { Shares } from './shares.js';
-import { Throttle } from './throttle.js';
+import { LiveWork, Throttle } from './throttle.js';
 import { microsOfInstant, now } from '../time/clock.js';
 import { VerificationRuns } from './verification/runs.js';
 import { UnknownProjectionError } from './watermark.js';
@@ -93,7 +93,9 @@ export class Projections {
   private control: Control | undefined;
   private readonly shares: Shares;
   private readonly doubles: DoubledEvents;
-  private readonly throttle = new Throttle();
+  /** What all that is not live work gives way to. */
+  readonly live = new LiveWork();
+  private readonly throttle = new Throttle(this.live);
   private readonly announcer: Announcer;
   private readonly verifications: VerificationRuns;
   /** Looks again when the first kept build is due to go. */
@@ -144,7 +146,7 @@ export class Projections {
         this.announcer.notice();
       },
       onBatch: (batch) => {
-        this.throttle.liveBatch(batch.delayMs);
+        this.live.liveBatch(batch.delayMs);
         options.onBatch?.(batch);
       },
       ...(options.onRetry === undefined ? {} : { onRetry: options.onRetry }),

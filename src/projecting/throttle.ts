@@ -1,4 +1,4 @@
-/** How much a rebuild rests between its batches, so that live work stays within its time: it takes what is left over, and always something. */
+/** How much a rebuild or the upkeep of the census rests between its pieces, so that live work stays within its time: it takes what is left over, and always something. */
 
 /** Live events should be queryable within this time; a rebuild rests while they are not. Half of what is promised, so that it holds at the 99th percentile. */
 export const LIVE_BUDGET_MS = 500;
@@ -13,11 +13,10 @@ const MOST_SHARE = 16;
 /** Even under the heaviest load a rebuild gets on. */
 const LONGEST_REST_MS = 10_000;
 
-export class Throttle {
+/** How late live batches are: one for all that gives way to them. */
+export class LiveWork {
   private delayMs = 0;
   private saidAt = Number.NEGATIVE_INFINITY;
-  /** Rest for each millisecond of work. */
-  private share = 0;
 
   /** @param now milliseconds of a clock that never goes back */
   constructor(private readonly now: () => number = () => performance.now()) {}
@@ -31,14 +30,25 @@ export class Throttle {
     }
   }
 
+  isLate(): boolean {
+    const holds = Math.min(HOLDS_AT_MOST_MS, Math.max(HOLDS_MS, 2 * this.delayMs));
+    return this.now() - this.saidAt <= holds && this.delayMs > LIVE_BUDGET_MS;
+  }
+}
+
+/** The rests of one kind of work beside the live work. */
+export class Throttle {
+  /** Rest for each millisecond of work. */
+  private share = 0;
+
+  constructor(private readonly live: Pick<LiveWork, 'isLate'>) {}
+
   /**
-   * Milliseconds to rest before the next batch: a larger share from batch to batch while live work is late, a smaller one once it is not.
-   * @param workedMs what writing the last batch took
+   * Milliseconds to rest before the next piece: a larger share from piece to piece while live work is late, a smaller one once it is not.
+   * @param workedMs what the last piece took
    */
   rest(workedMs: number): number {
-    const holds = Math.min(HOLDS_AT_MOST_MS, Math.max(HOLDS_MS, 2 * this.delayMs));
-    const late = this.now() - this.saidAt <= holds && this.delayMs > LIVE_BUDGET_MS;
-    if (late) this.share = Math.min(MOST_SHARE, Math.max(FIRST_SHARE, this.share * 2));
+    if (this.live.isLate()) this.share = Math.min(MOST_SHARE, Math.max(FIRST_SHARE, this.share * 2));
     else this.share = this.share <= FIRST_SHARE ? 0 : this.share / 2;
     return Math.min(LONGEST_REST_MS, this.share * workedMs);
   }

@@ -1,10 +1,12 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
 import { randomUUID } from 'node:crypto';
-import { keepCensus } from '../../projections/master/census/keeper.js';
+import { keepCensus, keepCensusInPieces } from '../../projections/master/census/keeper.js';
+import { CensusUpkeep } from '../../projections/master/census/upkeep.js';
 import { parted } from '../../projections/master/verify.js';
 import { createMasterProjection } from '../../projections/master/index.js';
 import type { Fact, Json } from '../../src/mapping/fact.js';
 import type { DecodedEvent, ProjectionDefinition } from '../../src/projecting/projection.js';
+import { LiveWork, Throttle } from '../../src/projecting/throttle.js';
 import { createTestDatabase, type TestDatabase } from '../support/database.js';
 import { apply, decoded, verify, type GivenEvent } from '../support/projection-spec.js';
 
@@ -198,6 +200,116 @@ describe('the census', () => {
     for (const table of ['delta', 'block']) await database.pool.query(`delete from master.census_${table}_v${build}`);
     const tables = new Set((await found()).map((one) => `${one.defect} ${one.table}`));
     expect(tables).toEqual(new Set(['missing master.census_delta', 'missing master.census_block']));
+  });
+});
+
+describe('the upkeep of the census', () => {
+  const standsAt = async (): Promise<bigint> => {
+    const { rows } = await database.pool.query<{ position: bigint }>(
+      `select position from master.census_state_v${build}`,
+    );
+    return rows[0]?.position ?? -1n;
+  };
+  const reaches = (position: number): Promise<unknown> =>
+    database.pool.query(`update hub.checkpoint set position = $1 where projection = 'master' and version = $2`, [
+      position,
+      build,
+    ]);
+  beforeEach(async () => {
+    await database.pool.query(`update master.census_state_v${build} set block_steps = 1`);
+  });
+
+  test('broken off between any two pieces leaves a census that verifies, and the next run makes it whole', async () => {
+    // From nothing, and on top of what is counted.
+    for (const last of [4, events.length]) {
+      const stated = new Set<bigint>();
+      await reaches(last);
+      for (let at = 1, isWhole = false; !isWhole; at += 1) {
+        let pieces = 0;
+        const between = async (): Promise<boolean> => {
+          pieces += 1;
+          if (pieces === at) throw new Error('killed');
+          return Promise.resolve(true);
+        };
+        try {
+          isWhole = await keepCensusInPieces(database.pool, build, { between, steps: 1 });
+        } catch (error) {
+          expect((error as Error).message).toBe('killed');
+        }
+        stated.add(await standsAt());
+        await reaches(events.length);
+        expect(await found()).toEqual([]);
+        await reaches(last);
+      }
+      expect(await standsAt()).toBe(BigInt(last));
+      // Broken off before any step was in, and after some.
+      expect(stated.size).toBeGreaterThan(2);
+    }
+  });
+
+  test('is done by one process at a time, and ends where a question counts in between', async () => {
+    let pieces = 0;
+    const others: boolean[] = [];
+    const ended = await keepCensusInPieces(database.pool, build, {
+      between: async () => {
+        pieces += 1;
+        others.push(await keepCensusInPieces(database.pool, build, { between: () => Promise.resolve(true) }));
+        if (pieces === 2) expect(await keepCensus(database.pool, build, 10)).toBe(true);
+        return true;
+      },
+    });
+    expect({ ended, pieces, others }).toEqual({ ended: false, pieces: 2, others: [false, false] });
+    expect(await standsAt()).toBe(BigInt(events.length));
+    expect(await found()).toEqual([]);
+  });
+
+  test('gives way to live batches that are late after each piece, in no transaction, and gets done', async () => {
+    const clock = { ms: 0 };
+    const live = new LiveWork(() => clock.ms);
+    const rests: number[] = [];
+    const upkeep = new CensusUpkeep({
+      pool: database.pool,
+      throttle: new Throttle(live),
+      forget: () => Promise.resolve(),
+      onTrouble: (error) => {
+        throw error;
+      },
+      pause: async (milliseconds) => {
+        rests.push(milliseconds);
+        const { rows } = await database.pool.query(
+          `select state from pg_stat_activity where datname = current_database() and state like 'idle in transaction%'`,
+        );
+        expect(rows).toEqual([]);
+        live.liveBatch(5_000);
+      },
+    });
+    live.liveBatch(5_000);
+    await upkeep.keepUp();
+    // What came may be followed by more: only at the second look the hub is quiet.
+    expect(rests).toEqual([]);
+    await upkeep.keepUp();
+    // Whom it is about, their spans, that there are no more of them, their steps; and builds of other tests.
+    expect(rests.length).toBeGreaterThanOrEqual(4);
+    expect(Math.min(...rests)).toBeGreaterThan(0);
+    expect(await standsAt()).toBe(BigInt(events.length));
+    expect(await found()).toEqual([]);
+  });
+
+  test('ends between two pieces when its process stops', async () => {
+    const live = new LiveWork(() => 0);
+    live.liveBatch(5_000);
+    const upkeep: CensusUpkeep = new CensusUpkeep({
+      pool: database.pool,
+      throttle: new Throttle(live),
+      forget: () => Promise.resolve(),
+      onTrouble: (error) => {
+        throw error;
+      },
+      pause: () => upkeep.stop(),
+    });
+    await upkeep.keepUp();
+    await upkeep.keepUp();
+    expect(await standsAt()).toBe(0n);
   });
 });
 

@@ -1,9 +1,11 @@
 /**
- * Keeps the census of every build up while the hub is quiet, or from time to time where it never is: no batch of the projection waits for it. And
- * takes the erased out of every build.
+ * Keeps the census of every build up while the hub is quiet, or from time to time where it never is, in short pieces between which it gives way to
+ * live batches: no batch of the projection waits for it. And takes the erased out of every build.
  */
 import type pg from 'pg';
-import { keepCensus } from './keeper.js';
+import type { Throttle } from '../../../src/projecting/throttle.js';
+import { pause } from '../../../src/projecting/worker.js';
+import { keepCensusInPieces } from './keeper.js';
 
 /** How often it looks whether something came. */
 const LOOK_MS = 1_000;
@@ -12,10 +14,13 @@ const BUSY_MS = 300_000;
 
 export interface CensusUpkeepOptions {
   readonly pool: pg.Pool;
+  /** What live work leaves. */
+  readonly throttle: Pick<Throttle, 'rest'>;
   /** Takes the erased out of a build, up to an erasure: also where nobody asks. */
   readonly forget: (build: number, epoch: bigint) => Promise<void>;
   /** Gets what fails; it is tried again. */
   readonly onTrouble: (error: unknown) => void;
+  readonly pause?: typeof pause;
 }
 
 /** Builds whose tables have their keys, and how far they are. */
@@ -25,40 +30,81 @@ const BUILDS = `select p.version as build, c.position, (select coalesce(max(epoc
   join hub.checkpoint c on c.projection = p.name and c.version = p.version and c.lane = 0
   where p.name = 'master' and p.state in ('live', 'built', 'building') and not p.loading`;
 
-/** @returns ends it, once the step under way is done */
-export function keepCensusUp({ pool, forget, onTrouble }: CensusUpkeepOptions): () => Promise<void> {
-  const seen = new Map<number, { position: bigint; keptPosition: bigint; keptAt: number }>();
-  let stopped = false;
-  let timer: NodeJS.Timeout | undefined;
-  let running = Promise.resolve();
-  const look = async (): Promise<void> => {
-    const { rows } = await pool.query<{ build: number; position: bigint; erasures: bigint; counted: boolean }>(BUILDS);
-    for (const { build, position, erasures, counted } of rows) {
-      if (stopped) return;
-      if (erasures > 0n) await forget(build, erasures);
+interface BuildState {
+  readonly build: number;
+  readonly position: bigint;
+  readonly erasures: bigint;
+  readonly counted: boolean;
+}
+
+interface Seen {
+  readonly position: bigint;
+  readonly keptPosition: bigint;
+  readonly keptAt: number;
+}
+
+export class CensusUpkeep {
+  private readonly seen = new Map<number, Seen>();
+  private readonly abort = new AbortController();
+  private running: readonly Promise<void>[] = [];
+
+  constructor(private readonly options: CensusUpkeepOptions) {}
+
+  /** From now on, every second. */
+  start(): void {
+    // The erased do not wait for a count that rests.
+    this.running = [this.repeat(() => this.forget()), this.repeat(() => this.keepUp())];
+  }
+
+  /** Ends it, once the piece under way is done. */
+  async stop(): Promise<void> {
+    this.abort.abort();
+    await Promise.all(this.running);
+  }
+
+  /** Counts in every build that stands where it stood the last time. */
+  async keepUp(): Promise<void> {
+    for (const { build, position, counted } of await this.builds()) {
+      if (this.abort.signal.aborted) return;
       if (!counted) continue;
-      const before = seen.get(build);
+      const before = this.seen.get(build);
       const known = before ?? { position, keptPosition: -1n, keptAt: performance.now() };
-      seen.set(build, { ...known, position });
+      this.seen.set(build, { ...known, position });
       if (position === known.keptPosition) continue;
       const isQuiet = before?.position === position;
       if (!isQuiet && performance.now() - known.keptAt < BUSY_MS) continue;
-      if (await keepCensus(pool, build)) {
-        seen.set(build, { position, keptPosition: position, keptAt: performance.now() });
+      const between = (workedMs: number): Promise<boolean> => this.giveWay(workedMs);
+      if (await keepCensusInPieces(this.options.pool, build, { between })) {
+        this.seen.set(build, { position, keptPosition: position, keptAt: performance.now() });
       }
     }
-  };
-  const next = (): void => {
-    if (stopped) return;
-    timer = setTimeout(() => {
-      running = look().catch(onTrouble).then(next);
-    }, LOOK_MS);
-    timer.unref();
-  };
-  next();
-  return async () => {
-    stopped = true;
-    clearTimeout(timer);
-    await running;
-  };
+  }
+
+  private async forget(): Promise<void> {
+    for (const { build, erasures } of await this.builds()) {
+      if (this.abort.signal.aborted) return;
+      if (erasures > 0n) await this.options.forget(build, erasures);
+    }
+  }
+
+  private async builds(): Promise<BuildState[]> {
+    return (await this.options.pool.query<BuildState>(BUILDS)).rows;
+  }
+
+  private async repeat(task: () => Promise<void>): Promise<void> {
+    const { signal } = this.abort;
+    for (;;) {
+      await pause(LOOK_MS, signal);
+      if (signal.aborted) return;
+      await task().catch(this.options.onTrouble);
+    }
+  }
+
+  private async giveWay(workedMs: number): Promise<boolean> {
+    const { throttle, pause: wait = pause } = this.options;
+    const { signal } = this.abort;
+    const restMs = throttle.rest(workedMs);
+    if (restMs > 0) await wait(restMs, signal);
+    return !signal.aborted;
+  }
 }
