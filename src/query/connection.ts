@@ -66,6 +66,13 @@ export function decodeCursor(cursor: string): { readonly token: string; readonly
   return { token: text.slice(0, split), key: text.slice(split + 1) };
 }
 
+/** What is wrong with a cursor that names no row of the list. */
+export const OF_ANOTHER_LIST = 'this cursor belongs to another list';
+
+export function edgesOf<Node>(nodes: readonly Node[], key: (node: Node) => string, token: string): Edge<Node>[] {
+  return nodes.map((node) => ({ node, cursor: encodeCursor(token, key(node)) }));
+}
+
 /**
  * One page of a list that is whole in memory and in its final order.
  * @param key unique and stable within the basis
@@ -82,9 +89,9 @@ export function pageOf<Node>(
   if (page.afterKey !== undefined) {
     const { afterKey } = page;
     const at = list.findIndex((node) => key(node) === afterKey);
-    if (at < 0) throw new GraphError('BAD_USER_INPUT', 'this cursor belongs to another list');
+    if (at < 0) throw new GraphError('BAD_USER_INPUT', OF_ANOTHER_LIST);
     start = at + 1;
   }
-  const edges = list.slice(start, start + size).map((node) => ({ node, cursor: encodeCursor(token, key(node)) }));
+  const edges = edgesOf(list.slice(start, start + size), key, token);
   return connectionOf(edges, start + size < list.length, start > 0);
 }

@@ -243,6 +243,11 @@ export class Snapshot {
     return this.idLoader.load(id);
   }
 
+  /** The same; of one with very many rows only those that decide what stands of it at the basis. */
+  standingThing(id: string): Promise<Thing | undefined> {
+    return this.nodeLoader.load(id);
+  }
+
   /** A merged id leads to the survivor; null where nobody of that id was known. */
   async patient(id: string): Promise<PatientNode | null> {
     const uuid = readUuid(id);
@@ -253,7 +258,7 @@ export class Snapshot {
     if (readUuid(id) !== undefined) return this.patient(id);
     const wanted = readThingId(id);
     if (wanted === undefined) return null;
-    const thing = await this.nodeLoader.load(id);
+    const thing = await this.standingThing(id);
     if (thing === undefined) return null;
     if (wanted.kind === PATIENT_KIND) {
       const patient = await this.patientOf(wanted.record);

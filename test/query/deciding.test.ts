@@ -3,6 +3,7 @@
  * and future statements, ends, statements of the whole, retractions before and after what they take back, ties.
  */
 import { afterAll, beforeAll, expect, it } from '@jest/globals';
+import DataLoader from 'dataloader';
 import fc from 'fast-check';
 import { randomUUID } from 'node:crypto';
 import { foldThing, valuesOf, type FactBody } from '../../projections/master/fold.js';
@@ -11,8 +12,14 @@ import { shapeOf } from '../../projections/master/shape.js';
 import { masterTables } from '../../projections/master/tables.js';
 import { openPostgresLogWriter } from '../../src/log/postgres/index.js';
 import { installBuild } from '../../src/projecting/builds.js';
+import { pageOfVersions, versionsOfThing, type VersionDraft } from '../../src/query/answer/history.js';
+import type { Basis } from '../../src/query/basis/basis.js';
+import { instanceHistory } from '../../src/query/fhir/history.js';
+import { nodeSubjects, Subject, thingById, type ResourceVersion } from '../../src/query/fhir/versions.js';
+import { thingId } from '../../src/query/ids.js';
+import { Snapshot, ThingNode } from '../../src/query/snapshot.js';
 import { decidingRows } from '../../src/query/store/deciding.js';
-import { MasterStore, type FactRow } from '../../src/query/store/master-store.js';
+import { MasterStore, type FactRow, type Thing } from '../../src/query/store/master-store.js';
 import { KeyedHashes } from '../../src/sealing/hashes.js';
 import { asOf, rowsOf, type OracleStatement } from '../oracle/fold-oracle.js';
 import { createTestDatabase, type TestDatabase } from '../support/database.js';
@@ -82,7 +89,11 @@ interface Row {
   readonly body: FactBody;
 }
 
-async function store(record: string, rows: readonly Row[]): Promise<void> {
+async function store(
+  record: string,
+  rows: readonly Row[],
+  recorded: (row: Row) => string = ({ pos }) => recordedAt(pos),
+): Promise<void> {
   await database.pool.query(
     `insert into ${fact} select $1, ${KIND}, 1, v, p, r, gen_random_uuid(), v::text, 'EVN-6', 0, 'V1', b, s
      from unnest($2::timestamptz[], $3::int8[], $4::timestamptz[], $5::jsonb[], $6::int8[]) as one (v, p, r, b, s)`,
@@ -90,25 +101,25 @@ async function store(record: string, rows: readonly Row[]): Promise<void> {
       record,
       rows.map(({ validFrom }) => validFrom),
       rows.map(({ pos }) => pos.toString()),
-      rows.map(({ pos }) => recordedAt(pos)),
+      rows.map(recorded),
       rows.map(({ body }) => JSON.stringify(body)),
-      rows.map(({ body, validFrom, pos }) => shapeOf(body, validFrom, recordedAt(pos)).toString()),
+      rows.map((row) => shapeOf(row.body, row.validFrom, recorded(row)).toString()),
     ],
   );
 }
 
 const COLUMNS = 'valid_from as "validFrom", pos, body';
 
-function deciding(record: string, position: bigint, validAt: string): Promise<Row[] | undefined> {
-  return decidingRows<Row>(
+async function deciding(record: string, position: bigint, validAt: string): Promise<Row[] | undefined> {
+  const found = await decidingRows<Row>(
     async <Found extends object>(name: string, text: string, values: readonly unknown[]) =>
       (await database.pool.query<Found & Record<string, unknown>>({ name, text, values: [...values] })).rows,
     fact,
     COLUMNS,
     { record, kind: KIND, entity: 1n },
-    { position, validAt },
-    recordedAt(position),
+    [{ position, validAt, knownAt: recordedAt(position) }],
   );
+  return found?.rows;
 }
 
 /** As the store gives them. */
@@ -194,5 +205,128 @@ it('is read of things with very many rows alone, among others in their order', a
     expect(standing.map(({ rows }) => rows.length)).toEqual(
       whole.map(({ rows }) => (rows.length > 1_000 ? 1 : rows.length)),
     );
+  }
+});
+
+/** Numbers below `most`, the same in every run (Park and Miller's generator). */
+function numbers(seed: number): (most: number) => number {
+  let state = seed;
+  return (most) => {
+    state = (state * 48_271) % 2_147_483_647;
+    return state % most;
+  };
+}
+
+const minute = (of: number): string => new Date(Date.UTC(2026, 0, 1, 0, of)).toISOString().replace('Z', '000Z');
+
+/** Of every kind that a thing with very many rows is paged with: late ones, ties, several of one position, ends, retractions, repetitions. */
+function manyRows(positions: number): Row[] {
+  const below = numbers(20261122);
+  return Array.from({ length: positions }, (_, index) => BigInt(index + 1)).flatMap((pos) => {
+    const own = Number(pos);
+    const times = below(10) === 0 ? [own, own - 1] : [below(8) === 0 ? below(own) : own];
+    return times.map((time): Row => {
+      const bodies: FactBody[] = [
+        { a: { a: below(3) } },
+        { a: { a: below(3), b: below(3) } },
+        { a: { c: below(2) }, e: ['b'] },
+        { a: { d: below(2) } },
+        { w: true, a: { a: below(3) } },
+        below(8) === 0 ? { r: '*' } : { a: { d: below(2) } },
+        below(8) === 0 ? { r: ['a'], a: { a: below(3) } } : { e: ['a', 'd'] },
+      ];
+      return { validFrom: minute(time), pos, body: bodies[below(bodies.length)] as FactBody };
+    });
+  });
+}
+
+it('tells the history of a thing with very many rows page by page, on both faces, as all its rows tell it', async () => {
+  const positions = FULL ? 3_000 : 640;
+  const record = randomUUID();
+  const rows = manyRows(positions);
+  await store(record, rows, ({ pos }) => minute(Number(pos)));
+  await database.pool.query(
+    `insert into ${masterTables(1).clock} select timestamptz '2026-01-01 00:00+00' + p * interval '1 minute', p from generate_series(1, $1::int) p`,
+    [positions],
+  );
+  let read = 0;
+  const counting = {
+    query: async (asked: { text: string; values: unknown[] }) => {
+      const found = await database.pool.query(asked);
+      read += found.rows.length;
+      return found;
+    },
+  } as unknown as typeof database.pool;
+  const master = new MasterStore(counting);
+  const id = { record, kind: KIND, entity: 1n };
+  for (const known of [positions, positions - 40]) {
+    const position = BigInt(known);
+    const at = minute(known);
+    const basis: Basis = {
+      token: 'basis',
+      logId: 'log',
+      position,
+      knownAt: at,
+      validAt: at,
+      revised: null,
+      build: 1,
+      masterVersion: 1,
+      erasureEpoch: 0,
+    };
+    const refuse = (): never => {
+      throw new Error('nothing else is asked');
+    };
+    const snapshot = new Snapshot(basis, master, {}, refuse, new DataLoader(refuse));
+    const node = async (thing: Promise<Thing | undefined>): Promise<ThingNode> => {
+      const found = (await thing)!;
+      return new ThingNode(snapshot, found, foldThing(found.rows, snapshot.point));
+    };
+    const whole = await node(snapshot.thing(thingId(id)));
+    const long = await node(snapshot.standingThing(thingId(id)));
+    expect(whole.thing.rows.length).toBeGreaterThan(known);
+    expect(long.thing.deciding).toEqual({ ahead: false });
+
+    const all = versionsOfThing(whole);
+    expect(new Set(all.map(({ operation }) => operation)).size).toBeGreaterThan(3);
+    const paged: VersionDraft[] = [];
+    for (let after: string | undefined, more = true; more; after = paged.at(-1)?.key) {
+      const page = (await pageOfVersions(long, 90, after))!;
+      paged.push(...page.versions);
+      more = page.more;
+    }
+    expect(paged).toEqual(all);
+    read = 0;
+    const late = await pageOfVersions(long, 5, all.at(-20)?.key);
+    expect(late).toEqual({ versions: all.slice(-19, -14), more: true });
+    expect(read).toBeLessThan(whole.thing.rows.length / 2);
+    const silent = whole.thing.rows.find((row) => all.every(({ key }) => key !== `${row.pos}/${row.validFrom}`))!;
+    for (const key of [`${silent.pos}/${silent.validFrom}`, `1/${minute(7)}`, '999999999999999999/x', 'x'])
+      expect(await pageOfVersions(long, 5, key)).toBeUndefined();
+
+    const [subject] = await nodeSubjects(snapshot, [whole]);
+    const paging = (await thingById(snapshot, thingId(id)))!;
+    expect(paging).not.toBeInstanceOf(Subject);
+    const versions = [...subject!.newestFirst()];
+    const windows: ResourceVersion[] = [];
+    for await (const version of paging.newestFirst()) windows.push(version);
+    expect(windows).toEqual(versions);
+    read = 0;
+    expect(await instanceHistory(snapshot, paging, 'Observation', {}, 5, undefined)).toMatchObject({
+      found: versions.slice(0, 5).map((version) => ({ version })),
+    });
+    expect(read).toBeLessThan(whole.thing.rows.length / 2);
+    const [first, middle] = [versions[0]!, versions[Math.floor(versions.length / 2)]!];
+    for (const { versionId } of [first, middle, versions.at(-1)!])
+      expect(await paging.find(versionId)).toEqual(await subject!.find(versionId));
+    for (const none of [`${first.versionId}.2`, String(positions + 1), String(silent.pos), '0'])
+      expect(await paging.find(none)).toEqual(await subject!.find(none));
+    for (const range of [{}, { since: middle.lastUpdated }, { during: { from: minute(200), to: minute(230) } }]) {
+      let after: string | undefined;
+      do {
+        const page = await instanceHistory(snapshot, paging, 'Observation', range, 40, after);
+        expect(page).toEqual(await instanceHistory(snapshot, subject!, 'Observation', range, 40, after));
+        after = page.next;
+      } while (after !== undefined);
+    }
   }
 });

@@ -82,26 +82,85 @@ export function operationOf(
   return corrected && Object.keys(was).length > 0 ? 'CORRECTED' : 'ASSERTED';
 }
 
+/** What a row of a thing made of it; undefined where it changed nothing. `rows`: those that decide the thing just before and with it. */
+function versionOfRow(row: FactRow, rows: readonly FactRow[]): VersionDraft | undefined {
+  const was = valuesOf(
+    foldThing(rows, { position: before(row.pos), validAt: movesIt(row, rows) ? AFTER_ALL : row.validFrom }),
+  );
+  const now = valuesOf(foldThing(rows, { position: row.pos, validAt: row.validFrom }));
+  const changes = changesBetween(was, now);
+  if (changes.length === 0) return undefined;
+  return {
+    key: keyOfRow(row),
+    operation: operationOf(row, rows, was, now, changes),
+    values: now,
+    changes,
+    cause: { kind: 'fact', row },
+  };
+}
+
+function keyOfRow({ pos, validFrom }: FactRow): string {
+  return `${pos}/${validFrom}`;
+}
+
 /** Versions of one thing. */
-export async function versionsOfThing({ thing, id, snapshot }: ThingNode): Promise<VersionDraft[]> {
-  const { rows } = thing.deciding === true ? ((await snapshot.thing(id)) ?? thing) : thing;
+export function versionsOfThing({ thing: { rows }, snapshot }: ThingNode): VersionDraft[] {
+  return inOrderOfPosition(rows, snapshot.point).flatMap((row) => versionOfRow(row, rows) ?? []);
+}
+
+/** Rows of a thing with very many that are looked through at a time: at first beside those of the page, and at most. */
+const ROWS_MORE = 8;
+const ROWS_MOST = 500;
+
+/**
+ * Versions of a thing with very many rows, of which those of the page alone are read, and what decides the thing just before and with each.
+ * @param after key of a version; undefined: from the first
+ * @returns the versions behind it, and whether there are more; undefined where no version has that key
+ */
+export async function pageOfVersions(
+  { thing, snapshot }: ThingNode,
+  count: number,
+  after: string | undefined,
+): Promise<{ readonly versions: VersionDraft[]; readonly more: boolean } | undefined> {
+  const { store, basis, point } = snapshot;
+  const positions = after === undefined ? [0n] : positionsIn(after);
+  let [from] = positions;
+  if (from === undefined) return undefined;
+  let left = after;
   const versions: VersionDraft[] = [];
-  for (const row of inOrderOfPosition(rows, snapshot.point)) {
-    const was = valuesOf(
-      foldThing(rows, { position: before(row.pos), validAt: movesIt(row, rows) ? AFTER_ALL : row.validFrom }),
+  for (let least = count + ROWS_MORE; ; least = Math.min(least * 2, ROWS_MOST)) {
+    const range = { from, to: point.position, validAt: point.validAt, newestFirst: false };
+    const { rows, more } = await store.rowsOfThing(basis.build, thing, range, Math.min(least, ROWS_MOST));
+    const known = await store.decidingAt(
+      basis.build,
+      thing,
+      rows.flatMap(({ pos, validFrom, recordedAt }) => [
+        { position: before(pos), validAt: validFrom, knownAt: recordedAt },
+        { position: pos, validAt: validFrom, knownAt: recordedAt },
+      ]),
+      rows,
     );
-    const now = valuesOf(foldThing(rows, { position: row.pos, validAt: row.validFrom }));
-    const changes = changesBetween(was, now);
-    if (changes.length === 0) continue;
-    versions.push({
-      key: `${row.pos}/${row.validFrom}`,
-      operation: operationOf(row, rows, was, now, changes),
-      values: now,
-      changes,
-      cause: { kind: 'fact', row },
-    });
+    for (const row of rows) {
+      if (left !== undefined && keyOfRow(row) < left && row.pos === from) continue;
+      const version = versionOfRow(row, known);
+      if (left !== undefined) {
+        if (version?.key !== left) return undefined;
+        left = undefined;
+      } else if (version !== undefined) {
+        if (versions.length === count) return { versions, more: true };
+        versions.push(version);
+      }
+    }
+    if (left !== undefined) return undefined;
+    if (!more) return { versions, more: false };
+    from = (rows.at(-1) as FactRow).pos + 1n;
   }
-  return versions;
+}
+
+/** The position in a key; none where it is no key of a thing's version. */
+function positionsIn(key: string): bigint[] {
+  const digits = /^(\d{1,18})\//.exec(key)?.[1];
+  return digits === undefined ? [] : [BigInt(digits)];
 }
 
 /**

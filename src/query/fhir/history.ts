@@ -7,7 +7,7 @@ import { instantOfMicroseconds } from '../basis/instant.js';
 import { fhirId, thingId } from '../ids.js';
 import { PATIENT_KIND, type Snapshot } from '../snapshot.js';
 import { nextPiece } from './listing.js';
-import { patientSubjects, thingSubjects, type ResourceVersion, type Subject } from './versions.js';
+import { patientSubjects, thingById, type ResourceVersion, type Versions } from './versions.js';
 
 export interface HistoryEntry {
   /** Where it is in the history; a page goes on behind it. */
@@ -41,21 +41,23 @@ function keyOf(id: string, { lastUpdated, versionId }: ResourceVersion): string 
   return `${lastUpdated}/${pos.padStart(19, '0')}.${part.padStart(4, '0')}/${id}`;
 }
 
-function entryOf(subject: Subject, type: string, version: ResourceVersion): HistoryEntry {
+function entryOf(subject: Versions, type: string, version: ResourceVersion): HistoryEntry {
   return { key: keyOf(subject.id, version), id: subject.id, type, version };
 }
 
 /** Versions of one resource. */
-export function instanceHistory(
-  subject: Subject,
+export async function instanceHistory(
+  snapshot: Snapshot,
+  subject: Versions,
   type: string,
   range: HistoryRange,
   count: number,
   after: string | undefined,
-): HistoryPage {
+): Promise<HistoryPage> {
   const found: HistoryEntry[] = [];
   const { since, during } = range;
-  for (const version of subject.versions()) {
+  const upTo = after === undefined ? await positionBefore(snapshot, during?.to) : positionIn(after);
+  for await (const version of subject.newestFirst(upTo)) {
     if (since !== undefined && version.lastUpdated < since) break;
     if (during !== undefined && version.lastUpdated >= during.to) continue;
     const entry = entryOf(subject, type, version);
@@ -67,6 +69,17 @@ export function instanceHistory(
     if (during !== undefined && version.lastUpdated <= during.from) break;
   }
   return { found, next: undefined };
+}
+
+/** The last position that was recorded before a time. */
+async function positionBefore({ store, basis }: Snapshot, time: Instant | undefined): Promise<bigint | undefined> {
+  return time === undefined ? undefined : ((await store.batchBefore(basis.build, time, 0))?.pos ?? 0n);
+}
+
+/** The position in a key of a version. */
+function positionIn(key: string): bigint | undefined {
+  const digits = /^[^/]*\/(\d{19})\./.exec(key)?.[1];
+  return digits === undefined ? undefined : BigInt(digits);
 }
 
 export interface TypeHistory {
@@ -175,12 +188,9 @@ async function entriesWithin(
   const { store, basis } = snapshot;
   const { lowPosition, highPosition, low, high } = within;
   const others = await Promise.all(
-    changed.filter(({ kind }) => kind !== PATIENT_KIND).map((thing) => snapshot.thing(thingId(thing))),
+    changed.filter(({ kind }) => kind !== PATIENT_KIND).map((thing) => thingById(snapshot, thingId(thing))),
   );
-  const subjects = await thingSubjects(
-    snapshot,
-    others.flatMap((thing) => thing ?? []),
-  );
+  const subjects = others.flatMap((thing) => thing ?? []);
   if (people) {
     const records = new Set(changed.filter(({ kind }) => kind === PATIENT_KIND).map(({ record }) => record));
     const moved = await store.linksBetween(basis.build, lowPosition, highPosition, MOVES_MOST);
@@ -194,11 +204,12 @@ async function entriesWithin(
   const entries: HistoryEntry[] = [];
   for (const subject of subjects) {
     let type: string | undefined;
-    for (const version of subject.versions()) {
+    for await (const version of subject.newestFirst(highPosition)) {
       if (version.lastUpdated <= low) break;
       // A version that says the resource is gone has no type of its own: that of the one before counts.
-      type ??= typeOf(subject, version);
-      if (version.lastUpdated <= high) entries.push(entryOf(subject, typeOf(subject, version) ?? type ?? '', version));
+      type ??= await typeOf(subject, version);
+      if (version.lastUpdated <= high)
+        entries.push(entryOf(subject, (await typeOf(subject, version)) ?? type ?? '', version));
     }
   }
   return entries.sort((left, right) => (left.key < right.key ? 1 : left.key > right.key ? -1 : 0));
@@ -207,9 +218,9 @@ async function entriesWithin(
 /** Moves of records within one stretch of the log. */
 const MOVES_MOST = 1_000_000;
 
-function typeOf(subject: Subject, { resource }: ResourceVersion): string | undefined {
+async function typeOf(subject: Versions, { resource }: ResourceVersion): Promise<string | undefined> {
   if (resource !== undefined) return resource['resourceType'] as string;
-  for (const earlier of subject.versions())
+  for await (const earlier of subject.newestFirst())
     if (earlier.resource !== undefined) return earlier.resource['resourceType'] as string;
   return undefined;
 }

@@ -23,7 +23,7 @@ import { standingOf } from './listing.js';
 import { kindOfType } from './parameters.js';
 import { FhirProblem, outcomeOf, problemOf } from './problems.js';
 import { countMatches, readCount, readSearch, searchPage } from './search.js';
-import { patientSubjects, subjectById, type ResourceVersion, type Subject } from './versions.js';
+import { patientSubjects, subjectById, type ResourceVersion, type Versions } from './versions.js';
 
 export interface FhirReadOptions {
   readonly services: QueryServices;
@@ -207,7 +207,7 @@ class FhirReading {
     refuseOthers(request, pairs, ['_at']);
     const snapshot = await this.snapshot(momentOf(pairs), response);
     const subject = await this.subject(snapshot, type, textParam(request, 'id'));
-    this.sendVersion(request, response, subject.current());
+    this.sendVersion(request, response, await newestOf(subject));
   }
 
   async vread(request: Request, response: Response): Promise<void> {
@@ -217,7 +217,7 @@ class FhirReading {
     if (!/^\d{1,19}(\.\d{1,4})?$/.test(versionId)) throw new FhirProblem(404, 'not-found', 'NOT_FOUND');
     const snapshot = await this.snapshot(undefined, response);
     const subject = await this.subject(snapshot, type, textParam(request, 'id'));
-    this.sendVersion(request, response, subject.version(versionId));
+    this.sendVersion(request, response, await subject.find(versionId));
   }
 
   async instance(request: Request, response: Response): Promise<void> {
@@ -228,7 +228,8 @@ class FhirReading {
     const { snapshot, key } = await this.page(pairs, response);
     const subject = await this.subject(snapshot, type, textParam(request, 'id'));
     const count = readCount(pairs);
-    this.sendHistory(request, response, snapshot, pairs, key, instanceHistory(subject, type, range, count, key));
+    const page = await instanceHistory(snapshot, subject, type, range, count, key);
+    this.sendHistory(request, response, snapshot, pairs, key, page);
   }
 
   async history(request: Request, response: Response, type: string | undefined): Promise<void> {
@@ -329,7 +330,7 @@ class FhirReading {
   }
 
   /** @throws FhirProblem 404; GraphError ERASED */
-  private async subject(snapshot: Snapshot, type: string, id: string): Promise<Subject> {
+  private async subject(snapshot: Snapshot, type: string, id: string): Promise<Versions> {
     const subject = await subjectById(snapshot, id);
     // Of the erased no row is left that says anything (docs/architecture.md §8).
     if (subject?.isSpokenOf !== true) await snapshot.refuseErased(ofFhirId(id));
@@ -337,7 +338,7 @@ class FhirReading {
     if (subject === undefined || subject.kind !== kind) throw new FhirProblem(404, 'not-found', 'NOT_FOUND');
     if (kind !== 'OTHER') return subject;
     // Types without a kind of their own say what they are in their content.
-    for (const { resource } of subject.versions())
+    for await (const { resource } of subject.newestFirst())
       if (resource !== undefined && resource['resourceType'] === type) return subject;
     throw new FhirProblem(404, 'not-found', 'NOT_FOUND');
   }
@@ -413,6 +414,12 @@ class FhirReading {
     if (at >= now.basis.knownAt) return now;
     return new Session(this.options.services).at({ knownAt: at });
   }
+}
+
+/** The version that stands at the basis; undefined where there never was one. */
+async function newestOf(subject: Versions): Promise<ResourceVersion | undefined> {
+  for await (const version of subject.newestFirst()) return version;
+  return undefined;
 }
 
 function patientIn(resource: JsonObject): string[] {

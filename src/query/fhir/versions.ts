@@ -46,21 +46,32 @@ export interface ResourceVersion {
   readonly first: boolean;
 }
 
+/** The versions of one resource, read as they are asked for. */
+export interface Versions {
+  /** Logical id (FHIR R4 `id`). */
+  readonly id: string;
+  readonly kind: FactKind;
+  /** False where no message that can still be read says anything. */
+  readonly isSpokenOf: boolean;
+  /** @param upTo versions of later positions are not wanted, and may come nevertheless */
+  newestFirst(upTo?: bigint): AsyncIterable<ResourceVersion> | Iterable<ResourceVersion>;
+  /** @returns undefined where there is no version of that id */
+  find(versionId: string): Promise<ResourceVersion | undefined>;
+}
+
 const NOTHING: State = { signature: '', resource: undefined };
 
 /** A resource through time, as known at the basis of its snapshot. */
-export abstract class Subject {
+export abstract class Subject implements Versions {
   private changes: readonly Change[] | undefined;
   private readonly states = new Map<number, State>();
 
   constructor(
-    /** Logical id (FHIR R4 `id`). */
     readonly id: string,
     readonly kind: FactKind,
     private readonly until: Point,
   ) {}
 
-  /** False where no message that can still be read says anything. */
   abstract get isSpokenOf(): boolean;
 
   protected abstract moments(): Moment[];
@@ -81,10 +92,13 @@ export abstract class Subject {
     }
   }
 
-  /** @returns undefined where there is no version of that id */
-  version(versionId: string): ResourceVersion | undefined {
+  newestFirst(): Iterable<ResourceVersion> {
+    return this.versions();
+  }
+
+  find(versionId: string): Promise<ResourceVersion | undefined> {
     const index = this.ordered().findIndex((change) => change.versionId === versionId);
-    return index < 0 ? undefined : this.versionAt(index);
+    return Promise.resolve(index < 0 ? undefined : this.versionAt(index));
   }
 
   private ordered(): readonly Change[] {
@@ -165,10 +179,12 @@ function isEmpty(values: Values): boolean {
 
 /** A fact of somebody: everything but the person. */
 class ThingSubject extends Subject {
+  /** @param changing rows whose changes are wanted; all that decide something when they take effect are the thing's own */
   constructor(
     private readonly thing: Thing,
     private readonly links: readonly LinkRow[],
     until: Point,
+    private readonly changing: readonly FactRow[] = thing.rows,
   ) {
     super(fhirId(thingId(thing)), kindOf(thing.kind), until);
   }
@@ -178,7 +194,7 @@ class ThingSubject extends Subject {
   }
 
   protected moments(): Moment[] {
-    return this.thing.rows.map(effectOf);
+    return this.changing.map(effectOf);
   }
 
   protected stateAt(point: Point): State {
@@ -189,6 +205,53 @@ class ThingSubject extends Subject {
       signature: signatureOf(folded),
       resource: resourceOf(this.kind, this.id, values, patientAt(this.links, point.position)),
     };
+  }
+}
+
+/** Rows of a thing with very many that are read at a time: at first, and at most. */
+const WINDOW_LEAST = 16;
+const WINDOW_MOST = 512;
+
+/**
+ * A thing with very many rows, none of them about a time after its recording: it changed in order of their positions, and is read by windows of
+ * them, each with what decides it there.
+ */
+class LongThing implements Versions {
+  readonly id: string;
+  readonly kind: FactKind;
+  readonly isSpokenOf = true;
+
+  constructor(
+    private readonly snapshot: Snapshot,
+    private readonly thing: Thing,
+    private readonly links: readonly LinkRow[],
+  ) {
+    this.id = fhirId(thingId(thing));
+    this.kind = kindOf(thing.kind);
+  }
+
+  async *newestFirst(upTo?: bigint): AsyncGenerator<ResourceVersion> {
+    const { store, basis, point } = this.snapshot;
+    let to = upTo === undefined || upTo > point.position ? point.position : upTo;
+    for (let least = WINDOW_LEAST; ; least = Math.min(least * 2, WINDOW_MOST)) {
+      const range = { from: 0n, to, validAt: point.validAt, newestFirst: true };
+      const { rows, more } = await store.rowsOfThing(basis.build, this.thing, range, least);
+      const points = rows.map(({ pos, recordedAt }) => ({ position: pos, validAt: recordedAt, knownAt: recordedAt }));
+      const known = await store.decidingAt(basis.build, this.thing, points, rows);
+      const window = new ThingSubject({ ...this.thing, rows: known }, this.links, point, rows);
+      // The oldest is there for what the one behind it changed; it comes first in the next window.
+      const oldest = more ? rows.at(-1)?.pos : undefined;
+      for (const version of window.versions()) if (version.versionId !== oldest?.toString()) yield version;
+      if (oldest === undefined) return;
+      to = oldest;
+    }
+  }
+
+  async find(versionId: string): Promise<ResourceVersion | undefined> {
+    if (!/^\d{1,18}$/.test(versionId)) return undefined;
+    for await (const version of this.newestFirst(BigInt(versionId)))
+      return version.versionId === versionId ? version : undefined;
+    return undefined;
   }
 }
 
@@ -348,18 +411,10 @@ async function loadPatientSubjects(snapshot: Snapshot, ids: readonly string[]): 
   });
 }
 
-/** Facts of any kind, in their order. One statement for the links of all their records. */
-export async function thingSubjects(snapshot: Snapshot, things: readonly Thing[]): Promise<Subject[]> {
+/** Facts of any kind that are present at the basis, in their order. One statement for the links of all their records. */
+export async function nodeSubjects(snapshot: Snapshot, nodes: readonly ThingNode[]): Promise<Subject[]> {
   return Promise.all(
-    things.map(async (thing) => new ThingSubject(thing, await snapshot.linksOf(thing.record), snapshot.point)),
-  );
-}
-
-/** The same of things that are present at the basis. */
-export function nodeSubjects(snapshot: Snapshot, nodes: readonly ThingNode[]): Promise<Subject[]> {
-  return thingSubjects(
-    snapshot,
-    nodes.map(({ thing }) => thing),
+    nodes.map(async ({ thing }) => new ThingSubject(thing, await snapshot.linksOf(thing.record), snapshot.point)),
   );
 }
 
@@ -367,12 +422,19 @@ export function nodeSubjects(snapshot: Snapshot, nodes: readonly ThingNode[]): P
  * A resource by its logical id, whatever its type; undefined where the hub gave out no such id up to the basis.
  * @param id of FHIR: a patient's UUID, or a global id with `.` for `_`
  */
-export async function subjectById(snapshot: Snapshot, id: string): Promise<Subject | undefined> {
+export async function subjectById(snapshot: Snapshot, id: string): Promise<Versions | undefined> {
   const uuid = readUuid(id);
   if (uuid !== undefined) return (await patientSubjects(snapshot, [uuid]))[0];
   const global = ofFhirId(id);
-  const wanted = readThingId(global);
-  if (wanted === undefined || wanted.kind === PATIENT_KIND) return undefined;
-  const [thing] = await Promise.all([snapshot.thing(global), snapshot.linksOf(wanted.record)]);
-  return thing === undefined ? undefined : (await thingSubjects(snapshot, [thing]))[0];
+  return readThingId(global)?.kind === PATIENT_KIND ? undefined : thingById(snapshot, global);
+}
+
+/** Everything but the person, by its global id: with all its rows, or read as it is asked for where they are very many. */
+export async function thingById(snapshot: Snapshot, id: string): Promise<Versions | undefined> {
+  const record = readThingId(id)?.record;
+  if (record === undefined) return undefined;
+  const [found, links] = await Promise.all([snapshot.standingThing(id), snapshot.linksOf(record)]);
+  if (found?.deciding?.ahead === false) return new LongThing(snapshot, found, links);
+  const thing = found?.deciding === undefined ? found : await snapshot.thing(id);
+  return thing === undefined ? undefined : new ThingSubject(thing, links, snapshot.point);
 }

@@ -3,10 +3,25 @@ import type { Principal } from '../../auth/principal.js';
 import { flagsOfBits } from '../../../projections/master/index.js';
 import type { FactKind } from '../../mapping/fact.js';
 import type { Basis } from '../basis/basis.js';
-import { decodeCursor, pageOf, type Connection, type PageArguments } from '../connection.js';
+import {
+  connectionOf,
+  decodeCursor,
+  edgesOf,
+  OF_ANOTHER_LIST,
+  pageOf,
+  pageSize,
+  type Connection,
+  type PageArguments,
+} from '../connection.js';
 import { GraphError } from '../errors.js';
 import type { ChangeDraft } from '../answer/diff.js';
-import { versionsOfPatient, versionsOfThing, type Cause, type VersionDraft } from '../answer/history.js';
+import {
+  pageOfVersions,
+  versionsOfPatient,
+  versionsOfThing,
+  type Cause,
+  type VersionDraft,
+} from '../answer/history.js';
 import {
   displayOfFact,
   encountersAt,
@@ -108,13 +123,21 @@ export function statusOf(row: MessageRow): MessageStatus {
 }
 
 async function historyOf(node: Node, page: PageArguments): Promise<Connection<VersionView>> {
-  const at = await nodeForCursor(node, page.after);
-  const drafts = at.node instanceof PatientNode ? await versionsOfPatient(at.node) : await versionsOfThing(at.node);
+  const { node: at, key } = await nodeForCursor(node, page.after);
+  const { token } = at.snapshot.basis;
+  const keyOfView = ({ draft }: VersionView): string => draft.key;
+  if (!(at instanceof PatientNode) && at.thing.deciding !== undefined) {
+    const found = await pageOfVersions(at, pageSize(page.first), key);
+    if (found === undefined) throw new GraphError('BAD_USER_INPUT', OF_ANOTHER_LIST);
+    const views = found.versions.map((draft): VersionView => ({ node: at, draft }));
+    return connectionOf(edgesOf(views, keyOfView, token), found.more, key !== undefined);
+  }
+  const drafts = at instanceof PatientNode ? await versionsOfPatient(at) : versionsOfThing(at);
   return pageOf(
-    drafts.map((draft): VersionView => ({ node: at.node, draft })),
-    ({ draft }) => draft.key,
-    at.node.snapshot.basis.token,
-    { first: page.first, ...(at.key === undefined ? {} : { afterKey: at.key }) },
+    drafts.map((draft): VersionView => ({ node: at, draft })),
+    keyOfView,
+    token,
+    { first: page.first, ...(key === undefined ? {} : { afterKey: key }) },
   );
 }
 

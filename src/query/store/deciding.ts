@@ -21,9 +21,21 @@ interface ThingKey {
 /** Runs a statement on the facts of the build. */
 type Run = <Row extends object>(name: string, text: string, values: readonly unknown[]) => Promise<Row[]>;
 
+/** A point, and a time that nothing up to its position was recorded after. */
+export interface KnownPoint extends Point {
+  readonly knownAt: Instant;
+}
+
+export interface Deciding<Row> {
+  /** What decides one point may come again with another. */
+  readonly rows: Row[];
+  /** The thing has rows about a time after their recording. */
+  readonly ahead: boolean;
+}
+
 /**
  * @param columns of the rows
- * @param knownAt nothing up to the point's position was recorded later
+ * @param points at least one. More rows than decide a point make no difference there, as long as they are the thing's own
  * @returns undefined where only all rows together can tell
  */
 export async function decidingRows<Row extends object>(
@@ -31,9 +43,8 @@ export async function decidingRows<Row extends object>(
   fact: string,
   columns: string,
   thing: ThingKey,
-  at: Point,
-  knownAt: Instant,
-): Promise<Row[] | undefined> {
+  points: readonly KnownPoint[],
+): Promise<Deciding<Row> | undefined> {
   const key = [thing.record, thing.kind, thing.entity];
   const OF_THING = 'record = $1 and kind = $2 and entity = $3';
   const shapes = (
@@ -50,10 +61,8 @@ export async function decidingRows<Row extends object>(
   ).flatMap(({ shape }) => shape ?? []);
   if (shapes.length > SHAPES_MOST || shapes.some((shape) => shape === UNKNOWN_SHAPE || (shape & MOVES) !== 0n))
     return undefined;
-  // What is not ahead of its recording was valid by then: what came after the position need not be passed over.
-  const { validAt, position } = at;
-  const before = knownAt < validAt ? knownAt : validAt;
-  const boundOf = (shape: bigint): Instant => ((shape & AHEAD) === 0n ? before : validAt);
+  const position = points.reduce((most, one) => (one.position > most ? one.position : most), 0n);
+  const validAt = points.reduce((most, one) => (one.validAt > most ? one.validAt : most), '');
   const retracting = shapes.filter((shape) => (shape & RETRACTS) !== 0n);
   const retracted =
     retracting.length === 0
@@ -66,14 +75,30 @@ export async function decidingRows<Row extends object>(
         );
   if (retracted.length > RETRACTED_MOST) return undefined;
   const times = retracted.map(({ validFrom }) => validFrom);
-  const others = shapes.filter((shape) => (shape & RETRACTS) === 0n);
-  return run<Row>(
+  const asked = shapes
+    .filter((shape) => (shape & RETRACTS) === 0n)
+    .flatMap((shape) => points.map((point) => ({ shape, bound: boundOf(shape, point), position: point.position })));
+  const rows = await run<Row>(
     'deciding',
-    `select last.* from unnest($4::int8[], $5::timestamptz[]) as one (shape, bound),
-       lateral (select ${columns} from ${fact} f where ${OF_THING} and f.shape = one.shape and valid_from <= one.bound and pos <= $6
-         and valid_from <> all($7::timestamptz[]) order by valid_from desc, pos desc limit 1) last
+    `select last.* from unnest($4::int8[], $5::timestamptz[], $9::int8[]) as one (shape, bound, pos),
+       lateral (select ${columns} from ${fact} f where ${OF_THING} and f.shape = one.shape and valid_from <= one.bound and f.pos <= one.pos
+         and f.pos <= $6 and valid_from <> all($7::timestamptz[]) order by valid_from desc, f.pos desc limit 1) last
      union all
      select ${columns} from ${fact} where ${OF_THING} and shape = any($8::int8[]) and valid_from = any($7::timestamptz[]) and pos <= $6`,
-    [...key, others.map(String), others.map(boundOf), position, times, shapes.map(String)],
+    [
+      ...key,
+      asked.map(({ shape }) => String(shape)),
+      asked.map(({ bound }) => bound),
+      position,
+      times,
+      shapes.map(String),
+      asked.map((one) => String(one.position)),
+    ],
   );
+  return { rows, ahead: shapes.some((shape) => (shape & AHEAD) !== 0n) };
+}
+
+/** What is not ahead of its recording was valid by then: what came after the position need not be passed over. */
+function boundOf(shape: bigint, { knownAt, validAt }: KnownPoint): Instant {
+  return (shape & AHEAD) === 0n && knownAt < validAt ? knownAt : validAt;
 }

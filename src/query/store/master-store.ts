@@ -7,7 +7,7 @@ import type { Position } from '../../log/event-log.js';
 import type { Instant } from '../../time/valid-time.js';
 import { openPool, SHORT_STATEMENTS_SILENCE_MS } from '../../database/database.js';
 import { CensusStore } from './census-store.js';
-import { decidingRows } from './deciding.js';
+import { decidingRows, type Deciding, type KnownPoint } from './deciding.js';
 
 /** One row of facts, as stored. */
 export interface FactRow {
@@ -32,8 +32,8 @@ export interface Thing {
   readonly entity: bigint;
   readonly key: string;
   readonly rows: readonly FactRow[];
-  /** Not all of them: those that decide what stands at the point that was asked for. */
-  readonly deciding?: true;
+  /** Not all of them: those that decide what stands at the point that was asked for. `ahead`: some are about a time after their recording. */
+  readonly deciding?: { readonly ahead: boolean };
 }
 
 export interface LinkRow {
@@ -271,17 +271,70 @@ export class MasterStore {
   }
 
   private async decided(build: number, thing: Thing, at: Point, knownAt: Instant): Promise<Thing> {
-    const rows = await decidingRows<FactRow>(
+    const found = await this.deciding(build, thing, [{ ...at, knownAt }]);
+    if (found !== undefined) return inOrderOfFold({ ...thing, rows: found.rows, deciding: { ahead: found.ahead } });
+    const [whole] = await this.thingsById(build, [thing], at.position);
+    return whole ?? thing;
+  }
+
+  private deciding(build: number, thing: Thing, points: readonly KnownPoint[]): Promise<Deciding<FactRow> | undefined> {
+    return decidingRows<FactRow>(
       (name, text, values) => this.run(this.points, `${name}-${build}`, text, values),
       this.tables(build).fact,
       FACT_COLUMNS,
       thing,
-      at,
-      knownAt,
+      points,
     );
-    if (rows !== undefined) return inOrderOfFold({ ...thing, rows, deciding: true });
-    const [whole] = await this.thingsById(build, [thing], at.position);
-    return whole ?? thing;
+  }
+
+  /**
+   * Of a thing that comes with its deciding rows alone: those that decide it at any of these points, besides some that are given.
+   * @param points at most some hundred
+   */
+  async decidingAt(
+    build: number,
+    thing: Thing,
+    points: readonly KnownPoint[],
+    given: readonly FactRow[],
+  ): Promise<FactRow[]> {
+    if (points.length === 0) return [...given];
+    const found = await this.deciding(build, thing, points);
+    // What was written since the thing was read may be of a shape of which only all rows can tell.
+    const last = points.reduce((most, { position }) => (position > most ? position : most), 0n);
+    const rows = found?.rows ?? (await this.thingsById(build, [thing], last))[0]?.rows ?? [];
+    const own = new Map([...rows, ...given].map((row) => [`${row.pos}/${row.validFrom}`, row]));
+    return [...own.values()].sort(compareRows);
+  }
+
+  /**
+   * Rows of one thing by position, all or none of each position: found in the index, so that no others are read.
+   * @param range both ends inclusive
+   * @param least as many rows, and two positions, where there are more
+   */
+  async rowsOfThing(
+    build: number,
+    thing: { readonly record: string; readonly kind: number; readonly entity: bigint },
+    range: { readonly from: Position; readonly to: Position; readonly validAt: Instant; readonly newestFirst: boolean },
+    least: number,
+  ): Promise<{ readonly rows: FactRow[]; readonly more: boolean }> {
+    const { fact } = this.tables(build);
+    const order = range.newestFirst ? 'desc' : 'asc';
+    const rows = await this.run<FactRow & pg.QueryResultRow>(
+      this.points,
+      `rows-of-thing-${build}-${order}`,
+      `with wanted as materialized (
+         select shape as s, valid_from as v, pos as p from ${fact}
+         where record = $1 and kind = $2 and entity = $3 and pos >= $4 and pos <= $5 and valid_from <= $6 order by pos ${order} limit $7)
+       select found.* from wanted, lateral (select ${FACT_COLUMNS} from ${fact}
+         where record = $1 and kind = $2 and entity = $3 and shape = s and valid_from = v and pos = p) found
+       order by pos ${order}, "validFrom"`,
+      [thing.record, thing.kind, thing.entity, range.from, range.to, range.validAt, least + 1],
+    );
+    if (rows.length <= least) return { rows, more: false };
+    const cut = (rows.at(-1) as FactRow).pos;
+    const whole = rows.filter(({ pos }) => pos !== cut);
+    if (whole.every(({ pos }) => pos === rows[0]?.pos)) return this.rowsOfThing(build, thing, range, least * 2 + 2);
+    return { rows: whole, more: true };
   }
 
   /**
