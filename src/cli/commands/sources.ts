@@ -235,25 +235,41 @@ interface Applied {
   readonly error?: string;
 }
 
-/** Each source at the version that was shown: one that was changed meanwhile is left alone, and the others go on. */
+/** So many changes are under way at a time: they share what the log makes durable at once. */
+const CHANGES_AT_A_TIME = 16;
+
+/**
+ * Each source at the version that was shown: one that was changed meanwhile is left alone, and the others go on. What is refused is tried
+ * once more at the end, one after the other: the address that it wants may have been another's until then.
+ */
 async function apply(hub: HubClient, plans: readonly SourcePlan[], reason: string | undefined): Promise<Applied[]> {
-  const applied: Applied[] = [];
-  for (const plan of plans) {
-    if (plan.action === 'keep' || plan.action === 'unnamed') continue;
-    const answer = await hub.ask<{ setSource: { version: number } }>(
-      'clinical',
-      `mutation($id: ID!, $settings: JSON!, $reason: String, $expected: Int, $key: String) {
-        setSource(id: $id, settings: $settings, reason: $reason, expectedVersion: $expected, idempotencyKey: $key) { version } }`,
-      { id: plan.id, settings: plan.settings, reason: reason ?? null, expected: plan.version, key: applyKey(plan) },
-    );
-    const [error] = answer.errors ?? [];
-    const version = answer.data?.setSource.version;
-    if (error !== undefined || version === undefined) {
-      const code = error?.extensions?.code === undefined ? '' : ` (${error.extensions.code})`;
-      applied.push({ id: plan.id, error: `${error?.message ?? 'the hub answered nothing'}${code}` });
-    } else applied.push({ id: plan.id, version });
-  }
-  return applied;
+  const changing = plans.filter(({ action }) => action !== 'keep' && action !== 'unnamed');
+  const applied = new Map<string, Applied>();
+  const waiting = changing.values();
+  const one = async (plan: SourcePlan): Promise<void> => {
+    applied.set(plan.id, await applyOne(hub, plan, reason));
+  };
+  await Promise.all(
+    Array.from({ length: CHANGES_AT_A_TIME }, async () => {
+      for (const plan of waiting) await one(plan);
+    }),
+  );
+  for (const plan of changing) if (applied.get(plan.id)?.error !== undefined) await one(plan);
+  return changing.flatMap(({ id }) => applied.get(id) ?? []);
+}
+
+async function applyOne(hub: HubClient, plan: SourcePlan, reason: string | undefined): Promise<Applied> {
+  const answer = await hub.ask<{ setSource: { version: number } }>(
+    'clinical',
+    `mutation($id: ID!, $settings: JSON!, $reason: String, $expected: Int, $key: String) {
+      setSource(id: $id, settings: $settings, reason: $reason, expectedVersion: $expected, idempotencyKey: $key) { version } }`,
+    { id: plan.id, settings: plan.settings, reason: reason ?? null, expected: plan.version, key: applyKey(plan) },
+  );
+  const [error] = answer.errors ?? [];
+  const version = answer.data?.setSource.version;
+  if (error === undefined && version !== undefined) return { id: plan.id, version };
+  const code = error?.extensions?.code === undefined ? '' : ` (${error.extensions.code})`;
+  return { id: plan.id, error: `${error?.message ?? 'the hub answered nothing'}${code}` };
 }
 
 function stateOf({ enabled, paused }: { readonly enabled: boolean; readonly paused: boolean }): string {

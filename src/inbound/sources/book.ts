@@ -17,7 +17,13 @@ import type { PendingEvent, RecordedResult } from '../../log/round.js';
 import type { Json } from '../../mapping/fact.js';
 import type { KeyedHashes } from '../../sealing/hashes.js';
 import { decisionEvent } from '../decision-events.js';
-import { BUILT_IN_SOURCES, type SourceConfiguration, type SourceDefaults, type SourceSettings } from '../source.js';
+import {
+  BUILT_IN_SOURCES,
+  resolveSource,
+  type SourceConfiguration,
+  type SourceDefaults,
+  type SourceSettings,
+} from '../source.js';
 import type { SourceChange, SourceDirectory } from '../sources.js';
 import {
   decideSource,
@@ -75,6 +81,8 @@ export class SourceBook implements SourceDirectory {
   private readonly stored = new Map<string, StoredSource>();
   /** The last request of each source: one after another, for each builds on what the one before made. */
   private readonly queues = new Map<string, Promise<unknown>>();
+  /** Versions on their way into the log, by source: what is decided meanwhile must agree with them too. */
+  private readonly appending = new Map<string, SourceConfiguration>();
   /** Versions that are in the log and not yet in the table. */
   private unannounced: SourceRow[] = [];
   private announcing: Promise<void> | undefined;
@@ -168,10 +176,16 @@ export class SourceBook implements SourceDirectory {
       return event === undefined ? undefined : decisionOfEvent(event).settings;
     });
     if (next === undefined) return { id: sourceId, version: current?.version ?? 0, changed: false };
-    checkListeners(sourceId, next.decision.settings, this.all(), this.parts.defaults);
-    const row = await this.append(request.id, next.type, next.decision);
-    this.announce([row]);
-    return { id: sourceId, version: row.version, changed: true, position: row.position.toString() };
+    const { settings, version } = next.decision;
+    checkListeners(sourceId, settings, [...this.all(), ...this.appending.values()], this.parts.defaults);
+    this.appending.set(sourceId, resolveSource(sourceId, version, settings, this.parts.defaults));
+    try {
+      const row = await this.append(request.id, next.type, next.decision);
+      this.announce([row]);
+      return { id: sourceId, version: row.version, changed: true, position: row.position.toString() };
+    } finally {
+      this.appending.delete(sourceId);
+    }
   }
 
   private async append(id: string, type: SourceEventType, decision: SourceDecision): Promise<SourceRow> {

@@ -148,6 +148,16 @@ describe('a change', () => {
     });
   });
 
+  test('of two sources at once to the same address: one has it, the other is refused', async () => {
+    const { book } = await start();
+    const listener = { host: '127.0.0.1', port: 2600 };
+    const outcomes = await Promise.allSettled(
+      ['lab', 'ward'].map((id) => book.decide(set(id, { kind: 'mllp', listener }))),
+    );
+    expect(outcomes.map(({ status }) => status)).toEqual(['fulfilled', 'rejected']);
+    expect(outcomes[1]).toMatchObject({ reason: { code: 'BAD_SOURCE_SETTINGS' } });
+  });
+
   test('many at once of one source: one wins each version, and the others are told', async () => {
     const { book } = await start();
     const outcomes = await Promise.allSettled(
