@@ -3,6 +3,7 @@ import type { Command } from 'commander';
 import { randomUUID } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import path from 'node:path';
+import { parse as parseYaml } from 'yaml';
 import { CliError, EXIT } from '../cli-error.js';
 import { findHub, type HubClient } from '../hub-client.js';
 import { wholeNumber, withHub, type HubOptions } from '../options.js';
@@ -192,9 +193,8 @@ async function listShown(hub: HubClient): Promise<Shown[]> {
 
 async function settingsOf(file: string | undefined): Promise<Record<string, unknown>> {
   if (file === undefined) return {};
-  const { parse } = await import('yaml');
   try {
-    const settings = parse(await readFile(file, 'utf8')) as unknown;
+    const settings = parseYaml(await readFile(file, 'utf8')) as unknown;
     if (typeof settings === 'object' && settings !== null && !Array.isArray(settings)) {
       return settings as Record<string, unknown>;
     }
