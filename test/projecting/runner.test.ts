@@ -233,14 +233,16 @@ test('workers at the same place share one decoding, one that is behind catches u
 test('live pages keep their pace: the first at once, what comes meanwhile in one page, a full one without a pause', async () => {
   const log = new MemoryLog();
   const pauses: (() => void)[] = [];
+  let expected = 0;
   const feed = new EventFeed({
     reader: log,
     decoder: testDecoder(log),
     maxEvents: 4,
     paceMs: 3_600_000,
     delay: (_, signal) =>
-      new Promise<void>((resolve) => {
+      new Promise<void>((resolve, reject) => {
         pauses.push(resolve);
+        if (pauses.length > expected) reject(new Error('a pause where none should be'));
         signal.addEventListener('abort', () => resolve(), { once: true });
       }),
   });
@@ -251,6 +253,7 @@ test('live pages keep their pace: the first at once, what comes meanwhile in one
   append(1);
   expect((await first).last).toBe(1n);
   expect(pauses).toHaveLength(0);
+  expected = 1;
   const second = feed.pageAfter(1n);
   expect(pauses).toHaveLength(1);
   append(1);
@@ -258,12 +261,14 @@ test('live pages keep their pace: the first at once, what comes meanwhile in one
   pauses[0]?.();
   expect((await second).last).toBe(3n);
   // More than a page: all but the last, which takes what is left, are full.
+  expected = 2;
   const third = feed.pageAfter(3n);
   append(10);
   pauses[1]?.();
   let last = (await third).last;
   while (last < 13n) last = (await feed.pageAfter(last)).last;
   expect(pauses).toHaveLength(2);
+  expected = 3;
   const unread = feed.pageAfter(13n);
   expect(pauses).toHaveLength(3);
   const refused = expect(unread).rejects.toThrow(RuntimeClosedError);
