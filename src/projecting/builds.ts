@@ -217,6 +217,28 @@ export async function dropBuild(pool: Pool, definition: ProjectionDefinition, bu
   });
 }
 
+/**
+ * Forgets a build whose tables are gone, so that the next start makes the projection again from the log; touches none that has all of them.
+ * @returns `unknown` where there is no such build, `whole` where nothing of it is missing: nothing was done then
+ */
+export async function forgetBuild(
+  pool: Pool,
+  definition: ProjectionDefinition,
+  build: Build,
+): Promise<'forgotten' | 'unknown' | 'whole'> {
+  return inTransaction(pool, async (client) => {
+    const { rowCount } = await client.query('select from hub.projection where name = $1 and version = $2 for update', [
+      definition.name,
+      build,
+    ]);
+    if (rowCount !== 1) return 'unknown';
+    if ((await missingTables(client, definition, build)).length === 0) return 'whole';
+    // What is left under its number goes when the next build takes that.
+    await client.query('delete from hub.projection where name = $1 and version = $2', [definition.name, build]);
+    return 'forgotten';
+  });
+}
+
 /** What the runtime keeps of a build beside its tables. */
 async function clearProgress(client: ClientBase, name: string, build: Build): Promise<void> {
   for (const table of ['checkpoint', 'held', 'let_go', 'projected', 'forgotten']) {
@@ -224,7 +246,7 @@ async function clearProgress(client: ClientBase, name: string, build: Build): Pr
   }
 }
 
-/** A build that an operator took out of `hub.projection` ({@link ProjectionTablesMissingError}) leaves the rest behind under its number. */
+/** A build that was forgotten ({@link forgetBuild}) leaves the rest behind under its number. */
 async function clearRemains(client: ClientBase, definition: ProjectionDefinition, build: Build): Promise<void> {
   const { rowCount } = await client.query(
     'select from unnest($1::text[]) as left_behind(name) where to_regclass(name) is not null',
@@ -308,16 +330,14 @@ async function checkCheckpoint(
 }
 
 async function checkTables(pool: Pool, definition: ProjectionDefinition, row: BuildRow): Promise<void> {
-  const tables = definition.tables(row.version);
-  const { rows } = await pool.query<{ name: string }>(
+  const missing = await missingTables(pool, definition, row.version);
+  if (missing.length > 0) throw new ProjectionTablesMissingError(definition.name, row.version, missing);
+}
+
+async function missingTables(database: Queryable, definition: ProjectionDefinition, build: Build): Promise<string[]> {
+  const { rows } = await database.query<{ name: string }>(
     'select name from unnest($1::text[]) as wanted(name) where to_regclass(name) is null',
-    [tables],
+    [definition.tables(build)],
   );
-  if (rows.length > 0) {
-    throw new ProjectionTablesMissingError(
-      definition.name,
-      row.version,
-      rows.map((missing) => missing.name),
-    );
-  }
+  return rows.map(({ name }) => name);
 }

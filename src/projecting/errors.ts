@@ -63,7 +63,7 @@ export class ProjectionTablesMissingError extends Error {
   ) {
     super(
       `projection ${projection} (build ${build}) lacks its tables ${tables.join(', ')}. ` +
-        `Restore them, or forget the build and let it be made again: delete from hub.projection where name = '${projection}' and version = ${build}`,
+        `Restore them, or let the next start make the projection again from the log: anamnesis projections forget ${projection} ${build}`,
     );
   }
 }

@@ -5,7 +5,7 @@ import { randomUUID } from 'node:crypto';
 import pg from 'pg';
 import { createProjections } from '../../projections/index.js';
 import { openClient } from '../../src/database/database.js';
-import { checkAtStart, installBuild, servingBuild } from '../../src/projecting/builds.js';
+import { checkAtStart, forgetBuild, installBuild, servingBuild } from '../../src/projecting/builds.js';
 import type { ReadOptions } from '../../src/log/event-log.js';
 import { BatchWriter } from '../../src/projecting/batch-writer.js';
 import {
@@ -476,6 +476,8 @@ test('a start refuses a log that is shorter, a log that is another, tables that 
   };
   await expect(checkAtStart(database.pool, changed, log)).rejects.toThrow(DefinitionChangedError);
   expect(await checkAtStart(database.pool, { ...changed, version: 2 }, log)).toMatchObject({ state: 'outdated' });
+  expect(await forgetBuild(database.pool, definition, 1)).toBe('whole');
+  expect(await forgetBuild(database.pool, definition, 2)).toBe('unknown');
   await database.pool.query(`drop table ${definition.name}.seen_v1`);
   await expect(checkAtStart(database.pool, definition, log)).rejects.toThrow(ProjectionTablesMissingError);
 
@@ -485,7 +487,7 @@ test('a start refuses a log that is shorter, a log that is another, tables that 
     `insert into hub.held (projection, version, source_record_id, position, message_id, parked, attempt) values ($1, 1, $2, 1, $2, true, 1)`,
     [definition.name, recordOf(0)],
   );
-  await database.pool.query('delete from hub.projection where name = $1 and version = 1', [definition.name]);
+  expect(await forgetBuild(database.pool, definition, 1)).toBe('forgotten');
   const again = await startRuntime(database, log, [definition]);
   await projected(definition.name, 2n);
   await again.close();

@@ -58,12 +58,13 @@ export function planCommand(projections: Command): void {
     });
 }
 
-const NO_HASHES = {
+/** For definitions that are looked at and apply nothing. */
+export const NO_HASHES = {
   thing: (): never => {
-    throw new Error('a plan applies nothing');
+    throw new Error('nothing is applied here');
   },
   hash: (): never => {
-    throw new Error('a plan applies nothing');
+    throw new Error('nothing is applied here');
   },
 };
 

@@ -5,6 +5,7 @@ import { CliError } from '../cli-error.js';
 import { findHub, type HubClient } from '../hub-client.js';
 import { wholeNumber, withHub, type HubOptions } from '../options.js';
 import { duration, grouped, table } from '../output.js';
+import { forgetCommand } from './projections-forget.js';
 import { planCommand } from './projections-plan.js';
 import { describeVerification, verifyProjection } from './projections-verify.js';
 
@@ -47,6 +48,7 @@ export function projectionsCommand(program: Command): void {
     });
 
   planCommand(projections);
+  forgetCommand(projections);
 
   withHub(projections.command('rebuild <name>'))
     .description('build it anew from the log beside the one that serves, then switch')
