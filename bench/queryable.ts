@@ -23,7 +23,7 @@ import {
   type HubProcess,
 } from '../test/support/hub-process.js';
 import { measure } from './mllp.js';
-import { cpuSecondsOf, numberArgument, postgresCpuSeconds, quantile, type Figures } from './support.js';
+import { cpuSecondsOf, numberArgument, postgresCpuSeconds, quantile, textArgument, type Figures } from './support.js';
 
 const PROJECTIONS = ['master', 'search', 'anonymized'];
 const BACKLOG_RATE = 3_000;
@@ -32,9 +32,7 @@ const REBUILD = 'mutation ($name: String!) { rebuildProjection(name: $name, veri
 
 /** Figures of one run; see the file's head for the arguments. */
 export async function run(args: readonly string[]): Promise<Figures> {
-  const rates = (args.includes('--rates') ? (args[args.indexOf('--rates') + 1] ?? '') : '200,1000')
-    .split(',')
-    .map(Number);
+  const rates = textArgument(args, 'rates', '200,1000').split(',').map(Number);
   const seconds = numberArgument(args, 'seconds', 10);
   const backlog = numberArgument(args, 'backlog', 20_000);
   const connections = numberArgument(args, 'connections', 64);
