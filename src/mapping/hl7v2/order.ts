@@ -4,6 +4,7 @@ import { validTime } from '../../time/parse.js';
 import type { ValidTime } from '../../time/valid-time.js';
 import type { FactKind } from '../fact.js';
 import type { JsonObject } from '../fhir-time.js';
+import { orderNumber } from './keys.js';
 import { isCancel } from './orc.js';
 import type { Reading } from './reading.js';
 import { peopleBehind } from './rol.js';
@@ -146,17 +147,7 @@ export function ordersOf(segments: readonly Hl7Segment[]): Order[] {
 
 /** The order's number: the placer's, else the filler's, with its namespace. */
 export function numberOf({ orc, obr }: Order): string | undefined {
-  for (const [field, role] of [
-    [2, 'placer'],
-    [3, 'filler'],
-  ] as const) {
-    for (const segment of [orc, obr]) {
-      const number = segment?.text(field, 1, 1) ?? '';
-      if (segment !== undefined && number !== '')
-        return `${role}|${segment.text(field, 1, 2) || segment.text(field, 1, 3)}|${number}`;
-    }
-  }
-  return undefined;
+  return orderNumber(['placer', 'filler'], [orc, obr]);
 }
 
 const ORDERERS: ReadonlySet<string> = new Set(['OP']);
