@@ -231,8 +231,8 @@ async function placesCost(url: string, pool: pg.Pool, reader: EventLogReader, co
 class Projector {
   private constructor(private readonly child: ChildProcess) {}
 
-  static async start(url: string): Promise<Projector> {
-    const child = fork(fileURLToPath(new URL('./projector.js', import.meta.url)), [url], {
+  static async start(url: string, threads: number): Promise<Projector> {
+    const child = fork(fileURLToPath(new URL('./projector.js', import.meta.url)), [url, String(threads)], {
       execArgv: [...ROLE_NODE_FLAGS],
     });
     const projector = new Projector(child);
@@ -259,10 +259,11 @@ class Projector {
   }
 }
 
-/** @param args `--events n`: messages in the log, 30,000 by default; `--rounds n`: rebuilds, 3 by default; one more is made under the profiler */
+/** @param args `--events n`: messages in the log, 30,000 by default; `--rounds n`: rebuilds, 3 by default; one more is made under the profiler, of its main thread; `--threads n` that decode, 1 by default */
 export async function run(args: readonly string[]): Promise<Figures> {
   const count = numberArgument(args, 'events', 30_000);
   const rounds = numberArgument(args, 'rounds', 3);
+  const threads = numberArgument(args, 'threads', 1);
   const database = await startBenchDatabase();
   const pool = openPool(database.url, { max: 4 });
   const log = await openPostgresLogWriter(database.url);
@@ -274,7 +275,7 @@ export async function run(args: readonly string[]): Promise<Figures> {
   try {
     await fill(writer, keys, count);
     const places = await placesCost(database.url, pool, reader, count);
-    projector = await Projector.start(database.url);
+    projector = await Projector.start(database.url, threads);
     const catchUp = await projector.ask({ work: 'start', build: 1 });
     const rebuilds: ProjectorReport[] = [];
     const floors: Floor[] = [];

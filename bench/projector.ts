@@ -1,12 +1,14 @@
 /**
- * The process that bench `projections` measures: the projection runtime alone, under the flags of the project role. Started with the database's URL; told
+ * The process that bench `projections` measures: the projection runtime alone, under the flags of the project role. Started with the database's URL and the number of threads that decode; told
  * `start`, `rebuild` or `profile` (a rebuild under the profiler), each time with the builds that are to serve at the head.
  */
 import { createProjections } from '../projections/index.js';
 import { openPool } from '../src/database/database.js';
 import { openPostgresLogReader } from '../src/log/postgres/index.js';
 import { createEventDecoder } from '../src/projecting/decode.js';
+import { DecodingThreads } from '../src/projecting/decoding/threads.js';
 import { Projections } from '../src/projecting/projections.js';
+import type { RuntimeLog } from '../src/projecting/runner.js';
 import { Watermarks } from '../src/projecting/watermark.js';
 import { KeyStore } from '../src/sealing/key-store.js';
 import { cpuAreas, type CpuAreas } from './cpu-areas.js';
@@ -28,20 +30,32 @@ export interface ProjectorReport {
   readonly areas?: CpuAreas;
 }
 
-const [url] = process.argv.slice(2) as [string];
+const [url, threads] = process.argv.slice(2) as [string, string];
 const pool = openPool(url, { max: 6 });
 const reader = await openPostgresLogReader(url);
 const keyStore = await KeyStore.open(pool, BENCH_KEYS);
 const watermarks = await Watermarks.open(pool, url);
 const definitions = createProjections({ hashes: keyStore.hashes });
+const log: RuntimeLog = {
+  info: () => undefined,
+  warn: () => undefined,
+  error: (fields, text) => console.error(text, fields),
+};
+const decoder = new DecodingThreads({
+  decoder: createEventDecoder({ keyStore, reader }),
+  keys: keyStore,
+  reader,
+  threads: Number(threads),
+  log,
+});
 const projections = new Projections({
   databaseUrl: url,
   pool,
   reader,
-  decoder: createEventDecoder({ keyStore, reader }),
+  decoder,
   mailbox: { request: () => Promise.reject(new Error('nothing is parked in this bench')) },
   definitions,
-  log: { info: () => undefined, warn: () => undefined, error: (fields, text) => console.error(text, fields) },
+  log,
 });
 
 async function untilServing(build: number): Promise<void> {

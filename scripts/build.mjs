@@ -55,7 +55,7 @@ await cp(path.join(root, 'schema'), path.join(out, 'schema'), { recursive: true 
 const BUNDLE = path.join(out, 'bundle');
 /** What Node keeps of its compiled code (bin/anamnesis.js). */
 const COMPILED = path.join(out, 'compiled');
-const ENTRIES = ['src/cli/main.js', 'src/supervisor/child.js'];
+const ENTRIES = ['src/cli/main.js', 'src/supervisor/child.js', 'src/projecting/decoding/decode-thread.js'];
 /** Loaded as they are: native code, what finds its own files or drivers at run time, and the driver of PostgreSQL, which TypeORM loads too. */
 const AS_THEY_ARE = [
   '@eventstore/db-client',

@@ -4,6 +4,7 @@
  * name and what was expected; a value is never repeated, for it may be a secret.
  */
 import { existsSync, readFileSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
 import path from 'node:path';
 import moment from 'moment-timezone';
 import { parse as parseYaml } from 'yaml';
@@ -80,6 +81,8 @@ export interface HubConfig {
     readonly autoSwitch: boolean;
     /** Milliseconds between the reading of two live pages, at least: fewer and larger batches. */
     readonly livePaceMs: number;
+    /** Threads beside the main one that decode what is caught up with or rebuilt; 0: none. */
+    readonly threads: number;
   };
   readonly limits: HubLimits;
   /** Settings by source id that differ from the built-in ones. */
@@ -140,6 +143,9 @@ const DEFAULT_KEEP_RETIRED_SECONDS = 3_600;
 const MOST_KEEP_RETIRED_SECONDS = 30 * 86_400;
 const DEFAULT_LIVE_PACE_MS = 50;
 const MOST_LIVE_PACE_MS = 1_000;
+/** One keeps up with the main thread; on a single core it would only take turns with it. */
+const DEFAULT_THREADS = Math.min(1, availableParallelism() - 1);
+const MOST_THREADS = 16;
 const DEFAULT_LIMITS: HubLimits = {
   frameBytes: 50 * MIB,
   mllpConnections: 10_000,
@@ -280,6 +286,7 @@ const FILE_KEYS = new Set<string>([
   'projections.autoSwitch',
   'projections.keepRetiredSeconds',
   'projections.livePaceMs',
+  'projections.threads',
   'queries.documents',
   'queries.onlyListed',
   'sources',
@@ -335,6 +342,7 @@ function build(values: ReadonlyMap<string, Value>, cwd: string): HubConfig {
       keepRetiredSeconds:
         read.integer('projections.keepRetiredSeconds', 0, MOST_KEEP_RETIRED_SECONDS) ?? DEFAULT_KEEP_RETIRED_SECONDS,
       livePaceMs: read.integer('projections.livePaceMs', 0, MOST_LIVE_PACE_MS) ?? DEFAULT_LIVE_PACE_MS,
+      threads: read.integer('projections.threads', 0, MOST_THREADS) ?? DEFAULT_THREADS,
     },
     limits: limitsOf(read),
     sources: sourcesOf(values.get('sources')),

@@ -76,7 +76,8 @@ export interface Redacted {
 /** An event as the caller keeps it; by default as it was decoded. */
 export type Keep = (event: DecodedEvent) => DecodedEvent;
 
-const NO_CONTENT = Buffer.alloc(0);
+/** In place of a content that is not kept. */
+export const NO_CONTENT = Buffer.alloc(0);
 /** How long decoding keeps a process to itself. */
 const LONGEST_TURN_MS = 20;
 
@@ -103,6 +104,12 @@ export function createEventDecoder(options: {
     mapMessage,
     ...(blobs === undefined ? {} : { blobs }),
   });
+}
+
+/** Without the message itself and what the readers made of it: projections take facts, and pages of whole messages would not fit into memory. */
+export function mappedOnly(event: DecodedEvent): DecodedEvent {
+  const { content: _parsed, ...rest } = event;
+  return rest.body.state === 'open' ? { ...rest, body: { ...rest.body, content: NO_CONTENT } } : rest;
 }
 
 /** Of each person the last one, by source record. */

@@ -4,7 +4,7 @@
  */
 import type { Envelope } from '../log/envelope.js';
 import type { EventLogReader, Position, RecordedEvent } from '../log/event-log.js';
-import type { Keep } from './decode.js';
+import { mappedOnly, type Keep } from './decode.js';
 import { RuntimeClosedError } from './errors.js';
 import type { DecodedEvent } from './projection.js';
 import { pause } from './worker.js';
@@ -51,7 +51,6 @@ const DEFAULT_MAX_BYTES = 2 * 1024 * 1024;
 const KEPT_PAGES = 3;
 /** How long a live worker waits for slower ones, so that a page is decoded once; after that they read for themselves. */
 const SLOWER_WAIT_MS = 500;
-const NO_CONTENT = Buffer.alloc(0);
 
 /** One of several that go side by side at their own paces. */
 export interface FeedReader {
@@ -348,12 +347,6 @@ export class EventFeed {
 
 function bytesOf(events: readonly RecordedEvent[]): number {
   return events.reduce((sum, event) => sum + event.data.length, 0);
-}
-
-/** Without the message itself and what the readers made of it: projections take facts, and pages of whole messages would not fit into memory. */
-export function mappedOnly(event: DecodedEvent): DecodedEvent {
-  const { content: _parsed, ...rest } = event;
-  return rest.body.state === 'open' ? { ...rest, body: { ...rest.body, content: NO_CONTENT } } : rest;
 }
 
 /** Events of one append batch share their stamp, which no other batch has: the last batch of a full page may go on behind it. */

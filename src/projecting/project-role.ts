@@ -13,6 +13,7 @@ import { fileKeyProvider } from '../sealing/key-provider.js';
 import { KeyStore } from '../sealing/key-store.js';
 import type { RoleContext, RunningRole } from '../supervisor/role.js';
 import { createEventDecoder } from './decode.js';
+import { DecodingThreads } from './decoding/threads.js';
 import { errorWord } from './errors.js';
 import { Erasures } from './erasures.js';
 import { Projections } from './projections.js';
@@ -56,12 +57,22 @@ export async function startProjectRole(context: RoleContext): Promise<RunningRol
             }),
           }),
     });
-    const decoder = createEventDecoder({ keyStore, reader, blobs: openBlobStore(config.blobs.store) });
+    const blobs = openBlobStore(config.blobs.store);
+    const decoder = createEventDecoder({ keyStore, reader, blobs });
+    const threads = new DecodingThreads({
+      decoder,
+      keys: keyStore,
+      reader,
+      blobs,
+      threads: config.projections.threads,
+      log: logger,
+    });
+    opened.push(() => threads.close());
     const projections = new Projections({
       databaseUrl,
       pool,
       reader,
-      decoder,
+      decoder: threads,
       mailbox,
       definitions,
       log: logger,

@@ -9,9 +9,8 @@ import type { EventLogReader, Position, RecordedEvent } from '../log/event-log.j
 import { copyRows, type CopyType } from '../database/binary-copy.js';
 import { openClient } from '../database/database.js';
 import type { EventDecoder } from './decode.js';
-import { envelopeOf } from './decode.js';
+import { envelopeOf, mappedOnly } from './decode.js';
 import { failureKind } from './errors.js';
-import { mappedOnly } from './feed.js';
 import { hold } from './holding.js';
 import { isInbound } from './message-events.js';
 import type { Parkings } from './parkings.js';

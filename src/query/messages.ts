@@ -3,7 +3,7 @@ import DataLoader from 'dataloader';
 import { blobNamedIn } from '../blobs/keeper.js';
 import type { EventLogReader, Position } from '../log/event-log.js';
 import { charsetNamed } from '../inbound/hl7/charset.js';
-import { mappedOnly } from '../projecting/feed.js';
+import { mappedOnly } from '../projecting/decode.js';
 import { GraphError } from './errors.js';
 import { contentTree } from './view/tree.js';
 import type { DecodedEvent } from '../projecting/projection.js';
