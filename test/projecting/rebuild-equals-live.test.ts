@@ -1,16 +1,19 @@
-/** After any history a rebuild in batches of any size gives what the live run gave, row for row, and holds the same back. */
+/** After any history a rebuild in batches of any size, decoded on any number of threads, gives what the live run gave, row for row, and holds the same back. */
 import { afterEach, expect, test } from '@jest/globals';
 import fc from 'fast-check';
+import path from 'node:path';
 import { createProjections } from '../../projections/index.js';
 import { dropBuild, finishLoad, installBuild } from '../../src/projecting/builds.js';
 import { createEventDecoder } from '../../src/projecting/decode.js';
+import { DecodingThreads } from '../../src/projecting/decoding/threads.js';
 import { EventFeed } from '../../src/projecting/feed.js';
 import { Parkings } from '../../src/projecting/parkings.js';
 import { EventRejected, type Build, type ProjectionDefinition } from '../../src/projecting/projection.js';
 import { ProjectionWorker } from '../../src/projecting/worker.js';
 import { hl7 } from '../inbound/support.js';
 import { LetterHub } from '../letters/support.js';
-import { contentOf } from './support.js';
+import { ROOT } from '../support/hub-process.js';
+import { contentOf, quiet } from './support.js';
 
 const FULL = process.env['ANAMNESIS_TEST_SCALE'] === 'full';
 const HISTORIES = FULL ? 12 : 2;
@@ -138,11 +141,21 @@ async function carryOut(running: LetterHub, one: Step): Promise<void> {
   }
 }
 
-/** Builds all projections once more beside those that serve, side by side, in pages of that size. */
-async function rebuilt(running: LetterHub, maxEvents: number): Promise<ReadonlyMap<string, Build>> {
+/** Builds all projections once more beside those that serve, side by side, in pages of that size, decoded on so many threads. */
+async function rebuilt(running: LetterHub, maxEvents: number, decodedOn: number): Promise<ReadonlyMap<string, Build>> {
   const { database, reader, keys, blobs } = running.hub;
   const parkings = await Parkings.load(database.pool);
-  const feed = new EventFeed({ reader, decoder: createEventDecoder({ keyStore: keys, reader, blobs }), maxEvents });
+  const threads = new DecodingThreads({
+    decoder: createEventDecoder({ keyStore: keys, reader, blobs }),
+    keys,
+    reader,
+    blobs,
+    threads: decodedOn,
+    fromEvents: 1,
+    module: path.join(ROOT, 'dist/src/projecting/decoding/decode-thread.js'),
+    log: quiet,
+  });
+  const feed = new EventFeed({ reader, decoder: threads, maxEvents });
   const builds = new Map<string, Build>();
   await Promise.all(
     running.definitions.map(async (definition) => {
@@ -171,11 +184,12 @@ async function rebuilt(running: LetterHub, maxEvents: number): Promise<ReadonlyM
     }),
   );
   await feed.close();
+  await threads.close();
   return builds;
 }
 
 test(
-  'messages late, corrected, merged, cancelled, parked and replayed: every table of a rebuild is that of the live run, whatever the batches',
+  'messages late, corrected, merged, cancelled, parked and replayed: every table of a rebuild is that of the live run, whatever the batches and threads',
   async () => {
     let refuses = true;
     hub = await LetterHub.open(({ keys }) =>
@@ -185,7 +199,8 @@ test(
       fc.asyncProperty(
         fc.array(step, { minLength: 15, maxLength: MOST_STEPS }),
         fc.integer({ min: 1, max: 40 }),
-        async (history, maxEvents) => {
+        fc.integer({ min: 0, max: 2 }),
+        async (history, maxEvents, threads) => {
           refuses = true;
           for (const [index, one] of history.entries()) {
             // What could not be applied can be from here on: replays go through, and new ones are taken at once.
@@ -198,7 +213,7 @@ test(
           await hub?.quiet();
           hub = await hub?.restart(async ({ pool }) => {
             const running = hub as LetterHub;
-            const builds = await rebuilt(running, maxEvents);
+            const builds = await rebuilt(running, maxEvents, threads);
             for (const definition of running.definitions) {
               const build = builds.get(definition.name) as Build;
               expect(await contentOf(pool, definition, build)).toEqual(await contentOf(pool, definition, 1));

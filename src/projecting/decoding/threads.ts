@@ -33,7 +33,7 @@ export interface ThreadsOptions {
   /** Fewer events are decoded in the main thread. */
   readonly fromEvents?: number;
   /** Another module for the threads; for tests. */
-  readonly module?: string;
+  readonly module?: string | URL;
 }
 
 /** Below this a page, one of live work, costs more to hand over than it brings, and its events would wait for the thread to wake. */
