@@ -32,7 +32,7 @@ import { OpenSearchEngine } from '../src/query/search/opensearch-engine.js';
 import { openSearchPool, PostgresSearchEngine } from '../src/query/search/postgres-engine.js';
 import { Synonyms } from '../src/query/search/synonyms.js';
 import { Snapshot } from '../src/query/snapshot.js';
-import { MasterStore } from '../src/query/store/master-store.js';
+import { MasterStore, openPointPool } from '../src/query/store/master-store.js';
 import { KeyedHashes } from '../src/sealing/hashes.js';
 import { Random } from '../src/simulator/random.js';
 import { findJava, removeHome, startOpenSearch } from '../test/opensearch/node.js';
@@ -249,6 +249,7 @@ class Hub {
     }
     const watermarks = await Watermarks.open(pool, url);
     const searchPool = openSearchPool(url);
+    const points = openPointPool(url);
     const desk = new SearchDesk({
       pool,
       watermarks,
@@ -256,7 +257,7 @@ class Hub {
       ...(openSearch === undefined ? {} : { openSearch: new OpenSearchEngine(openSearch) }),
       synonyms: Synonyms.load(),
     });
-    return new Hub(lanes, masterBuild, new MasterStore(pool), desk, watermarks, [pool, searchPool]);
+    return new Hub(lanes, masterBuild, new MasterStore(pool, points), desk, watermarks, [pool, searchPool, points]);
   }
 
   /** @returns seconds that search took for it */
@@ -355,7 +356,7 @@ interface Sizes {
 
 async function onPostgres(sizes: Sizes, figures: Figures): Promise<void> {
   const database = await startBenchDatabase();
-  const hub = await Hub.open(database.url, undefined);
+  const hub = await Hub.open(database.localUrl, undefined);
   await measure(hub, sizes, '', figures);
   await hub.close();
   await database.stop();
@@ -366,7 +367,7 @@ async function onOpenSearch(java: string, sizes: Sizes, figures: Figures): Promi
   const node = await startOpenSearch({ java, home: path.join(home, 'node'), heap: '1g' });
   const connection = OpenSearchConnection.open(node.url);
   const database = await startBenchDatabase();
-  const hub = await Hub.open(database.url, connection);
+  const hub = await Hub.open(database.localUrl, connection);
   await measure(hub, sizes, 'openSearch', figures);
   await hub.close();
   await connection.close();

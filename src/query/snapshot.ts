@@ -65,6 +65,30 @@ export function byRecord(links: readonly LinkRow[]): Map<string, LinkRow[]> {
   return grouped;
 }
 
+/** Who holds which records after these links, and of those who hold none any more where the last went. */
+function linkedIn(links: ReadonlyMap<string, readonly LinkRow[]>): {
+  readonly held: ReadonlyMap<string, Linked>;
+  readonly left: ReadonlyMap<string, { readonly pos: bigint; readonly to: string }>;
+} {
+  const records = new Map<string, LinkedRecord[]>();
+  const left = new Map<string, { pos: bigint; to: string }>();
+  for (const [record, own] of links) {
+    const since = sinceOf(own);
+    const list = records.get(since.patient);
+    const linked = { record, links: own, since };
+    if (list === undefined) records.set(since.patient, [linked]);
+    else list.push(linked);
+    own.forEach((link, index) => {
+      const next = own[index + 1];
+      if (next === undefined || next.patient === link.patient) return;
+      const known = left.get(link.patient);
+      if (known === undefined || known.pos < next.pos) left.set(link.patient, { pos: next.pos, to: since.patient });
+    });
+  }
+  const held = new Map([...records].map(([patient, list]) => [patient, { patient, records: list.sort(byArrival) }]));
+  return { held, left };
+}
+
 /** A thing that is present at a basis. */
 export class ThingNode {
   private read: Values | undefined;
@@ -228,6 +252,19 @@ export class Snapshot {
     return nodes;
   }
 
+  /** Reads the links of records and of the patients who hold them at the basis at once, for {@link patientOf}, {@link recordsOf} and {@link patient}. */
+  async holdersOf(records: readonly string[]): Promise<void> {
+    if (records.length === 0) return;
+    const links = byRecord(await this.store.linksOfHolders(this.basis.build, records, this.basis.position));
+    for (const record of records) this.recordLoader.prime(record, links.get(record) ?? []);
+    const { held } = linkedIn(links);
+    for (const record of records) {
+      const patient = links.get(record)?.at(-1)?.patient;
+      const linked = patient === undefined ? undefined : held.get(patient);
+      if (linked !== undefined) this.linkedLoader.prime(linked.patient, linked);
+    }
+  }
+
   /** Every link of a record up to the basis, in order of position. */
   linksOf(record: string): Promise<readonly LinkRow[]> {
     return this.recordLoader.load(record);
@@ -332,31 +369,13 @@ export class Snapshot {
 
   private async loadLinked(patients: readonly string[]): Promise<(Linked | undefined)[]> {
     const { build, position } = this.basis;
-    const grouped = byRecord(await this.store.linksOfPatients(build, patients, position));
-    const held = new Map<string, LinkedRecord[]>();
-    const left = new Map<string, { pos: bigint; to: string }>();
-    for (const [record, links] of grouped) {
-      const since = sinceOf(links);
-      const list = held.get(since.patient);
-      const linked = { record, links, since };
-      if (list === undefined) held.set(since.patient, [linked]);
-      else list.push(linked);
-      links.forEach((link, index) => {
-        const next = links[index + 1];
-        if (next === undefined || next.patient === link.patient) return;
-        const known = left.get(link.patient);
-        if (known === undefined || known.pos < next.pos) left.set(link.patient, { pos: next.pos, to: since.patient });
-      });
-    }
+    const { held, left } = linkedIn(byRecord(await this.store.linksOfPatients(build, patients, position)));
     return Promise.all(
       patients.map(async (patient) => {
-        const records = held.get(patient);
-        if (records !== undefined) {
-          // Whoever was asked for has all its records among the rows, for each of them is or was linked with it.
-          return { patient, records: records.sort(byArrival) };
-        }
+        // Whoever was asked for has all its records among the rows, for each of them is or was linked with it.
+        const found = held.get(patient);
         const survivor = left.get(patient)?.to;
-        return survivor === undefined ? undefined : this.linkedLoader.load(survivor);
+        return found ?? (survivor === undefined ? undefined : this.linkedLoader.load(survivor));
       }),
     );
   }

@@ -73,59 +73,84 @@ export function keysWithin(sought: string, edits: 1 | 2, slack = false): string[
   );
 }
 
-/** Whether words that begin so ({@link keyPrefix}) may be as near: what was cut off may be what the other one's last characters stand beside. */
-export function mayBeWithin(one: string, other: string, most: number): boolean {
-  const [left, right] = [[...one], [...other]];
-  const rows = distances(left, right);
-  if (((rows[left.length] as number[])[right.length] as number) <= most) return true;
-  if (left.length === KEY_PREFIX_CHARACTERS && (rows[left.length] as number[]).some((edits) => edits <= most))
-    return true;
-  return right.length === KEY_PREFIX_CHARACTERS && rows.some((row) => (row[right.length] as number) <= most);
+/** Counts up to here are exact; what is further apart counts as one more. */
+const EDITS_MOST = 2;
+const FURTHER = EDITS_MOST + 1;
+
+/**
+ * Edits that lie at least between a word and any that begins so ({@link keyPrefix}), up to {@link EDITS_MOST}, one more for all others: how a beginning as
+ * long as they are cut to goes on is not known, so it is held against every beginning of the word.
+ */
+export function leastDistance(word: string, beginning: string): number {
+  const left = pointsOf(word);
+  const right = pointsOf(beginning);
+  const cells = distances(left, right);
+  const width = right.length + 1;
+  if (right.length < KEY_PREFIX_CHARACTERS) return cells[left.length * width + right.length] as number;
+  let least = FURTHER;
+  for (let row = 0; row <= left.length; row += 1) least = Math.min(least, cells[row * width + right.length] as number);
+  return least;
 }
 
 /**
  * Edits between two words: insertion, deletion, substitution, swap of neighbours (Damerau-Levenshtein: also of what became neighbours by an edit,
  * so two slips are two edits wherever they fall), over code points.
+ * @param most at most {@link EDITS_MOST}
  * @returns more than `most` (not how many) where they are further apart
  */
 export function editDistance(one: string, other: string, most: number): number {
   if (one === other) return 0;
-  const left = [...one];
-  const right = [...other];
+  const left = pointsOf(one);
+  const right = pointsOf(other);
   if (Math.abs(left.length - right.length) > most) return most + 1;
-  const distance = (distances(left, right)[left.length] as number[])[right.length] as number;
+  const distance = distances(left, right)[left.length * (right.length + 1) + right.length] as number;
   return distance > most ? most + 1 : distance;
 }
 
-/** Edits between every beginning of one word and every beginning of the other: rows by the length of the first, columns by that of the second. */
-function distances(left: readonly string[], right: readonly string[]): number[][] {
-  // Row and column 0 stand before the words, and a row of too many before those (Lowrance and Wagner 1975).
-  const far = left.length + right.length;
-  const rows: number[][] = [Array.from({ length: right.length + 1 }, (_, column) => column)];
-  const lastRowOf = new Map<string, number>();
-  for (let row = 1; row <= left.length; row += 1) {
-    const current = [row];
-    const before = rows[row - 1] as number[];
-    let lastColumn = 0;
-    for (let column = 1; column <= right.length; column += 1) {
-      const same = left[row - 1] === right[column - 1];
-      const metRow = lastRowOf.get(right[column - 1] as string) ?? 0;
-      const swapped =
-        metRow === 0 || lastColumn === 0
-          ? far
-          : (rows[metRow - 1]?.[lastColumn - 1] as number) + (row - metRow - 1) + 1 + (column - lastColumn - 1);
-      current.push(
-        Math.min(
-          (before[column] as number) + 1,
-          (current[column - 1] as number) + 1,
-          (before[column - 1] as number) + (same ? 0 : 1),
-          swapped,
-        ),
-      );
-      if (same) lastColumn = column;
-    }
-    rows.push(current);
-    lastRowOf.set(left[row - 1] as string, row);
+function pointsOf(word: string): number[] {
+  const points: number[] = [];
+  for (let at = 0; at < word.length; at += 1) {
+    const point = word.codePointAt(at) as number;
+    if (point > 0xffff) at += 1;
+    points.push(point);
   }
-  return rows;
+  return points;
+}
+
+let scratch = new Uint8Array(1_024);
+
+/**
+ * Edits between every beginning of one word and every beginning of the other, none above {@link FURTHER}: rows by the length of the first, each as long as
+ * the second and one more. The next call writes over it.
+ */
+function distances(left: readonly number[], right: readonly number[]): Uint8Array {
+  const width = right.length + 1;
+  if (scratch.length < width * (left.length + 1)) scratch = new Uint8Array(2 * width * (left.length + 1));
+  const cells = scratch;
+  cells.fill(FURTHER, 0, width * (left.length + 1));
+  for (let column = 0; column <= Math.min(right.length, EDITS_MOST); column += 1) cells[column] = column;
+  for (let row = 1; row <= left.length; row += 1) {
+    const from = row * width;
+    if (row <= EDITS_MOST) cells[from] = row;
+    // Further from the diagonal more characters are left out than are counted.
+    const last = Math.min(right.length, row + EDITS_MOST);
+    for (let column = Math.max(1, row - EDITS_MOST); column <= last; column += 1) {
+      const [one, other] = [left[row - 1], right[column - 1]];
+      const here = from + column;
+      const above = here - width;
+      let least = (cells[above - 1] as number) + (one === other ? 0 : 1);
+      least = Math.min(least, (cells[above] as number) + 1, (cells[here - 1] as number) + 1);
+      if (row > 1 && column > 1) {
+        // Swapped neighbours, and such of which one edit took away what stood between them (Lowrance and Wagner 1975).
+        if (one === right[column - 2]) {
+          if (other === left[row - 2]) least = Math.min(least, (cells[above - width - 2] as number) + 1);
+          if (row > 2 && other === left[row - 3]) least = Math.min(least, (cells[above - 2 * width - 2] as number) + 2);
+        }
+        if (column > 2 && one === right[column - 3] && other === left[row - 2])
+          least = Math.min(least, (cells[above - width - 3] as number) + 2);
+      }
+      cells[here] = Math.min(least, FURTHER);
+    }
+  }
+  return cells;
 }

@@ -114,10 +114,10 @@ test('whatever is asked of however small a table goes by the index, and is few l
     await database.pool.query(`vacuum analyze ${documentTable(1)}`);
     const plans: string[] = [];
     const explained: Pick<pg.Pool, 'query'> = {
-      query: (async (text: string, values: unknown[]) => {
-        const { rows: lines } = await pool.query<Record<'QUERY PLAN', string>>(`explain ${text}`, values);
+      query: (async (asked: pg.QueryConfig) => {
+        const { rows: lines } = await pool.query<Record<'QUERY PLAN', string>>(`explain ${asked.text}`, asked.values);
         plans.push(lines.map((line) => line['QUERY PLAN']).join('\n'));
-        return pool.query(text, values);
+        return pool.query(asked);
       }) as pg.Pool['query'],
     };
     const engine = new PostgresSearchEngine(explained);

@@ -1,6 +1,6 @@
 import { expect, test } from '@jest/globals';
 import fc from 'fast-check';
-import { editDistance, editsAllowed, keysWithin, nearKeys } from '../../src/text/edits.js';
+import { editDistance, editsAllowed, keyPrefix, keysWithin, leastDistance, nearKeys } from '../../src/text/edits.js';
 
 /** Every word that one edit makes of a word, over an alphabet. */
 function edited(word: string, alphabet: readonly string[]): Set<string> {
@@ -61,9 +61,18 @@ test('words that are as near as both allow share a key, also long ones and with 
       if (distance > allowed) return;
       const keys = new Set(nearKeys(one));
       expect(keysWithin(two, distance === 2 ? 2 : 1).some((key) => keys.has(key))).toBe(true);
+      expect(leastDistance(two, keyPrefix(one))).toBeLessThanOrEqual(distance);
     }),
     { seed: 4, numRuns: 5_000 },
   );
+});
+
+test('of a beginning that is the whole word the least distance is the distance, of another that of the nearest way to go on', () => {
+  expect(leastDistance('mouklusterd', 'moukl')).toBe(3);
+  expect(leastDistance('moukls', 'moukl')).toBe(1);
+  expect(leastDistance('moulkustird', 'mouklus')).toBe(1);
+  expect(leastDistance('mouklusterd', 'mxxklus')).toBe(2);
+  expect(leastDistance('mouklusterd', 'xxxklus')).toBe(3);
 });
 
 test('with slack a word of two letters is one edit from a word of three, and one of three two edits from longer ones, and shares a key with it', () => {

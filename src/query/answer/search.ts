@@ -194,14 +194,19 @@ class Search {
 
   /** Looks at candidates as they stand at the basis, and keeps those that meet the question there. */
   private async consider(candidates: readonly SearchCandidate[], how: Looking = {}): Promise<void> {
-    const nodes = await Promise.all(candidates.map((candidate) => this.nodeOf(candidate)));
+    const holders = this.at.holdersOf([...new Set(candidates.map(({ record }) => record))]);
+    const [nodes] = await Promise.all([
+      Promise.all(candidates.map((candidate) => this.nodeOf(candidate, holders))),
+      holders,
+    ]);
     const distinct = new Map(nodes.flatMap((node) => (node === null ? [] : [[node.id, node] as const])));
     await Promise.all([...distinct.values()].map((node) => this.look(node, how)));
   }
 
   /** A person by their record alone: their rows are read once, with those of their other records. */
-  private async nodeOf(candidate: SearchCandidate): Promise<Node | null> {
+  private async nodeOf(candidate: SearchCandidate, holders: Promise<void>): Promise<Node | null> {
     if (candidate.kind !== PATIENT_KIND) return this.at.node(thingId(candidate));
+    await holders;
     const patient = await this.at.patientOf(candidate.record);
     return patient === undefined ? null : this.at.patient(patient);
   }
@@ -278,9 +283,9 @@ class Search {
     const facts = { atoms: ofFact, comparisons, kinds: (kinds ?? FACTS).filter((kind) => kind !== 'PATIENT') };
     const candidates = await this.persons(ofPerson, PERSONS_MOST);
     if (candidates.length === 0) return;
-    const holders = await Promise.all(
-      [...new Set(candidates.map(({ record }) => record))].map((record) => this.at.patientOf(record)),
-    );
+    const found = [...new Set(candidates.map(({ record }) => record))];
+    await this.at.holdersOf(found);
+    const holders = await Promise.all(found.map((record) => this.at.patientOf(record)));
     // All records of a person: one may have the name, another the result.
     const known = [...new Set(holders)].filter((holder) => holder !== undefined);
     const linked = await Promise.all(known.map((holder) => this.at.recordsOf(holder)));

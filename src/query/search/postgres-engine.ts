@@ -1,4 +1,5 @@
 /** Search on PostgreSQL: one table, whose GIN index holds words, what names begin with, and exact keys; and one of those beginnings, where misspelt names are looked up. */
+import { hash } from 'node:crypto';
 import type pg from 'pg';
 import { soundsOf } from '../../../projections/search/document.js';
 import { beginningTable, documentTable, LEXEME } from '../../../projections/search/tables.js';
@@ -6,7 +7,7 @@ import { openPool } from '../../database/database.js';
 import type { Position } from '../../log/event-log.js';
 import { FACT_KINDS } from '../../mapping/fact.js';
 import type { Build } from '../../projecting/projection.js';
-import { keyPrefix, keysWithin, mayBeWithin } from '../../text/edits.js';
+import { keysWithin, leastDistance } from '../../text/edits.js';
 import type { CandidateQuery, Places, SearchCandidate, SearchEngine } from './engine.js';
 import { nameScore, takesPrefix, wordScore } from './match.js';
 import type { Alternative, Atom } from './question.js';
@@ -33,7 +34,7 @@ const CONNECTIONS = 4;
  * second for 30,000 persons, where the index takes a millisecond.
  */
 export function openSearchPool(url: string): pg.Pool {
-  return openPool(url, { max: CONNECTIONS, applicationName: 'anamnesis search', byIndexes: true });
+  return openPool(url, { max: CONNECTIONS, applicationName: 'anamnesis search', byIndexes: true, plannedOnce: true });
 }
 
 export class PostgresSearchEngine implements SearchEngine {
@@ -50,7 +51,11 @@ export class PostgresSearchEngine implements SearchEngine {
     const near = ways.length === 0 ? NOTHING_NEAR : await this.nearIn(build, query.atoms);
     const parameters = new Parameters();
     const text = statement(documentTable(build), query, { ways, near }, parameters);
-    const { rows } = await this.pool.query<FoundRow>(text, parameters.values);
+    const { rows } = await this.pool.query<FoundRow>({
+      ...(isUsual(query) ? { name: hash('sha1', text) } : {}),
+      text,
+      values: parameters.values,
+    });
     const found = new Map<string, SearchCandidate>();
     for (const { record, kind, entity } of nearestFirst(rows, query.atoms)) {
       const key = `${record}|${kind}|${entity}`;
@@ -85,23 +90,31 @@ export class PostgresSearchEngine implements SearchEngine {
     if (sought.size === 0) return NOTHING_NEAR;
     const table = beginningTable(build);
     const words = [...sought.values()];
-    const { rows } = await this.pool.query<{ place: number; beginning: string }>(
-      words
+    const { rows } = await this.pool.query<{ place: number; beginning: string }>({
+      name: `near-${build}-${words.length}`,
+      text: words
         .map((_, index) => `select ${index} as place, beginning from ${table} where keys && $${index + 1}::text[]`)
         .join(' union all '),
-      words.map(({ word, slack }) => keysWithin(word, 2, slack)),
-    );
+      values: words.map(({ word, slack }) => keysWithin(word, 2, slack)),
+    });
     const near = new Map<string, NearWord>([...sought.keys()].map((key) => [key, { one: [], two: [] }]));
-    const begins = words.map(({ word }) => keyPrefix(word));
     for (const { place, beginning } of rows) {
-      const found = near.get(nearKeyOf(words[place] as MisspeltWord)) as NearWord;
-      const begin = begins[place] as string;
-      if (!mayBeWithin(begin, beginning, 2)) continue;
-      found.two.push(beginning);
-      if (mayBeWithin(begin, beginning, 1)) found.one.push(beginning);
+      const sought = words[place] as MisspeltWord;
+      const found = near.get(nearKeyOf(sought)) as NearWord;
+      const least = leastDistance(sought.word, beginning);
+      if (least <= 2) found.two.push(beginning);
+      if (least <= 1) found.one.push(beginning);
     }
     return near;
   }
+}
+
+/** Parts of a question of which the plan is kept: each number of them is a statement of its own. */
+const USUAL_ATOMS = 4;
+
+/** Of so few forms that each connection may keep the plans of all; what a plan hangs on is not in the values (tables.ts keeps no statistics of words). */
+function isUsual({ atoms, comparisons, from, to }: CandidateQuery): boolean {
+  return atoms.length <= USUAL_ATOMS && (comparisons ?? []).length === 0 && from === undefined && to === undefined;
 }
 
 type MisspeltWord = Extract<Alternative, { readonly as: 'word' }>;
@@ -169,9 +182,9 @@ function statement(
     atoms.length === 0
       ? list([], 'null', '', limit)
       : list([typed('prefix')], 'null', `(${typed('exact')}) desc, `, limit);
-  const lists = ways.map((either) => {
-    const met = either.map((reaches) => meets(atoms, reaches, near, parameters));
-    return list([`(${met.join(' or ')})`], 'words', '', String(COMPARED_MOST));
+  const lists = ways.flatMap((either) => {
+    const met = either.flatMap((reaches) => misspeltOnly(query, reaches, near, parameters) ?? []);
+    return met.length === 0 ? [] : [list([`(${met.join(' or ')})`], 'words', '', String(COMPARED_MOST))];
   });
   if (lists.length === 0) return plain;
   const before = (count: number): string =>
@@ -228,6 +241,29 @@ function meets(atoms: readonly Atom[], reaches: readonly Reach[], near: Near, pa
   return `(${all.map((query) => `lexemes @@ ${query}`).join(' and ')})`;
 }
 
+/**
+ * The condition of one way in a list of misspelt names. What is met as typed stands in the list before, and where one word is misspelt in the other way to
+ * misspell it: so a word that may be misspelt is looked for by what is near alone, for to read all that begins as typed costs the more the commoner it is. Not
+ * where more than two may be: not every choice among them is a way of its own.
+ * @returns undefined where nothing is near
+ */
+function misspeltOnly(
+  { atoms, reach }: CandidateQuery,
+  reaches: readonly Reach[],
+  near: Near,
+  parameters: Parameters,
+): string | undefined {
+  const misspelt = misspeltIn(atoms).filter((place) => reaches[place] === 'near' || reaches[place] === 'far');
+  if (misspelt.length > (reach === 'far' ? 1 : 2)) return meets(atoms, reaches, near, parameters);
+  const all = atoms.map((atom, place) => {
+    const reach = reaches[place] ?? 'exact';
+    if (!misspelt.includes(place)) return tsquery(atom, reach, near);
+    return atom.alternatives.flatMap((one) => (one.as === 'word' ? nearLexemes(one, reach, near) : [])).join(' | ');
+  });
+  if (all.includes('')) return undefined;
+  return `(${all.map((query) => `lexemes @@ ${parameters.bind(query, 'tsquery')}`).join(' and ')})`;
+}
+
 /** An atom is met by any of its alternatives. */
 function tsquery(atom: Atom, reach: Reach, near: Near): string {
   return `(${atom.alternatives.flatMap((alternative) => ways(alternative, reach, near)).join(' | ')})`;
@@ -243,20 +279,17 @@ function ways(alternative: Alternative, reach: Reach, near: Near): string[] {
       return [`(${words.join(' & ')})`];
     }
     case 'word':
-      return [
-        wordLexeme(alternative.word, reach !== 'exact'),
-        ...(alternative.exact ? [] : misspelt(alternative, reach, near)).map(lexeme),
-      ];
+      return [wordLexeme(alternative.word, reach !== 'exact'), ...nearLexemes(alternative, reach, near)];
   }
 }
 
 /** Lexemes of names that may be as near, or sound alike. */
-function misspelt(one: MisspeltWord, reach: Reach, near: Near): string[] {
-  if (reach === 'exact' || reach === 'prefix') return [];
+function nearLexemes(one: MisspeltWord, reach: Reach, near: Near): string[] {
+  if (one.exact || reach === 'exact' || reach === 'prefix') return [];
   const found = near.get(nearKeyOf(one));
   const beginnings = (reach === 'near' ? found?.one : found?.two) ?? [];
   const sounds = reach === 'near' ? [] : soundsOf(one.word).map(LEXEME.sound);
-  return [...beginnings.map(LEXEME.beginning), ...sounds];
+  return [...beginnings.map(LEXEME.beginning), ...sounds].map(lexeme);
 }
 
 function wordLexeme(word: string, begins: boolean): string {

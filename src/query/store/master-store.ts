@@ -417,6 +417,21 @@ export class MasterStore {
     );
   }
 
+  /** Every link up to a position of every record that was ever linked with a patient who holds one of these records then, in order of (record, pos). */
+  async linksOfHolders(build: number, records: readonly string[], upTo: Position): Promise<LinkRow[]> {
+    const { link } = this.tables(build);
+    return this.run<LinkRow & pg.QueryResultRow>(
+      this.points,
+      `links-of-holders-${build}`,
+      `with holder as materialized (
+         select array(select distinct on (record) patient from ${link} where record = any($1::uuid[]) and pos <= $2 order by record, pos desc) as ids)
+       select ${LINK_COLUMNS} from ${link}
+       where record = any(array(select record from ${link} where patient = any((select ids from holder)::uuid[]) and pos <= $2)) and pos <= $2
+       order by record, pos`,
+      [records, upTo],
+    );
+  }
+
   /** Every link of these records up to a position, in order of (record, pos). */
   async linksOfRecords(build: number, records: readonly string[], upTo: Position): Promise<LinkRow[]> {
     const { link } = this.tables(build);
