@@ -14,13 +14,20 @@ import type { AtArguments, Basis } from './basis/basis.js';
 import { decodeCursor } from './connection.js';
 import { GraphError } from './errors.js';
 import { readThingId, readUuid, thingId } from './ids.js';
-import type { FactRow, LinkRow, MasterStore, MessageRow, NoteRow, Thing } from './store/master-store.js';
+import {
+  ALL_KINDS,
+  type FactRow,
+  type LinkRow,
+  type MasterStore,
+  type MessageRow,
+  type NoteRow,
+  type Thing,
+} from './store/master-store.js';
 import { patientValues } from './view/people.js';
 import { kindOf, resourceOf, type Values } from './view/resource.js';
 import type { JsonObject } from './view/json.js';
 
 export const PATIENT_KIND = FACT_KINDS.indexOf('PATIENT');
-const ALL_KINDS = FACT_KINDS.map((_, index) => index);
 const OTHER_KINDS = ALL_KINDS.filter((kind) => kind !== PATIENT_KIND);
 
 /** A source record linked to a patient at the basis. */
@@ -173,6 +180,8 @@ export class Snapshot {
   private readonly recordLoader: DataLoader<string, readonly LinkRow[]>;
   private readonly patientLoader: DataLoader<string, PatientNode | null>;
   private readonly noteLoader: DataLoader<string, readonly NoteRow[]>;
+  /** Kinds that are read along with the links of a patient. */
+  private readonly along = new Set<number>();
 
   /**
    * @param given what `at` was asked with: a cursor of another basis must agree with it
@@ -285,10 +294,15 @@ export class Snapshot {
     return this.nodeLoader.load(id);
   }
 
-  /** A merged id leads to the survivor; null where nobody of that id was known. */
-  async patient(id: string): Promise<PatientNode | null> {
+  /**
+   * A merged id leads to the survivor; null where nobody of that id was known.
+   * @param along kinds that will be asked for: they come with the patient, in one statement
+   */
+  async patient(id: string, along: readonly number[] = []): Promise<PatientNode | null> {
     const uuid = readUuid(id);
-    return uuid === undefined ? null : this.patientLoader.load(uuid);
+    if (uuid === undefined) return null;
+    for (const kind of [PATIENT_KIND, ...along]) this.along.add(kind);
+    return this.patientLoader.load(uuid);
   }
 
   async node(id: string): Promise<Node | null> {
@@ -368,8 +382,7 @@ export class Snapshot {
   }
 
   private async loadLinked(patients: readonly string[]): Promise<(Linked | undefined)[]> {
-    const { build, position } = this.basis;
-    const { held, left } = linkedIn(byRecord(await this.store.linksOfPatients(build, patients, position)));
+    const { held, left } = linkedIn(byRecord(await this.linksWhileReading(patients)));
     return Promise.all(
       patients.map(async (patient) => {
         // Whoever was asked for has all its records among the rows, for each of them is or was linked with it.
@@ -378,6 +391,23 @@ export class Snapshot {
         return found ?? (survivor === undefined ? undefined : this.linkedLoader.load(survivor));
       }),
     );
+  }
+
+  /** Links of patients; what is wanted along with them is there for those who ask next. */
+  private async linksWhileReading(patients: readonly string[]): Promise<LinkRow[]> {
+    const { build, position, knownAt } = this.basis;
+    if (this.along.size === 0) return this.store.linksOfPatients(build, patients, position);
+    const kinds = [...this.along].sort((left, right) => left - right);
+    const { links, things } = await this.store.heldStanding(build, patients, kinds, this.point, knownAt);
+    const found = Map.groupBy(things, ({ record, kind }) => `${record}/${kind}`);
+    for (const record of new Set(links.map((link) => link.record)))
+      for (const kind of kinds) {
+        const key = `${record}/${kind}`;
+        const own = found.get(key) ?? [];
+        this.standingLoader.prime(key, own);
+        if (own.every(({ deciding }) => deciding === undefined)) this.thingLoader.prime(key, own);
+      }
+    return links;
   }
 
   private async loadPatients(ids: readonly string[]): Promise<(PatientNode | null)[]> {

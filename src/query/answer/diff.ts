@@ -19,6 +19,7 @@ import { changesBetween, type ValueChange } from '../view/changes.js';
 import { patientValues } from '../view/people.js';
 import { kindOf, resourceOf, type Values } from '../view/resource.js';
 import type { Operation } from '../graph/types.js';
+import { StoredRows, WholePatient, type DiffRows } from './diff-rows.js';
 import { operationOf, type Cause } from './history.js';
 import { sameJson, type JsonObject } from '../view/json.js';
 
@@ -72,38 +73,27 @@ function rangeOf({ from, to }: DiffRequest): Range {
  * @returns up to `most` changes
  */
 export async function changesOf(request: DiffRequest, after: string | undefined, most: number): Promise<ChangeDraft[]> {
-  const { from, to } = request;
   const range = rangeOf(request);
-  const records = request.patient === undefined ? undefined : await recordsOf(request.patient, from, to);
-  const only = request.patient === undefined ? undefined : await holdersOf(request.patient, from, to);
+  const { source, only } = await sourceOf(request, range.highPosition);
   const kinds = request.kinds?.map((kind) => FACT_KINDS.indexOf(kind));
-  const store = to.store;
-  const { build } = to.basis;
   const found: ChangeDraft[] = [];
   let past = after === undefined ? 0n : positionOf(after) - 1n;
   let limit = CHUNK_ROWS;
   for (;;) {
     const [rows, moves] = await Promise.all([
-      store.rowsBetween(build, {
+      source.rowsBetween({
         fromPosition: range.lowPosition,
         toPosition: range.highPosition,
         fromValid: range.lowValid,
         toValid: range.highValid,
         // A move of a record changes things of every kind; the kinds are looked at below.
         kinds,
-        records,
         after: past,
         limit,
       }),
       past >= range.highPosition
         ? Promise.resolve([])
-        : store.linksBetween(
-            build,
-            past > range.lowPosition ? past : range.lowPosition,
-            range.highPosition,
-            limit,
-            records,
-          ),
+        : source.linksBetween(past > range.lowPosition ? past : range.lowPosition, range.highPosition, limit),
     ]);
     const upTo = wholeUpTo(rows, moves, limit);
     if (upTo === undefined) {
@@ -112,7 +102,7 @@ export async function changesOf(request: DiffRequest, after: string | undefined,
     }
     const whole = rows.filter((row) => row.pos <= upTo);
     const moved = moves.filter((link) => link.pos <= upTo);
-    const drafts = await draftsOf(request, whole, moved, kinds, only);
+    const drafts = await draftsOf(request, source, whole, moved, kinds, only);
     for (const draft of drafts) if (after === undefined || isAfter(draft.key, after)) found.push(draft);
     if (found.length >= most) return found.slice(0, most);
     if (rows.length < limit && moves.length < limit) return found;
@@ -146,6 +136,20 @@ function isAfter(key: string, other: string): boolean {
   return left !== right ? left > right : key > other;
 }
 
+/** Where the rows are read, and of whom alone changes are told. */
+async function sourceOf(
+  { from, to, patient }: DiffRequest,
+  upTo: bigint,
+): Promise<{ readonly source: DiffRows; readonly only?: ReadonlySet<string> }> {
+  const { store } = to;
+  const { build } = to.basis;
+  if (patient === undefined) return { source: new StoredRows(store, build, upTo, undefined) };
+  const whole = await WholePatient.read(store, build, patient, upTo);
+  if (whole !== undefined) return { source: whole, only: new Set([patient]) };
+  const [records, only] = await Promise.all([recordsOf(patient, from, to), holdersOf(patient, from, to)]);
+  return { source: new StoredRows(store, build, upTo, records), only };
+}
+
 async function recordsOf(patient: string, from: Snapshot, to: Snapshot): Promise<string[]> {
   const [before, after] = await Promise.all([from.recordsOf(patient), to.recordsOf(patient)]);
   return [...new Set([...before, ...after].map(({ record }) => record))].sort();
@@ -160,6 +164,7 @@ async function holdersOf(patient: string, from: Snapshot, to: Snapshot): Promise
 /** Changes whose cause is among these rows and moves. */
 async function draftsOf(
   request: DiffRequest,
+  source: DiffRows,
   rows: readonly FactRow[],
   moves: readonly LinkRow[],
   kinds: readonly number[] | undefined,
@@ -167,8 +172,6 @@ async function draftsOf(
 ): Promise<ChangeDraft[]> {
   if (rows.length === 0 && moves.length === 0) return [];
   const { from, to } = request;
-  const { build } = to.basis;
-  const high = from.point.position > to.point.position ? from.point.position : to.point.position;
   const causes = new Set<string>();
   for (const row of rows) causes.add(causeKey({ kind: 'fact', row }));
 
@@ -180,11 +183,9 @@ async function draftsOf(
       touched.set(thingId(row), { record: row.record, kind: row.kind, entity: row.entity });
   }
   const links = new Map<string, LinkRow[]>();
-  for (const link of await to.store.linksOfRecords(
-    build,
-    [...new Set([...touchedRecords, ...moves.map(({ record }) => record)])],
-    high,
-  )) {
+  for (const link of await source.linksOfRecords([
+    ...new Set([...touchedRecords, ...moves.map(({ record }) => record)]),
+  ])) {
     const list = links.get(link.record);
     if (list === undefined) links.set(link.record, [link]);
     else list.push(link);
@@ -204,9 +205,8 @@ async function draftsOf(
   }
 
   const drafts: ChangeDraft[] = [];
-  const movedThings =
-    lasting.size === 0 ? [] : await to.store.things(build, [...lasting.keys()], otherKinds(kinds), high);
-  const things = touched.size === 0 ? [] : await to.store.thingsById(build, [...touched.values()], high);
+  const movedThings = lasting.size === 0 ? [] : await source.things([...lasting.keys()], otherKinds(kinds));
+  const things = touched.size === 0 ? [] : await source.thingsById([...touched.values()]);
   const seen = new Set<string>();
   for (const thing of [...things, ...movedThings]) {
     const id = thingId(thing);
@@ -222,7 +222,8 @@ async function draftsOf(
       const { was, now } = patientsAt(record);
       for (const id of [was, now]) if (id !== undefined && (only === undefined || only.has(id))) patients.add(id);
     }
-    for (const patient of [...patients].sort()) drafts.push(...(await patientDrafts(patient, from, to, causes)));
+    for (const patient of [...patients].sort())
+      drafts.push(...(await patientDrafts(patient, source, from, to, causes)));
   }
   return drafts.sort((left, right) => (isAfter(left.key, right.key) ? 1 : -1));
 }
@@ -438,17 +439,17 @@ function thingDrafts(
 /** Changes of what a patient shows, out of all the records it holds at either point. */
 async function patientDrafts(
   patient: string,
+  source: DiffRows,
   from: Snapshot,
   to: Snapshot,
   causes: ReadonlySet<string>,
 ): Promise<ChangeDraft[]> {
   const [low, high] = inOrder(from.point, to.point);
-  const upTo = low.position > high.position ? low.position : high.position;
   const links = new Map<string, LinkRow[]>();
-  for (const link of await to.store.linksOfPatients(to.basis.build, [patient], upTo)) {
+  for (const link of await source.linksOfPatient(patient)) {
     links.set(link.record, [...(links.get(link.record) ?? []), link]);
   }
-  const things = await to.store.things(to.basis.build, [...links.keys()], [PATIENT_KIND], upTo);
+  const things = await source.things([...links.keys()], [PATIENT_KIND]);
   const thingsOf = (record: string): Thing[] => things.filter((thing) => thing.record === record);
   /** The patient's slots out of the records it held at `linkedAt`. */
   const parts = (at: Point, linkedAt: bigint): Folded<FactRow>[] =>

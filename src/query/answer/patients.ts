@@ -136,18 +136,22 @@ export function isAt(values: Readonly<Record<string, Json>>, location: string): 
   return locationOf(values)?.names.some((name) => locationLookup(name) === wanted) ?? false;
 }
 
-/** The patient that holds an identifier at the basis. Where several do, the one whose identifier was known first. */
+/**
+ * The patient that holds an identifier at the basis. Where several do, the one whose identifier was known first.
+ * @param along kinds that will be asked for
+ */
 export async function patientByIdentifier(
   snapshot: Snapshot,
   authority: string,
   value: string,
+  along: readonly number[] = [],
 ): Promise<PatientNode | null> {
   const { build, position } = snapshot.basis;
   const tokens = [{ kind: LOOKUP.identifier, from: identifierLookup(value) }];
   const found: PatientNode[] = [];
   for (let after: string | undefined; ;) {
     const ids = await snapshot.store.patients(build, position, after, CHUNK_LEAST, { tokens });
-    const nodes = await Promise.all(ids.map((id) => snapshot.patient(id)));
+    const nodes = await Promise.all(ids.map((id) => snapshot.patient(id, along)));
     for (const node of nodes) if (node !== null && hasIdentifier(node, authority, value)) found.push(node);
     if (ids.length < CHUNK_LEAST) break;
     after = ids.at(-1);

@@ -105,19 +105,45 @@ export class BasisResolver {
 
   private readonly serving = new Shared(() => this.readProgress(false));
   private readonly candidates = new Shared(() => this.readProgress(true));
+  /** The builds that were asked last, the serving one and the candidate: where the next question looks at once. */
+  private readonly lastBuilds = new Map<boolean, number>();
+  /** By build, the erasure up to which the erased are out of it. */
+  private readonly forgotten = new Map<number, number>();
 
   constructor(private readonly options: BasisOptions) {}
 
   /**
    * What is projected, and the last position of the log when that was asked: what a client has written stands at or before it.
+   * @param along reads something in the same statement, for which it gets the build and the SQL of one row (`position`, and `progress` as jsonb)
+   * @returns `found` is what that read, up to the position of the basis; undefined where it found another build than it was given
    * @throws GraphError UNAVAILABLE
    */
-  async present(): Promise<{ readonly basis: Basis; readonly head: Position }> {
+  async present<Found>(
+    along?: (
+      build: number,
+      reached: string,
+    ) => Promise<{ readonly progress: ProgressJson; readonly found: Found } | undefined>,
+  ): Promise<{ readonly basis: Basis; readonly head: Position; readonly found?: Found }> {
     const { logHead } = this.options;
+    const guess = this.lastBuilds.get(false);
+    if (along !== undefined && guess !== undefined && typeof logHead === 'string') {
+      const forgotten = this.forgotten.get(guess) ?? 0;
+      const read = await along(guess, reachedText(logHead));
+      // What was read before the erased were taken out of the build may tell of them: it is read again.
+      if (read?.progress.build === guess && read.progress.erasures <= forgotten)
+        return { ...this.presentOf(this.progressOf(rowOfJson(read.progress), false), undefined), found: read.found };
+    }
     const [progress, head] = await Promise.all([
       this.progress(false),
       typeof logHead === 'string' ? undefined : logHead(),
     ]);
+    return this.presentOf(progress, head);
+  }
+
+  private presentOf(
+    progress: Progress,
+    head: Position | undefined,
+  ): { readonly basis: Basis; readonly head: Position } {
     return { basis: this.current(progress, undefined), head: head ?? progress.logHead ?? progress.watermark };
   }
 
@@ -177,32 +203,33 @@ export class BasisResolver {
   }
 
   private async tryResolve(asked: Asked, validAt: Instant | undefined, candidate: boolean): Promise<Basis | NotYet> {
-    const progress = await this.progress(candidate);
     switch (asked.kind) {
       case 'now':
-        return this.current(progress, validAt);
+        return this.current(await this.progress(candidate), validAt);
       case 'knownAt': {
         const { knownAt } = asked;
+        const { progress, found } = await this.progressWith<Position>(POSITION_AT, knownAt, candidate);
         // A mark at or beyond T whose head is projected, or a projected event recorded after T: nothing at or before T can be missing.
         const settledMark = this.settledMarks.get(progress.build);
         const settled =
           (settledMark !== undefined && settledMark >= knownAt) ||
           (progress.watermarkAt !== null && progress.watermarkAt >= knownAt);
         if (!settled) return new NotYet(progress);
-        const position = await this.positionAt(progress, knownAt);
-        if (position === undefined) throw new GraphError('BEFORE_LOG', 'this log begins later');
+        if (found === undefined) throw new GraphError('BEFORE_LOG', 'this log begins later');
+        const position = found < progress.watermark ? found : progress.watermark;
         return this.basis(progress, position, knownAt, validAt ?? knownAt);
       }
       case 'position': {
         const { position } = asked;
+        const { progress, found: recordedAt } = await this.progressWith<Instant>(RECORDED_AT, position, candidate);
         refuseLost(progress, position);
         if (position > progress.watermark) return new NotYet(progress);
-        const recordedAt = await this.recordedAt(progress, position);
         if (recordedAt === undefined) throw new GraphError('BEFORE_LOG', 'this log begins later');
         return this.basis(progress, position, recordedAt, validAt ?? recordedAt);
       }
       case 'basis': {
         const { content } = asked;
+        const progress = await this.progress(candidate);
         refuseLost(progress, content.position);
         if (content.position > progress.watermark) return new NotYet(progress);
         return {
@@ -231,44 +258,71 @@ export class BasisResolver {
   }
 
   private async progress(candidate: boolean): Promise<Progress> {
-    const progress = await (candidate ? this.candidates : this.serving).ask();
+    return this.withoutErased(await (candidate ? this.candidates : this.serving).ask());
+  }
+
+  private async withoutErased(progress: Progress): Promise<Progress> {
     const { build, erasureEpoch } = progress;
     if (erasureEpoch > 0) await this.options.forget?.(build, BigInt(erasureEpoch));
+    this.forgotten.set(build, erasureEpoch);
     return progress;
   }
 
-  private async readProgress(candidate: boolean): Promise<Progress> {
-    const { logHead } = this.options;
-    const { rows } = await this.options.pool.query<{
-      build: number;
-      definition_version: number;
-      position: bigint;
-      recorded_at: Instant | null;
-      mark: Instant | null;
-      mark_head: bigint | null;
-      log_head: bigint | null;
-      erasures: number;
-      restores: { head: string; base: string; mark: Instant; at: Instant }[];
-    }>({
-      name: candidate ? 'basis-progress-candidate' : 'basis-progress',
-      // One statement is one snapshot: a mark read apart from the watermark could claim more than is projected.
-      text: `select p.version as build, p.definition_version, c.position, c.recorded_at, m.at as mark, m.head as mark_head,
-          ${typeof logHead === 'string' ? logHead : 'null::int8'} as log_head,
-          (select coalesce(max(epoch), 0)::int4 from sealing.erasure) as erasures,
-          (select coalesce(jsonb_agg(jsonb_build_object('head', head::text, 'base', base::text, 'mark', to_char(mark, '${INSTANT}'),
-            'at', to_char(at, '${INSTANT}'))), '[]') from log.restored) as restores
-        from hub.projection p
-        join lateral (select position, recorded_at from hub.checkpoint
-          where projection = p.name and version = p.version order by position limit 1) c on true
-        left join hub.clock_mark m on true
-        where p.name = 'master' and ${candidate ? CANDIDATE : 'p.serving'}`,
+  /** Progress, and what one look at the clock of the build finds: together in one statement where the build is the one of the last time. */
+  private async progressWith<Found>(
+    look: ClockLook,
+    value: unknown,
+    candidate: boolean,
+  ): Promise<{ readonly progress: Progress; readonly found: Found | undefined }> {
+    const guess = this.lastBuilds.get(candidate);
+    if (guess !== undefined) {
+      const column = `, (${look.text(masterTables(guess).clock)}) as found`;
+      const row = await this.progressRow<{ found: Found | null }>(`${look.name}-${guess}`, column, [value], candidate);
+      // Where the build was taken away meanwhile there is no row, or one of another build.
+      if (row?.build === guess)
+        return { progress: await this.withoutErased(this.progressOf(row, candidate)), found: row.found ?? undefined };
+    }
+    const progress = await this.progress(candidate);
+    const { rows } = await this.options.pool.query<{ found: Found | null }>({
+      name: `basis-${look.name}-${progress.build}`,
+      text: `select (${look.text(masterTables(progress.build).clock)}) as found`,
+      values: [value],
     });
-    const [row] = rows;
+    return { progress, found: rows[0]?.found ?? undefined };
+  }
+
+  private async readProgress(candidate: boolean): Promise<Progress> {
+    const row = await this.progressRow('', '', [], candidate);
     if (row === undefined && candidate) {
       throw new GraphError('BAD_USER_INPUT', 'there is no build of the master store beside the one that serves');
     }
     if (row === undefined) throw new GraphError('UNAVAILABLE', 'the master store is not there yet');
+    return this.progressOf(row, candidate);
+  }
+
+  /** @returns undefined where there is no such build, or a table that `more` reads is gone */
+  private async progressRow<More extends object = object>(
+    name: string,
+    more: string,
+    values: unknown[],
+    candidate: boolean,
+  ): Promise<(ProgressRow & More) | undefined> {
+    try {
+      const { rows } = await this.options.pool.query<ProgressRow & More>({
+        name: `basis-progress${candidate ? '-candidate' : ''}${name === '' ? '' : `-${name}`}`,
+        text: progressText(this.options.logHead, candidate, more),
+        values,
+      });
+      return rows[0];
+    } catch (error) {
+      if (more !== '' && (error as { code?: unknown }).code === UNDEFINED_TABLE) return undefined;
+      throw error;
+    }
+  }
+
+  private progressOf(row: ProgressRow, candidate: boolean): Progress {
     const { build, position: watermark, mark, mark_head: markHead } = row;
+    this.lastBuilds.set(candidate, build);
     if (mark !== null && markHead !== null && watermark >= markHead && mark > (this.settledMarks.get(build) ?? ''))
       this.settledMarks.set(build, mark);
     return {
@@ -283,30 +337,86 @@ export class BasisResolver {
       restores: row.restores.map(({ head, base, ...times }) => ({ ...times, head: BigInt(head), base: BigInt(base) })),
     };
   }
-
-  /** Last position recorded at or before a time, among what is projected. */
-  private async positionAt(progress: Progress, knownAt: Instant): Promise<Position | undefined> {
-    const { clock } = masterTables(progress.build);
-    const { rows } = await this.options.pool.query<{ pos: bigint }>({
-      name: `basis-position-${progress.build}`,
-      text: `select pos from ${clock} where recorded_at <= $1 order by recorded_at desc limit 1`,
-      values: [knownAt],
-    });
-    const [row] = rows;
-    return row === undefined ? undefined : row.pos < progress.watermark ? row.pos : progress.watermark;
-  }
-
-  /** When the append batch that holds a position was recorded; undefined before the first position. */
-  private async recordedAt(progress: Progress, position: Position): Promise<Instant | undefined> {
-    const { clock } = masterTables(progress.build);
-    const { rows } = await this.options.pool.query<{ recorded_at: Instant }>({
-      name: `basis-recorded-${progress.build}`,
-      text: `select recorded_at from ${clock} where pos >= $1 and $1 > 0 order by pos limit 1`,
-      values: [position],
-    });
-    return rows[0]?.recorded_at;
-  }
 }
+
+const UNDEFINED_TABLE = '42P01';
+
+interface ProgressRow {
+  readonly build: number;
+  readonly definition_version: number;
+  readonly position: bigint;
+  readonly recorded_at: Instant | null;
+  readonly mark: Instant | null;
+  readonly mark_head: bigint | null;
+  readonly log_head: bigint | null;
+  readonly erasures: number;
+  readonly restores: readonly { head: string; base: string; mark: Instant; at: Instant }[];
+}
+
+/**
+ * One statement is one snapshot: a mark read apart from the watermark could claim more than is projected.
+ * @param more further columns
+ */
+function progressText(logHead: BasisOptions['logHead'], candidate: boolean, more: string): string {
+  return `select p.version as build, p.definition_version, c.position, c.recorded_at, m.at as mark, m.head as mark_head,
+      ${typeof logHead === 'string' ? logHead : 'null::int8'} as log_head,
+      (select coalesce(max(epoch), 0)::int4 from sealing.erasure) as erasures,
+      (select coalesce(jsonb_agg(jsonb_build_object('head', head::text, 'base', base::text, 'mark', to_char(mark, '${INSTANT}'),
+        'at', to_char(at, '${INSTANT}'))), '[]') from log.restored) as restores${more}
+    from hub.projection p
+    join lateral (select position, recorded_at from hub.checkpoint
+      where projection = p.name and version = p.version order by position limit 1) c on true
+    left join hub.clock_mark m on true
+    where p.name = 'master' and ${candidate ? CANDIDATE : 'p.serving'}`;
+}
+
+/** Progress as JSON: positions and times as texts. */
+export interface ProgressJson {
+  readonly build: number;
+  readonly definition_version: number;
+  readonly position: string;
+  readonly recorded_at: Instant | null;
+  readonly mark: Instant | null;
+  readonly mark_head: string | null;
+  readonly log_head: string | null;
+  readonly erasures: number;
+  readonly restores: ProgressRow['restores'];
+}
+
+/** `position`, and all of it as `progress`. */
+function reachedText(logHead: string): string {
+  return `select position, jsonb_build_object('build', build, 'definition_version', definition_version, 'position', position::text,
+      'recorded_at', to_char(recorded_at, '${INSTANT}'), 'mark', to_char(mark, '${INSTANT}'), 'mark_head', mark_head::text,
+      'log_head', log_head::text, 'erasures', erasures, 'restores', restores) as progress
+    from (${progressText(logHead, false, '')}) found`;
+}
+
+function rowOfJson({ position, mark_head: markHead, log_head: logHead, ...rest }: ProgressJson): ProgressRow {
+  return {
+    ...rest,
+    position: BigInt(position),
+    mark_head: markHead === null ? null : BigInt(markHead),
+    log_head: logHead === null ? null : BigInt(logHead),
+  };
+}
+
+/** A look into the clock of a build, for the value `$1`. */
+interface ClockLook {
+  readonly name: string;
+  readonly text: (clock: string) => string;
+}
+
+/** Last position recorded at or before a time. */
+const POSITION_AT: ClockLook = {
+  name: 'position',
+  text: (clock) => `select pos from ${clock} where recorded_at <= $1::timestamptz order by recorded_at desc limit 1`,
+};
+
+/** When the append batch that holds a position was recorded; none before the first position. */
+const RECORDED_AT: ClockLook = {
+  name: 'recorded',
+  text: (clock) => `select recorded_at from ${clock} where pos >= $1::int8 and $1::int8 > 0 order by pos limit 1`,
+};
 
 /** A token or position that only the log knew which a restore replaced. @throws GraphError UNKNOWN_BASIS */
 function refuseLost(progress: Progress, position: Position): void {

@@ -11,7 +11,6 @@ import { instantOfMicroseconds, parseInstant } from '../basis/instant.js';
 import { decodeCursor, encodeCursor } from '../connection.js';
 import { ofFhirId, readUuid } from '../ids.js';
 import { Session, type QueryServices } from '../session.js';
-import { Shared } from '../shared.js';
 import type { Snapshot } from '../snapshot.js';
 import type { JsonObject } from '../view/json.js';
 import { etagOf, historyBundle, searchBundle } from './bundle.js';
@@ -21,6 +20,7 @@ import { everything } from './everything.js';
 import { instanceHistory, typeHistory, type HistoryPage, type HistoryRange } from './history.js';
 import { standingOf } from './listing.js';
 import { kindOfType } from './parameters.js';
+import { PresentPeople } from './present-people.js';
 import { FhirProblem, outcomeOf, problemOf } from './problems.js';
 import { countMatches, readCount, readSearch, searchPage } from './search.js';
 import { patientSubjects, subjectById, type ResourceVersion, type Versions } from './versions.js';
@@ -32,6 +32,8 @@ export interface FhirReadOptions {
 }
 
 type Pairs = readonly (readonly [string, string])[];
+
+const FHIR_JSON = `${FHIR_CONTENT_TYPE}; charset=utf-8`;
 
 /** How long a question without `_at` waits for messages that are in the log already. */
 const CATCH_UP_MS = 2_000;
@@ -97,8 +99,16 @@ export function fhirRoutes(options: FhirReadOptions): Router {
   return router;
 }
 
+/** Without what Express looks up for every answer: charset, a tag of its own, whether the client has it already. */
 function sendJson(response: Response, status: number, body: JsonObject): void {
-  response.status(status).type(FHIR_CONTENT_TYPE).set('cache-control', 'private, no-cache').send(JSON.stringify(body));
+  const bytes = Buffer.from(JSON.stringify(body));
+  response.writeHead(status, {
+    'content-type': FHIR_JSON,
+    'cache-control': 'private, no-cache',
+    'content-length': bytes.length,
+  });
+  // For HEAD Node sends the head alone.
+  response.end(bytes);
 }
 
 /** @throws FhirProblem 404 for what is no type of R4 */
@@ -175,15 +185,13 @@ function historyRange(pairs: Pairs): HistoryRange {
 
 class FhirReading {
   private readonly startedAt = new Date().toISOString();
-  private readonly present = new Shared(async () => {
-    const { services } = this.options;
-    const { basis, head } = await services.basis.present();
-    return { head, snapshot: new Session(services).of(basis) };
-  });
+  private readonly present: PresentPeople;
   /** Where the projection was left behind last: nobody waits there a second time. */
   private stuckAt: bigint | undefined;
 
-  constructor(private readonly options: FhirReadOptions) {}
+  constructor(private readonly options: FhirReadOptions) {
+    this.present = new PresentPeople(options.services);
+  }
 
   refuse(error: unknown, response: Response, next: NextFunction): void {
     const problem = problemOf(error);
@@ -205,8 +213,9 @@ class FhirReading {
     const type = typeOf(request);
     const pairs = pairsOf(request);
     refuseOthers(request, pairs, ['_at']);
-    const snapshot = await this.snapshot(momentOf(pairs), response);
-    const subject = await this.subject(snapshot, type, textParam(request, 'id'));
+    const id = textParam(request, 'id');
+    const snapshot = await this.snapshot(momentOf(pairs), response, readUuid(id));
+    const subject = await this.subject(snapshot, type, id);
     this.sendVersion(request, response, await newestOf(subject));
   }
 
@@ -378,12 +387,13 @@ class FhirReading {
 
   /**
    * The chart at a moment, or now: with everything that was in the log when the question came (a client sees what it wrote).
+   * @param patient who is read next
    * @throws GraphError
    */
-  private async snapshot(at: Instant | undefined, response: Response): Promise<Snapshot> {
+  private async snapshot(at: Instant | undefined, response: Response, patient?: string): Promise<Snapshot> {
     const { services } = this.options;
     if (at !== undefined) return new Session(services).at({ knownAt: at, wait: true });
-    const { head, snapshot } = await this.present.ask();
+    const { head, snapshot } = await this.present.ask(patient);
     const { position } = snapshot.basis;
     if (position >= head) return snapshot;
     if (this.stuckAt === position || !(await services.basis.reached(head, CATCH_UP_MS))) {

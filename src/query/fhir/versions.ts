@@ -10,7 +10,7 @@ import type { FactKind } from '../../mapping/fact.js';
 import type { Instant } from '../../time/valid-time.js';
 import { fhirId, ofFhirId, readThingId, readUuid, thingId } from '../ids.js';
 import { byRecord, patientAt, PATIENT_KIND, type Snapshot, type ThingNode } from '../snapshot.js';
-import type { FactRow, LinkRow, Thing } from '../store/master-store.js';
+import type { FactRow, LinkRow, Persons, Thing } from '../store/master-store.js';
 import { patientValues } from '../view/people.js';
 import { kindOf, resourceOf, type Values } from '../view/resource.js';
 import type { JsonObject } from '../view/json.js';
@@ -374,21 +374,48 @@ function withReplaced(resource: JsonObject, replaces: readonly string[]): JsonOb
 
 const patientLoaders = new WeakMap<Snapshot, DataLoader<string, Subject | undefined>>();
 
+function patientLoader(snapshot: Snapshot): DataLoader<string, Subject | undefined> {
+  const loader =
+    patientLoaders.get(snapshot) ??
+    new DataLoader<string, Subject | undefined>((asked) => loadPatientSubjects(snapshot, asked));
+  patientLoaders.set(snapshot, loader);
+  return loader;
+}
+
 /**
  * Patients by their ids, in that order; undefined for an id that the hub never gave out. One statement, and one more where somebody was merged,
  * for any number of them and for all who ask a snapshot at once.
  */
 export function patientSubjects(snapshot: Snapshot, ids: readonly string[]): Promise<(Subject | undefined)[]> {
-  const loader =
-    patientLoaders.get(snapshot) ??
-    new DataLoader<string, Subject | undefined>((asked) => loadPatientSubjects(snapshot, asked));
-  patientLoaders.set(snapshot, loader);
+  const loader = patientLoader(snapshot);
   return Promise.all(ids.map((id) => loader.load(id)));
+}
+
+/** What was read of these patients, all of it, up to the position of the snapshot: it is not read again. */
+export function rememberPatients(snapshot: Snapshot, ids: readonly string[], found: Persons): void {
+  const loader = patientLoader(snapshot);
+  const subjects = subjectsOf(snapshot, ids, found);
+  // Whoever asks hears of a failure; others need not.
+  subjects.catch(() => undefined);
+  ids.forEach((id, index) =>
+    loader.prime(
+      id,
+      subjects.then((list) => list[index]),
+    ),
+  );
 }
 
 async function loadPatientSubjects(snapshot: Snapshot, ids: readonly string[]): Promise<(Subject | undefined)[]> {
   const { build, position } = snapshot.basis;
-  const found = await snapshot.store.persons(build, PATIENT_KIND, ids, position);
+  return subjectsOf(snapshot, ids, await snapshot.store.persons(build, PATIENT_KIND, ids, position));
+}
+
+async function subjectsOf(
+  snapshot: Snapshot,
+  ids: readonly string[],
+  found: Persons,
+): Promise<(Subject | undefined)[]> {
+  const { build, position } = snapshot.basis;
   const links = byRecord(found.links);
   const records = new Map<string, string[]>();
   for (const [record, list] of links)

@@ -1,4 +1,5 @@
 /** Resolvers of the clinical graph's types, below the root fields. Plain functions: a large page calls them very often. */
+import type { GraphQLResolveInfo } from 'graphql';
 import type { Principal } from '../../auth/principal.js';
 import { flagsOfBits } from '../../../projections/master/index.js';
 import type { FactKind } from '../../mapping/fact.js';
@@ -56,6 +57,7 @@ import {
   telecomsOf,
 } from '../view/people.js';
 import { resourceOf } from '../view/resource.js';
+import { FACT_LISTS, kindsBelow } from './kinds-below.js';
 import { DateTimeScalar, FhirResourceScalar, JsonScalar, PartialDateTimeScalar, PositionScalar } from './scalars.js';
 import type { MessageStatus } from './types.js';
 
@@ -179,13 +181,12 @@ const TYPE_NAMES: Partial<Readonly<Record<FactKind, string>>> = {
   IMMUNIZATION: 'Immunization',
 };
 
-/** What `Patient.medications` lists. */
-const MEDICATION_KINDS: readonly FactKind[] = [
-  'MEDICATION_REQUEST',
-  'MEDICATION_DISPENSE',
-  'MEDICATION_ADMINISTRATION',
-  'MEDICATION_STATEMENT',
-];
+const factLists = Object.fromEntries(
+  Object.entries(FACT_LISTS).map(([field, kinds]) => [
+    field,
+    (node: PatientNode, page: PageArguments) => factsOf(node, kinds, page),
+  ]),
+);
 
 export const resolvers = {
   DateTime: DateTimeScalar,
@@ -201,9 +202,14 @@ export const resolvers = {
   Snapshot: {
     basis: ({ basis }: Snapshot): Basis => basis,
     node: (snapshot: Snapshot, { id }: { id: string }) => snapshot.asked(id, snapshot.node(id)),
-    patient: (snapshot: Snapshot, { id }: { id: string }) => snapshot.asked(id, snapshot.patient(id)),
-    patientByIdentifier: (snapshot: Snapshot, { authority, value }: { authority: string; value: string }) =>
-      patientByIdentifier(snapshot, authority, value),
+    patient: (snapshot: Snapshot, { id }: { id: string }, _: unknown, info: GraphQLResolveInfo) =>
+      snapshot.asked(id, snapshot.patient(id, kindsBelow(info))),
+    patientByIdentifier: (
+      snapshot: Snapshot,
+      { authority, value }: { authority: string; value: string },
+      _: unknown,
+      info: GraphQLResolveInfo,
+    ) => patientByIdentifier(snapshot, authority, value, kindsBelow(info)),
     patients: (snapshot: Snapshot, { filter, ...page }: PageArguments & { filter?: PatientFilter | null }) =>
       findPatients(snapshot, filter ?? {}, page),
     encounters: (snapshot: Snapshot, { filter, ...page }: PageArguments & { filter?: EncounterFilter | null }) =>
@@ -287,21 +293,7 @@ export const resolvers = {
       encountersOf(node, filter ?? {}, page),
     observations: (node: PatientNode, { filter, ...page }: PageArguments & { filter?: ObservationFilter | null }) =>
       observationsOf(node, filter ?? {}, page),
-    conditions: (node: PatientNode, page: PageArguments) => factsOf(node, 'CONDITION', page),
-    allergies: (node: PatientNode, page: PageArguments) => factsOf(node, 'ALLERGY_INTOLERANCE', page),
-    immunizations: (node: PatientNode, page: PageArguments) => factsOf(node, 'IMMUNIZATION', page),
-    medications: (node: PatientNode, page: PageArguments) => factsOf(node, MEDICATION_KINDS, page),
-    reports: (node: PatientNode, page: PageArguments) => factsOf(node, 'DIAGNOSTIC_REPORT', page),
-    orders: (node: PatientNode, page: PageArguments) => factsOf(node, 'SERVICE_REQUEST', page),
-    procedures: (node: PatientNode, page: PageArguments) => factsOf(node, 'PROCEDURE', page),
-    specimens: (node: PatientNode, page: PageArguments) => factsOf(node, 'SPECIMEN', page),
-    appointments: (node: PatientNode, page: PageArguments) => factsOf(node, 'APPOINTMENT', page),
-    documents: (node: PatientNode, page: PageArguments) => factsOf(node, 'DOCUMENT_REFERENCE', page),
-    coverages: (node: PatientNode, page: PageArguments) => factsOf(node, 'COVERAGE', page),
-    accounts: (node: PatientNode, page: PageArguments) => factsOf(node, 'ACCOUNT', page),
-    charges: (node: PatientNode, page: PageArguments) => factsOf(node, 'CHARGE_ITEM', page),
-    relatedPersons: (node: PatientNode, page: PageArguments) => factsOf(node, 'RELATED_PERSON', page),
-    familyHistory: (node: PatientNode, page: PageArguments) => factsOf(node, 'FAMILY_MEMBER_HISTORY', page),
+    ...factLists,
     timeline: async (node: PatientNode, { first, after, ...filter }: PageArguments & TimelineFilter) => {
       const at = await nodeForCursor(node, after);
       const drafts = await timelineOf(at.node, filter);

@@ -2,6 +2,7 @@
 import type pg from 'pg';
 import { compareRows, type FactBody, type Point } from '../../../projections/master/fold.js';
 import { LOOKUP } from '../../../projections/master/lookup.js';
+import { FACT_KINDS } from '../../mapping/fact.js';
 import { masterTables, type MasterTables } from '../../../projections/master/tables.js';
 import type { Position } from '../../log/event-log.js';
 import type { Instant } from '../../time/valid-time.js';
@@ -120,6 +121,9 @@ function inOrderOfFold(thing: Thing): Thing {
   return { ...thing, rows: [...thing.rows].sort(compareRows) };
 }
 
+/** Numbers of all kinds of facts. */
+export const ALL_KINDS: readonly number[] = FACT_KINDS.map((_, index) => index);
+
 /** Rows that are read at a time where the whole of them may be very many: at first, for each record besides, and at most. */
 const WALK_ROWS = 500;
 const WALK_ROWS_OF_RECORD = 100;
@@ -160,6 +164,57 @@ export interface MessageQuery {
   readonly status?: string;
   readonly after: Position;
   readonly limit: number;
+}
+
+/** Links of some patients' records, and what is said of the persons. */
+export interface Persons {
+  /** Every link up to a position of every record that was ever linked with one of the patients, in order of (record, pos). */
+  readonly links: readonly LinkRow[];
+  readonly things: readonly Thing[];
+}
+
+/** A link, or a row of facts. */
+type PersonRow = (FactRow & { patient: null }) | (LinkRow & { patient: string });
+
+/** Columns of links among rows of facts, and one to order by. */
+const LINKS_AMONG_FACTS = `record, null::int2 as kind, null::int8 as entity, null as key, null::timestamptz as "validFrom", pos, recorded_at as "recordedAt",
+  event_id as "eventId", null as "validText", null as "validField", null::int2 as "validFlags", null::jsonb as body, patient, reason, null::int8 as shape`;
+const FACTS_AMONG_LINKS = `${FACT_COLUMNS}, null::uuid as patient, null as reason, shape`;
+
+/** `held`: the records that patients `$1` ever had. @param upTo an expression */
+function heldRecords(link: string, upTo: string): string {
+  return `held as materialized (select array(select record from ${link} where patient = any($1::uuid[]) and pos <= ${upTo}) as records)`;
+}
+
+const OF_HELD = 'record = any((select records from held)::uuid[])';
+
+function linksOfHeld(link: string, upTo: string): string {
+  return `select ${LINKS_AMONG_FACTS} from ${link} where ${OF_HELD} and pos <= ${upTo}`;
+}
+
+/** @param kind an expression */
+function personsOfHeld(fact: string, upTo: string, kind: string): string {
+  return `select ${FACTS_AMONG_LINKS} from ${fact} where ${OF_HELD} and kind = ${kind} and pos <= ${upTo}`;
+}
+
+const IN_ORDER_OF_FOLD = 'order by record, kind, entity, "validFrom", pos';
+/** Stands for a kind in the row that tells how far a build is. */
+const PROGRESS_KIND = -1;
+const UNDEFINED_TABLE = '42P01';
+
+function split(rows: readonly PersonRow[]): { readonly links: LinkRow[]; readonly facts: FactRow[] } {
+  const links: LinkRow[] = [];
+  const facts: FactRow[] = [];
+  for (const row of rows) {
+    if (row.patient === null) facts.push(row);
+    else links.push(row);
+  }
+  return { links, facts };
+}
+
+/** Rows that are read at first where the whole of them may be very many. */
+function walkRows(records: number): number {
+  return WALK_ROWS + records * WALK_ROWS_OF_RECORD;
 }
 
 const POINT_CONNECTIONS = 8;
@@ -229,31 +284,89 @@ export class MasterStore {
    * @param knownAt nothing up to the point's position was recorded later
    * @param entities only these
    */
-  async standing(
+  async standing(build: number, choice: ThingChoice, at: Point, knownAt: Instant): Promise<Thing[]> {
+    const { records, kinds, entities } = choice;
+    return this.walk(build, [{ records, kinds }], entities, at, knownAt, walkRows(records.length));
+  }
+
+  /**
+   * Every link up to the point of every record that was ever linked with one of these patients, in order of (record, pos), and what {@link standing}
+   * finds of these records. One statement, unless it is very much.
+   */
+  async heldStanding(
     build: number,
-    { records, kinds, entities }: ThingChoice,
+    patients: readonly string[],
+    kinds: readonly number[],
     at: Point,
     knownAt: Instant,
+  ): Promise<{ readonly links: LinkRow[]; readonly things: Thing[] }> {
+    const limit = walkRows(patients.length);
+    const { links, facts } = await this.held(build, patients, at.position, kinds, limit);
+    const records = [...new Set(links.map(({ record }) => record))];
+    return { links, things: await this.walk(build, [{ records, kinds }], undefined, at, knownAt, limit, facts) };
+  }
+
+  /**
+   * Everything about one patient alone up to a position, as {@link heldStanding} reads it.
+   * @returns undefined where it is more than that many rows
+   */
+  async wholeOf(
+    build: number,
+    patient: string,
+    upTo: Position,
+    mostRows: number,
+  ): Promise<{ readonly links: LinkRow[]; readonly things: Thing[] } | undefined> {
+    const limit = mostRows + 1;
+    const { links, facts } = await this.held(build, [patient], upTo, ALL_KINDS, limit);
+    return facts.length < limit ? { links, things: thingsOf(facts).map(inOrderOfFold) } : undefined;
+  }
+
+  /** Links of the records that patients ever had, and the first rows of these records in the order of the index. */
+  private async held(
+    build: number,
+    patients: readonly string[],
+    upTo: Position,
+    kinds: readonly number[],
+    limit: number,
+  ): Promise<{ readonly links: LinkRow[]; readonly facts: FactRow[] }> {
+    const { fact, link } = this.tables(build);
+    const rows = await this.run<PersonRow>(
+      this.points,
+      `held-${build}`,
+      `with ${heldRecords(link, '$2')}
+       ${linksOfHeld(link, '$2')}
+       union all
+       (select ${FACTS_AMONG_LINKS} from ${fact} where ${OF_HELD} and kind = any($3::int2[]) and pos <= $2
+        order by record, kind, entity, shape, valid_from, pos limit $4)
+       order by record, kind, entity, shape, "validFrom", pos`,
+      [patients, upTo, kinds, limit],
+    );
+    return split(rows);
+  }
+
+  /**
+   * Reads ranges of the index in its order.
+   * @param limit rows at first
+   * @param first what the first range begins with, up to `limit` rows
+   */
+  private async walk(
+    build: number,
+    left: ThingRange[],
+    entities: readonly bigint[] | undefined,
+    at: Point,
+    knownAt: Instant,
+    limit: number,
+    first?: readonly FactRow[],
   ): Promise<Thing[]> {
-    const { fact } = this.tables(build);
     const things: Thing[] = [];
-    // Ranges of the index, in its order: an entity to go on behind is one of a single record and kind.
-    const left: ThingRange[] = [{ records, kinds }];
-    let limit = WALK_ROWS + records.length * WALK_ROWS_OF_RECORD;
+    let most = limit;
+    let read = first;
+    // An entity to go on behind is one of a single record and kind.
     for (let range = left.shift(); range !== undefined; range = left.shift()) {
-      const values: unknown[] = [range.records, range.kinds, at.position, limit];
-      let more = '';
-      if (entities !== undefined) more = `and entity = any($${values.push(entities.map(String))}::int8[])`;
-      if (range.after !== undefined) more += ` and entity > $${values.push(range.after)}`;
-      const rows = await this.run<FactRow & pg.QueryResultRow>(
-        this.points,
-        `standing-${build}-${entities === undefined ? 0 : 1}-${range.after === undefined ? 0 : 1}`,
-        `select ${FACT_COLUMNS} from ${fact} where record = any($1::uuid[]) and kind = any($2::int2[]) and pos <= $3 ${more}
-         order by record, kind, entity, shape, valid_from, pos limit $4`,
-        values,
-      );
+      const rows = read ?? (await this.rowsOfRange(build, range, entities, at.position, most));
+      read = undefined;
       const found = thingsOf(rows).map(inOrderOfFold);
-      if (rows.length < limit) {
+      if (rows.length < most) {
         things.push(...found);
         continue;
       }
@@ -265,9 +378,30 @@ export class MasterStore {
         things.push(await this.decided(build, cut, at, knownAt));
         left.unshift(...rangesBehind(range, cut));
       }
-      limit = Math.min(limit * 4, WALK_ROWS_MOST);
+      most = Math.min(most * 4, WALK_ROWS_MOST);
     }
     return things;
+  }
+
+  private rowsOfRange(
+    build: number,
+    { records, kinds, after }: ThingRange,
+    entities: readonly bigint[] | undefined,
+    upTo: Position,
+    limit: number,
+  ): Promise<FactRow[]> {
+    const { fact } = this.tables(build);
+    const values: unknown[] = [records, kinds, upTo, limit];
+    let more = '';
+    if (entities !== undefined) more = `and entity = any($${values.push(entities.map(String))}::int8[])`;
+    if (after !== undefined) more += ` and entity > $${values.push(after)}`;
+    return this.run<FactRow & pg.QueryResultRow>(
+      this.points,
+      `standing-${build}-${entities === undefined ? 0 : 1}-${after === undefined ? 0 : 1}`,
+      `select ${FACT_COLUMNS} from ${fact} where record = any($1::uuid[]) and kind = any($2::int2[]) and pos <= $3 ${more}
+       order by record, kind, entity, shape, valid_from, pos limit $4`,
+      values,
+    );
   }
 
   private async decided(build: number, thing: Thing, at: Point, knownAt: Instant): Promise<Thing> {
@@ -341,32 +475,51 @@ export class MasterStore {
    * Everything about some persons: every link up to a position of every record that was ever linked with one of these patients, in order of
    * (record, pos), and what is said of the persons of these records.
    */
-  async persons(
+  async persons(build: number, kind: number, patients: readonly string[], upTo: Position): Promise<Persons> {
+    const { fact, link } = this.tables(build);
+    const rows = await this.run<PersonRow>(
+      this.points,
+      `persons-${build}`,
+      `with ${heldRecords(link, '$2')}
+       ${linksOfHeld(link, '$2')} union all ${personsOfHeld(fact, '$2', '$3')} ${IN_ORDER_OF_FOLD}`,
+      [patients, upTo, kind],
+    );
+    const { links, facts } = split(rows);
+    return { links, things: thingsOf(facts) };
+  }
+
+  /**
+   * The same up to where a build is, and how far that is: one snapshot of both.
+   * @param reached gives at most one row: `position`, and `progress` (jsonb)
+   * @returns undefined where `reached` gives none, or the build is not there any more
+   */
+  async personsWith<Progress>(
     build: number,
     kind: number,
     patients: readonly string[],
-    upTo: Position,
-  ): Promise<{ readonly links: LinkRow[]; readonly things: Thing[] }> {
+    reached: string,
+  ): Promise<{ readonly progress: Progress; readonly found: Persons } | undefined> {
     const { fact, link } = this.tables(build);
-    const rows = await this.run<(FactRow & { patient: null }) | (LinkRow & { patient: string })>(
-      this.points,
-      `persons-${build}`,
-      `with held as materialized (select array(select record from ${link} where patient = any($1::uuid[]) and pos <= $2) as records)
-       select record, null::int2 as kind, null::int8 as entity, null as key, null::timestamptz as "validFrom", pos, recorded_at as "recordedAt",
-         event_id as "eventId", null as "validText", null as "validField", null::int2 as "validFlags", null::jsonb as body, patient, reason
-       from ${link} where record = any((select records from held)::uuid[]) and pos <= $2
-       union all
-       select ${FACT_COLUMNS}, null, null from ${fact} where record = any((select records from held)::uuid[]) and kind = $3 and pos <= $2
-       order by record, kind, entity, "validFrom", pos`,
-      [patients, upTo, kind],
-    );
-    const links: LinkRow[] = [];
-    const facts: FactRow[] = [];
-    for (const row of rows) {
-      if (row.patient === null) facts.push(row);
-      else links.push(row);
+    const upTo = '(select position from reached)';
+    let rows: PersonRow[];
+    try {
+      rows = await this.run<PersonRow>(
+        this.points,
+        `persons-with-${build}`,
+        `with reached as materialized (${reached}), ${heldRecords(link, upTo)}
+         ${linksOfHeld(link, upTo)} union all
+         select null, ${PROGRESS_KIND}, null, null, null, position, null, null, null, null, null, progress, null, null, null from reached union all ${personsOfHeld(fact, upTo, '$2')} ${IN_ORDER_OF_FOLD}`,
+        [patients, kind],
+      );
+    } catch (error) {
+      if ((error as { code?: unknown }).code === UNDEFINED_TABLE) return undefined;
+      throw error;
     }
-    return { links, things: thingsOf(facts) };
+    const { links, facts } = split(rows);
+    const index = facts.findIndex((row) => row.kind === PROGRESS_KIND);
+    const [progress] = index < 0 ? [] : facts.splice(index, 1);
+    if (progress === undefined) return undefined;
+    return { progress: progress.body as Progress, found: { links, things: thingsOf(facts) } };
   }
 
   /** Single things by their ids. */
@@ -702,22 +855,24 @@ export class MasterStore {
     },
   ): Promise<FactRow[]> {
     const { fact } = this.tables(build);
+    const { records } = range;
+    // Of some records the plan is the same whatever the range: their part of the index.
     return this.run<FactRow & pg.QueryResultRow>(
-      this.pool,
-      `rows-between-${build}`,
+      records === undefined ? this.pool : this.points,
+      `rows-between-${build}${records === undefined ? '' : '-of'}`,
       `select ${FACT_COLUMNS} from ${fact}
-       where pos > $7 and pos <= $2 and (pos > $1 or (valid_from > $3 and valid_from <= $4))
-         and ($5::int2[] is null or kind = any($5)) and ($6::uuid[] is null or record = any($6))
-       order by pos, record, kind, entity, valid_from limit $8`,
+       where pos > $6 and pos <= $2 and (pos > $1 or (valid_from > $3 and valid_from <= $4))
+         and ($5::int2[] is null or kind = any($5)) ${records === undefined ? '' : 'and record = any($8::uuid[])'}
+       order by pos, record, kind, entity, valid_from limit $7`,
       [
         range.fromPosition,
         range.toPosition,
         range.fromValid,
         range.toValid,
         range.kinds ?? null,
-        range.records ?? null,
         range.after,
         range.limit,
+        ...(records === undefined ? [] : [records]),
       ],
     );
   }

@@ -26,12 +26,12 @@ export function patientValues<Row extends FoldRow>(parts: readonly Folded<Row>[]
 }
 
 function unionOf(lists: readonly (Json | undefined)[]): Json[] {
+  const all = lists.flatMap((list) => listOf(list));
+  if (all.length <= 1) return all;
   const seen = new Map<string, Json>();
-  for (const list of lists) {
-    for (const item of listOf(list)) {
-      const text = canonicalJson(item);
-      if (!seen.has(text)) seen.set(text, item);
-    }
+  for (const item of all) {
+    const text = canonicalJson(item);
+    if (!seen.has(text)) seen.set(text, item);
   }
   return [...seen.values()];
 }
