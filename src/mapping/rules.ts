@@ -187,6 +187,7 @@ export const HL7_RESOURCE: Readonly<Partial<Record<FactKind, Paths>>> = {
     resource: 'AL1, IAM',
     identifier: 'IAM-7',
     clinicalStatus: 'AL1, IAM-17',
+    verificationStatus: 'IAM-17',
     type: 'AL1-2, IAM-2 by AllergyType',
     category: 'AL1-2, IAM-2 by AllergenType[AllergyIntoleranceCategory]',
     code: 'AL1-3, IAM-3, IAM-27',

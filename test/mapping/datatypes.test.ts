@@ -30,6 +30,12 @@ describe('types of old and new versions', () => {
     expect(xpn(segmentWith('van der Berg&van der&Berg^Ada^B C^Jr^Dr^MD^L'), 1)).toEqual({
       use: 'official',
       family: 'van der Berg',
+      _family: {
+        extension: [
+          { url: 'http://hl7.org/fhir/StructureDefinition/humanname-own-prefix', valueString: 'van der' },
+          { url: 'http://hl7.org/fhir/StructureDefinition/humanname-own-name', valueString: 'Berg' },
+        ],
+      },
       given: ['Ada', 'B C'],
       prefix: ['Dr'],
       suffix: ['Jr', 'MD'],

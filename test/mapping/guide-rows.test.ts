@@ -531,8 +531,12 @@ describe('a row of the v2-to-FHIR implementation guide:', () => {
     ).toEqual([]);
   });
 
-  it('a severity that no table knows is listed, never silently gone', () => {
-    expect(map(ADT('AL1|1|DA|70618^Penicillin^RXNORM|Terrible|Hives')).unmapped).toEqual(['AL1-4']);
+  it('a severity that no table knows stays what it was, beside the criticality that it has not', () => {
+    const [allergy] = resources('ALLERGY_INTOLERANCE', ADT('AL1|1|DA|70618^Penicillin^RXNORM|Terrible|Hives'));
+    expect(allergy).toMatchObject({
+      _criticality: { extension: [{ valueCodeableConcept: { coding: [{ code: 'Terrible' }] } }] },
+    });
+    expect(allergy).not.toHaveProperty('criticality');
     expect(resources('ALLERGY_INTOLERANCE', ADT('AL1|1|DA|70618^Penicillin^RXNORM|Severe|Hives'))[0]).toMatchObject({
       criticality: 'high',
       reaction: [{ severity: 'severe' }],

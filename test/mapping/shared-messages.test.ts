@@ -43,7 +43,7 @@ whenShared('the messages of real senders', () => {
       if (names && mapped.facts.length === 0) count.silent += 1;
       counts.set(type, count);
       for (const fact of mapped.facts) kinds.set(fact.kind, (kinds.get(fact.kind) ?? 0) + 1);
-      for (const path of mapped.unmapped) expect(path).toMatch(/^(\?|[A-Z][A-Z0-9]{2}(\[\d+\])?(-\d+)?)$/);
+      for (const path of mapped.unmapped) expect(path).toMatch(/^(\?|[A-Z][A-Z0-9]{2}(\[\d+\])?(-\d+(\.\d+){0,2})?)$/);
     }
     const lines = [...counts].sort((a, b) => b[1].messages - a[1].messages).slice(0, 30);
     console.info(

@@ -6,8 +6,9 @@ import { putDateTime, type JsonObject } from '../fhir-time.js';
 import { codeableConcept, mappedCode } from './datatypes.js';
 import { conceptKey } from './keys.js';
 import { annotations } from './notes.js';
+import { v2Table } from './readers.js';
 import type { Reading } from './reading.js';
-import { ALLERGY_CATEGORY, ALLERGY_CRITICALITY, ALLERGY_TYPE, REACTION_SEVERITY, SEVERITY_UNKNOWN } from './tables.js';
+import { ALLERGY_CATEGORY, ALLERGY_CRITICALITY, ALLERGY_TYPE, REACTION_SEVERITY } from './tables.js';
 
 export const AL1_FIELDS: readonly number[] = [1, 2, 3, 4, 5, 6];
 
@@ -34,11 +35,11 @@ export function readAl1(
       coding: [{ system: 'http://terminology.hl7.org/CodeSystem/allergyintolerance-clinical', code: 'active' }],
     },
   };
-  const allergen = al1.text(2);
-  const type = mappedCode(ALLERGY_TYPE, allergen);
+  const type = mappedCode(ALLERGY_TYPE, al1.text(2));
   if (type !== undefined) resource['type'] = type;
-  const category = mappedCode(ALLERGY_CATEGORY, allergen);
+  const category = mappedCode(ALLERGY_CATEGORY, al1.text(2));
   if (category !== undefined) resource['category'] = [category];
+  putOriginals(al1, resource);
   const severity = al1.text(4);
   const criticality = mappedCode(ALLERGY_CRITICALITY, severity);
   if (criticality !== undefined) resource['criticality'] = criticality;
@@ -49,8 +50,6 @@ export function readAl1(
     if (text !== '') manifestation.push({ text });
   }
   const grade = mappedCode(REACTION_SEVERITY, severity);
-  if (grade === undefined && criticality === undefined && !SEVERITY_UNKNOWN.has(severity.toUpperCase()))
-    reading.problem('AL1-4');
   // A reaction needs a manifestation in FHIR (1..*); severity alone is kept as criticality.
   if (manifestation.length > 0) resource['reaction'] = [{ manifestation, ...(grade && { severity: grade }) }];
   const identified = reading.time(al1, 6);
@@ -65,3 +64,20 @@ export function readAl1(
     assert: { resource },
   });
 }
+
+/**
+ * The codes of AL1-2 and AL1-4 (IAM-2, IAM-4) themselves, beside what they are in FHIR (concept maps AllergenType[AllergyIntoleranceOriginalCategory],
+ * AllergySeverity[AllergyIntolerance.criticality-original]): a moderate allergy has no criticality there.
+ */
+export function putOriginals(segment: Hl7Segment, resource: JsonObject): void {
+  const allergen = original(codeableConcept(segment, 2, 1, v2Table('0127')));
+  if (allergen !== undefined) resource['_category'] = [allergen];
+  const severity = original(codeableConcept(segment, 4, 1, v2Table('0128')));
+  if (severity !== undefined) resource['_criticality'] = severity;
+}
+
+function original(concept: JsonObject | undefined): JsonObject | undefined {
+  return concept && { extension: [{ url: ALTERNATE_CODES_URL, valueCodeableConcept: concept }] };
+}
+
+const ALTERNATE_CODES_URL = 'http://hl7.org/fhir/StructureDefinition/alternate-codes';

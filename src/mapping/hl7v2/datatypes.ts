@@ -139,23 +139,37 @@ export function authoritySystem(universalId: string, universalIdType: string): s
 
 export const IDENTIFIER_TYPE_SYSTEM = 'http://terminology.hl7.org/CodeSystem/v2-0203';
 
+/** An HD. */
+interface Authority {
+  readonly namespace: string;
+  readonly universalId?: string;
+  readonly universalIdType?: string;
+}
+
 /** An `Identifier`; its authority is `system` (a URI) and `assigner.display` (the namespace as sent). */
-export function identifier(
-  value: string,
-  authority: { readonly namespace: string; readonly universalId?: string; readonly universalIdType?: string },
-  type?: string,
-): JsonObject | undefined {
+export function identifier(value: string, authority: Authority, type?: string): JsonObject | undefined {
   if (value === '') return undefined;
   const result: JsonObject = {};
   if (type !== undefined && type !== '') result['type'] = { coding: [{ system: IDENTIFIER_TYPE_SYSTEM, code: type }] };
   const system = authoritySystem(authority.universalId ?? '', authority.universalIdType ?? '');
   if (system !== undefined) result['system'] = system;
   result['value'] = value;
-  const assigner =
-    authority.namespace !== '' ? authority.namespace : system === undefined ? (authority.universalId ?? '') : '';
-  if (assigner !== '') result['assigner'] = { display: assigner };
+  const assigner = assignerOf(authority, system);
+  if (assigner !== undefined) result['assigner'] = assigner;
   return result;
 }
+
+/** Data type map HD[Organization]: who gave the number, by the namespace, and by a universal id that is no URI (a CLIA number). */
+function assignerOf(authority: Authority, system: string | undefined): JsonObject | undefined {
+  const { namespace, universalId = '', universalIdType = '' } = authority;
+  if (system !== undefined || universalId === '') return namespace === '' ? undefined : { display: namespace };
+  if (namespace === '') return { display: universalId };
+  const type =
+    universalIdType === '' ? undefined : { coding: [{ system: UNIVERSAL_ID_TYPE_SYSTEM, code: universalIdType }] };
+  return { identifier: { ...(type && { type }), value: universalId }, display: namespace };
+}
+
+const UNIVERSAL_ID_TYPE_SYSTEM = 'http://terminology.hl7.org/CodeSystem/v2-0301';
 
 /** Data type map CX[Identifier]. `defaults` say what an identifier without authority or type is. */
 export function cx(
@@ -178,11 +192,16 @@ export function cx(
   )!;
   const period = periodOf(segment.text(field, repetition, 7), segment.text(field, repetition, 8));
   if (period !== undefined) result['period'] = period;
+  return withCheckDigit(result, segment.text(field, repetition, 2), segment.text(field, repetition, 3));
+}
+
+/** The check digit of a number and how it is made (CX.2 and CX.3, XCN.11 and XCN.12, XON.4 and XON.5). */
+function withCheckDigit(id: JsonObject, digit: string, scheme: string): JsonObject {
   const extension = extensionsFor([
-    ['identifier-checkDigit', segment.text(field, repetition, 2)],
-    ['namingsystem-checkDigit', segment.text(field, repetition, 3)],
+    ['identifier-checkDigit', digit],
+    ['namingsystem-checkDigit', scheme],
   ]);
-  return extension === undefined ? result : { extension, ...result };
+  return extension === undefined ? id : { extension, ...id };
 }
 
 const FHIR_EXTENSION = 'http://hl7.org/fhir/StructureDefinition/';
@@ -244,6 +263,8 @@ export function xpn(segment: Hl7Segment, field: number, repetition = 1): JsonObj
   if (given.length > 0) name['given'] = given;
   if (prefix.length > 0) name['prefix'] = prefix;
   if (suffix.length > 0) name['suffix'] = suffix;
+  const parts = familyParts(segment, field, repetition);
+  if (parts !== undefined) name['_family'] = { extension: parts };
   const period =
     periodOf(segment.text(field, repetition, 12), segment.text(field, repetition, 13)) ??
     rangeOf(segment, field, repetition, 10);
@@ -252,6 +273,18 @@ export function xpn(segment: Hl7Segment, field: number, repetition = 1): JsonObj
   const extension = extensionsFor([['humanname-assembly-order', order]], 'valueCode');
   if (extension !== undefined) name['extension'] = extension;
   return name;
+}
+
+/** Data type map FN[HumanName]: what a family name is made of. */
+function familyParts(segment: Hl7Segment, field: number, repetition: number): JsonObject[] | undefined {
+  if (segment.subcomponents(field, repetition, 1) < 2) return undefined;
+  const part = (subcomponent: number): string => segment.text(field, repetition, 1, subcomponent);
+  return extensionsFor([
+    ['humanname-own-prefix', part(2)],
+    ['humanname-own-name', part(3)],
+    ['humanname-partner-prefix', part(4)],
+    ['humanname-partner-name', part(5)],
+  ]);
 }
 
 /** Every name of a field, with the one somebody is called by (XPN.15) as a name of its own. */
@@ -354,26 +387,33 @@ export function xcn(segment: Hl7Segment, field: number, repetition = 1): JsonObj
   const text = (component: number): string => (component > count ? '' : segment.text(field, repetition, component));
   const family = segment.text(field, repetition, 2, 1);
   const display = present(text(6), text(3), text(4), family, text(5), text(7), text(21)).join(' ');
-  const id = identifier(text(1), {
-    namespace: segment.text(field, repetition, 9, 1),
-    universalId: segment.text(field, repetition, 9, 2),
-    universalIdType: segment.text(field, repetition, 9, 3),
-  });
-  return reference(display, id);
+  const id = identifier(
+    text(1),
+    {
+      namespace: segment.text(field, repetition, 9, 1),
+      universalId: segment.text(field, repetition, 9, 2),
+      universalIdType: segment.text(field, repetition, 9, 3),
+    },
+    text(13),
+  );
+  return reference(display, id && withCheckDigit(id, text(11), text(12)));
 }
 
 /** Data type map XON[Organization] as a reference by name and identifier. */
 export function xon(segment: Hl7Segment, field: number, repetition = 1): JsonObject | undefined {
   if (segment.rawField(field) === '') return undefined;
-  const id = segment.text(field, repetition, 10) || segment.text(field, repetition, 3);
-  return reference(
-    segment.text(field, repetition, 1),
-    identifier(id, {
+  const count = segment.components(field, repetition);
+  const text = (component: number): string => (component > count ? '' : segment.text(field, repetition, component));
+  const id = identifier(
+    text(10) || text(3),
+    {
       namespace: segment.text(field, repetition, 6, 1),
       universalId: segment.text(field, repetition, 6, 2),
       universalIdType: segment.text(field, repetition, 6, 3),
-    }),
+    },
+    text(7),
   );
+  return reference(text(1), id && withCheckDigit(id, text(4), text(5)));
 }
 
 /** Data type map CWE[Organization]: CWE.1 is its number, the words its name. */

@@ -4,10 +4,10 @@ import { validTime } from '../../time/parse.js';
 import type { ValidTime } from '../../time/valid-time.js';
 import { putDateTime, type JsonObject } from '../fhir-time.js';
 import { accountReference } from './account.js';
-import { codeableConcept, coding, number, xcn } from './datatypes.js';
+import { codeableConcept, coding, number, organizationOf, xcn } from './datatypes.js';
 import type { PersonGroup } from './groups.js';
 import { conceptKey } from './keys.js';
-import { concepts, doers, money, organization, plainId, v2Table } from './readers.js';
+import { concepts, doers, money, plainId, v2Table } from './readers.js';
 import { annotations, notesAfter } from './notes.js';
 import type { Reading } from './reading.js';
 import { readPerformers, rolesBehind } from './rol.js';
@@ -35,17 +35,17 @@ export const FT1: SegmentMap = {
       },
     ],
     [11, 'priceOverride', money],
-    [13, 'costCenter', organization],
+    [13, 'costCenter', organizationOf],
     [19, 'reason', concepts()],
     [20, 'performer', doers(PERFORMED)],
     [21, 'performer:ordered', doers(ORDERED)],
     [24, 'enterer', (segment, field) => xcn(segment, field)],
     [29, 'productCodeableConcept', (segment, field) => codeableConcept(segment, field)],
-    [40, 'performingOrganization', organization],
+    [40, 'performingOrganization', organizationOf],
   ],
   also: {
     1: 'set id',
-    4: 'occurrenceDateTime, valid time',
+    4: 'occurrenceDateTime, occurrencePeriod, valid time',
     5: 'enteredDate',
     6: 'status, extension (HL70017)',
     7: 'code',
@@ -109,7 +109,13 @@ function readFt1(
     if (unit !== undefined) slots.assert['priceOverride'] = unit;
   }
   const times: JsonObject = {};
-  putDateTime(times, 'occurrenceDateTime', occurred);
+  const until = reading.time(ft1, 4, 1, 2);
+  if (occurred !== undefined && until !== undefined) {
+    const period: JsonObject = {};
+    putDateTime(period, 'start', occurred);
+    putDateTime(period, 'end', until);
+    times['occurrencePeriod'] = period;
+  } else putDateTime(times, 'occurrenceDateTime', occurred);
   putDateTime(times, 'enteredDate', reading.time(ft1, 5));
   Object.assign(slots.assert, times);
   readPerformers(roles, slots, reading);

@@ -4,6 +4,7 @@ import type { ValidTime } from '../../time/valid-time.js';
 import type { Json } from '../fact.js';
 import { putDateTime, type JsonObject } from '../fhir-time.js';
 import { nameText } from '../summarise.js';
+import { putOriginals } from './al1.js';
 import { codeableConcept, ei, mappedCode, mappedConcept, xpn } from './datatypes.js';
 import { conceptKey } from './keys.js';
 import { annotations } from './notes.js';
@@ -16,13 +17,48 @@ import {
   DELETES,
   ONESELF,
   REACTION_SEVERITY,
-  SEVERITY_UNKNOWN,
   RELATIONSHIP,
+  type CodeTable,
 } from './tables.js';
 
 export const IAM_FIELDS: readonly number[] = [1, 2, 3, 4, 5, 6, 7, 11, 12, 13, 14, 15, 17, 27];
 
 const CLINICAL = 'http://terminology.hl7.org/CodeSystem/allergyintolerance-clinical';
+
+const VERIFICATION = 'http://terminology.hl7.org/CodeSystem/allergyintolerance-verification';
+
+/** HL7 table 0438 says both how far an allergy is confirmed and whether it still is one; and FHIR's own codes for the latter. */
+const CLINICAL_STATUS: CodeTable = {
+  ACTIVE: 'active',
+  C: 'active',
+  D: 'active',
+  I: 'inactive',
+  INACTIVE: 'inactive',
+  P: 'active',
+  RESOLVED: 'resolved',
+  S: 'active',
+  U: 'active',
+};
+const VERIFICATION_STATUS: CodeTable = {
+  C: 'confirmed',
+  D: 'unconfirmed',
+  E: 'entered-in-error',
+  I: 'confirmed',
+  P: 'unconfirmed',
+  S: 'unconfirmed',
+  U: 'unconfirmed',
+};
+
+/** IAM-17. R4 allows no clinical status for what was entered in error (ait-2). */
+function putStatus(iam: Hl7Segment, resource: JsonObject, reading: Reading): void {
+  const verification = mappedCode(VERIFICATION_STATUS, iam.text(17));
+  if (verification !== undefined)
+    resource['verificationStatus'] = { coding: [{ system: VERIFICATION, code: verification }] };
+  if (verification === 'entered-in-error') return;
+  resource['clinicalStatus'] = {
+    coding: [{ system: CLINICAL, code: reading.code(CLINICAL_STATUS, iam, 17) ?? 'active' }],
+  };
+}
 
 /**
  * Valid from IAM-13 (reported), else IAM-11 (onset), else the event. IAM-6 `D` takes the row at that time back; where the message states no
@@ -51,14 +87,12 @@ export function readIam(
   const resource: JsonObject = { resourceType: 'AllergyIntolerance' };
   const identifier = ei(iam, 7);
   if (identifier !== undefined) resource['identifier'] = [identifier];
-  const status = iam.text(17).toLowerCase();
-  resource['clinicalStatus'] = {
-    coding: [{ system: CLINICAL, code: status === 'i' || status === 'inactive' ? 'inactive' : 'active' }],
-  };
+  putStatus(iam, resource, reading);
   const type = mappedCode(ALLERGY_TYPE, iam.text(2));
   if (type !== undefined) resource['type'] = type;
   const category = mappedCode(ALLERGY_CATEGORY, iam.text(2));
   if (category !== undefined) resource['category'] = [category];
+  putOriginals(iam, resource);
   const criticality = mappedCode(ALLERGY_CRITICALITY, iam.text(4));
   if (criticality !== undefined) resource['criticality'] = criticality;
   resource['code'] = coded === 3 ? withClinicianCode(code, iam) : code;
@@ -69,8 +103,6 @@ export function readIam(
   putReporter(iam, resource);
   const reactions = reactionsOf(iam);
   const severity = mappedCode(REACTION_SEVERITY, iam.text(4));
-  if (severity === undefined && criticality === undefined && !SEVERITY_UNKNOWN.has(iam.text(4).toUpperCase()))
-    reading.problem('IAM-4');
   if (reactions.length > 0) resource['reaction'] = [{ manifestation: reactions, ...(severity && { severity }) }];
   const note = annotations(notes, reading);
   if (note.length > 0) resource['note'] = note;

@@ -37,7 +37,8 @@ export function readMedication(
   reading: Reading,
 ): void {
   const { orc, rxo, rxe, rxr, tq1, rxc } = order;
-  markRead([orc, rxo, rxe, ...rxr, tq1, ...rxc], reading);
+  markRead([rxo, rxe, ...rxr, tq1, ...rxc], reading);
+  reading.readAs(orc, ORC_MEDICATION);
   const detail = rxe ?? rxo;
   const concept = detail === undefined ? '' : (conceptKey(detail, rxe === undefined ? 1 : 2) ?? '');
   const prescription = rxe?.text(15) ?? '';
@@ -122,6 +123,10 @@ function putIngredients(rxc: readonly Hl7Segment[], strength: JsonObject | undef
   slots.assert['supportingInformation:compound'] = [{ reference: '#compound' }];
 }
 
+/** Of the order of what was dispensed, given or is to be given: what is ordered is a message of its own. */
+const ORC_NUMBERS: readonly number[] = [1, 2, 3];
+const RXR_GIVEN: readonly number[] = [1, 2, 4];
+
 /** A daily maximum is one per day. */
 function putDay(slots: Slots): void {
   if (slots.assert['dosageInstruction[].maxDosePerPeriod.numerator'] === undefined) return;
@@ -149,7 +154,8 @@ export function readDispense(
   reading: Reading,
 ): void {
   const { segment: rxd, rxr, rxc, tq1 } = given;
-  markRead([order.orc, rxd, ...rxr, ...rxc, tq1], reading);
+  markRead([rxd, ...rxr, ...rxc, tq1], reading);
+  reading.readAs(order.orc, ORC_NUMBERS);
   const dispensed = reading.time(rxd, 3);
   const prescription = rxd.text(7);
   const slots = reading.slots();
@@ -185,7 +191,9 @@ export function readGiven(
     segment: rxa,
     rxr: [rxr],
   } = given;
-  markRead([order.orc, rxa, rxr], reading);
+  reading.readAs(rxa, RXA_GIVEN);
+  reading.readAs(rxr, RXR_GIVEN);
+  reading.readAs(order.orc, ORC_GIVEN, ORC_NUMBERS);
   const concept = conceptKey(rxa, 5);
   if (concept === undefined) {
     reading.problem('RXA-5');
@@ -209,7 +217,7 @@ export function readGiven(
     return;
   }
   slots.fields(rxa, RXA_GIVEN.rules);
-  slots.assert['status'] = mappedCode(IMMUNIZATION_STATUS, rxa.text(20)) ?? 'completed';
+  slots.assert['status'] = reading.code(IMMUNIZATION_STATUS, rxa, 20) ?? 'completed';
   if (start !== undefined && end !== undefined && end.instant > start.instant) {
     slots.assert['effectivePeriod.start'] = timeValue(start);
     slots.assert['effectivePeriod.end'] = timeValue(end);
@@ -246,7 +254,8 @@ export function readGive(
 ): void {
   const { segment: rxg, rxr, rxc, tq1 } = give;
   const { orc } = order;
-  markRead([orc, rxg, ...rxr, ...rxc, tq1], reading);
+  markRead([rxg, ...rxr, ...rxc, tq1], reading);
+  reading.readAs(orc, ORC_NUMBERS);
   const slots = reading.slots();
   readDose(rxg, { low: 5, high: 6, units: 7 }, slots);
   slots.fields(rxg, RXG.rules);

@@ -7,7 +7,8 @@ import { identifiers } from './readers.js';
 import type { Reading } from './reading.js';
 import type { SegmentMap } from './segment-map.js';
 
-export const MRG_FIELDS: readonly number[] = [1, 2, 3, 4, 5, 7];
+/** Who it was: a matter of identity, and of the line of the timeline. */
+export const MRG_FIELDS: readonly number[] = [1, 2, 4, 5];
 
 /** What the trigger events of HL7 v2.9 §3.3 that carry an MRG, or link two PIDs, are called on the timeline. */
 export const MERGE_TITLES: Readonly<Record<string, string>> = {
@@ -40,7 +41,7 @@ export function mergeNote(
   valid: ValidTime,
   reading: Reading,
 ): void {
-  if (mrg !== undefined) reading.read.add(mrg);
+  reading.readAs(mrg, MRG_FIELDS);
   const title = MERGE_TITLES[trigger] ?? 'Identifiers changed';
   const prior = mrg === undefined ? '' : mrg.text(1, 1, 1) || mrg.text(4, 1, 1);
   const authority = mrg === undefined ? '' : mrg.text(1, 1, 4, 1);
@@ -53,7 +54,7 @@ export const MRG_ACCOUNT: SegmentMap = {
   segment: 'MRG',
   kind: 'ACCOUNT',
   rules: [[3, 'identifier', identifiers('AN')]],
-  also: { 1: 'who it was (identity)', 5: 'the visit that is in use no longer' },
+  also: { 1: 'who it was (identity)' },
 };
 
 /** The account of MRG-3 is in use no longer: merged into another (A35, A41), or called by another number (A49). */
@@ -73,12 +74,13 @@ export function readPrior(
   valid: ValidTime,
   reading: Reading,
 ): void {
-  reading.read.add(mrg);
+  reading.readAs(mrg, MRG_FIELDS);
   if (!ofSamePerson(mrg, pid)) return;
   const { defaultAuthority } = reading.context;
   const account = mrg.text(3, 1, 1);
   if (account !== '' && account !== pid.text(18, 1, 1) && (ENDS_ACCOUNT.has(trigger) || !isMerge(trigger))) {
     const slots = reading.slots();
+    reading.readAs(mrg, MRG_ACCOUNT);
     slots.fields(mrg, MRG_ACCOUNT.rules);
     slots.assert['status'] = isMerge(trigger) ? 'inactive' : 'unknown';
     const key = `${authorityKey(mrg, 3, 1, 4, defaultAuthority)}|${account}`;

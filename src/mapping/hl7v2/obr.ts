@@ -3,7 +3,7 @@ import type { Hl7Segment } from '../../inbound/hl7/message.js';
 import type { ValidTime } from '../../time/valid-time.js';
 import { putDateTime, putInstant, type JsonObject } from '../fhir-time.js';
 import { objectsIn } from '../concepts.js';
-import { codeableConcept, ei, identifier, list, mappedCode, reference } from './datatypes.js';
+import { codeableConcept, ei, identifier, list, reference } from './datatypes.js';
 import { conceptKey, orderKey } from './keys.js';
 import { annotations } from './notes.js';
 import { groupNumbers, securityOf } from './orc.js';
@@ -44,8 +44,8 @@ export interface ReportGroup {
 /** One report, keyed by its order and OBR-4. Its results are Observations of the same order. */
 export function readObr(group: ReportGroup, reading: Reading): void {
   const { obr, orc, valid } = group;
-  reading.read.add(obr);
-  if (orc !== undefined) reading.read.add(orc);
+  reading.readAs(obr, OBR_FIELDS);
+  reading.readAs(orc, ORC_FIELDS);
   const code = codeableConcept(obr, 4);
   const concept = conceptKey(obr, 4);
   const order = orderKey(obr, orc);
@@ -56,7 +56,7 @@ export function readObr(group: ReportGroup, reading: Reading): void {
   const resource: JsonObject = { resourceType: 'DiagnosticReport' };
   const identifier = numbersOf(obr, orc);
   if (identifier.length > 0) resource['identifier'] = identifier;
-  resource['status'] = mappedCode(REPORT_STATUS, obr.text(25)) ?? 'unknown';
+  resource['status'] = reading.code(REPORT_STATUS, obr, 25) ?? 'unknown';
   const section = obr.text(24);
   if (orc !== undefined) putOrder(orc, resource);
   if (section !== '')

@@ -24,6 +24,7 @@ export function putValue(resource: JsonObject, obx: Hl7Segment, code: JsonObject
     for (let repetition = 1; repetition <= count; repetition += 1) lines.push(wholeText(obx, repetition));
     const text = lines.join('\n');
     if (text !== '') resource['valueString'] = text;
+    reading.unused(obx, 6);
     return;
   }
   if (count === 1 || type === 'NA') {

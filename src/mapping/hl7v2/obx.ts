@@ -85,7 +85,7 @@ export function readObx(
   const resource: JsonObject = { resourceType: 'Observation' };
   const identifier = ei(obx, 21, 1, 'FILL');
   if (identifier !== undefined) resource['identifier'] = [identifier];
-  resource['status'] = mappedCode(OBSERVATION_STATUS, resultStatus) ?? 'unknown';
+  resource['status'] = reading.code(OBSERVATION_STATUS, obx, 11) ?? 'unknown';
   const category = categoryOf(group.obr, obx);
   if (category !== undefined) resource['category'] = category;
   resource['code'] = code;

@@ -197,11 +197,14 @@ export function readService(
   slots: Slots,
   reading: Reading,
 ): void {
+  reading.readAs(obr, OBR_SERVICE);
+  reading.readAs(orc, ORC_SERVICE);
   if (obr !== undefined) slots.fields(obr, OBR_SERVICE.rules);
   if (orc !== undefined) slots.fields(orc, ORC_SERVICE.rules);
   if (orc !== undefined && obr !== undefined) putOtherNumbers(orc, obr, slots);
   const status = orderStatus(orc);
   if (status !== undefined) slots.assert['status'] = status;
+  else if (orc !== undefined) reading.unused(orc, 5);
   slots.assert['intent'] = obr?.text(11).toUpperCase() === 'G' ? 'reflex-order' : 'order';
   const control = orc?.text(1).toUpperCase() ?? '';
   const acted = reading.time(orc, 9);
@@ -227,13 +230,9 @@ function putOtherNumbers(orc: Hl7Segment, obr: Hl7Segment, slots: Slots): void {
 function parentsOf(segment: Hl7Segment | undefined, field: number): JsonObject[] {
   if (segment === undefined) return [];
   const found: JsonObject[] = [];
-  for (const component of [1, 2]) {
-    const value = segment.text(field, 1, component, 1);
-    if (value !== '')
-      found.push({
-        type: 'ServiceRequest',
-        identifier: { type: { coding: [{ system: v2Table('0203'), code: component === 1 ? 'PLAC' : 'FILL' }] }, value },
-      });
+  for (const component of [1, 2] as const) {
+    const identifier = eip(segment, field, 1, component);
+    if (identifier !== undefined) found.push({ type: 'ServiceRequest', identifier });
   }
   return found;
 }

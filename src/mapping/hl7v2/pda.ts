@@ -39,6 +39,7 @@ export function readPda(pda: Hl7Segment, sourceRecordId: string, event: ValidTim
   const place = pl(pda, 2)?.['location'] as JsonObject | undefined;
   if (place !== undefined) observation('place', { code: { text: 'Place of death' }, valueString: place['display']! });
   const certified = yesNo(pda.text(3));
+  if (certified === undefined) reading.unused(pda, 3, 4, 5);
   if (certified !== undefined) {
     const certificate: JsonObject = { code: CERTIFICATE, valueBoolean: certified };
     putDateTime(certificate, 'effectiveDateTime', reading.time(pda, 4));
@@ -53,7 +54,11 @@ function readAutopsy(pda: Hl7Segment, sourceRecordId: string, event: ValidTime, 
   const done = yesNo(pda.text(6));
   const start = reading.time(pda, 7, 1, 1);
   const end = reading.time(pda, 7, 1, 2);
-  if (done === undefined && start === undefined) return;
+  if (done === undefined) reading.unused(pda, 6);
+  if (done === undefined && start === undefined) {
+    reading.unused(pda, 8);
+    return;
+  }
   const resource: JsonObject = {
     resourceType: 'Procedure',
     status: done === false ? 'not-done' : 'completed',

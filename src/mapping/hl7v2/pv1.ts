@@ -154,19 +154,27 @@ const PV1_SLOTS: readonly SlotRule[] = [
   [17, 'participant:ADM', participants('ADM')],
   [20, 'extension:financialClass', financialClass],
   [36, 'hospitalization.dischargeDisposition', single(`${TABLE}0112`)],
-  // DLD: location, then its effective date; CWE: code, then text.
-  [
-    37,
-    'hospitalization.destination',
-    (segment, field) => named(segment.text(field, 1, 1, 2) || segment.text(field, 1, 1) || segment.text(field, 1, 2)),
-  ],
+  [37, 'hospitalization.destination', destination],
   [38, 'hospitalization.dietPreference', concepts(`${TABLE}0114`)],
-  [39, 'serviceProvider', (segment, field) => named(segment.text(field, 1, 2) || segment.text(field, 1, 1))],
+  [39, 'serviceProvider', (segment, field) => facility(segment.text(field, 1, 1), segment.text(field, 1, 2))],
   [42, 'location:pending', location],
   [52, 'participant:PART', participants('PART')],
   [53, 'episodeOfCare', episode],
   [54, 'episodeOfCare', episode],
 ];
+
+/** PV1-37. DLD: the place (a CWE within the component), then since when; senders who mean a CWE have the words there. */
+function destination(segment: Hl7Segment, field: number): Json | undefined {
+  const second = segment.text(field, 1, 2);
+  const words = segment.text(field, 1, 1, 2) || (/^\d{4,}/.test(second) ? '' : second);
+  return facility(segment.text(field, 1, 1), words);
+}
+
+/** A facility by its code, which is its name too where it has no other. */
+function facility(code: string, words: string): Json | undefined {
+  if (words === '') return named(code);
+  return { ...(code !== '' && { identifier: { value: code } }), display: words };
+}
 
 /** PV1-54 and its words (PV1-53): the episode is a thing of somebody else's; here it is its number. */
 function episode(segment: Hl7Segment): Json | undefined {
@@ -185,9 +193,18 @@ const INSTANCE_DESCRIPTION_URL = 'http://hl7.org/fhir/StructureDefinition/resour
  */
 function financialClass(segment: Hl7Segment, field: number): Json | undefined {
   return list(segment, field, (one, at, repetition) => {
-    const concept = codeableConcept(one, at, repetition, `${TABLE}0064`);
+    const concept = financialCode(one, at, repetition);
     return concept && { url: 'urn:anamnesis:financial-class', valueCodeableConcept: concept };
   });
+}
+
+/** FC.1 (a CWE within the component) and FC.2, since when; senders who mean a CWE have the words there. */
+function financialCode(segment: Hl7Segment, field: number, repetition: number): JsonObject | undefined {
+  const part = (subcomponent: number): string => segment.text(field, repetition, 1, subcomponent);
+  const second = segment.text(field, repetition, 2);
+  const words = part(2) || (/^\d{4,}/.test(second) ? '' : second);
+  const one = coding(part(1), words, codingSystem(part(3)) ?? `${TABLE}0064`);
+  return one && { coding: [one] };
 }
 
 /** Everything of PV1 but PV1-45: a discharge is asserted at its own time (see adt.ts). */

@@ -194,8 +194,11 @@ export function unitOf(segment: Hl7Segment, field: number, repetition: number): 
 
 export const quantityIn =
   (unitField: number): SlotReader =>
-  (segment, field) =>
-    quantityOf(segment, field, unitField);
+  (segment, field, reading) => {
+    const quantity = quantityOf(segment, field, unitField);
+    if (quantity === undefined) reading.unused(segment, unitField);
+    return quantity;
+  };
 
 /** CQ[Quantity]: the number, and its units in the subcomponents of the second component. */
 export function cq(segment: Hl7Segment, field: number): JsonObject | undefined {

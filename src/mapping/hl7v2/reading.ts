@@ -4,7 +4,13 @@ import { arrivalTime, parseHl7Time, validTime, type ParsedTime } from '../../tim
 import type { ValidTime } from '../../time/valid-time.js';
 import type { MappingContext } from '../context.js';
 import type { Fact, TimelineNote } from '../fact.js';
+import { mappedCode } from './datatypes.js';
+import type { SegmentMap } from './segment-map.js';
 import { Slots } from './slots.js';
+import type { CodeTable } from './tables.js';
+
+/** What is read of a segment: the fields of a map, or their numbers. */
+export type FieldsRead = SegmentMap | readonly number[];
 
 /** A place a valid time may come from. */
 export interface TimeCandidate {
@@ -17,6 +23,8 @@ export class Reading {
   readonly notes: TimelineNote[] = [];
   /** Segments that were read, by identity: the others are unmapped as a whole. */
   readonly read = new Set<Hl7Segment>();
+  /** What of a segment was read, where it means different things in different messages; else all that is read of its name. */
+  readonly readOf = new Map<Hl7Segment, FieldsRead[]>();
   /** Fields that held something no value could be made of. */
   readonly problems: string[] = [];
   /** Times read so far: the same one stands in many segments of a message. */
@@ -34,6 +42,29 @@ export class Reading {
 
   slots(): Slots {
     return new Slots(this);
+  }
+
+  /** A segment that is read by these alone. */
+  readAs(segment: Hl7Segment | undefined, ...fields: readonly FieldsRead[]): void {
+    if (segment === undefined) return;
+    this.read.add(segment);
+    const known = this.readOf.get(segment);
+    if (known === undefined) this.readOf.set(segment, [...fields]);
+    else known.push(...fields);
+  }
+
+  /** Fields from which nothing could be made are noted, those of them that hold something. */
+  unused(segment: Hl7Segment, ...fields: readonly number[]): void {
+    for (const field of fields) if (segment.repetitions(field) > 0) this.problem(`${segment.name}-${field}`);
+  }
+
+  /** A code by a table; one that the table does not know is noted. */
+  code(table: CodeTable, segment: Hl7Segment, field: number): string | undefined {
+    const sent = segment.text(field);
+    if (sent === '') return undefined;
+    const known = mappedCode(table, sent);
+    if (known === undefined) this.problem(`${segment.name}-${field}`);
+    return known;
   }
 
   problem(path: string): void {

@@ -4,7 +4,7 @@ import { validTime } from '../../time/parse.js';
 import type { ValidTime } from '../../time/valid-time.js';
 import type { JsonObject } from '../fhir-time.js';
 import { nameText } from '../summarise.js';
-import { identifier, mappedCode, pl, reference, xpn } from './datatypes.js';
+import { identifier, pl, reference, xpn } from './datatypes.js';
 import { concept, concepts, entityIds, time, v2Table } from './readers.js';
 import type { PersonGroup } from './groups.js';
 import { annotations, notesAfter } from './notes.js';
@@ -71,9 +71,9 @@ function readRf1(
   slots.assert['category'] = [
     { coding: [{ system: 'http://snomed.info/sct', code: '3457005', display: 'Patient referral' }] },
   ];
-  const status = mappedCode(STATUS, rf1.text(1));
+  const status = reading.code(STATUS, rf1, 1);
   if (status !== undefined) slots.assert['status'] = status;
-  const priority = mappedCode(REQUEST_PRIORITY, rf1.text(2));
+  const priority = reading.code(REQUEST_PRIORITY, rf1, 2);
   if (priority !== undefined) slots.assert['priority'] = priority;
   readProviders(providers, slots, reading);
   const note = annotations(notes, reading);

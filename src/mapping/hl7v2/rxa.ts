@@ -25,6 +25,8 @@ import { IMMUNIZATION_STATUS, ROUTE } from './tables.js';
 
 export const RXA_FIELDS: readonly number[] = [1, 2, 3, 4, 5, 6, 7, 9, 10, 11, 15, 16, 17, 18, 19, 20, 21, 22, 27, 28];
 export const RXR_FIELDS: readonly number[] = [1, 2];
+/** Of the order of a vaccination. */
+const ORC_FIELDS: readonly number[] = [1, 2, 3, 4, 9, 12, 28];
 
 /** CVX 998, "no vaccine administered": the RXA only carries observations (CDC implementation guide 2.5.1, RXA-5). */
 export const NO_VACCINE = '998';
@@ -46,8 +48,10 @@ export interface ImmunizationGroup {
  */
 export function readRxa(group: ImmunizationGroup, reading: Reading): void {
   const { rxa, orc, rxr } = group;
-  reading.read.add(rxa);
-  for (const segment of [orc, rxr, ...group.notes]) if (segment !== undefined) reading.read.add(segment);
+  reading.readAs(rxa, RXA_FIELDS);
+  reading.readAs(rxr, RXR_FIELDS);
+  reading.readAs(orc, ORC_FIELDS);
+  for (const note of group.notes) reading.read.add(note);
   if (rxa.text(5, 1, 1) === NO_VACCINE) return;
   const concept = conceptKey(rxa, 5);
   const vaccine = codeableConcept(rxa, 5);

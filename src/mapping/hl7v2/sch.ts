@@ -2,7 +2,7 @@
 import type { Hl7Segment } from '../../inbound/hl7/message.js';
 import { timeValue, type JsonObject } from '../fhir-time.js';
 import type { Json } from '../fact.js';
-import { codeableConcept, mappedCode, number, pl, reference, xcn, identifier } from './datatypes.js';
+import { codeableConcept, number, pl, reference, xcn, identifier } from './datatypes.js';
 import { allByMap, code, concept, entityIds, v2Table } from './readers.js';
 import type { ParsedTime } from '../../time/parse.js';
 import type { Reading } from './reading.js';
@@ -131,8 +131,15 @@ const MINUTES: Readonly<Record<string, number>> = {
   SEC: 1 / 60,
 };
 
+/** A duration in one field and its units in another, in minutes; what is neither is noted. */
+export function minutesOf(segment: Hl7Segment, field: number, unitField: number, reading: Reading): number | undefined {
+  const minutes = inMinutes(segment.text(field), segment.text(unitField, 1, 1));
+  if (minutes === undefined) reading.unused(segment, field, unitField);
+  return minutes;
+}
+
 /** A duration in minutes; undefined where its units are not known. */
-export function minutesOf(duration: string, units: string): number | undefined {
+export function inMinutes(duration: string, units: string): number | undefined {
   const value = number(duration);
   const factor = MINUTES[units.toUpperCase()];
   return value === undefined || factor === undefined ? undefined : value * factor;
@@ -156,10 +163,10 @@ export function participantOf(
   const actor = actorOf(segment, fields.resource);
   const type = fields.type === undefined ? undefined : codeableConcept(segment, fields.type);
   if (actor === undefined && type === undefined) return undefined;
-  const status = mappedCode(PARTICIPANT_STATUS, segment.text(fields.status)) ?? 'tentative';
+  const status = reading.code(PARTICIPANT_STATUS, segment, fields.status) ?? 'tentative';
   const start = reading.time(segment, fields.start);
-  const offset = minutesOf(segment.text(fields.start + 1), segment.text(fields.start + 2, 1, 1));
-  const minutes = minutesOf(segment.text(fields.duration), segment.text(fields.duration + 1, 1, 1));
+  const offset = minutesOf(segment, fields.start + 1, fields.start + 2, reading);
+  const minutes = minutesOf(segment, fields.duration, fields.duration + 1, reading);
   const period: JsonObject = {};
   if (start !== undefined) {
     const from = timeValue(start);

@@ -4,11 +4,10 @@ import type { ParsedTime } from '../../time/parse.js';
 import type { ValidTime } from '../../time/valid-time.js';
 import { timeValue, type JsonObject } from '../fhir-time.js';
 import { readOtherSegments } from './about.js';
-import { mappedCode } from './datatypes.js';
 import { personGroups } from './groups.js';
 import { readDemographics, readObservations, readVisitOf } from './oru.js';
 import type { Reading } from './reading.js';
-import { APPOINTMENT_RESOURCES, commentOf, endOf, minutesOf, participantOf, SCH, serviceOf } from './sch.js';
+import { APPOINTMENT_RESOURCES, commentOf, endOf, inMinutes, minutesOf, participantOf, SCH, serviceOf } from './sch.js';
 import type { Slots } from './slots.js';
 import { APPOINTMENT_STATUS } from './tables.js';
 
@@ -53,7 +52,10 @@ function readAppointment(sourceRecordId: string, trigger: string, event: ValidTi
   const slots = reading.slots();
   slots.fields(sch, SCH.rules);
   // SCH-6 says why the event happened: the reason of a cancel, but nothing about an appointment that stands.
-  if (!['S15', 'S16', 'S17', 'S26'].includes(trigger)) delete slots.assert['cancelationReason'];
+  if (!['S15', 'S16', 'S17', 'S26'].includes(trigger)) {
+    delete slots.assert['cancelationReason'];
+    reading.unused(sch, 6);
+  }
   const start = readTimes(sch, reading, slots);
   readParts(start, reading, slots);
   const stated = slots.assert['status'];
@@ -109,12 +111,12 @@ function readParts(start: ParsedTime | undefined, reading: Reading, slots: Slots
 function readService(ais: Hl7Segment, services: JsonObject[], slots: Slots, reading: Reading): void {
   const service = serviceOf(ais);
   if (service !== undefined) services.push(service);
-  const status = mappedCode(APPOINTMENT_STATUS, ais.text(10));
+  const status = reading.code(APPOINTMENT_STATUS, ais, 10);
   if (status !== undefined && slots.assert['status'] === undefined) slots.assert['status'] = status;
   const start = reading.time(ais, 4);
   if (start === undefined || slots.assert['start'] !== undefined) return;
   slots.assert['start'] = timeValue(start);
-  const end = endOf(start.instant, minutesOf(ais.text(7), ais.text(8, 1, 1)));
+  const end = endOf(start.instant, minutesOf(ais, 7, 8, reading));
   if (end !== undefined) slots.assert['end'] = end;
 }
 
@@ -129,7 +131,7 @@ function readTimes(sch: Hl7Segment, reading: Reading, slots: Slots): ParsedTime 
   const end = reading.time(tq1, 8) ?? reading.time(sch, 11, 1, 5);
   if (start !== undefined) slots.assert['start'] = timeValue(start);
   if (end !== undefined) slots.assert['end'] = timeValue(end);
-  const minutes = minutesOf(sch.text(9), sch.text(10, 1, 1)) ?? durationOf(sch.text(11, 1, 3));
+  const minutes = minutesOf(sch, 9, 10, reading) ?? durationOf(sch.text(11, 1, 3));
   if (minutes === undefined || !Number.isInteger(minutes) || minutes <= 0) return start;
   slots.assert['minutesDuration'] = minutes;
   if (end === undefined && start !== undefined) {
@@ -142,5 +144,5 @@ function readTimes(sch: Hl7Segment, reading: Reading, slots: Slots): ParsedTime 
 /** TQ.3: `M60`, `H1`. */
 function durationOf(sent: string): number | undefined {
   const match = /^([SMHD])(\d{1,6})$/.exec(sent.toUpperCase());
-  return match === null ? undefined : minutesOf(match[2]!, match[1]!);
+  return match === null ? undefined : inMinutes(match[2]!, match[1]!);
 }

@@ -112,6 +112,7 @@ export function readSpecimen(group: SpecimenGroup, reading: Reading): void {
   const { spm, obr } = group;
   const slots = reading.slots();
   if (obr !== undefined) {
+    reading.readAs(obr, OBR_SPECIMEN);
     slots.fields(obr, OBR_SPECIMEN.rules);
     if (spm === undefined) readSource(obr, slots);
   }

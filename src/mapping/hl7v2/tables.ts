@@ -181,9 +181,6 @@ export const REACTION_SEVERITY: CodeTable = {
   SV: 'severe',
 };
 
-/** What of HL70128 says nothing of how severe it is. */
-export const SEVERITY_UNKNOWN: ReadonlySet<string> = new Set(['', 'U', 'UNKNOWN']);
-
 /** Concept map CompletionStatus (HL70322 → event-status). */
 export const IMMUNIZATION_STATUS: CodeTable = { CP: 'completed', PA: 'completed', NA: 'not-done', RE: 'not-done' };
 
