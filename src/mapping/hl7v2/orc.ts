@@ -122,6 +122,7 @@ export const OBR_SERVICE: SegmentMap = {
     [53, 'identifier:alternate', identifiers('PLAC')],
   ],
   also: {
+    1: 'set id',
     11: 'intent: G is a reflex order',
     27: 'priority (TQ.6), occurrenceDateTime (TQ.4)',
     29: 'basedOn (parent)',
