@@ -9,8 +9,9 @@ import { copyRows } from '../src/database/binary-copy.js';
 import { inTransaction, openPool } from '../src/database/database.js';
 import type { EventLogReader, EventLogWriter, NewEvent, RecordedEvent } from '../src/log/event-log.js';
 import { openPostgresLogReader, openPostgresLogWriter } from '../src/log/postgres/index.js';
+import { ID_WORDS } from '../src/log/event-id.js';
 import { KNOWN_IDS, RecentIds } from '../src/log/recent-ids.js';
-import { batchesOf, encodeEvent } from '../src/log/round.js';
+import { batchesOf, encodeEvent, readIds } from '../src/log/round.js';
 import { LogWriter } from '../src/log/writer.js';
 import { treeCost } from './evidence.js';
 import { measureSealing } from './sealing.js';
@@ -288,6 +289,7 @@ async function costPerEvent(): Promise<Figures> {
   for (const [bytes] of SIZES) {
     const events = pendingEvents(Math.min(5_000, Math.floor(ROUND_BYTES / bytes)), bytes);
     const serialise = cpuOf(events.length, () => {
+      readIds(events);
       batchesOf(events.map(encodeEvent), '2026-03-01T10:15:00.000000Z', new Map());
     });
     const seal = sealing.filter((cost) => cost.bytes === bytes && cost.suite === 'xchacha20poly1305');
@@ -304,12 +306,12 @@ async function costPerEvent(): Promise<Figures> {
     };
   }
   const recent = new RecentIds();
-  const lookUps = Array.from({ length: KNOWN_IDS }, (_, index) => ({ id: flatUuid(), position: BigInt(index) }));
+  const ids = readIds(Array.from({ length: KNOWN_IDS }, () => ({ id: flatUuid() })));
   figures['recentIdsUs'] = {
-    values: cpuOf(lookUps.length, () => {
-      for (const { id, position } of lookUps) {
-        recent.get(id);
-        recent.add(id, position, position);
+    values: cpuOf(KNOWN_IDS, () => {
+      for (let at = 0; at < ids.length; at += ID_WORDS) {
+        recent.find(ids, at);
+        recent.add(ids, at, BigInt(at), 0n);
       }
     }),
     unit: 'µs of CPU to look an id up among those appended last, and to remember it',

@@ -2,9 +2,9 @@
  * The ids of the events appended last: what is handed to the writer again is not appended again. The intake's register knows every message and answers
  * first; this is the second line behind it, for the time in which a fault of it would show. Of bounded size, in memory.
  */
-import { instantFromMicros } from '../time/clock.js';
 import { EVENT_TYPES } from './envelope.js';
 import type { Position } from './event-log.js';
+import { ID_WORDS } from './event-id.js';
 import type { RecordedResult } from './round.js';
 
 /**
@@ -18,11 +18,15 @@ export class EventIdTakenError extends Error {
   }
 }
 
+/** Where an event stands in the log already. */
+export interface StandingId {
+  readonly position: Position;
+  /** Its `recordedAt`, in microseconds since 1970. */
+  readonly stampUs: bigint;
+}
+
 /** At least so many are known, twice as many at most. */
 export const KNOWN_IDS = 50_000;
-/** Of an id: 128 bits. */
-const WORDS = 4;
-const DASH = 0x2d;
 
 /**
  * Two generations of a table without objects: what is remembered of an event costs 50 bytes, some 5 MB in all, and nothing when memory is collected.
@@ -30,30 +34,23 @@ const DASH = 0x2d;
 export class RecentIds {
   private recent: Generation;
   private older: Generation;
-  private readonly words = new Uint32Array(WORDS);
 
   constructor(private readonly least = KNOWN_IDS) {
     this.recent = new Generation(least);
     this.older = new Generation(least);
   }
 
-  /** @param id lower-case UUID; nothing else is found */
-  get(id: string): RecordedResult | undefined {
-    if (!readUuid(id, this.words)) return undefined;
-    const found = this.recent.find(this.words) ?? this.older.find(this.words);
-    return found === undefined
-      ? undefined
-      : { id, position: found.position, recordedAt: instantFromMicros(found.stampUs) };
+  /** @param at where the words of the id begin, as `readId` wrote them */
+  find(words: Uint32Array, at = 0): StandingId | undefined {
+    return this.recent.find(words, at) ?? this.older.find(words, at);
   }
 
   /**
-   * Called of what stands in the log already, so it refuses nothing: an id that is none is not remembered.
-   * @param id lower-case UUID
+   * @param at where the words of the id begin
    * @param stampUs its `recordedAt`, in microseconds since 1970
    */
-  add(id: string, position: Position, stampUs: bigint): void {
-    if (!readUuid(id, this.words)) return;
-    this.recent.add(this.words, position, stampUs);
+  add(words: Uint32Array, at: number, position: Position, stampUs: bigint): void {
+    this.recent.add(words, at, position, stampUs);
     if (this.recent.count < this.least) return;
     [this.recent, this.older] = [this.older, this.recent];
     this.recent.clear();
@@ -74,24 +71,25 @@ class Generation {
     const slots = 2 ** Math.ceil(Math.log2(2 * most));
     this.mask = slots - 1;
     this.slots = new Int32Array(slots);
-    this.ids = new Uint32Array(most * WORDS);
+    this.ids = new Uint32Array(most * ID_WORDS);
     this.positions = new BigInt64Array(most);
     this.stamps = new BigInt64Array(most);
   }
 
-  find(id: Uint32Array): { readonly position: Position; readonly stampUs: bigint } | undefined {
-    const entry = (this.slots[this.slotOf(id)] as number) - 1;
+  find(words: Uint32Array, at: number): StandingId | undefined {
+    const entry = (this.slots[this.slotOf(words, at)] as number) - 1;
     return entry < 0 ? undefined : { position: this.positions[entry] as bigint, stampUs: this.stamps[entry] as bigint };
   }
 
-  add(id: Uint32Array, position: Position, stampUs: bigint): void {
-    const slot = this.slotOf(id);
+  add(words: Uint32Array, at: number, position: Position, stampUs: bigint): void {
+    const slot = this.slotOf(words, at);
     let entry = (this.slots[slot] as number) - 1;
     if (entry < 0) {
       entry = this.count;
       this.count += 1;
       this.slots[slot] = this.count;
-      this.ids.set(id, entry * WORDS);
+      const from = entry * ID_WORDS;
+      for (let word = 0; word < ID_WORDS; word += 1) this.ids[from + word] = words[at + word] as number;
     }
     this.positions[entry] = position;
     this.stamps[entry] = stampUs;
@@ -103,37 +101,24 @@ class Generation {
   }
 
   /** Where the id stands, or would. */
-  private slotOf(id: Uint32Array): number {
+  private slotOf(words: Uint32Array, at: number): number {
     const { slots, ids, mask } = this;
-    let slot = ((id[0] as number) ^ (id[3] as number)) & mask;
+    const [first, second, third, last] = [words[at], words[at + 1], words[at + 2], words[at + 3]] as [
+      number,
+      number,
+      number,
+      number,
+    ];
+    let slot = (first ^ last) & mask;
     for (;;) {
       const entry = slots[slot] as number;
       if (entry === 0) return slot;
-      const at = (entry - 1) * WORDS;
-      if (ids[at] === id[0] && ids[at + 1] === id[1] && ids[at + 2] === id[2] && ids[at + 3] === id[3]) return slot;
+      const from = (entry - 1) * ID_WORDS;
+      if (ids[from] === first && ids[from + 1] === second && ids[from + 2] === third && ids[from + 3] === last)
+        return slot;
       slot = (slot + 1) & mask;
     }
   }
-}
-
-/** The 128 bits of a lower-case UUID; false where the text is none. */
-function readUuid(text: string, into: Uint32Array): boolean {
-  if (text.length !== 36) return false;
-  let [bad, digits, word] = [0, 0, 0];
-  for (let index = 0; index < 36; index += 1) {
-    const code = text.charCodeAt(index);
-    if (index === 8 || index === 13 || index === 18 || index === 23) {
-      bad |= code ^ DASH;
-      continue;
-    }
-    // 0…15 of a digit, negative or greater of anything else.
-    const digit = code < 0x3a ? code - 0x30 : code - 0x57;
-    bad |= digit & ~15;
-    word = (word << 4) | (digit & 15);
-    digits += 1;
-    if ((digits & 7) === 0) into[(digits >> 3) - 1] = word;
-  }
-  return bad === 0;
 }
 
 const MESSAGES = new Set<string>([

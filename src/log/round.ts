@@ -1,6 +1,7 @@
 /** One round of the writer: what was submitted, put into batches per stream. Pure. */
 import type { Instant } from '../time/valid-time.js';
 import type { UnstampedEnvelope } from './envelope.js';
+import { ID_WORDS, readId } from './event-id.js';
 import type { AppendResult, NewEvent, Position, StreamAppend } from './event-log.js';
 
 /** An event as it is handed to the writer. */
@@ -39,7 +40,6 @@ export class BadEventError extends Error {
 
 /** As wide as every Instant: the metadata is made while earlier rounds are on their way, the stamp comes when its own is. */
 const NO_STAMP: Instant = '0000-00-00T00:00:00.000000Z';
-const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
 const NAME = /^[\x21-\x7e]{1,200}$/;
 /** What the stamp's field adds to the envelope's JSON, in place of its last brace. */
 const STAMP_FIELD = Buffer.from(`,"recordedAt":"${NO_STAMP}"}`, 'latin1');
@@ -55,9 +55,25 @@ function isName(name: string): boolean {
   return true;
 }
 
-/** @throws BadEventError */
+/**
+ * The ids of events that are handed over together, {@link ID_WORDS} numbers each.
+ * @throws BadEventError
+ */
+export function readIds(events: readonly { readonly id: string }[]): Uint32Array {
+  const words = new Uint32Array(events.length * ID_WORDS);
+  let at = 0;
+  for (const { id } of events) {
+    if (!readId(id, words, at)) throw new BadEventError('an event id is a lower-case UUID');
+    at += ID_WORDS;
+  }
+  return words;
+}
+
+/**
+ * The id is looked at by {@link readIds}.
+ * @throws BadEventError
+ */
 export function encodeEvent(event: PendingEvent): EncodedEvent {
-  if (!UUID.test(event.id)) throw new BadEventError('an event id is a lower-case UUID');
   if (!isName(event.type)) throw new BadEventError('an event type is 1 to 200 printable ASCII characters');
   if (!isName(event.stream)) throw new BadEventError('a stream name is 1 to 200 printable ASCII characters');
   const { stream, id, type, data, expectedRevision } = event;

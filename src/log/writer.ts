@@ -23,11 +23,13 @@ import {
   type RecordedEvent,
   type StreamAppend,
 } from './event-log.js';
+import { ID_WORDS, readId } from './event-id.js';
 import { EventIdTakenError, isMessage, RecentIds } from './recent-ids.js';
 import {
   BadEventError,
   batchesOf,
   encodeEvent,
+  readIds,
   resultsOf,
   sizeOf,
   type EncodedEvent,
@@ -94,6 +96,8 @@ const REMEMBERED_BYTES = 16 * 1024 * 1024;
 
 interface Submission {
   readonly events: readonly EncodedEvent[];
+  /** As `readIds` reads them. */
+  readonly ids: Uint32Array;
   readonly bytes: number;
   resolve(results: RecordedResult[]): void;
   reject(error: unknown): void;
@@ -198,10 +202,12 @@ export class LogWriter {
       events += page.length;
       for (const { data } of page) bytes += data.length;
     }
+    const words = new Uint32Array(ID_WORDS);
     for (const { id, type, position, metadata } of pages.flat().reverse()) {
       const { recordedAt } = JSON.parse(metadata.toString('utf8')) as Envelope;
       this.lastStampUs = microsOfInstant(recordedAt);
-      this.idsOf(type).add(id, position, this.lastStampUs);
+      // What stands in the log is never refused here: an id that is none is not remembered.
+      if (readId(id, words)) this.idsOf(type).add(words, 0, position, this.lastStampUs);
       this.lastHead = position;
     }
   }
@@ -252,9 +258,11 @@ export class LogWriter {
           () => this.submit(events),
         );
     }
-    const standing = this.standing(events);
-    if (standing === undefined) return this.enqueue(events);
-    return this.enqueue(events.filter(({ id }) => !standing.has(id))).then((appended) => {
+    const ids = readIds(events);
+    const standing = this.standing(events, ids);
+    if (standing === undefined) return this.enqueue(events, ids);
+    const others = events.filter(({ id }) => !standing.has(id));
+    return this.enqueue(others, readIds(others)).then((appended) => {
       const all = new Map([...standing, ...appended.map((result) => [result.id, result] as const)]);
       return events.map(({ id }) => all.get(id) as RecordedResult);
     });
@@ -264,16 +272,19 @@ export class LogWriter {
    * Which of the messages stand in the log already; undefined: none. A concrete revision protects an event without this.
    * @throws EventIdTakenError for a decision that does
    */
-  private standing(events: readonly PendingEvent[]): Map<string, RecordedResult> | undefined {
+  private standing(events: readonly PendingEvent[], ids: Uint32Array): Map<string, RecordedResult> | undefined {
     let standing: Map<string, RecordedResult> | undefined;
+    let at = 0;
     for (const { id, type, expectedRevision } of events) {
-      const found = expectedRevision === undefined ? this.idsOf(type).get(id) : undefined;
+      const found = expectedRevision === undefined ? this.idsOf(type).find(ids, at) : undefined;
+      at += ID_WORDS;
       if (found === undefined) continue;
-      const error = new EventIdTakenError(found);
+      const result = { id, position: found.position, recordedAt: instantFromMicros(found.stampUs) };
+      const error = new EventIdTakenError(result);
       if (!isMessage(type)) throw error;
       this.options.onTrouble?.(error);
       standing ??= new Map();
-      standing.set(id, found);
+      standing.set(id, result);
     }
     return standing;
   }
@@ -282,17 +293,19 @@ export class LogWriter {
     return isMessage(type) ? this.messageIds : this.decisionIds;
   }
 
-  private enqueue(events: readonly PendingEvent[]): Promise<RecordedResult[]> {
+  private enqueue(events: readonly PendingEvent[], ids: Uint32Array): Promise<RecordedResult[]> {
     if (events.length === 0) return Promise.resolve([]);
     const encoded = events.map(encodeEvent);
     let bytes = 0;
     for (const event of encoded) bytes += sizeOf(event);
-    if (events.length > 1 && new Set(events.map(({ id }) => id)).size < events.length)
-      throw new BadEventError('an event id stands twice in one call');
-    const call = new Promise<RecordedResult[]>((resolve, reject) => {
-      this.queue.push({ events: encoded, bytes, resolve, reject });
-    });
+    const { promise: call, resolve, reject } = Promise.withResolvers<RecordedResult[]>();
+    const before = this.idsOnTheirWay.size;
     for (const { id } of encoded) this.idsOnTheirWay.set(id, call);
+    if (this.idsOnTheirWay.size < before + encoded.length) {
+      for (const { id } of encoded) this.idsOnTheirWay.delete(id);
+      throw new BadEventError('an event id stands twice in one call');
+    }
+    this.queue.push({ events: encoded, ids, bytes, resolve, reject });
     this.queuedBytes += bytes;
     this.queuedEvents += encoded.length;
     this.working ??= this.work();
@@ -467,14 +480,15 @@ export class LogWriter {
     }
     const results = resultsOf(events, instantFromMicros(stampUs), answers);
     let from = 0;
-    for (let index = 0; index < events.length; index += 1) {
-      const { id, type } = events[index] as EncodedEvent;
-      this.idsOnTheirWay.delete(id);
-      this.idsOf(type).add(id, (results[index] as RecordedResult).position, stampUs);
-    }
     for (const submission of submissions) {
-      submission.resolve(results.slice(from, from + submission.events.length));
-      from += submission.events.length;
+      const own = results.slice(from, from + submission.events.length);
+      from += own.length;
+      own.forEach(({ id, position }, index) => {
+        this.idsOnTheirWay.delete(id);
+        const { type } = submission.events[index] as EncodedEvent;
+        this.idsOf(type).add(submission.ids, index * ID_WORDS, position, stampUs);
+      });
+      submission.resolve(own);
     }
     this.scheduleMark(MARK_BUSY_MS - (Date.now() - this.publishedAtMs));
   }
