@@ -33,6 +33,8 @@ export function decide(set: WorkingSet, message: KeyedInput, rules: DecisionRule
   return new MessageDecision(set, message, rules).make();
 }
 
+const NO_LINKS: readonly RecordLink[] = [];
+
 interface Decided {
   readonly keys: PersonKeys;
   readonly record: SourceRecord;
@@ -40,10 +42,10 @@ interface Decided {
 }
 
 class MessageDecision {
-  private readonly flags = new Set<IdentityFlag>();
-  private readonly reviews = new Map<string, ReviewOpened>();
+  private readonly flags: IdentityFlag[] = [];
+  private readonly reviews: ReviewOpened[] = [];
   /** Patients that this very message says are one with, or apart from, its person: their keys and evidence are no contradiction. */
-  private readonly related = new Set<string>();
+  private readonly related: string[] = [];
   private readonly linked = new Set<SourceRecord>();
 
   constructor(
@@ -57,7 +59,7 @@ class MessageDecision {
     const merge = input.merge;
     for (const keys of prior) {
       const patientId = this.set.byKey.get(keys.record)?.patientId ?? this.patientOfHubId(keys);
-      if (patientId !== undefined) this.related.add(patientId);
+      if (patientId !== undefined) this.related.push(patientId);
     }
     const changed = merge?.kind === 'change' ? this.changeIdentifier() : undefined;
     const decided = persons.map((keys, index) =>
@@ -66,28 +68,42 @@ class MessageDecision {
     const first = decided[0];
     const earlier = merge === undefined || first === undefined ? [] : this.obeyMerge(first);
 
-    for (const { record } of [...decided, ...earlier]) {
-      this.linked.add(record);
-      for (const review of this.set.reviews.values()) {
-        if (review.sourceRecordId === record.id) this.reviews.set(review.reviewId, review);
-      }
-    }
+    this.link(decided);
+    this.link(earlier);
     const alone = persons.length === 1 && earlier.length === 0 && input.namesOthers !== true;
     return {
       messageId: input.messageId,
-      ...(first === undefined ? {} : { sourceRecordId: first.record.id, patientId: first.record.patientId }),
+      sourceRecordId: first?.record.id,
+      patientId: first?.record.patientId,
       ownerId: alone && first !== undefined ? first.record.id : input.messageId,
       method: first?.method ?? 'none',
-      flags: [...this.flags],
-      links: [...this.linked].filter((record) => !record.announced).map(linkOf),
+      flags: this.flags,
+      links: linksOf(this.linked),
       identityKeys: this.identityKeys(decided, earlier),
-      reviews: [...this.reviews.values()].map(reviewOf),
+      reviews: this.reviews.map(reviewOf),
       persons: decided.map(({ record, method }): PersonDecision => ({
         sourceRecordId: record.id,
         patientId: record.patientId,
         method,
       })),
     };
+  }
+
+  private flag(flag: IdentityFlag): void {
+    if (!this.flags.includes(flag)) this.flags.push(flag);
+  }
+
+  private noteReview(review: ReviewOpened): void {
+    if (!this.reviews.some(({ reviewId }) => reviewId === review.reviewId)) this.reviews.push(review);
+  }
+
+  private link(decided: readonly Decided[]): void {
+    for (const { record } of decided) {
+      this.linked.add(record);
+      for (const review of this.set.reviews.values()) {
+        if (review.sourceRecordId === record.id) this.noteReview(review);
+      }
+    }
   }
 
   private decidePerson(keys: PersonKeys): Decided {
@@ -99,7 +115,7 @@ class MessageDecision {
         keys.person !== undefined &&
         this.set.personKeys.get(keys.person)?.contested === true
       ) {
-        this.flags.add('KEY_CONTESTED');
+        this.flag('KEY_CONTESTED');
       }
       return { keys, record: known, method: keys.basis === 'message' ? 'new' : keys.basis };
     }
@@ -125,7 +141,7 @@ class MessageDecision {
     const candidates = keys.basis === 'identifier' ? [keys.record, ...keys.identifiers] : [];
     for (const key of candidates) {
       const record = this.ownerOfIdentifier(key);
-      if (record !== undefined && !this.related.has(record.patientId))
+      if (record !== undefined && !this.related.includes(record.patientId))
         return { patientId: record.patientId, method: 'identifier' };
     }
     return undefined;
@@ -140,7 +156,7 @@ class MessageDecision {
   ): { patientId: string; method: IdentityMethod; held?: undefined } | undefined {
     const key = keys.basis === 'sender-id' ? keys.record : keys.alias;
     const owner = key === undefined ? undefined : this.ownerOfIdentifier(key);
-    if (owner === undefined || this.related.has(owner.patientId)) return undefined;
+    if (owner === undefined || this.related.includes(owner.patientId)) return undefined;
     if (keys.alias !== undefined && this.set.contradiction(owner.patientId, keys.evidence) !== undefined) {
       return undefined;
     }
@@ -175,15 +191,15 @@ class MessageDecision {
       return owner === undefined ? undefined : { patientId: owner.record.patientId, method: 'name-birthdate' };
     for (const variant of keys.variants) {
       const claim = this.set.personKeys.get(variant);
-      if (claim === undefined || this.related.has(claim.record.patientId)) continue;
+      if (claim === undefined || this.related.includes(claim.record.patientId)) continue;
       if (this.set.contradiction(claim.record.patientId, keys.evidence) === undefined) {
         return { patientId: claim.record.patientId, method: 'name-birthdate' };
       }
     }
-    if (owner === undefined || this.related.has(owner.record.patientId)) return undefined;
+    if (owner === undefined || this.related.includes(owner.record.patientId)) return undefined;
     const contradiction = this.set.contradiction(owner.record.patientId, keys.evidence);
     if (contradiction !== undefined) return { method: 'held', held: HOLD_REASONS[contradiction.kind] };
-    if (owner.contested) this.flags.add('KEY_CONTESTED');
+    if (owner.contested) this.flag('KEY_CONTESTED');
     return { patientId: owner.record.patientId, method: 'name-birthdate' };
   }
 
@@ -194,8 +210,8 @@ class MessageDecision {
       if (owner === undefined) {
         this.set.identifiers.set(key, record);
         this.set.newIdentifiers.push([key, record]);
-      } else if (owner.patientId !== record.patientId && !this.related.has(owner.patientId)) {
-        this.flags.add('IDENTIFIERS_DISAGREE');
+      } else if (owner.patientId !== record.patientId && !this.related.includes(owner.patientId)) {
+        this.flag('IDENTIFIERS_DISAGREE');
       }
     }
     if (keys.alias !== undefined && this.ownerOfIdentifier(keys.alias) === undefined) {
@@ -220,8 +236,8 @@ class MessageDecision {
       this.set.personKeys.set(key, { record, contested: false, isNew: true, changed: false });
       return;
     }
-    if (owner.record.patientId === record.patientId || this.related.has(owner.record.patientId)) return;
-    this.flags.add(held !== undefined || owner.contested ? 'HELD' : 'KEY_OWNED_BY_ANOTHER');
+    if (owner.record.patientId === record.patientId || this.related.includes(owner.record.patientId)) return;
+    this.flag(held !== undefined || owner.contested ? 'HELD' : 'KEY_OWNED_BY_ANOTHER');
     if (owner.contested) return;
     owner.contested = true;
     owner.changed = true;
@@ -239,7 +255,7 @@ class MessageDecision {
     if (this.set.reviews.has(reviewId) || this.set.announcedReviews.has(reviewId)) return;
     const review = { reviewId, reason, patientIds, sourceRecordId: record.id, messageId: this.message.input.messageId };
     this.set.reviews.set(reviewId, { ...review, isNew: true });
-    this.reviews.set(reviewId, review);
+    this.noteReview(review);
   }
 
   /** A47 and its like: the first person's record is the prior one under another identifier (HL7 v2.5.1 §3.3.47). */
@@ -262,13 +278,13 @@ class MessageDecision {
     if (merge === undefined) return [];
     if (merge.kind === 'unmerge') return this.unmerge(first);
     if (prior.length === 0) {
-      this.flags.add('MERGE_WITHOUT_PRIOR');
+      this.flag('MERGE_WITHOUT_PRIOR');
       return [];
     }
     const earlier: Decided[] = [];
     for (const keys of prior) {
       if (keys.record === first.record.key) {
-        this.flags.add('MERGE_WITH_ITSELF');
+        this.flag('MERGE_WITH_ITSELF');
         continue;
       }
       const made = this.makeUnknownPrior(keys, first, merge.kind, merge.survivor === 'prior');
@@ -293,7 +309,7 @@ class MessageDecision {
     priorSurvives: boolean,
   ): Decided | undefined {
     if (this.set.byKey.has(keys.record) || this.patientOfHubId(keys) !== undefined) return undefined;
-    if (kind !== 'change') this.flags.add('MERGE_OF_UNKNOWN');
+    if (kind !== 'change') this.flag('MERGE_OF_UNKNOWN');
     if (priorSurvives || this.findByIdentifier(keys) !== undefined) return undefined;
     const { messageId, tenant } = this.message.input;
     const record = this.set.create(tenant, keys.record, first.record.patientId, kind === 'change' ? 'change' : 'merge');
@@ -306,13 +322,13 @@ class MessageDecision {
     const from = ended.patientId;
     const to = survivor.patientId;
     if (from === to) {
-      if (kind !== 'change') this.flags.add('ALREADY_MERGED');
+      if (kind !== 'change') this.flag('ALREADY_MERGED');
       // A resend after a crash: what was moved then may not stand in the log yet.
       for (const record of this.set.membersOf(to)) this.linked.add(record);
       return;
     }
     if (kind === 'change') {
-      this.flags.add('IDENTIFIER_IN_USE');
+      this.flag('IDENTIFIER_IN_USE');
       this.open(survivor.key, 'KEY_OWNED_BY_ANOTHER', [from, to], survivor);
       return;
     }
@@ -332,7 +348,7 @@ class MessageDecision {
     const second = earlier[0];
     const patientId = first.record.patientId;
     if (second !== undefined && second.record.patientId !== patientId) {
-      this.flags.add('NOT_MERGED');
+      this.flag('NOT_MERGED');
       for (const record of [...this.set.membersOf(patientId), ...this.set.membersOf(second.record.patientId)])
         this.linked.add(record);
       return earlier;
@@ -343,7 +359,7 @@ class MessageDecision {
         : (this.lastMergeOf(second.record, first.record) ?? this.lastMergeOf(first.record, second.record));
     if (merge === undefined) {
       if (second === undefined || second.record === first.record) {
-        this.flags.add('NOT_MERGED');
+        this.flag('NOT_MERGED');
         return earlier;
       }
       this.set.move(this.message.input.messageId, second.record, patientId, randomUUID(), 'unmerge');
@@ -374,18 +390,19 @@ class MessageDecision {
   /** Names as `rebuildIdentity` reads them. A settled record's claims stand in the log already. */
   private identityKeys(decided: readonly Decided[], earlier: readonly Decided[]): Record<string, string> {
     const keys: Record<string, string> = {};
-    const write = (suffix: string, one: Decided): void => {
-      keys[`record${suffix}`] = base64url(one.keys.record);
-      if (one.keys.person !== undefined) keys[`person${suffix}`] = base64url(one.keys.person);
-      if (suffix !== '') keys[`id${suffix}`] = base64url(one.record.id.replaceAll('-', ''));
-      const came = this.cameFrom(one.record);
-      if (came !== undefined) keys[`from${suffix}`] = base64url(came.replaceAll('-', ''));
-      const claims = this.set.settled.has(one.keys) ? '' : packClaims(one.keys);
-      if (claims !== '') keys[`claims${suffix}`] = claims;
-    };
-    decided.forEach((one, index) => write(index === 0 ? '' : `.${index}`, one));
-    earlier.forEach((one, index) => write(`.prior${index}`, one));
+    decided.forEach((one, index) => this.writeKeys(keys, index === 0 ? '' : `.${index}`, one));
+    earlier.forEach((one, index) => this.writeKeys(keys, `.prior${index}`, one));
     return keys;
+  }
+
+  private writeKeys(keys: Record<string, string>, suffix: string, one: Decided): void {
+    keys[`record${suffix}`] = base64url(one.keys.record);
+    if (one.keys.person !== undefined) keys[`person${suffix}`] = base64url(one.keys.person);
+    if (suffix !== '') keys[`id${suffix}`] = base64url(one.record.id.replaceAll('-', ''));
+    const came = this.cameFrom(one.record);
+    if (came !== undefined) keys[`from${suffix}`] = base64url(came.replaceAll('-', ''));
+    const claims = this.set.settled.has(one.keys) ? '' : packClaims(one.keys);
+    if (claims !== '') keys[`claims${suffix}`] = claims;
   }
 
   /** Whose a new record was before this very message merged them away: its link says only whose it is now, and an unmerge brings it back. */
@@ -408,6 +425,13 @@ export function reviewIdOf(hashes: IdentityHashes, key: KeyHash): string {
 
 function base64url(hex: string): string {
   return Buffer.from(hex, 'hex').toString('base64url');
+}
+
+/** Nearly every message is about a record whose link stands in the log already. */
+function linksOf(records: ReadonlySet<SourceRecord>): readonly RecordLink[] {
+  let links: RecordLink[] | undefined;
+  for (const record of records) if (!record.announced) (links ??= []).push(linkOf(record));
+  return links ?? NO_LINKS;
 }
 
 function linkOf(record: SourceRecord): RecordLink {

@@ -8,6 +8,7 @@ import type { IdentityIdentifier, IdentityName, PersonEvidence } from './types.j
 /** Keyed hashing as src/sealing/hashes.ts does it. */
 export interface IdentityHashes {
   hash(purpose: string, ...parts: (string | Uint8Array)[]): Buffer;
+  short(purpose: string, ...parts: (string | Uint8Array)[]): string;
   uuid(purpose: string, ...parts: (string | Uint8Array)[]): string;
 }
 
@@ -46,6 +47,7 @@ export interface PersonKeys {
 
 /** As `randomUUID` makes them (RFC 9562 §5.4). */
 const HUB_ID = /^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/i;
+const NONE: readonly KeyHash[] = [];
 const NO_SCOPE: KeyHash = '0'.repeat(32);
 
 /**
@@ -60,69 +62,68 @@ export function personKeys(
   today: string,
 ): PersonKeys {
   const { tenant } = context;
-  const short = (purpose: string, ...parts: string[]): KeyHash =>
-    hashes.hash(purpose, tenant, ...parts).toString('hex', 0, 16);
-  const trusted = person.identifiers
-    .filter((identifier) => identifier.trusted && identifier.value.trim() !== '')
-    .map((identifier) => ({
-      identifier,
-      key: short('identity.identifier', foldAuthority(identifier), foldValue(identifier.value)),
-    }));
-  const identifierKeys = [...new Set(trusted.map(({ key }) => key))];
+  const evidence: Evidence[] = [];
+  const identifierKeys: KeyHash[] = [];
+  for (const identifier of person.identifiers) {
+    if (!identifier.trusted || identifier.value.trim() === '') continue;
+    const authority = foldAuthority(identifier);
+    const value = hashes.short('identity.identifier', tenant, authority, foldValue(identifier.value));
+    if (!identifierKeys.includes(value)) identifierKeys.push(value);
+    const scope = scopeOf(hashes, tenant, authority, identifier.type.toUpperCase());
+    evidence.push({ kind: EVIDENCE_KINDS.identifier, scope, value });
+  }
   const name = person.name === undefined ? undefined : foldName(person.name);
   const birthDate = person.birthDate === undefined ? undefined : fullBirthDate(person.birthDate, today);
   const usable = name !== undefined && birthDate !== undefined && !isPlaceholder(name);
-  const personKey = usable ? short('identity.person', name.family, name.given, birthDate) : undefined;
+  const personKey = usable ? hashes.short('identity.person', tenant, name.family, name.given, birthDate) : undefined;
 
-  const evidence: Evidence[] = trusted.map(({ identifier, key }) => ({
-    kind: EVIDENCE_KINDS.identifier,
-    scope: scopeOf(hashes, tenant, foldAuthority(identifier), identifier.type.toUpperCase()),
-    value: key,
-  }));
   const ssn = usableSsn(person.ssn);
   if (ssn !== undefined)
-    evidence.push({ kind: EVIDENCE_KINDS.ssn, scope: NO_SCOPE, value: short('identity.ssn', ssn) });
+    evidence.push({ kind: EVIDENCE_KINDS.ssn, scope: NO_SCOPE, value: hashes.short('identity.ssn', tenant, ssn) });
   const suffix = name?.suffix;
   if (suffix !== undefined)
-    evidence.push({ kind: EVIDENCE_KINDS.suffix, scope: NO_SCOPE, value: short('identity.suffix', suffix) });
+    evidence.push({
+      kind: EVIDENCE_KINDS.suffix,
+      scope: NO_SCOPE,
+      value: hashes.short('identity.suffix', tenant, suffix),
+    });
   const birthOrder = person.birthOrder === undefined ? undefined : String(person.birthOrder);
   if (birthOrder !== undefined) {
     evidence.push({
       kind: EVIDENCE_KINDS.birthOrder,
       scope: NO_SCOPE,
-      value: short('identity.birth-order', birthOrder),
+      value: hashes.short('identity.birth-order', tenant, birthOrder),
     });
   }
 
   const variants: KeyHash[] = [];
   if (personKey !== undefined && (ssn ?? suffix ?? birthOrder) !== undefined) {
-    variants.push(short('identity.person-exactly', personKey, ssn ?? '', suffix ?? '', birthOrder ?? ''));
-    if (ssn !== undefined) variants.push(short('identity.person-ssn', personKey, ssn));
+    variants.push(
+      hashes.short('identity.person-exactly', tenant, personKey, ssn ?? '', suffix ?? '', birthOrder ?? ''),
+    );
+    if (ssn !== undefined) variants.push(hashes.short('identity.person-ssn', tenant, personKey, ssn));
   }
 
-  const [first, ...others] = identifierKeys;
   const senderId = person.senderPatientId?.trim() ?? '';
-  const shared = {
+  const sender = senderId === '' ? undefined : hashes.short('identity.sender-id', tenant, context.sourceId, senderId);
+  const named = identifierKeys.length > 0;
+  const [basis, record]: [RecordBasis, KeyHash] = named
+    ? ['identifier', identifierKeys[0]!]
+    : sender !== undefined
+      ? ['sender-id', sender]
+      : personKey !== undefined
+        ? ['name-birthdate', hashes.short('identity.source-person', tenant, context.sourceId, personKey)]
+        : ['message', hashes.short('identity.message', tenant, context.messageId)];
+  return {
+    basis,
+    record,
+    identifiers: identifierKeys.length < 2 ? NONE : identifierKeys.slice(1),
+    alias: named ? sender : undefined,
+    hubId: HUB_ID.test(senderId) ? senderId.toLowerCase() : undefined,
+    person: personKey,
     variants,
     evidence,
-    ...(personKey === undefined ? {} : { person: personKey }),
-    ...(HUB_ID.test(senderId) ? { hubId: senderId.toLowerCase() } : {}),
   };
-  const sender = senderId === '' ? undefined : short('identity.sender-id', context.sourceId, senderId);
-  if (first !== undefined) {
-    const alias = sender === undefined ? {} : { alias: sender };
-    return { basis: 'identifier', record: first, identifiers: others, ...alias, ...shared };
-  }
-  if (sender !== undefined) return { basis: 'sender-id', record: sender, identifiers: [], ...shared };
-  if (personKey !== undefined) {
-    return {
-      basis: 'name-birthdate',
-      record: short('identity.source-person', context.sourceId, personKey),
-      identifiers: [],
-      ...shared,
-    };
-  }
-  return { basis: 'message', record: short('identity.message', context.messageId), identifiers: [], ...shared };
 }
 
 /** Authorities and types are few: their hashes are kept. */
@@ -135,7 +136,7 @@ function scopeOf(hashes: IdentityHashes, tenant: string, authority: string, type
   const name = `${tenant}\0${authority}\0${type}`;
   let scope = known.get(name);
   if (scope === undefined) {
-    scope = hashes.hash('identity.scope', tenant, authority, type).toString('hex', 0, 16);
+    scope = hashes.short('identity.scope', tenant, authority, type);
     known.set(name, scope);
   }
   return scope;

@@ -35,6 +35,7 @@ export class IdentityContentionError extends Error {
   }
 }
 
+const NOBODY: readonly PersonKeys[] = [];
 const DEFAULT_CACHE_SIZE = 40_000;
 const MOST_ATTEMPTS = 20;
 const MOST_MEMORABLE = 100_000;
@@ -137,13 +138,16 @@ export class IdentityResolver {
   }
 
   private keyed(batch: readonly IdentityInput[]): KeyedInput[] {
+    const { hashes, strict } = this.options;
     const today = this.options.today?.() ?? new Date().toISOString().slice(0, 10);
+    const keysOfAll = (people: readonly PersonEvidence[], input: IdentityInput): PersonKeys[] =>
+      people.map((person) => {
+        const keys = personKeys(hashes, person, input, today);
+        return strict === true ? { ...keys, variants: [] } : keys;
+      });
     return batch.map((input): KeyedInput => {
-      const keysFor = (person: PersonEvidence): PersonKeys => {
-        const keys = personKeys(this.options.hashes, person, input, today);
-        return this.options.strict === true ? { ...keys, variants: [] } : keys;
-      };
-      return { input, persons: input.persons.map(keysFor), prior: (input.merge?.prior ?? []).map(keysFor) };
+      const prior = input.merge === undefined ? NOBODY : keysOfAll(input.merge.prior, input);
+      return { input, persons: keysOfAll(input.persons, input), prior };
     });
   }
 
@@ -233,7 +237,7 @@ export class IdentityResolver {
       const [first] = persons;
       if (input.merge?.kind === 'change' && first !== undefined)
         reviews.add(reviewIdOf(this.options.hashes, first.record));
-      for (const person of [...persons, ...prior]) {
+      for (const person of prior.length === 0 ? persons : [...persons, ...prior]) {
         const remembered = this.recall(person);
         if (remembered !== undefined) {
           set.add({
@@ -356,14 +360,13 @@ class Generations<T> {
   }
 }
 
-function saidOf(person: PersonKeys): string {
-  return [
-    person.person ?? '',
-    ...person.identifiers,
-    person.alias ?? '',
-    ...person.variants,
-    ...person.evidence.map((one) => one.value),
-  ].join();
+function saidOf({ person, identifiers, alias, variants, evidence }: PersonKeys): string {
+  let said = person ?? '';
+  for (const key of identifiers) said += `,${key}`;
+  said += `,${alias ?? ''}`;
+  for (const key of variants) said += `,${key}`;
+  for (const { value } of evidence) said += `,${value}`;
+  return said;
 }
 
 /**

@@ -27,6 +27,7 @@ export interface People {
 }
 
 const NOBODY: People = { groups: [], references: [] };
+const NOTHING: readonly string[] = [];
 
 /** Identifier type of social security numbers in HL7 table 0203. */
 const SSN_TYPES = new Set(['SS', 'SSN']);
@@ -63,6 +64,7 @@ export function peopleOfHl7(message: Hl7Message, source: SourceConfiguration): P
   const evidence = pids.map((pid) => personOfPid(pid, source));
   const references = pids.map((_, index) => [`PID[${index + 1}]`]);
   if (kind === undefined) {
+    if (evidence.length === 1) return { groups: [{ persons: evidence, namesOthers }], references };
     const merged = mergeSame(evidence, references);
     return { groups: [{ persons: merged.persons, namesOthers }], references: merged.references };
   }
@@ -107,21 +109,20 @@ function personOfPid(pid: Hl7Segment, source: SourceConfiguration): PersonEviden
   const external = cxList(pid, 2);
   const alternate = cxList(pid, 4);
   // PID-2 and PID-4 were withdrawn in HL7 v2.7; where an old message has nothing in PID-3, PID-2 is its record number.
-  const stated = [
-    ...list,
-    ...(list.length === 0 ? external : external.map(unlessTyped)),
-    ...alternate.map(unlessTyped),
-  ];
+  const stated =
+    external.length === 0 && alternate.length === 0
+      ? list
+      : [...list, ...(list.length === 0 ? external : external.map(unlessTyped)), ...alternate.map(unlessTyped)];
   const birthOrder = Number.parseInt(pid.text(25), 10);
   const ssn = pid.text(19) || stated.find((identifier) => SSN_TYPES.has(identifier.type?.toUpperCase() ?? ''))?.value;
   const name = nameOfXpn(pid, 5);
   return {
     identifiers: trustIdentifiers(stated, source),
-    ...(name === undefined ? {} : { name }),
-    ...optional('birthDate', pid.text(7)),
-    ...optional('sex', pid.text(8)),
-    ...optional('ssn', ssn),
-    ...(Number.isInteger(birthOrder) && birthOrder > 0 ? { birthOrder } : {}),
+    name,
+    birthDate: filledText(pid.text(7)),
+    sex: filledText(pid.text(8)),
+    ssn: filledText(ssn),
+    birthOrder: Number.isInteger(birthOrder) && birthOrder > 0 ? birthOrder : undefined,
   };
 }
 
@@ -141,7 +142,7 @@ function cxList(segment: Hl7Segment, field: number): StatedIdentifier[] {
     if (value.trim() === '') continue;
     const authority = segment.text(field, repetition, 4, 1) || segment.text(field, repetition, 4, 2);
     const type = segment.text(field, repetition, 5);
-    found.push({ value, ...(authority === '' ? {} : { authority }), ...(type === '' ? {} : { type }) });
+    found.push({ value, authority: authority || undefined, type: type || undefined });
   }
   return found;
 }
@@ -152,20 +153,22 @@ function unlessTyped(identifier: StatedIdentifier): StatedIdentifier {
 
 /** First legal name (XPN-7 `L`), else the first that says anything (HL7 v2.9 §2A.2.89). */
 function nameOfXpn(segment: Hl7Segment, field: number): IdentityName | undefined {
-  let first: IdentityName | undefined;
+  let best: IdentityName | undefined;
   const repetitions = repetitionsOf(segment, field);
   for (let repetition = 1; repetition <= repetitions; repetition += 1) {
+    const first = segment.text(field, repetition, 2);
+    const further = segment.text(field, repetition, 3);
     const name = nameOf({
       family: segment.text(field, repetition, 1, 1),
-      given: [segment.text(field, repetition, 2), ...segment.text(field, repetition, 3).split(' ')],
+      given: further === '' ? [first] : [first, ...further.split(' ')],
       suffix: [segment.text(field, repetition, 4)],
       prefix: [segment.text(field, repetition, 5)],
     });
     if (name === undefined) continue;
     if (segment.text(field, repetition, 7) === 'L') return name;
-    first ??= name;
+    best ??= name;
   }
-  return first;
+  return best;
 }
 
 /** MRG-1 lists the prior identifiers; MRG-4 is the prior external id, MRG-2 the prior alternate one (HL7 v2.9 §3.4.10). */
@@ -189,7 +192,7 @@ function namesRelativeWithNumber(message: Hl7Message): boolean {
 function referenceOf(person: PersonEvidence): PersonReference {
   return {
     identifiers: person.identifiers,
-    ...(person.senderPatientId === undefined ? {} : { senderPatientId: person.senderPatientId }),
+    senderPatientId: person.senderPatientId,
   };
 }
 
@@ -235,12 +238,13 @@ export function personOfFhir(subject: FhirSubject, source: SourceConfiguration):
   const birthOrder = patient?.['multipleBirthInteger'];
   return {
     identifiers: trustIdentifiers(stated, source),
-    ...optional('senderPatientId', senderId(subject.senderPatientId)),
-    ...(name === undefined ? {} : { name }),
-    ...optional('birthDate', textOf(patient?.['birthDate'])),
-    ...optional('sex', textOf(patient?.['gender'])),
-    ...optional('ssn', ssn),
-    ...(typeof birthOrder === 'number' && Number.isInteger(birthOrder) && birthOrder > 0 ? { birthOrder } : {}),
+    senderPatientId: filledText(senderId(subject.senderPatientId)),
+    name,
+    birthDate: filledText(textOf(patient?.['birthDate'])),
+    sex: filledText(textOf(patient?.['gender'])),
+    ssn: filledText(ssn),
+    birthOrder:
+      typeof birthOrder === 'number' && Number.isInteger(birthOrder) && birthOrder > 0 ? birthOrder : undefined,
   };
 }
 
@@ -298,7 +302,7 @@ function otherOf(
   if (reference !== undefined) {
     const inside = found.subjects.find((subject) => subject.references.includes(reference));
     if (inside !== undefined) return referenceOf(personOfFhir(inside, source));
-    return { identifiers: [], ...optional('senderPatientId', senderId(localReference(reference, found.base))) };
+    return { identifiers: [], senderPatientId: filledText(senderId(localReference(reference, found.base))) };
   }
   const identifier = asObject(other?.['identifier']);
   const value = textOf(identifier?.['value']);
@@ -336,11 +340,11 @@ export function peopleOfEvent(
   const ssn = stated.find((identifier) => SSN_TYPES.has(identifier.type?.toUpperCase() ?? ''))?.value;
   const person: PersonEvidence = {
     identifiers: trustIdentifiers(stated, source),
-    ...optional('senderPatientId', patientId),
-    ...(name === undefined ? {} : { name }),
-    ...optional('birthDate', patient?.birthDate),
-    ...optional('sex', patient?.sex),
-    ...optional('ssn', ssn),
+    senderPatientId: filledText(patientId),
+    name,
+    birthDate: filledText(patient?.birthDate),
+    sex: filledText(patient?.sex),
+    ssn: filledText(ssn),
   };
   return { groups: [{ persons: [person] }], references: [['patient']] };
 }
@@ -354,24 +358,25 @@ export function peopleOfSenderId(patientId: string | undefined): People {
 /* ---------------------------------------------------------------- shared */
 
 function nameOf(parts: IdentityName): IdentityName | undefined {
-  const filled = (list: readonly string[] | undefined): string[] =>
-    (list ?? []).map((part) => part.trim()).filter((part) => part !== '');
-  const family = parts.family?.trim() ?? '';
-  const text = parts.text?.trim() ?? '';
+  const family = filledText(parts.family);
+  const text = filledText(parts.text);
   const given = filled(parts.given);
-  const prefix = filled(parts.prefix);
-  const suffix = filled(parts.suffix);
-  if (family === '' && given.length === 0 && text === '') return undefined;
-  return {
-    ...(family === '' ? {} : { family }),
-    ...(given.length === 0 ? {} : { given }),
-    ...(prefix.length === 0 ? {} : { prefix }),
-    ...(suffix.length === 0 ? {} : { suffix }),
-    ...(text === '' ? {} : { text }),
-  };
+  if (family === undefined && given === undefined && text === undefined) return undefined;
+  return { family, given, prefix: filled(parts.prefix), suffix: filled(parts.suffix), text };
 }
 
-function optional<K extends string>(key: K, value: string | null | undefined): { readonly [P in K]?: string } {
-  const text = value?.trim() ?? '';
-  return text === '' ? {} : ({ [key]: text } as { readonly [P in K]?: string });
+/** Undefined where there are blanks only. */
+function filledText(text: string | null | undefined): string | undefined {
+  const trimmed = text?.trim() ?? '';
+  return trimmed === '' ? undefined : trimmed;
+}
+
+/** The parts that say something; undefined where none does. */
+function filled(parts: readonly string[] | undefined): readonly string[] | undefined {
+  let said: string[] | undefined;
+  for (const part of parts ?? NOTHING) {
+    const trimmed = part.trim();
+    if (trimmed !== '') (said ??= []).push(trimmed);
+  }
+  return said;
 }

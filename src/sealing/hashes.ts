@@ -3,6 +3,7 @@ import sodium from 'sodium-native';
 import type { FactKind } from '../mapping/fact.js';
 
 const HASH_BYTES = 32;
+const SCRATCH_BYTES = 4_096;
 /** Ids of things that are kept: so many at least, those of a page or two, twice as many at most. */
 const KEPT_THINGS = 4_096;
 export const PEPPER_BYTES = 32;
@@ -12,7 +13,10 @@ export const PEPPER_BYTES = 32;
  * prefixed with its length, so no two lists of parts give the same input.
  */
 export class KeyedHashes {
-  private scratch = Buffer.allocUnsafe(4096);
+  private readonly scratch = Buffer.allocUnsafe(SCRATCH_BYTES);
+  /** The first bytes of the scratch, by how many: a view costs more than what is hashed. */
+  private readonly inputs: (Buffer | undefined)[] = new Array<Buffer | undefined>(SCRATCH_BYTES + 1);
+  private readonly output = Buffer.allocUnsafe(HASH_BYTES);
   private readonly things = new KnownThings();
 
   /** @param pepper 32 secret bytes, the same for the life of a log */
@@ -25,19 +29,30 @@ export class KeyedHashes {
    * @param purpose what the hash is for: `event`, `person`, `thing` …
    */
   hash(purpose: string, ...parts: (string | Uint8Array)[]): Buffer {
-    let most = 4 + purpose.length * 3;
-    for (const part of parts) most += 4 + (typeof part === 'string' ? part.length * 3 : part.length);
-    const input = most <= this.scratch.length ? this.scratch : Buffer.allocUnsafe(most);
-    let length = writePart(input, 0, purpose);
-    for (const part of parts) length = writePart(input, length, part);
-    const output = Buffer.allocUnsafe(HASH_BYTES);
-    sodium.crypto_generichash(output, input.subarray(0, length), this.pepper);
-    return output;
+    return Buffer.from(this.digest(purpose, parts));
+  }
+
+  /** The first 128 bits of the hash in lower-case hexadecimal, 32 digits. */
+  short(purpose: string, ...parts: (string | Uint8Array)[]): string {
+    return this.digest(purpose, parts).toString('hex', 0, 16);
   }
 
   /** The first 128 bits of the hash as a UUIDv8 (RFC 9562 §5.8; its six bits of version and variant are given up). */
   uuid(purpose: string, ...parts: (string | Uint8Array)[]): string {
-    return uuidOf(this.hash(purpose, ...parts));
+    return uuidOf(this.digest(purpose, parts));
+  }
+
+  /** In a buffer that the next hash overwrites. */
+  private digest(purpose: string, parts: readonly (string | Uint8Array)[]): Buffer {
+    const { scratch, output } = this;
+    let most = 4 + purpose.length * 3;
+    for (const part of parts) most += 4 + (typeof part === 'string' ? part.length * 3 : part.length);
+    const input = most <= SCRATCH_BYTES ? scratch : Buffer.allocUnsafe(most);
+    let length = writePart(input, 0, purpose);
+    for (const part of parts) length = writePart(input, length, part);
+    const whole = input === scratch ? (this.inputs[length] ??= scratch.subarray(0, length)) : input.subarray(0, length);
+    sodium.crypto_generichash(output, whole, this.pepper);
+    return output;
   }
 
   /** Id of a thing: 64 bits, signed, over (source record, kind, key). */
@@ -96,9 +111,21 @@ function writePart(into: Buffer, at: number, part: string | Uint8Array): number 
   return at + 4 + length;
 }
 
+const HEX_DIGITS = Buffer.from('0123456789abcdef', 'latin1');
+/** `8-4-4-4-12`, written over by each. */
+const uuidText = Buffer.from('00000000-0000-0000-0000-000000000000', 'latin1');
+
+/** One piece of text: one put together of slices is copied once more when it is first looked up. */
 function uuidOf(hash: Buffer): string {
-  hash.writeUInt8((hash.readUInt8(6) & 0x0f) | 0x80, 6);
-  hash.writeUInt8((hash.readUInt8(8) & 0x3f) | 0x80, 8);
-  const hex = hash.toString('hex', 0, 16);
-  return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-${hex.slice(12, 16)}-${hex.slice(16, 20)}-${hex.slice(20)}`;
+  hash[6] = (hash[6]! & 0x0f) | 0x80;
+  hash[8] = (hash[8]! & 0x3f) | 0x80;
+  let at = 0;
+  for (let index = 0; index < 16; index += 1) {
+    if (index === 4 || index === 6 || index === 8 || index === 10) at += 1;
+    const byte = hash[index]!;
+    uuidText[at] = HEX_DIGITS[byte >> 4]!;
+    uuidText[at + 1] = HEX_DIGITS[byte & 0x0f]!;
+    at += 2;
+  }
+  return uuidText.toString('latin1');
 }

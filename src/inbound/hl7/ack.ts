@@ -177,7 +177,8 @@ function acknowledge(request: Hl7Message | undefined, answer: Answer, as: Acknow
   const { separators } = header;
   const { component } = separators;
   const trigger = request?.triggerEvent ?? '';
-  const old = olderThan(header.version, [2, 3, 1]);
+  const version = versionNumber(header.version);
+  const old = version < V2_3_1;
   let type = 'ACK';
   if (/^[A-Za-z0-9]{3}$/.test(trigger) && component !== '')
     type += component + trigger + (old ? '' : `${component}ACK`);
@@ -205,7 +206,7 @@ function acknowledge(request: Hl7Message | undefined, answer: Answer, as: Acknow
   const problem = failed
     ? (answer.problem ?? { code: answer.code === 'AE' ? 'APPLICATION_ERROR' : 'APPLICATION_REJECT' })
     : undefined;
-  const before25 = olderThan(header.version, [2, 5]);
+  const before25 = version < V2_5;
   const msa = ['MSA', as.code, header.field(10)];
   if (problem !== undefined && before25) msa.push(escapeText(describe(problem), separators));
   const segments = [msh, msa];
@@ -338,18 +339,24 @@ function controlId(purpose: string, messageId: string): string {
 
 /** `2026-03-01T10:15:30.123456Z` as `20260301101530.1234+0000`: four digits are the most that DTM holds (HL7 v2.9 §2.A.22). */
 function hl7Time(instant: string): string {
-  return instant === '' ? '' : `${instant.slice(0, 24).replaceAll(/[-T:]/g, '')}+0000`;
+  if (instant !== lastInstant) {
+    lastTime = instant === '' ? '' : `${instant.slice(0, 24).replaceAll(/[-T:]/g, '')}+0000`;
+    lastInstant = instant;
+  }
+  return lastTime;
 }
 
-function olderThan(version: string, than: readonly number[]): boolean {
+/** The messages of a round are recorded at one time. */
+let lastInstant = '';
+let lastTime = '';
+
+const V2_3_1 = 3_000_001;
+const V2_5 = 5_000_000;
+
+/** `2.3.1` as 3,000,001, for comparing; what is no version of HL7 v2 is as new as can be. */
+function versionNumber(version: string): number {
   const match = /^2(?:\.(\d+))?(?:\.(\d+))?/.exec(version);
-  if (match === null) return false;
-  const parts = [2, Number(match[1] ?? 0), Number(match[2] ?? 0)];
-  for (let index = 0; index < parts.length; index += 1) {
-    const difference = parts[index]! - (than[index] ?? 0);
-    if (difference !== 0) return difference < 0;
-  }
-  return false;
+  return match === null ? Infinity : Number(match[1] ?? 0) * 1e6 + Number(match[2] ?? 0);
 }
 
 function describe({ code, path, byteOffset }: AckProblem): string {

@@ -52,62 +52,96 @@ export function splitMessages(bytes: Buffer, options: SplitOptions = {}): SplitB
   const { bomBytes, proven } = beginningOf(bytes);
   const unit = proven?.unitBytes ?? 1;
   const framed = options.blocks !== false && unit === 1 && (bytes.includes(VT) || bytes.includes(FS));
-  const messages: SplitMessage[] = [];
-  const warnings: Hl7Warning[] = [];
-  const envelope = new Envelope(bytes, proven, options.charset);
-  const { mostMessages = Infinity } = options;
-  let open: { readonly start: number } | undefined;
-  let headers = 0;
-  const close = (end: number): void => {
-    if (open !== undefined) {
-      const message = {
-        bytes: bytes.subarray(open.start, trimmedEnd(bytes, open.start, end, unit)),
-        byteOffset: open.start,
-      };
-      messages.push(envelope.batch === undefined ? message : { ...message, batch: envelope.batch });
-    }
-    open = undefined;
-  };
-  const lines: Iterable<SplitLine> = framed ? framedLines(bytes, bomBytes) : linesOf(bytes, bomBytes, proven);
-  for (const line of lines) {
-    if (line.boundary === true) close(line.start);
-    if (line.start === line.end) continue;
-    if (isHeaderLine(bytes, line, unit, 'MSH')) {
-      // What stood before the first MSH is kept too, as a message of its own.
-      close(line.start);
-      if (messages.length >= mostMessages) return { messages, warnings, cutAt: line.start };
-      open = { start: line.start };
-      headers += 1;
-    } else if (envelope.take(line, messages.length + (open === undefined ? 0 : 1), () => close(line.start), warnings)) {
-      continue;
-    } else if (open === undefined) {
-      if (messages.length >= mostMessages) return { messages, warnings, cutAt: line.start };
-      open = { start: line.start };
-    }
+  const splitting = new Splitting(bytes, proven, options);
+  if (framed) takeFramedLines(bytes, bomBytes, splitting);
+  else {
+    const lines = linesOf(bytes, bomBytes, proven);
+    while (lines.next() && splitting.take(lines));
   }
-  close(bytes.length);
-  const batch = envelope.result();
-  if (batch === undefined && headers <= 1 && messages.length <= 1 && !framed) {
-    return { messages: bytes.length === 0 ? [] : [{ bytes, byteOffset: 0 }], warnings };
-  }
-  return batch === undefined ? { messages, warnings } : { messages, batch, warnings };
+  return splitting.result(framed);
 }
 
-interface SplitLine extends Line {
-  /** An MLLP block begins or ends here. */
-  readonly boundary?: boolean;
+/** What was split so far. */
+class Splitting {
+  private readonly messages: SplitMessage[] = [];
+  private readonly warnings: Hl7Warning[] = [];
+  private readonly envelope: Envelope;
+  private readonly unit: number;
+  private readonly most: number;
+  /** Where the open message begins; -1: none is open. */
+  private open = -1;
+  private headers = 0;
+  private cutAt: number | undefined;
+
+  constructor(
+    private readonly bytes: Buffer,
+    proven: Charset | undefined,
+    { charset, mostMessages = Infinity }: SplitOptions,
+  ) {
+    this.unit = proven?.unitBytes ?? 1;
+    this.most = mostMessages;
+    this.envelope = new Envelope(bytes, proven, charset);
+  }
+
+  /** False where there are more messages than wanted. */
+  take(line: Line): boolean {
+    const { bytes, unit, envelope } = this;
+    if (isHeaderLine(bytes, line, unit, 'MSH')) {
+      // What stood before the first MSH is kept too, as a message of its own.
+      this.close(line.start);
+      this.headers += 1;
+      return this.begin(line.start);
+    }
+    const name = envelope.nameOf(line, unit);
+    if (name !== undefined) {
+      this.close(line.start);
+      envelope.take(name, line, this.messages.length, this.warnings);
+      return true;
+    }
+    return this.open >= 0 || this.begin(line.start);
+  }
+
+  private begin(start: number): boolean {
+    if (this.messages.length >= this.most) {
+      this.cutAt = start;
+      return false;
+    }
+    this.open = start;
+    return true;
+  }
+
+  /** The open message ends. */
+  close(end: number): void {
+    const { bytes, open, unit } = this;
+    this.open = -1;
+    if (open < 0) return;
+    const { batch } = this.envelope;
+    this.messages.push({ bytes: bytes.subarray(open, trimmedEnd(bytes, open, end, unit)), byteOffset: open, batch });
+  }
+
+  result(framed: boolean): SplitBatch {
+    const { bytes, messages, warnings, cutAt } = this;
+    if (cutAt !== undefined) return { messages, warnings, cutAt };
+    const batch = this.envelope.result();
+    const more = messages.length + (this.open < 0 ? 0 : 1);
+    if (batch === undefined && this.headers <= 1 && more <= 1 && !framed) {
+      return { messages: bytes.length === 0 ? [] : [{ bytes, byteOffset: 0 }], warnings };
+    }
+    this.close(bytes.length);
+    return { messages, batch, warnings };
+  }
 }
 
 /** Lines of a file that kept its MLLP framing: VT and FS end a line too, and a message. */
-function* framedLines(bytes: Buffer, from: number): Generator<SplitLine> {
+function takeFramedLines(bytes: Buffer, from: number, splitting: Splitting): void {
   let start = from;
   for (let at = from; at <= bytes.length; at += 1) {
     const byte = bytes[at];
     if (at < bytes.length && byte !== 0x0d && byte !== 0x0a && byte !== VT && byte !== FS) continue;
     let first = start;
     while (first < at && bytes[first]! <= 0x20) first += 1;
-    if (first < at) yield { start: first, end: at, indented: first > start };
-    if (byte === VT || byte === FS) yield { start: at, end: at, indented: false, boundary: true };
+    if (first < at && !splitting.take({ start: first, end: at, indented: first > start })) return;
+    if (byte === VT || byte === FS) splitting.close(at);
     start = at + 1;
   }
 }
@@ -127,6 +161,7 @@ function trimmedEnd(bytes: Buffer, start: number, end: number, unit: number): nu
 }
 
 const ENVELOPE_SEGMENTS = ['FHS', 'BHS', 'BTS', 'FTS'] as const;
+type EnvelopeSegment = (typeof ENVELOPE_SEGMENTS)[number];
 
 class Envelope {
   batch: number | undefined;
@@ -148,12 +183,7 @@ class Envelope {
     if (proven === undefined && this.charset.unitBytes > 1) this.charset = UTF_8;
   }
 
-  /** True where the line is of the envelope; `close` ends the message before it. */
-  take(line: Line, messagesSoFar: number, close: () => void, warnings: Hl7Warning[]): boolean {
-    const unit = this.proven?.unitBytes ?? 1;
-    const name = this.nameOf(line, unit);
-    if (name === undefined) return false;
-    close();
+  take(name: EnvelopeSegment, line: Line, messagesSoFar: number, warnings: Hl7Warning[]): void {
     const text = this.charset.decode(this.bytes.subarray(line.start, line.end));
     if (name === 'FHS' || name === 'BHS') this.separators = readSeparators(text, line.start);
     const separators = this.separators ?? { ...DEFAULT_SEPARATORS, field: text[3] ?? '|' };
@@ -185,11 +215,10 @@ class Envelope {
         this.fts ??= segment;
         this.batch = undefined;
     }
-    return true;
   }
 
   /** Nearly all lines are of a message. */
-  private nameOf(line: Line, unit: number): (typeof ENVELOPE_SEGMENTS)[number] | undefined {
+  nameOf(line: Line, unit: number): EnvelopeSegment | undefined {
     for (const name of ENVELOPE_SEGMENTS) if (isHeaderLine(this.bytes, line, unit, name)) return name;
     return undefined;
   }

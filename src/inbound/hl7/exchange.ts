@@ -35,7 +35,7 @@ export const LOG_UNAVAILABLE = 'LOG_UNAVAILABLE';
  * @param handedOver called once the intake has been given the last message, for one message before this function returns:
  *   only then may the next frame of the same sender follow, or it would overtake
  */
-export async function exchangeHl7(
+export function exchangeHl7(
   intake: Intake,
   frame: ReceivedMessage,
   handedOver: () => void = () => undefined,
@@ -64,12 +64,13 @@ async function exchangeOne(
   cutAt: number | undefined,
   handedOver: () => void,
 ): Promise<Hl7Exchange> {
-  const request = frame.bytes.length === 0 ? undefined : readHl7(frame.bytes, readHl7Options(frame));
-  const received = receive(intake, { ...frame, ...readOf(request), ...faultOf(frame, cutAt) });
+  const { bytes, source } = frame;
+  const request = bytes.length === 0 ? undefined : readHl7(bytes, readHl7Options(frame));
+  const received = receive(intake, { ...frame, hl7: request, fault: faultOf(frame, cutAt) });
   handedOver();
   const [outcome, failure] = await received;
   return {
-    answer: answerTo(request, answerOf(outcome), frame.source),
+    answer: answerTo(request, answerOf(outcome), source),
     outcomes: [outcome],
     failures: outcome === undefined ? [failure] : [],
   };
@@ -120,14 +121,10 @@ function answerTo(request: Hl7Message | undefined, answer: Answer, source: Sourc
   return buildAck(request, answer, policy);
 }
 
-function readOf(request: Hl7Message | undefined): Pick<ReceivedMessage, 'hl7'> {
-  return request === undefined ? {} : { hl7: request };
-}
-
-function faultOf(frame: ReceivedMessage, cutAt: number | undefined): Pick<ReceivedMessage, 'fault'> {
-  if (frame.fault !== undefined) return { fault: frame.fault };
-  if (cutAt !== undefined) return { fault: { code: 'BATCH_TOO_LARGE', byteOffset: cutAt } };
-  return frame.bytes.length === 0 ? { fault: { code: 'EMPTY_FRAME', byteOffset: 0 } } : {};
+function faultOf(frame: ReceivedMessage, cutAt: number | undefined): ReceivedMessage['fault'] {
+  if (frame.fault !== undefined) return frame.fault;
+  if (cutAt !== undefined) return { code: 'BATCH_TOO_LARGE', byteOffset: cutAt };
+  return frame.bytes.length === 0 ? { code: 'EMPTY_FRAME', byteOffset: 0 } : undefined;
 }
 
 async function receive(intake: Intake, message: ReceivedMessage): Promise<[IntakeOutcome | undefined, unknown]> {
@@ -143,5 +140,5 @@ function answerOf(outcome: IntakeOutcome | undefined): Answer {
     return { code: 'AE', problem: { code: LOG_UNAVAILABLE }, messageId: randomUUID(), recordedAt: now() };
   }
   const { answer: code, messageId, recordedAt, problem } = outcome;
-  return problem === undefined ? { code, messageId, recordedAt } : { code, problem, messageId, recordedAt };
+  return { code, problem, messageId, recordedAt };
 }

@@ -38,7 +38,7 @@ export function readHl7Options(received: {
   readonly source: { readonly charset: string; readonly charsetOverride?: string };
 }): ReadHl7Options {
   const { charset, charsetOverride } = received.source;
-  return { charset: received.charset ?? charset, ...(charsetOverride === undefined ? {} : { charsetOverride }) };
+  return { charset: received.charset ?? charset, charsetOverride };
 }
 
 /** What nearly every header has behind its name. */
@@ -332,7 +332,7 @@ export interface Line {
  * Lines that hold more than blanks and control characters, one after another. CR, LF and CRLF end a line, also mixed. Neither byte is part
  * of a longer character in any set that HL7 knows, but for those of wide units, which are searched unit by unit.
  */
-abstract class Lines implements Line {
+export abstract class Lines implements Line {
   start = -1;
   end = -1;
   indented = false;
@@ -542,10 +542,9 @@ function linesIn(text: string | undefined, bytes: Buffer, { bomBytes, proven }: 
     : new WideLines(bytes, bomBytes, proven);
 }
 
-/** The same for others than the reader: each line as a value of its own. */
-export function* linesOf(bytes: Buffer, from: number, proven: Charset | undefined): Generator<Line> {
-  const lines = linesIn(undefined, bytes, proven === undefined ? { bomBytes: from } : { bomBytes: from, proven });
-  while (lines.next()) yield { start: lines.start, end: lines.end, indented: lines.indented };
+/** The same for others than the reader, over the bytes. */
+export function linesOf(bytes: Buffer, from: number, proven: Charset | undefined): Lines {
+  return linesIn(undefined, bytes, { bomBytes: from, proven });
 }
 
 /** A header begins with its name and a field separator, which is neither a letter nor a digit. */

@@ -13,11 +13,10 @@ export class Answers {
   constructor(private readonly hashes: Pick<KeyedHashes, 'uuid' | 'thing'>) {}
 
   outcomeOf(message: Sealed, results: ReadonlyMap<string, RecordedResult>): IntakeOutcome {
-    const { created } = message.fhir ?? {};
-    return {
-      ...this.outcomeOfStored(storedOf(message, resultOf(results, message.eventId)), message.read, message.received),
-      ...(created === undefined ? {} : { created }),
-    };
+    const stored = storedOf(message, resultOf(results, message.eventId));
+    const outcome = this.outcomeOfStored(stored, message.read, message.received);
+    const created = message.fhir?.created;
+    return created === undefined ? outcome : { ...outcome, created };
   }
 
   /** The same message again: the stored answer, and no event. */
@@ -101,11 +100,11 @@ export function storedOf(message: Sealed, result: RecordedResult): StoredMessage
     recordedAt: result.recordedAt,
     status,
     answer: answerOf(message),
-    ...(identified.patientId === undefined ? {} : { patientId: identified.patientId }),
-    ...(message.duplicateOf === undefined ? {} : { duplicateOf: message.duplicateOf }),
-    ...(read.problem === undefined ? {} : { problem: read.problem }),
-    ...(read.kind === 'fhir' && identified.persons.length > 0 ? { people: identified.persons } : {}),
-    ...entriesOf(message),
+    patientId: identified.patientId,
+    duplicateOf: message.duplicateOf,
+    problem: read.problem,
+    people: read.kind === 'fhir' && identified.persons.length > 0 ? identified.persons : undefined,
+    entries: entriesOf(message),
   };
 }
 
@@ -120,9 +119,9 @@ function ignoredOf({ fhir }: Pick<Fresh, 'fhir'>): readonly IgnoredEntry[] {
   ];
 }
 
-export function entriesOf(message: Pick<Fresh, 'fhir'>): { readonly entries?: readonly IgnoredEntry[] } {
+export function entriesOf(message: Pick<Fresh, 'fhir'>): readonly IgnoredEntry[] | undefined {
   const entries = ignoredOf(message);
-  return entries.length === 0 ? {} : { entries };
+  return entries.length === 0 ? undefined : entries;
 }
 
 export function partRow(part: PendingEvent, result: RecordedResult): StoredMessage {
@@ -133,7 +132,7 @@ export function partRow(part: PendingEvent, result: RecordedResult): StoredMessa
     recordedAt: result.recordedAt,
     status: 'part',
     answer: 'AA',
-    ...(part.envelope.patientId === undefined ? {} : { patientId: part.envelope.patientId }),
+    patientId: part.envelope.patientId,
   };
 }
 
@@ -141,11 +140,11 @@ function outcomeOfStored(stored: StoredMessage, read: ReadMessage): IntakeOutcom
   return {
     status: stored.status === 'part' ? 'accepted' : stored.status,
     messageId: stored.eventId,
-    ...(read.header.controlId === undefined ? {} : { controlId: read.header.controlId }),
+    controlId: read.header.controlId,
     position: stored.position,
     recordedAt: stored.recordedAt,
-    ...(stored.patientId === undefined ? {} : { patientId: stored.patientId }),
-    ...(stored.problem === undefined ? {} : { problem: stored.problem }),
+    patientId: stored.patientId,
+    problem: stored.problem,
     answer: stored.answer,
   };
 }

@@ -56,7 +56,8 @@ export function identityInputs(hashes: Pick<KeyedHashes, 'uuid'>, read: ReadMess
   return { inputs, ofPart };
 
   function input(group: PeopleGroup, messageId: string): IdentityInput {
-    return { messageId, tenant, sourceId: source.id, ...group };
+    const { persons, namesOthers, merge } = group;
+    return { messageId, tenant, sourceId: source.id, persons, namesOthers, merge };
   }
   function groupId(index: number): string {
     return hashes.uuid('identity-group', eventId, String(index));
@@ -89,8 +90,8 @@ export function identifiedOf(eventId: string, decisions: readonly IdentityDecisi
   if (first === undefined) return nobody(eventId);
   return {
     method: first.method,
-    ...(first.sourceRecordId === undefined ? {} : { sourceRecordId: first.sourceRecordId }),
-    ...(first.patientId === undefined ? {} : { patientId: first.patientId }),
+    sourceRecordId: first.sourceRecordId,
+    patientId: first.patientId,
     ownerId: decisions.length === 1 ? first.ownerId : eventId,
     flags: decisions.length === 1 ? first.flags : [...new Set(decisions.flatMap((decision) => decision.flags))],
     links: lastLinks(decisions.length === 1 ? first.links : decisions.flatMap((decision) => decision.links)),

@@ -2,22 +2,59 @@
 import type { IntakeOutcome } from '../received.js';
 import type { Reading } from './messages.js';
 
-export interface InFlight {
-  readonly eventId: string;
-  readonly duplicateKey: string;
-  /** What it brings that the conditions of others could ask for. */
-  readonly brings: readonly string[];
-  /** Resolves when it is not on its way any more. */
-  readonly gone: Promise<void>;
-  readonly leave: () => void;
-  readonly outcome: Promise<IntakeOutcome>;
-  /** Its sender knows the outcome: what names it by its version finds it in the register. */
-  answered: boolean;
+interface Follower {
+  readonly resolve: (outcome: IntakeOutcome) => void;
+  readonly reject: (error: Error) => void;
 }
 
-export function wayOf(eventId: string, duplicateKey: string, brings: readonly string[]): Omit<InFlight, 'outcome'> {
-  const { promise: gone, resolve: leave } = Promise.withResolvers<undefined>();
-  return { eventId, duplicateKey, brings, gone, leave: () => leave(undefined), answered: false };
+/** One message on its way. Most of them nobody waits for, so it holds no promise. */
+export class InFlight {
+  /** Its sender knows the outcome: what names it by its version finds it in the register. */
+  answered = false;
+  private outcome: IntakeOutcome | Error | undefined;
+  private hasLeft = false;
+  private followers: Follower[] | undefined;
+  private waiting: (() => void)[] | undefined;
+
+  /** @param brings what the conditions of others could ask for */
+  constructor(
+    readonly eventId: string,
+    readonly duplicateKey: string,
+    readonly brings: readonly string[],
+  ) {}
+
+  /** The same message sent again gets the outcome of this one. */
+  follow(follower: Follower): void {
+    if (this.outcome === undefined) (this.followers ??= []).push(follower);
+    else tell(follower, this.outcome);
+  }
+
+  /** It is in the log, or nobody can say whether it is. Only the first counts. */
+  settle(outcome: IntakeOutcome | Error): void {
+    if (this.outcome !== undefined) return;
+    this.outcome = outcome;
+    this.answered = !(outcome instanceof Error);
+    for (const follower of this.followers ?? []) tell(follower, outcome);
+    this.followers = undefined;
+  }
+
+  /** It is not on its way any more. */
+  leave(): void {
+    this.hasLeft = true;
+    for (const wake of this.waiting ?? []) wake();
+    this.waiting = undefined;
+  }
+
+  /** Resolves when it is not on its way any more. */
+  gone(): Promise<void> {
+    if (this.hasLeft) return Promise.resolve();
+    return new Promise((resolve) => (this.waiting ??= []).push(resolve));
+  }
+}
+
+function tell(follower: Follower, outcome: IntakeOutcome | Error): void {
+  if (outcome instanceof Error) follower.reject(outcome);
+  else follower.resolve(outcome);
 }
 
 export class OnTheWay {
@@ -46,7 +83,8 @@ export class OnTheWay {
       else others.add(message);
     }
     const { duplicateKey: key } = message;
-    this.byKey.set(key, [...this.under(key), message]);
+    const others = this.byKey.get(key);
+    this.byKey.set(key, others === undefined ? [message] : [...others, message]);
   }
 
   remove(message: InFlight): void {
@@ -56,9 +94,13 @@ export class OnTheWay {
       if (bringing?.size === 0) this.brought.delete(name);
     }
     const { duplicateKey: key } = message;
-    const others = this.under(key).filter((one) => one !== message);
-    if (others.length === 0) this.byKey.delete(key);
-    else this.byKey.set(key, others);
+    const others = this.under(key);
+    if (others.length > 1)
+      this.byKey.set(
+        key,
+        others.filter((one) => one !== message),
+      );
+    else if (others[0] === message) this.byKey.delete(key);
     message.leave();
   }
 
@@ -70,9 +112,9 @@ export class OnTheWay {
     const awaited: Promise<void>[] = [];
     for (const { asks, duplicateKey: key, versioned } of readings) {
       for (const name of asks) {
-        for (const other of this.brought.get(name) ?? []) if (other.duplicateKey !== key) awaited.push(other.gone);
+        for (const other of this.brought.get(name) ?? []) if (other.duplicateKey !== key) awaited.push(other.gone());
       }
-      if (versioned) for (const other of this.under(key)) if (other.answered) awaited.push(other.gone);
+      if (versioned) for (const other of this.under(key)) if (other.answered) awaited.push(other.gone());
     }
     if (awaited.length === 0) return;
     this.waiting += 1;

@@ -29,7 +29,7 @@ import { onlyAllowed } from '../sources/allowed.js';
 import { Answers, partRow, storedOf } from './answers.js';
 import { INTAKE_LIMITS, type IntakeLimits } from './limits.js';
 import { fail, resultOf, UNAVAILABLE, type Aside, type Fresh, type Pending, type Sealed } from './messages.js';
-import { OnTheWay, wayOf } from './on-its-way.js';
+import { InFlight, OnTheWay } from './on-its-way.js';
 import { Recogniser, type Recognised } from './recognition.js';
 import { Sealer } from './sealing.js';
 import { Stage } from './stage.js';
@@ -205,7 +205,6 @@ export class IntakePipeline implements Intake {
   async readmit({ received, eventId, letter }: Readmission): Promise<Readmitted> {
     if (this.closed) throw new LogUnavailableError(CLOSED);
     const read = onlyAllowed(readReceived(received), received.source);
-    const outcome = new Promise<IntakeOutcome>(() => undefined);
     let refusal: Error | undefined;
     const fresh: Fresh = {
       received,
@@ -215,7 +214,7 @@ export class IntakePipeline implements Intake {
       eventId,
       duplicateKey: eventId,
       stored: [],
-      inFlight: { ...wayOf(eventId, eventId, []), outcome },
+      inFlight: new InFlight(eventId, eventId, []),
       letter: { ...letter, type: read.eventType },
     };
     let leave = await this.identifying.enter();

@@ -20,12 +20,12 @@ import {
   type Known,
 } from '../fhir/recognition.js';
 import { readReceived, type ReadMessage } from '../reading.js';
-import type { IntakeOutcome, ReceivedMessage } from '../received.js';
+import type { ReceivedMessage } from '../received.js';
 import { onlyAllowed } from '../sources/allowed.js';
 import type { Answers } from './answers.js';
 import { partId } from './identified.js';
 import { fail, type Fresh, type Pending, type Reading } from './messages.js';
-import { wayOf, type InFlight, type OnTheWay } from './on-its-way.js';
+import { InFlight, type OnTheWay } from './on-its-way.js';
 
 export interface Recognised {
   /** New, in order of arrival. */
@@ -106,18 +106,20 @@ export class Recogniser {
             sourceId,
             kind: read.kind,
             controlId,
-            ...(sendingApplication === undefined ? {} : { application: sendingApplication }),
-            ...(sendingFacility === undefined ? {} : { facility: sendingFacility }),
+            application: sendingApplication,
+            facility: sendingFacility,
           }));
     const eventId = this.eventIdOf(received, read, 0);
-    const parts = read.fhir?.split?.parts.map((part) => partId(hashes, eventId, part.ranges)) ?? [];
+    const parts = read.fhir?.split?.parts.map((part) => partId(hashes, eventId, part.ranges));
     return {
-      ...pending,
+      received,
+      resolve: pending.resolve,
+      reject: pending.reject,
       read,
       eventId,
       duplicateKey: key,
       versioned: named !== undefined,
-      lookupKeys: [key, ...parts],
+      lookupKeys: parts === undefined ? [key] : [key, ...parts],
       asks: conditionNames(received, read),
       brings: broughtNames(received, read),
     };
@@ -153,15 +155,13 @@ export class Recogniser {
   ): Fresh | undefined {
     const stored = lookedUp.get(reading.duplicateKey) ?? [];
     const inFlightNow = this.onTheWay.under(reading.duplicateKey);
-    const waiting = [...underWay.filter((one) => !inFlightNow.includes(one)), ...inFlightNow];
+    const waiting = underWay.length === 0 ? inFlightNow : together(underWay, inFlightNow);
     if (reading.read.fhir !== undefined) {
       const judged = this.recogniseFhir(reading, { stored, waiting, resources });
       if (judged !== undefined) return judged === 'answered' ? undefined : this.takeOn(reading, lookedUp, judged);
     }
     let { eventId } = reading;
-    const isErased = (): boolean =>
-      this.unreadable.has(eventId) || stored.some((one) => one.eventId === eventId && one.erased === true);
-    for (let erased = 1; isErased(); erased += 1) {
+    for (let erased = 1; this.isErased(eventId, stored); erased += 1) {
       eventId = this.eventIdOf(reading.received, reading.read, erased);
     }
     const same = stored.find((one) => one.eventId === eventId);
@@ -171,7 +171,7 @@ export class Recogniser {
     }
     const twin = waiting.find((one) => one.eventId === eventId);
     if (twin !== undefined) {
-      twin.outcome.then((outcome) => reading.resolve({ ...outcome, status: 'duplicate' }), reading.reject);
+      twin.follow(again(reading));
       return undefined;
     }
     const duplicateOf = stored.find((one) => one.erased !== true)?.eventId ?? waiting[0]?.eventId;
@@ -183,11 +183,11 @@ export class Recogniser {
       reading.reject(error);
       return undefined;
     }
-    return this.takeOn(reading, lookedUp, {
-      eventId,
-      ...(duplicateOf === undefined ? {} : { duplicateOf }),
-      ...(fhir === undefined ? {} : { fhir }),
-    });
+    return this.takeOn(reading, lookedUp, { eventId, duplicateOf, fhir });
+  }
+
+  private isErased(eventId: string, stored: readonly StoredMessage[]): boolean {
+    return this.unreadable.has(eventId) || stored.some((one) => one.eventId === eventId && one.erased === true);
   }
 
   /** Undefined where a FHIR message is to be judged by its bytes. */
@@ -210,11 +210,9 @@ export class Recogniser {
       case 'matched':
         reading.resolve(this.answers.matchOf(verdict.resource, read, received));
         break;
-      case 'under-way': {
-        const again = (outcome: IntakeOutcome): IntakeOutcome => ({ ...outcome, status: 'duplicate' });
-        verdict.message.outcome.then((outcome) => reading.resolve(again(outcome)), reading.reject);
+      case 'under-way':
+        verdict.message.follow(again(reading));
         break;
-      }
       case 'failed':
         reading.reject(verdict.error);
     }
@@ -227,24 +225,40 @@ export class Recogniser {
     lookedUp: ReadonlyMap<string, StoredMessage[]>,
     found: Pick<Fresh, 'eventId' | 'duplicateOf' | 'fhir'>,
   ): Fresh {
-    let settle: Pick<Pending, 'resolve' | 'reject'> = reading;
-    const outcome = new Promise<IntakeOutcome>((resolve, reject) => (settle = { resolve, reject }));
-    const inFlight: InFlight = { ...wayOf(found.eventId, reading.duplicateKey, reading.brings), outcome };
-    outcome.then((known) => {
-      inFlight.answered = true;
-      reading.resolve(known);
-    }, reading.reject);
+    const { received, read, duplicateKey: key, lookupKeys } = reading;
+    const inFlight = new InFlight(found.eventId, key, reading.brings);
     this.onTheWay.add(inFlight);
     return {
-      received: reading.received,
-      ...settle,
-      read: reading.read,
-      ...found,
-      duplicateKey: reading.duplicateKey,
-      stored: reading.lookupKeys.slice(1).flatMap((key) => lookedUp.get(key) ?? []),
+      received,
+      resolve: (outcome) => {
+        inFlight.settle(outcome);
+        reading.resolve(outcome);
+      },
+      reject: (error) => {
+        inFlight.settle(error);
+        reading.reject(error);
+      },
+      read,
+      eventId: found.eventId,
+      duplicateOf: found.duplicateOf,
+      fhir: found.fhir,
+      duplicateKey: key,
+      stored: lookupKeys.length === 1 ? NONE_STORED : lookupKeys.slice(1).flatMap((part) => lookedUp.get(part) ?? []),
       inFlight,
     };
   }
+}
+
+const NONE_STORED: readonly StoredMessage[] = [];
+
+/** For a message that is sent again while its original is on its way. */
+function again({ resolve, reject }: Pending): Pick<Pending, 'resolve' | 'reject'> {
+  return { resolve: (outcome) => resolve({ ...outcome, status: 'duplicate' }), reject };
+}
+
+/** Those that were under way before the lookup and those that are now, each once. */
+function together(before: readonly InFlight[], now: readonly InFlight[]): readonly InFlight[] {
+  return [...before.filter((one) => !now.includes(one)), ...now];
 }
 
 /** What the sender called the delivery makes two of the same bytes, where nothing in them names the message. */

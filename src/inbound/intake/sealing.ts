@@ -21,6 +21,9 @@ import { identifiedOf, identityInputs, lastLinks, nobody, partId, reviewsOf, typ
 import { UNAVAILABLE, type Aside, type Fresh, type Sealed } from './messages.js';
 import type { IntakeParts } from './pipeline.js';
 
+const NONE: readonly never[] = [];
+const VALID: Validation = { state: 'valid' };
+
 /** What is ready to be appended, and what is to be made ready beside it. */
 export interface Prepared {
   readonly sealed: readonly Sealed[];
@@ -161,13 +164,15 @@ export class Sealer {
     if (message.read.fhir?.split !== undefined) return this.sealBundle(message, decisions, ofPart, keys);
     const { read, eventId } = message;
     const records = recordsOf(read, identified.persons);
-    const header: SealedHeader = {
-      ...this.headerOf(message),
-      ...(Object.keys(identified.identityKeys).length === 0 ? {} : { identityKeys: identified.identityKeys }),
-      ...(records === undefined ? {} : { records }),
-      ...this.fhirHeader(message, identified),
-      ...(read.kind === 'fhir' && identified.persons.length > 0 ? { people: identified.persons } : {}),
-    };
+    const common = this.headerOf(message, unlessEmpty(identified.identityKeys), records);
+    const header: SealedHeader =
+      read.kind === 'fhir'
+        ? {
+            ...common,
+            ...this.fhirHeader(message, identified),
+            people: identified.persons.length > 0 ? identified.persons : undefined,
+          }
+        : common;
     const { key, ownerId } = keyFor(keys, identified.ownerId, eventId);
     const sealed = sealMessage(
       key,
@@ -180,12 +185,12 @@ export class Sealer {
     return {
       ...message,
       identified,
-      parts: [],
-      partIds: [],
+      parts: NONE,
+      partIds: NONE,
       decisions,
-      outside: sealed.outside === undefined ? [] : [sealed.outside],
-      blobs: sealed.fields.blob === undefined ? [] : [sealed.fields.blob],
-      events: () => this.eventsOf(message, identified, sealed, {}),
+      outside: sealed.outside === undefined ? NONE : [sealed.outside],
+      blobs: sealed.fields.blob === undefined ? NONE : [sealed.fields.blob],
+      events: () => this.eventsOf(message, identified, sealed),
     };
   }
 
@@ -247,11 +252,9 @@ export class Sealer {
       persons: people,
     };
     const header: SealedHeader = {
-      ...this.headerOf(message),
-      ...(rest.length === 0 ? {} : { identityKeys: withIds(others) }),
+      ...this.headerOf(message, rest.length === 0 ? undefined : withIds(others), recordsOf(read, people) ?? {}),
       ranges: split.ranges,
       totalLength: split.totalLength,
-      records: recordsOf(read, people) ?? {},
       people,
       ...this.fhirHeader(message, identified),
     };
@@ -267,12 +270,15 @@ export class Sealer {
       outside,
       blobs: outside.map(({ ref }) => ref),
       events: (positions) =>
-        this.eventsOf(message, identified, sealed, {
-          parts: partIds.map((part) => ({
+        this.eventsOf(
+          message,
+          identified,
+          sealed,
+          partIds.map((part) => ({
             eventId: part.eventId,
             position: String(part.position ?? positions.get(part.eventId)?.position),
           })),
-        }),
+        ),
     };
   }
 
@@ -291,34 +297,41 @@ export class Sealer {
   /** What the register is completed from after a crash, and mapping passes over. */
   private fhirHeader(message: Fresh, identified: Identified): Pick<SealedHeader, 'entries' | 'resources'> {
     const resources = this.answers.resourcesOf({ ...message, identified });
-    return { ...entriesOf(message), ...(resources.length === 0 ? {} : { resources }) };
+    return { entries: entriesOf(message), resources: unlessNone(resources) };
   }
 
-  private headerOf(message: Fresh): SealedHeader {
-    const { read, received } = message;
-    const arrival = arrivalOf(message);
+  private headerOf(
+    message: Fresh,
+    identityKeys: SealedHeader['identityKeys'],
+    records: SealedHeader['records'],
+  ): SealedHeader {
+    const { read, received, letter } = message;
     return {
       ...read.header,
       defaultAuthority: received.source.defaultAuthority,
-      ...(message.letter === undefined ? { duplicateKey: message.duplicateKey, answer: answerOf(message) } : {}),
-      ...(arrival === undefined ? {} : { arrival }),
+      duplicateKey: letter === undefined ? message.duplicateKey : undefined,
+      answer: letter === undefined ? answerOf(message) : undefined,
+      arrival: arrivalOf(message),
+      identityKeys,
+      records,
     };
   }
 
   private envelopeOf(message: Fresh, validation: Validation): Omit<UnstampedEnvelope, 'bodyHash'> {
     const { read, received } = message;
+    const { source } = received;
     return {
       schema: 1,
-      tenant: received.source.tenant ?? this.parts.tenant,
-      ...(received.source.facility === undefined ? {} : { facility: received.source.facility }),
-      source: received.source.id,
-      sourceVersion: received.source.version,
+      tenant: source.tenant ?? this.parts.tenant,
+      facility: source.facility,
+      source: source.id,
+      sourceVersion: source.version,
       transport: received.transport,
       contentType: read.contentType,
-      ...(read.messageType === undefined ? {} : { messageType: read.messageType }),
-      ...(read.messageVersion === undefined ? {} : { messageVersion: read.messageVersion }),
-      ...(isOpaqueId(received.correlationId) ? { correlationId: received.correlationId } : {}),
-      ...(read.sourceRecordedAt === undefined ? {} : { sourceRecordedAt: read.sourceRecordedAt }),
+      messageType: read.messageType,
+      messageVersion: read.messageVersion,
+      correlationId: isOpaqueId(received.correlationId) ? received.correlationId : undefined,
+      sourceRecordedAt: read.sourceRecordedAt,
       validation,
       decoder: DECODER_VERSION,
     };
@@ -329,16 +342,18 @@ export class Sealer {
     message: Fresh,
     identified: Identified,
     sealed: SealedMessage,
-    more: Pick<UnstampedEnvelope, 'parts'>,
+    parts?: UnstampedEnvelope['parts'],
   ): PendingEvent[] {
     const { read, eventId, received } = message;
     const { hashes } = this;
     const { sourceRecordId, patientId } = identified;
     const stream = clinicalStream(partitionOf(sourceRecordId ?? `source:${received.source.id}`));
     const validation: Validation =
-      read.problem === undefined
-        ? { state: 'valid', ...(read.warnings.length === 0 ? {} : { warnings: read.warnings }) }
-        : { state: 'parked', ...read.problem };
+      read.problem !== undefined
+        ? { state: 'parked', ...read.problem }
+        : read.warnings.length === 0
+          ? VALID
+          : { state: 'valid', warnings: read.warnings };
     const events: PendingEvent[] = [
       {
         stream,
@@ -346,22 +361,21 @@ export class Sealer {
         type: read.eventType,
         envelope: {
           ...this.envelopeOf(message, validation),
-          ...(patientId === undefined ? {} : { patientId }),
-          ...(sourceRecordId === undefined ? {} : { sourceRecordId }),
-          ...furtherRecords(identified),
-          identity: {
-            method: identified.method,
-            ...(identified.flags.length === 0 ? {} : { flags: identified.flags }),
-          },
-          ...(identified.links.length === 0 ? {} : { links: identified.links }),
-          ...(message.duplicateOf === undefined ? {} : { duplicateOf: message.duplicateOf }),
-          ...(message.letter === undefined ? {} : { letter: message.letter, causationId: message.letter.messageId }),
-          ...more,
+          patientId,
+          sourceRecordId,
+          records: furtherRecords(identified),
+          identity: { method: identified.method, flags: unlessNone(identified.flags) },
+          links: unlessNone(identified.links),
+          duplicateOf: message.duplicateOf,
+          letter: message.letter,
+          causationId: message.letter?.messageId,
+          parts,
           ...sealed.fields,
         },
         data: sealed.data,
       },
     ];
+    if (read.problem === undefined && identified.reviews.length === 0) return events;
     const context = {
       tenant: received.source.tenant ?? this.parts.tenant,
       source: received.source.id,
@@ -430,10 +444,20 @@ function arrivalOf({ read, received }: Fresh): SealedHeader['arrival'] {
 }
 
 /** Whom a message is about beside the one it hangs on: their later messages wait behind it, should it be parked. */
-function furtherRecords({ persons, sourceRecordId }: Identified): Pick<UnstampedEnvelope, 'records'> {
+function furtherRecords({ persons, sourceRecordId }: Identified): readonly string[] | undefined {
+  if (persons.length === 1 && persons[0]?.[0] === sourceRecordId) return undefined;
   const records = new Set<string>();
   for (const person of persons) if (person !== undefined && person[0] !== sourceRecordId) records.add(person[0]);
-  return records.size === 0 ? {} : { records: [...records] };
+  return records.size === 0 ? undefined : [...records];
+}
+
+function unlessNone<T>(list: readonly T[]): readonly T[] | undefined {
+  return list.length === 0 ? undefined : list;
+}
+
+function unlessEmpty(keys: Readonly<Record<string, string>>): Readonly<Record<string, string>> | undefined {
+  for (const _name in keys) return keys;
+  return undefined;
 }
 
 /** People without entries of their own: none of them stands in the container's envelope, so each says its record's id. */

@@ -294,7 +294,7 @@ export class Connection {
         channel: this,
         contentType: HL7_CONTENT_TYPE,
         bytes: frame.bytes,
-        ...(frame.fault === undefined ? {} : { fault: frame.fault }),
+        fault: frame.fault,
       };
       const { answer, failures } = await exchangeHl7(intake, message, handedOver);
       if (failures.length > 0) {

@@ -98,7 +98,7 @@ const SHARED_LIMITS: MllpSharedLimits = {
   maxConnections: 10_000,
   maxConnectionsPerAddress: 10_000,
   maxBytesInFlight: 64 * 1024 * 1024,
-  maxFramesInFlight: 4_096,
+  maxFramesInFlight: 1_024,
   maxBytesHeld: 64 * 1024 * 1024,
   turnMs: 2_000,
 };
