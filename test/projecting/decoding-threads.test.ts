@@ -13,7 +13,6 @@ import { errorWord, failureKind } from '../../src/projecting/errors.js';
 import type { DecodedEvent, SealedHeader } from '../../src/projecting/projection.js';
 import { SourceCodes } from '../../src/projecting/source-codes.js';
 import { openBody, sealBody } from '../../src/sealing/body.js';
-import type { FhirResource } from '../../src/mapping/content.js';
 import { ROOT } from '../support/hub-process.js';
 import { MemoryLog, quiet } from './support.js';
 
