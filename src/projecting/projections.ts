@@ -53,6 +53,8 @@ export interface ProjectionsOptions {
   readonly keepRetiredSeconds?: number;
   /** How long another process waits for one that stands still, in milliseconds. */
   readonly leaseMs?: number;
+  /** How often its leases are renewed and looked at, in milliseconds (`renewEveryMs` of the shares). */
+  readonly renewEveryMs?: number;
   /** Whether the rebuild that a raised version brings takes over by itself. Default: yes. */
   readonly autoSwitch?: boolean;
 }
@@ -128,6 +130,7 @@ export class Projections {
       log,
       units: [CONTROL, ...options.definitions.map(({ name }) => name)],
       ...(options.leaseMs === undefined ? {} : { leaseMs: options.leaseMs }),
+      ...(options.renewEveryMs === undefined ? {} : { renewEveryMs: options.renewEveryMs }),
       gained: (unit) => this.gained(unit),
       lost: (unit) => this.lost(unit),
       looked: (others) => {

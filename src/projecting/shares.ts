@@ -14,8 +14,7 @@ import { backOff, pause } from './worker.js';
 
 /** How long a lease holds without being renewed. */
 export const LEASE_MS = 5_000;
-/** Renewals per lease: a few may be late. */
-const TICKS_PER_LEASE = 5;
+const RENEWALS_PER_LEASE = 5;
 /** First key of the advisory locks that show a worker's session is there. */
 const WORKER_LOCK = 7_261_018;
 
@@ -25,6 +24,8 @@ export interface SharesOptions {
   /** In the order in which they are kept when there are more processes than before. */
   readonly units: readonly string[];
   readonly leaseMs?: number;
+  /** Time between two renewals, in milliseconds; a fifth of the lease, since a few may be late. */
+  readonly renewEveryMs?: number;
   /** The unit is this process's from now on. */
   readonly gained: (unit: string) => Promise<void>;
   /** It is no longer, or is about to be given up: ends all work on it. */
@@ -38,12 +39,14 @@ export class Shares {
   private readonly held = new Set<string>();
   private readonly abort = new AbortController();
   private readonly leaseMs: number;
+  private readonly renewEveryMs: number;
   private client: pg.Client | undefined;
   private worker: number | undefined;
   private running: Promise<void> | undefined;
 
   constructor(private readonly options: SharesOptions) {
     this.leaseMs = options.leaseMs ?? LEASE_MS;
+    this.renewEveryMs = options.renewEveryMs ?? this.leaseMs / RENEWALS_PER_LEASE;
   }
 
   holds(unit: string): boolean {
@@ -86,7 +89,7 @@ export class Shares {
 
   private async run(): Promise<void> {
     for (let attempt = 1; !this.abort.signal.aborted;) {
-      await pause(attempt === 1 ? this.leaseMs / TICKS_PER_LEASE : backOff(attempt), this.abort.signal);
+      await pause(attempt === 1 ? this.renewEveryMs : backOff(attempt), this.abort.signal);
       if (this.abort.signal.aborted) return;
       try {
         await this.look();

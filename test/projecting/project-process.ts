@@ -1,13 +1,13 @@
 /**
- * A process that projects a log that is there already: the one that shares.test.ts stops and wakes. Started with the database's URL, the lease in
- * milliseconds and the names of the projections.
+ * A process that projects a log that is there already: the one that shares.test.ts stops and wakes. Started with the database's URL, the lease and
+ * the time between its renewals in milliseconds, and the names of the projections.
  */
 import { openPool } from '../../src/database/database.js';
 import { openPostgresLogReader } from '../../src/log/postgres/index.js';
 import { Projections } from '../../src/projecting/projections.js';
 import { quiet, testDecoder, testProjection } from './support.js';
 
-const [url, leaseMs, ...names] = process.argv.slice(2) as [string, string, ...string[]];
+const [url, leaseMs, renewEveryMs, ...names] = process.argv.slice(2) as [string, string, string, ...string[]];
 const reader = await openPostgresLogReader(url);
 const projections = new Projections({
   databaseUrl: url,
@@ -18,6 +18,7 @@ const projections = new Projections({
   definitions: names.map((name) => testProjection({ name })),
   log: quiet,
   leaseMs: Number(leaseMs),
+  renewEveryMs: Number(renewEveryMs),
 });
 process.on('disconnect', () => process.exit(0));
 await projections.start();
