@@ -432,10 +432,12 @@ class Answers {
         const expected = answerOfLog(group, log, at);
         const own = answerOfRows(group, stored, at);
         this.answers += 1;
-        const digests = [digestOf(group.patient, at, expected), digestOf(group.patient, at, own)] as const;
+        const isSame = differing(expected, own).length === 0;
+        const digest = digestOf(group.patient, at, expected);
+        const digests = [digest, isSame ? digest : digestOf(group.patient, at, own)] as const;
         this.sums.expected = BigInt.asUintN(64, this.sums.expected + digests[0]);
         this.sums.stored = BigInt.asUintN(64, this.sums.stored + digests[1]);
-        if (digests[0] !== digests[1]) {
+        if (!isSame) {
           this.different += 1;
           // Named once, by the first point at which it differs.
           if (!named) this.nameDifferent(group.patient, expected, own);
@@ -538,11 +540,21 @@ function nameOf(key: string): string {
   return `${FACT_KINDS[kind] as FactKind}.${field}`;
 }
 
+/** A value stands in the answers to several points, and is written once. */
+const written = new WeakMap<object, string>();
+
+function textOf(value: unknown): string {
+  if (typeof value !== 'object' || value === null) return canonical(value);
+  let text = written.get(value);
+  if (text === undefined) written.set(value, (text = canonical(value)));
+  return text;
+}
+
 const entryOf = (
   record: string,
   { validFrom, pos, value }: Standing,
 ): { text: string; pos: Position; record: string } => ({
-  text: `${validFrom} ${pos} ${value === undefined ? 'ended' : canonical(value)}`,
+  text: `${validFrom} ${pos} ${value === undefined ? 'ended' : textOf(value)}`,
   pos,
   record,
 });

@@ -109,8 +109,9 @@ const REPLAY_ALL_EVENTS = 5_000n;
 /** A size that no live batch is likely to have: the result must not depend on it. */
 const REPLAY_BATCH_EVENTS = 37;
 const SAMPLE_RECORDS = 64;
-const READ_EVENTS = 1_000;
-const READ_BYTES = 4 * 1024 * 1024;
+/** Two pages are in memory at a time. */
+const READ_EVENTS = 500;
+const READ_BYTES = 2 * 1024 * 1024;
 /** Number of the scratch tables, which exist only inside a transaction that is rolled back. */
 const SCRATCH_BUILD = 2_000_000_000;
 
@@ -238,15 +239,43 @@ async function* eventsOf(
     if (envelope.sourceRecordId !== undefined) return records.has(envelope.sourceRecordId);
     return envelope.parts !== undefined || !isInbound(event.type);
   };
-  for (let after = 0n; after < position;) {
-    parts.signal.throwIfAborted();
-    const page = await parts.reader.readPage({ after, limit: READ_EVENTS, maxBytes: READ_BYTES });
-    const last = page.at(-1);
-    if (last === undefined) break;
-    const wanted = page.filter((event) => event.position <= position && concerns(event));
-    const opened = await parts.decoder.decode(wanted, mappedOnly);
-    yield sample.all ? opened : opened.map((event) => onlyOf(event, records));
-    after = last.position;
+  for await (const { events } of decodedPages(parts, position, concerns)) {
+    yield sample.all ? events : events.map((event) => onlyOf(event, records));
+  }
+}
+
+interface DecodedRead {
+  readonly last: Position;
+  /** Read, whether they were wanted or not. */
+  readonly read: number;
+  readonly events: readonly DecodedEvent[];
+}
+
+/** The log up to a position, page by page; while one is looked at the next is read and decoded. */
+async function* decodedPages(
+  { reader, decoder, signal }: VerifyParts,
+  upTo: Position,
+  concerns: (event: RecordedEvent) => boolean,
+): AsyncGenerator<DecodedRead, void> {
+  const next = async (after: Position): Promise<DecodedRead | undefined> => {
+    if (after >= upTo) return undefined;
+    const page = await reader.readPage({ after, limit: READ_EVENTS, maxBytes: READ_BYTES });
+    const read = page.filter(({ position }) => position <= upTo);
+    const last = read.at(-1)?.position;
+    if (last === undefined) return undefined;
+    return { last, read: read.length, events: await decoder.decode(read.filter(concerns), mappedOnly) };
+  };
+  let ahead = next(0n);
+  try {
+    for (let page = await ahead; page !== undefined; page = await ahead) {
+      signal.throwIfAborted();
+      ahead = next(page.last);
+      // Where what is made of this page fails, nobody waits for the one behind.
+      ahead.catch(() => undefined);
+      yield page;
+    }
+  } finally {
+    await ahead.catch(() => undefined);
   }
 }
 
@@ -298,18 +327,11 @@ async function foldLog(
   });
   const queues = new Queues();
   let events = 0;
-  for (let after = 0n; after < position;) {
-    parts.signal.throwIfAborted();
-    const read = await parts.reader.readPage({ after, limit: READ_EVENTS, maxBytes: READ_BYTES });
-    const page = read.filter((event) => event.position <= position);
-    const last = page.at(-1)?.position;
-    if (last === undefined) break;
-    const decoded = await parts.decoder.decode(page, mappedOnly);
-    const view = hold(decoded, { projection: definition.name, parkings: parts.parkings, queues }).events;
-    await run.page(takenBy(definition, view), last);
-    events += page.length;
-    after = last;
-    progress?.(Number((last * 1_000n) / position) / 1_000);
+  for await (const page of decodedPages(parts, position, () => true)) {
+    const view = hold(page.events, { projection: definition.name, parkings: parts.parkings, queues }).events;
+    await run.page(takenBy(definition, view), page.last);
+    events += page.read;
+    progress?.(Number((page.last * 1_000n) / position) / 1_000);
   }
   const answers = await run.finish();
   return {

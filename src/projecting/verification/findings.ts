@@ -91,9 +91,7 @@ export function compareRows(
       continue;
     }
     expected.delete(key);
-    const fields = Object.keys(wanted.columns).filter(
-      (column) => canonical(wanted.columns[column]) !== canonical(row.columns[column]),
-    );
+    const fields = Object.keys(wanted.columns).filter((column) => !isSame(wanted.columns[column], row.columns[column]));
     if (fields.length > 0) findings.add({ defect: 'changed', table, ...placeOf(wanted), fields });
   }
   for (const row of expected.values()) findings.add({ defect: 'missing', table, ...placeOf(row) });
@@ -152,11 +150,22 @@ function placeOf(row: ComparedRow): Pick<Finding, 'position' | 'record' | 'patie
   };
 }
 
-/** JSON with the names of every object in order, so that what jsonb gives back compares with what was written. */
+/** Most values are short texts and numbers that are equal as they stand. */
+function isSame(left: unknown, right: unknown): boolean {
+  return left === right || canonical(left) === canonical(right);
+}
+
+/** JSON with the names of every object in order, so that what jsonb gives back compares with what was written; a bigint is the text of its digits. */
 export function canonical(value: unknown): string {
-  return JSON.stringify(value ?? null, (_, item: unknown) => {
-    if (typeof item === 'bigint') return item.toString();
-    if (item === null || typeof item !== 'object' || Array.isArray(item)) return item;
-    return Object.fromEntries(Object.entries(item).sort(([left], [right]) => (left < right ? -1 : 1)));
-  });
+  if (typeof value === 'bigint') return `"${value}"`;
+  if (value === null || value === undefined) return 'null';
+  if (typeof value !== 'object') return JSON.stringify(value);
+  if ('toJSON' in value) return canonical((value as { toJSON(): unknown }).toJSON());
+  if (Array.isArray(value)) return `[${value.map(canonical).join(',')}]`;
+  const members: string[] = [];
+  for (const name of Object.keys(value).sort()) {
+    const member: unknown = value[name as keyof typeof value];
+    if (member !== undefined) members.push(`${JSON.stringify(name)}:${canonical(member)}`);
+  }
+  return `{${members.join(',')}}`;
 }
