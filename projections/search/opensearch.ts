@@ -40,6 +40,8 @@ function indexName(prefix: string, build: Build): string {
   return `${buildAlias(prefix, build)}-000001`;
 }
 
+const NOT_LOGGED = { warn: '-1', info: '-1', debug: '-1', trace: '-1' };
+
 function templateFor(prefix: string): unknown {
   const list = { type: 'keyword', doc_values: false, norms: false };
   return {
@@ -52,6 +54,9 @@ function templateFor(prefix: string): unknown {
         auto_expand_replicas: '0-1',
         // The longest that something stays unseen while nobody asks; who asks for something newer refreshes (opensearch-engine.ts).
         refresh_interval: '1s',
+        // Its logs are nobody's to read patients in: what is slow is not written down, with its words, whatever a site's other indices do.
+        search: { slowlog: { threshold: { query: NOT_LOGGED, fetch: NOT_LOGGED } } },
+        indexing: { slowlog: { threshold: { index: NOT_LOGGED }, source: 'false' } },
       },
       mappings: {
         dynamic: false,

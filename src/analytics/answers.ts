@@ -333,7 +333,10 @@ export class AnonymizedState {
         together(tables, singles, earlier),
       );
     }
-    return answer ?? withheld(tables, singles);
+    if (answer !== undefined) return answer;
+    // That must not stand beside others: how many cells there are, and everybody, as the question for everybody alone is answered.
+    const { total } = await this.whole(state, erasures, [], []);
+    return { cells: [], suppressedCells: together(tables, singles).value.cells.length, total };
   }
 
   private counted(
@@ -428,12 +431,6 @@ function together(
   }
   const listed = cells.length > 0 || suppressedCells === 0;
   return { value: { cells, suppressedCells, total }, answered: [...answered.values()], listed };
-}
-
-/** What is said of a table that must not stand beside others: how many cells there are, and everybody. */
-function withheld(tables: readonly CountedTable[], singles: readonly string[]): AnsweredPopulation {
-  const { value } = together(tables, singles);
-  return { cells: [], suppressedCells: value.cells.length, total: value.total };
 }
 
 function daysOf({ known, valid }: AnalyticsState): { readonly knownAt: string; readonly validAt: string } {

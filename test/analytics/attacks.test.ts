@@ -1,7 +1,9 @@
 /** What a patient adversary tries with nothing but the anonymized graph, and the password of its role. docs/anonymization.md lists each. */
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
+import fc from 'fast-check';
 import type pg from 'pg';
 import type { QueryRunner } from 'typeorm';
+import { COLORS, RACES, SEXES } from '../../projections/anonymized/declaration.js';
 import { AskedTables1763700069000 } from '../../migrations/069-asked-tables.js';
 import {
   AnonymizedAnswers,
@@ -21,6 +23,7 @@ import { openPool } from '../../src/database/database.js';
 import type { Json } from '../../src/mapping/fact.js';
 import { analystUrl, EventSeries, fact, hashes, install, project } from '../anonymized/population.js';
 import { createTestDatabase, type TestDatabase } from '../support/database.js';
+import { follows, reduced } from './solver.js';
 
 let database: TestDatabase;
 let analyst: pg.Pool;
@@ -367,6 +370,136 @@ describe('several questions', () => {
   ])('hang together like a tree: %s for %j', (tree, tables) => {
     expect(isAcyclic(tables)).toBe(tree);
     expect(isAcyclic([...tables].reverse())).toBe(tree);
+  });
+});
+
+describe('pairs and triples of questions, at random', () => {
+  const LISTS = { SEX: SEXES.slice(0, 2), RACE: RACES.slice(0, 3), FAVORITE_COLOR: COLORS.slice(0, 2) } as const;
+  const DIMENSIONS = ['SEX', 'RACE', 'FAVORITE_COLOR'] as const;
+  const KEYS = LISTS.SEX.flatMap((sex) =>
+    LISTS.RACE.flatMap((race) => LISTS.FAVORITE_COLOR.map((favorite) => [sex, race, favorite])),
+  );
+  const MONTHS = ['2025-02-01', '2025-03-01', '2025-04-01'];
+  const SUBSETS = Array.from({ length: 2 ** DIMENSIONS.length }, (_, mask) =>
+    DIMENSIONS.filter((_name, place) => (mask >> place) & 1),
+  );
+  type Names = readonly (typeof DIMENSIONS)[number][];
+  const valueOf = (key: readonly string[], name: string): string => key[DIMENSIONS.indexOf(name as 'SEX')] as string;
+
+  /** The graph's answers about people who are counts of each key in each month, beside all that is kept of answers. */
+  function answersOf(months: readonly (readonly number[])[]): AnonymizedAnswers {
+    // One query counts: by codes, ten bits each, in the order of the dimensions.
+    const query = (sql: string): Promise<unknown> => {
+      const people = months[Number(/from month(\d)/.exec(sql)?.[1])] ?? [];
+      const groups = new Map<bigint, number>();
+      for (const [place, count] of people.entries()) {
+        const code = asking.reduce((packed, name, at) => {
+          const list = LISTS[name] as readonly string[];
+          return packed | (BigInt(list.indexOf(valueOf(KEYS[place] as string[], name)) + 1) << BigInt(10 * at));
+        }, 0n);
+        groups.set(code, (groups.get(code) ?? 0) + count);
+      }
+      const rows = [...groups].map(([key, n]) => ({ key, first: -1, second: -1, n })).filter(({ n }) => n > 0);
+      return Promise.resolve({ rows });
+    };
+    const snapshots = {
+      erasures: () => Promise.resolve('0'),
+      cells: ({ valid }: { valid: { at: string } }) =>
+        Promise.resolve({ from: `month${MONTHS.indexOf(valid.at.slice(0, 10))}`, year: 2025 }),
+    };
+    return new AnonymizedAnswers({
+      analyst: { query } as unknown as pg.Pool,
+      snapshots: snapshots as unknown as Snapshots,
+      releases: new Releases(database.pool),
+      hashes,
+      now: () => today,
+    });
+  }
+  let asking: Names = [];
+
+  /** Everything of 1 to 10 people that follows from what was told: a cell of a month, or what one changed by between two. */
+  function derived(
+    months: readonly (readonly number[])[],
+    told: readonly { readonly month: number; readonly by: Names; readonly answer: AnsweredPopulation }[],
+  ): string[] {
+    const row = (month: number, names: Names, wanted: readonly (string | undefined)[], sign = 1): number[] =>
+      MONTHS.flatMap((_, at) =>
+        KEYS.map((key) => (at === month && names.every((name, n) => valueOf(key, name) === wanted[n]) ? sign : 0)),
+      );
+    const cellsBy = (names: Names): string[][] =>
+      [...new Set(KEYS.map((key) => JSON.stringify(names.map((name) => valueOf(key, name)))))].map(
+        (key) => JSON.parse(key) as string[],
+      );
+    const equations: number[][] = [];
+    for (const { month, by, answer } of told) {
+      if (answer.total !== null) equations.push(row(month, [], []));
+      if (answer.cells.length === 0 && answer.suppressedCells > 0) continue;
+      for (const cell of by.length === 0 ? [] : cellsBy(by)) {
+        const listed = answer.cells.find(({ key }) => key.join() === cell.join());
+        if (listed !== undefined && listed.count === null) continue;
+        equations.push(row(month, by, cell));
+        // Nobody: nor anybody of them who is something else besides.
+        if (listed === undefined)
+          for (const key of KEYS)
+            if (by.every((name, n) => valueOf(key, name) === cell[n])) equations.push(row(month, DIMENSIONS, key));
+      }
+    }
+    const known = reduced(equations);
+    const count = (month: number, vector: readonly number[]): number =>
+      KEYS.reduce((sum, _, at) => sum + (vector[month * KEYS.length + at] as number) * (months[month]?.[at] ?? 0), 0);
+    const small = (n: number): boolean => Math.abs(n) > 0 && Math.abs(n) < 11;
+    const found: string[] = [];
+    for (const names of SUBSETS) {
+      for (const cell of cellsBy(names)) {
+        const rows = MONTHS.map((_, month) => row(month, names, cell));
+        const counts = rows.map((vector, month) => count(month, vector));
+        for (const [month, vector] of rows.entries()) {
+          if (small(counts[month] as number) && follows(known, vector)) found.push(`${month} ${cell.join()}`);
+          for (let other = 0; other < month; other += 1) {
+            const change = vector.map((value, at) => value - (rows[other]?.[at] as number));
+            if (small((counts[month] as number) - (counts[other] as number)) && follows(known, change))
+              found.push(`${other}→${month} ${cell.join()}`);
+          }
+        }
+      }
+    }
+    return found;
+  }
+
+  test('no group of 1 to 10 people follows from what several questions at several bases are told, of a cell or of what it changed by', async () => {
+    const size = fc.oneof(
+      fc.constant(0),
+      fc.integer({ min: 1, max: 4 }),
+      fc.integer({ min: 9, max: 13 }),
+      fc.integer({ min: 20, max: 60 }),
+    );
+    const change = fc.record({ place: fc.nat(KEYS.length - 1), by: fc.constantFrom(-1, 1, 2, 5, 12) });
+    const asked = fc.record({ month: fc.nat(MONTHS.length - 1), by: fc.constantFrom(...SUBSETS) });
+    await fc.assert(
+      fc.asyncProperty(
+        fc.array(size, { minLength: KEYS.length, maxLength: KEYS.length }),
+        fc.tuple(fc.array(change, { maxLength: 3 }), fc.array(change, { maxLength: 3 })),
+        fc.array(asked, { minLength: 2, maxLength: 5 }),
+        async (first, changes, questions) => {
+          const months = [first];
+          for (const list of changes) {
+            const next = [...(months.at(-1) as number[])];
+            for (const { place, by } of list) next[place] = Math.max(0, (next[place] as number) + by);
+            months.push(next);
+          }
+          await database.pool.query('truncate anonymized_private.release');
+          const graph = answersOf(months);
+          const told = [];
+          for (const { month, by } of questions) {
+            asking = by;
+            const { snapshot } = await graph.at({ knownAt: MONTHS[month] });
+            told.push({ month, by, answer: await snapshot.population(by, null) });
+          }
+          expect(derived(months, told)).toEqual([]);
+        },
+      ),
+      { seed: 20_261_122, numRuns: process.env['ANAMNESIS_TEST_SCALE'] === 'full' ? 2_000 : 40 },
+    );
   });
 });
 

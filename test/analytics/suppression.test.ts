@@ -1,6 +1,7 @@
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import { Suppression, TooManyCellsError, type Cell, type Group, type Key } from '../../src/analytics/suppression.js';
+import { follows, reduced } from './solver.js';
 
 function people(...groups: [count: number, ...key: (string | undefined)[]][]): Key[] {
   return groups.flatMap(([count, ...key]) => Array.from({ length: count }, () => key));
@@ -181,41 +182,4 @@ function attacked(
     }
   }
   return given;
-}
-
-const PRIME = 2_147_483_629n;
-
-function reduced(rows: number[][]): { lead: number; row: bigint[] }[] {
-  const basis: { lead: number; row: bigint[] }[] = [];
-  for (const numbers of rows) {
-    const row = remainder(basis, numbers.map(BigInt));
-    const lead = row.findIndex((value) => value !== 0n);
-    if (lead < 0) continue;
-    const inverse = power(row[lead] as bigint, PRIME - 2n);
-    basis.push({ lead, row: row.map((value) => (value * inverse) % PRIME) });
-  }
-  return basis;
-}
-
-function remainder(basis: readonly { lead: number; row: bigint[] }[], row: bigint[]): bigint[] {
-  let rest = row;
-  for (const { lead, row: known } of basis) {
-    const factor = rest[lead] as bigint;
-    if (factor !== 0n)
-      rest = rest.map((value, index) => (((value - factor * (known[index] as bigint)) % PRIME) + PRIME) % PRIME);
-  }
-  return rest;
-}
-
-function follows(basis: readonly { lead: number; row: bigint[] }[], row: number[]): boolean {
-  return remainder(basis, row.map(BigInt)).every((value) => value === 0n);
-}
-
-function power(base: bigint, exponent: bigint): bigint {
-  let result = 1n;
-  for (let [factor, left] = [base, exponent]; left > 0n; left /= 2n) {
-    if (left % 2n === 1n) result = (result * factor) % PRIME;
-    factor = (factor * factor) % PRIME;
-  }
-  return result;
 }

@@ -168,7 +168,7 @@ export interface OpenSearchOptions {
   readonly heap?: string;
 }
 
-/** @throws where it does not answer in time; its output is in `<home>/node.log` */
+/** @throws where it does not answer in time; its output, with what it logs from level info on, is in `<home>/node.log` */
 export async function startOpenSearch(options: OpenSearchOptions): Promise<RunningOpenSearch> {
   const { java, home, heap = '512m' } = options;
   const lib = await fetchJars();
@@ -181,6 +181,7 @@ export async function startOpenSearch(options: OpenSearchOptions): Promise<Runni
       `-Xmx${heap}`,
       '-XX:+UseSerialGC',
       '-XX:TieredStopAtLevel=4',
+      '-Dlog4j2.level=info',
       '-cp',
       path.join(lib, '*'),
       path.join(HERE, 'OpenSearchNode.java'),
@@ -221,9 +222,13 @@ export async function startOpenSearch(options: OpenSearchOptions): Promise<Runni
 async function ready(child: ChildProcess, log: NodeJS.WritableStream): Promise<void> {
   await new Promise<void>((resolve, reject) => {
     const late = setTimeout(() => reject(new Error('OpenSearch did not get ready')), START_TIMEOUT_MS);
+    let line = '';
     child.stdout?.on('data', (chunk: Buffer) => {
       log.write(chunk);
-      if (!chunk.toString().includes('ready ')) return;
+      const lines = (line + chunk.toString()).split('\n');
+      line = lines.pop() as string;
+      // The whole line, and nothing that the node logs on the way.
+      if (!lines.some((one) => /^ready \d+\.\d+\.\d+\r?$/.test(one))) return;
       clearTimeout(late);
       resolve();
     });

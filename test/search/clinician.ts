@@ -178,6 +178,7 @@ export const QUESTIONS: readonly {
   { text: 'uti nguyen', first: ['nguyen CONDITION Urinary tract infection, site not specified'] },
   { text: 'I21', first: ['garcia CONDITION Acute myocardial infarction, unspecified'] },
   { text: 'penicillin', first: ['nguyen ALLERGY_INTOLERANCE'] },
+  { text: 'kind:allergy nguyen', first: ['nguyen ALLERGY_INTOLERANCE'], only: true },
   { text: 'kind:allergy nguyen penicillin', first: ['nguyen ALLERGY_INTOLERANCE'], only: true },
   { text: '"pulmonary embolism"', first: ['hassan'] },
   { text: '"pulmonary infarction"', first: [], only: true },

@@ -289,7 +289,16 @@ export function describeSearch(engine: string, openSearch?: () => Promise<TestOp
     });
 
     test('kinds, periods, places and a patient narrow what is found', async () => {
-      expect(await found('okafor', { kinds: ['OBSERVATION'] })).toEqual([]);
+      const labs = ['ada OBSERVATION Potassium 4.1', 'ada OBSERVATION Remark "hemolysed sample, please repeat"'];
+      for (const [text, asked] of [
+        ['okafor', { kinds: ['OBSERVATION'] as const }],
+        ['kind:lab okafor', {}],
+        ['kind:lab okafor ada', {}],
+        ['kind:lab', { patient: people.ada.patient }],
+      ] as const)
+        expect((await found(text, asked)).sort()).toEqual(labs);
+      expect(await found('kind:lab okafor until 2026-02')).toEqual([]);
+      expect(await found('kind:lab')).toEqual([]);
       expect(await found('potassium kind:diagnosis')).toEqual([]);
       expect(await found('potassium', { patient: people.ada.patient })).toEqual(['ada OBSERVATION Potassium 4.1']);
       expect(await found('potassium from:2026-03-02')).toHaveLength(2);

@@ -123,6 +123,8 @@ interface Looking {
   readonly atoms?: readonly Atom[];
   /** A hit of which one part of the question is not met counts for less, and counts. */
   readonly oneMissing?: boolean;
+  /** All that was typed is about the person: of their facts the kind was asked for. */
+  readonly ofPerson?: boolean;
 }
 
 /** One search at one basis. */
@@ -139,14 +141,17 @@ class Search {
 
   /** Best first. */
   async hits(patient: string | undefined): Promise<SearchHitView[]> {
-    if (isEmpty(this.question) || this.question.kinds?.length === 0) return [];
+    if (this.question.kinds?.length === 0) return [];
+    // Of one patient, or of whom the words are about, what is asked for may be all of a kind.
+    if (isEmpty(this.question) && (patient === undefined || this.factKinds() === undefined)) return [];
     if (patient !== undefined) {
       const uuid = readUuid(patient);
       this.records = uuid === undefined ? [] : (await this.at.recordsOf(uuid)).map(({ record }) => record);
       if (this.records.length === 0) return [];
     }
     const { atoms, comparisons } = this.question;
-    if (atoms.length === 0 && comparisons.length === 0) await this.thoseInPlace();
+    if (isEmpty(this.question)) await this.consider(await this.candidates({ atoms, kinds: this.factKinds() ?? [] }));
+    else if (atoms.length === 0 && comparisons.length === 0) await this.thoseInPlace();
     else {
       await this.consider(await this.candidates({ atoms, comparisons }));
       // Names that are far off in several words are meant only where nothing nearer is there.
@@ -158,6 +163,12 @@ class Search {
     if (this.question.location.length === 0) return hits;
     const here = await Promise.all(hits.map((hit) => this.isInPlace(hit)));
     return hits.filter((_, index) => here[index] === true);
+  }
+
+  /** Kinds of facts that were asked for by name; undefined where none was. */
+  private factKinds(): readonly FactKind[] | undefined {
+    const kinds = this.question.kinds?.filter((kind) => kind !== 'PATIENT') ?? [];
+    return kinds.length === 0 ? undefined : kinds;
   }
 
   /** Every word as far off as may be. */
@@ -211,7 +222,10 @@ class Search {
     return patient === undefined ? null : this.at.patient(patient);
   }
 
-  private async look(node: Node, { atoms = this.question.atoms, oneMissing = false }: Looking): Promise<void> {
+  private async look(
+    node: Node,
+    { atoms = this.question.atoms, oneMissing = false, ofPerson = false }: Looking,
+  ): Promise<void> {
     const { kinds, comparisons } = this.question;
     if (kinds !== undefined && !kinds.includes(node.kind)) return;
     const own = this.read(node);
@@ -220,7 +234,7 @@ class Search {
     if (patient === null) return;
     const person = patient === node ? undefined : this.read(patient).readable;
     const met =
-      find(atoms, own.readable, person, comparisons.length > 0) ??
+      find(atoms, own.readable, person, comparisons.length > 0 || ofPerson) ??
       (oneMissing ? this.allButOne(own.readable, person) : undefined);
     if (met === undefined) return;
     const known = this.found.get(node.id);
@@ -249,7 +263,7 @@ class Search {
     const { atoms, comparisons, kinds } = this.question;
     if (kinds !== undefined && !kinds.some((kind) => kind !== 'PATIENT')) return false;
     if (comparisons.length > 0) return atoms.length > 0;
-    if (atoms.length < 2) return false;
+    if (atoms.length < 2) return this.factKinds() !== undefined && this.found.size === 0;
     if (kinds !== undefined && !kinds.includes('PATIENT')) return true;
     return ![...this.found.values()].some(({ node, score }) => node instanceof PatientNode && score >= CLEARLY);
   }
@@ -275,6 +289,9 @@ class Search {
       if (ofPerson.length === 0 || (ofFact.length === 0 && comparisons.length === 0)) continue;
       await this.join(ofPerson, ofFact);
     }
+    // `kind:lab okafor`: all results of whoever is called so.
+    if (this.found.size === 0 && this.factKinds() !== undefined && may.every(({ patient }) => patient))
+      await this.join(atoms, []);
   }
 
   /** Facts that meet one part, of persons who meet the other: from whichever side has fewer. */
@@ -290,7 +307,8 @@ class Search {
     const known = [...new Set(holders)].filter((holder) => holder !== undefined);
     const linked = await Promise.all(known.map((holder) => this.at.recordsOf(holder)));
     const records = linked.flat().map(({ record }) => record);
-    if (records.length > 0) await this.consider(await this.candidates({ ...facts, records }));
+    const how = { ofPerson: ofFact.length === 0 };
+    if (records.length > 0) await this.consider(await this.candidates({ ...facts, records }), how);
     if (candidates.length >= PERSONS_MOST && ofFact.length > 0) await this.consider(await this.candidates(facts));
   }
 
