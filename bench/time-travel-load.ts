@@ -13,7 +13,7 @@
  */
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import path from 'node:path';
-import { keepCensus } from '../projections/master/census/keeper.js';
+import { keepCensusInPieces } from '../projections/master/census/keeper.js';
 import { censusTables } from '../projections/master/census/tables.js';
 import { createMasterProjection } from '../projections/master/index.js';
 import { masterTables } from '../projections/master/tables.js';
@@ -250,7 +250,10 @@ export async function load(url: string, versions: number, slotVersions: number):
     await worker.close();
     const indexSeconds = await secondsOf(() => finishLoad(pool, definition, build, new AbortController().signal));
     await inTransaction(pool, (client) => serve(client, definition.name, build));
-    const censusSeconds = await secondsOf(() => keepCensus(pool, build));
+    const censusSeconds = await secondsOf(async () => {
+      const isDone = await keepCensusInPieces(pool, build, { between: () => Promise.resolve(true) });
+      if (!isDone) throw new Error('somebody else counted');
+    });
     await pool.query('vacuum analyze');
     const { fact } = masterTables(build);
     const { rows } = await pool.query<{ rows: bigint; facts: bigint; census: bigint }>(

@@ -6,8 +6,8 @@
  *   npm run bench -- time-travel [--data <folder>] [--versions n] [--slot-versions n] [--asked n] [--schema-versions n]
  *
  * `--data` asks a database that bench `time-travel-load` has made, and leaves it as it was; without it one of `--versions n` rows (default 1,000,000) is loaded
- * first, and goes again. `--asked n` questions of each kind in each round (default 2,000); `--schema-versions n` rows of each of the other schemas
- * (default as many as are asked about, at most 1,000,000: the slowest of them takes a minute for that).
+ * first, and goes again. `--asked n` questions of each kind in each round (default 500); `--schema-versions n` rows of each of the other schemas
+ * (default 100,000, or as many as are asked about: the slowest of them takes a minute for a million).
  */
 import { LOOPBACK_PRINCIPAL } from '../src/auth/principal.js';
 import { NestFactory } from '@nestjs/core';
@@ -47,13 +47,13 @@ import {
 } from './support.js';
 
 const DEFAULT_VERSIONS = 1_000_000;
-const ROUNDS = 5;
-const DEFAULT_ASKED = 2_000;
+const ROUNDS = 3;
+const DEFAULT_ASKED = 500;
 const FHIR_CONNECTIONS = 8;
 /** Most rows of the other schemas, unless told otherwise. */
-const SCHEMA_VERSIONS = 1_000_000;
-/** Counts by folding everybody take seconds, so they are few. */
-const FOLDED = 3;
+const SCHEMA_VERSIONS = 100_000;
+/** A count by folding everybody takes seconds. */
+const FOLDED = 1;
 const WARM_UP = 500;
 const DAY_MS = 86_400_000;
 const DEFAULT_SLOT_VERSIONS = 200_000;

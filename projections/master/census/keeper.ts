@@ -361,21 +361,25 @@ class Keeping {
   private async putSteps({ position, steps, blocks, block_steps: size }: CensusState, upTo: bigint): Promise<void> {
     const { client } = this;
     const { state, delta, block, total } = this.tables;
-    const { rowCount } = await client.query(
+    // The blocks are found among the new steps: the table of all of them has no statistics in the transaction that fills it, and would be read whole.
+    const { rows: added } = await client.query<{ steps: bigint }>(
       `with changed as (
          select pos, value, valid_from, sum(d) as d from census_new where pos > ${position} and pos <= ${upTo} group by pos, value, valid_from having sum(d) <> 0
-       ), counted as (select pos, sum(count(*)) over (order by pos) as steps from changed group by pos)
-       insert into ${delta} (pos, value, valid_from, d, block)
-       select pos, value, valid_from, d, (${steps} + steps) / ${size} from changed join counted using (pos) order by pos, value, valid_from`,
-    );
-    await client.query(
-      `insert into ${block} (block, first_pos) select block, min(pos) from ${delta} where pos > ${position} group by block
-       on conflict (block) do nothing`,
+       ), counted as (
+         select pos, sum(count(*)) over (order by pos) as steps from changed group by pos
+       ), placed as (
+         select pos, ((${steps} + steps) / ${size})::int4 as block from counted
+       ), blocks as (
+         insert into ${block} (block, first_pos) select block, min(pos) from placed group by block on conflict (block) do nothing
+       ), put_in as (
+         insert into ${delta} (pos, value, valid_from, d, block)
+         select pos, value, valid_from, d, block from changed join placed using (pos) order by pos, value, valid_from
+       ) select coalesce(max(steps), 0)::int8 as steps from counted`,
     );
     const { rows } = await client.query<Pick<CensusState, 'blocks' | 'written'>>(
       `update ${state} set position = $2, steps = steps + $1, blocks = coalesce((select max(block) from ${block}), 0)
        returning blocks, xmin::text as written`,
-      [rowCount ?? 0, upTo],
+      [added[0]?.steps ?? 0n, upTo],
     );
     this.written = rows[0]?.written;
     const whole = rows[0]?.blocks ?? 0;
