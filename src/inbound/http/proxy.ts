@@ -1,11 +1,12 @@
 /** Passes what is not inbound to the query role, streaming both ways, so that a dead query process leaves the senders alone. */
-import http, { type IncomingMessage, type ServerResponse } from 'node:http';
+import type { IncomingHttpHeaders, IncomingMessage, OutgoingHttpHeaders, ServerResponse } from 'node:http';
 import net from 'node:net';
 import type { Duplex } from 'node:stream';
+import { Pool, type Dispatcher } from 'undici';
 import { assertPrincipal, ASSERTION_HEADER } from '../../auth/assertion.js';
 import { principalOf } from '../../auth/principal.js';
 import type { Address } from '../../supervisor/role.js';
-import { PROBLEMS, problemDocument } from './problem.js';
+import { PROBLEMS, problemDocument, type Problem } from './problem.js';
 
 /** Header fields that belong to one connection only (RFC 9110 §7.6.1). */
 const HOP_BY_HOP = new Set([
@@ -18,6 +19,8 @@ const HOP_BY_HOP = new Set([
   'trailer',
   'transfer-encoding',
   'upgrade',
+  // Answered by the server that the client is connected with (RFC 9110 §10.1.1).
+  'expect',
 ]);
 
 /** Never passed on: the query role is told who asks, and needs no token for it. */
@@ -26,8 +29,16 @@ const INSIDE = new Set(['authorization', ASSERTION_HEADER]);
 const UPGRADE_REFUSED =
   'HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n';
 
+/** Most requests under way; more wait for their turn. */
+const CONNECTIONS = 256;
+
+interface Upstream {
+  readonly origin: string;
+  readonly pool: Pool;
+}
+
 export class QueryProxy {
-  private readonly agent = new http.Agent({ keepAlive: true, maxSockets: 256 });
+  private upstream: Upstream | undefined;
   private readonly tunnels = new Set<Duplex>();
 
   /**
@@ -42,33 +53,31 @@ export class QueryProxy {
   /** Answers with what the query role answers, or with a 503 problem while it is away. */
   handle(request: IncomingMessage, response: ServerResponse): void {
     const address = this.address();
-    if (address === undefined) {
-      away(request, response);
-      return;
-    }
-    const outgoing = http.request(
-      {
-        ...address,
-        method: request.method,
-        path: request.url,
-        headers: { ...forwarded(request), ...this.whoAsks(request) },
-        agent: this.agent,
-      },
-      (incoming) => {
-        response.writeHead(incoming.statusCode ?? 502, endToEnd(incoming.rawHeaders));
-        incoming.on('error', () => response.destroy());
-        incoming.pipe(response);
-      },
-    );
-    outgoing.on('error', () => {
-      if (response.headersSent) response.destroy();
-      else away(request, response);
-    });
-    response.on('close', () => {
-      if (!response.writableFinished) outgoing.destroy();
-    });
-    request.on('error', () => outgoing.destroy());
-    request.pipe(outgoing);
+    const path = request.url ?? '/';
+    // `OPTIONS *` is about the server, not about a path of the query role (RFC 9112 §3.2.4).
+    if (path === '*') return refuse(request, response, PROBLEMS.notFound);
+    if (address === undefined) return away(request, response);
+    const passing = new Passing(request, response);
+    const options = {
+      path,
+      method: request.method ?? 'GET',
+      headers: { ...forwarded(request), ...this.whoAsks(request) },
+      body: hasBody(request) ? request : null,
+      // How long an answer may take is the query role's to say.
+      headersTimeout: 0,
+      bodyTimeout: 0,
+    };
+    this.poolTo(address).dispatch(options, passing);
+  }
+
+  /** Connections to the query role, kept for further requests. Those to where it was before end with what is under way on them. */
+  private poolTo({ host, port }: Address): Pool {
+    const origin = `http://${host.includes(':') ? `[${host}]` : host}:${port}`;
+    if (this.upstream?.origin === origin) return this.upstream.pool;
+    const former = this.upstream;
+    this.upstream = { origin, pool: new Pool(origin, { connections: CONNECTIONS, pipelining: 1 }) };
+    void former?.pool.close();
+    return this.upstream.pool;
   }
 
   /** A WebSocket or any other upgrade: the bytes of both sides go through as they are. */
@@ -112,18 +121,67 @@ export class QueryProxy {
   /** Ends what is still open. */
   close(): void {
     for (const socket of this.tunnels) socket.destroy();
-    this.agent.destroy();
+    void this.upstream?.pool.destroy();
+    this.upstream = undefined;
+  }
+}
+
+/** One request on its way through: what comes back goes on to the client as fast as the client takes it. */
+class Passing implements Dispatcher.DispatchHandler {
+  private controller: Dispatcher.DispatchController | undefined;
+
+  constructor(
+    private readonly request: IncomingMessage,
+    private readonly response: ServerResponse,
+  ) {
+    response.on('close', () => {
+      if (!response.writableFinished) this.controller?.abort(new Error('the client has gone'));
+    });
+  }
+
+  onRequestStart(controller: Dispatcher.DispatchController): void {
+    this.controller = controller;
+    // The client may have gone while the request waited for a connection.
+    if (this.response.destroyed) controller.abort(new Error('the client has gone'));
+  }
+
+  onResponseStart(_: Dispatcher.DispatchController, status: number, headers: IncomingHttpHeaders): void {
+    if (status >= 200) this.response.writeHead(status, endToEnd(headers));
+  }
+
+  onResponseData(controller: Dispatcher.DispatchController, chunk: Buffer): void {
+    if (this.response.write(chunk)) return;
+    controller.pause();
+    this.response.once('drain', () => controller.resume());
+  }
+
+  onResponseEnd(): void {
+    this.response.end();
+  }
+
+  onResponseError(): void {
+    if (this.response.headersSent) this.response.destroy();
+    else away(this.request, this.response);
   }
 }
 
 function away(request: IncomingMessage, response: ServerResponse): void {
+  refuse(request, response, PROBLEMS.queryUnavailable);
+}
+
+function refuse(request: IncomingMessage, response: ServerResponse, problem: Problem): void {
   request.unpipe();
   request.resume();
-  response.writeHead(PROBLEMS.queryUnavailable.status, {
+  response.writeHead(problem.status, {
     'Content-Type': 'application/problem+json',
-    'Retry-After': String(PROBLEMS.queryUnavailable.retryAfterSeconds),
+    ...(problem.retryAfterSeconds === undefined ? {} : { 'Retry-After': String(problem.retryAfterSeconds) }),
   });
-  response.end(JSON.stringify(problemDocument(PROBLEMS.queryUnavailable)));
+  response.end(JSON.stringify(problemDocument(problem)));
+}
+
+/** RFC 9112 §6.3. */
+function hasBody({ headers }: IncomingMessage): boolean {
+  return headers['transfer-encoding'] !== undefined || Number(headers['content-length'] ?? 0) > 0;
 }
 
 /** The client's header fields without those of its connection, and who and where the client is. */
@@ -134,17 +192,16 @@ function forwarded(request: IncomingMessage): Record<string, string | string[]> 
     if (value !== undefined && !HOP_BY_HOP.has(name) && !ofConnection.has(name) && !INSIDE.has(name))
       headers[name] = value;
   }
-  if (request.headers['transfer-encoding'] !== undefined) headers['transfer-encoding'] = 'chunked';
   if (request.socket.remoteAddress !== undefined) headers['x-forwarded-for'] = request.socket.remoteAddress;
   if (request.headers.host !== undefined) headers['x-forwarded-host'] = request.headers.host;
   headers['x-forwarded-proto'] = 'encrypted' in request.socket ? 'https' : 'http';
   return headers;
 }
 
-function endToEnd(rawHeaders: readonly string[]): string[] {
-  return pairs(rawHeaders)
-    .filter(([name]) => !HOP_BY_HOP.has(name.toLowerCase()))
-    .flat();
+function endToEnd(headers: IncomingHttpHeaders): OutgoingHttpHeaders {
+  const kept: OutgoingHttpHeaders = {};
+  for (const [name, value] of Object.entries(headers)) if (!HOP_BY_HOP.has(name)) kept[name] = value;
+  return kept;
 }
 
 function rawHeaderLines(request: IncomingMessage): string {
