@@ -56,11 +56,18 @@ test('a plan says what is made, changed, taken back and not named, setting by se
       '~ lab   version 3 → 4',
       '    timeZone: Europe/Vienna → Europe/Berlin',
       '    queueBound: 5 → default',
-      '? old   not in the file: stays as it is',
       '+ ward   version 0 → 1',
       '    onParked: default → accept',
+      '? old   not in the file: stays as it is',
       '2 of 4 sources change',
     ].join('\n'),
+  );
+});
+
+test('what the file does not name is summed up in one line', () => {
+  const hub = Array.from({ length: 1_000 }, (_, index) => hubSource(`s${1_000 + index}`));
+  expect(describePlan(planSources({}, hub, { prune: false }))).toBe(
+    '? s1000, s1001, s1002, … (1000)   not in the file: stay as they are\n0 of 1000 sources change',
   );
 });
 

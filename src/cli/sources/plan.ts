@@ -116,20 +116,26 @@ export function applyKey(plan: Pick<SourcePlan, 'id' | 'version' | 'settings'>):
   return `apply ${createHash('sha256').update(text).digest('base64url')}`;
 }
 
-const SIGNS = { create: '+', change: '~', disable: '-', keep: '=', unnamed: '?' } as const;
+const SIGNS = { create: '+', change: '~', disable: '-' } as const;
 
-/** One line per source that changes or is not named, and one per setting. */
+/** Of the sources that the file does not name, so many are named here: a hub may have a thousand. */
+const MOST_UNNAMED = 3;
+
+/** One line per source that changes, one per setting, and one for all that the file does not name. */
 export function describePlan(plans: readonly SourcePlan[]): string {
-  const lines = plans
-    .filter(({ action }) => action !== 'keep')
-    .flatMap(({ id, action, version, changes }) => [
-      `${SIGNS[action]} ${id}${action === 'unnamed' ? '   not in the file: stays as it is' : `   version ${version} → ${version + 1}`}`,
-      ...changes.map(({ setting, from, to }) => `    ${setting}: ${shown(from)} → ${shown(to)}`),
-    ]);
-  const changed = plans.filter(
-    ({ action }) => action === 'create' || action === 'change' || action === 'disable',
-  ).length;
-  return [...lines, `${changed} of ${plans.length} sources ${changed === 1 ? 'changes' : 'change'}`].join('\n');
+  const changing = plans.filter(({ action }) => action in SIGNS);
+  const lines = changing.flatMap(({ id, action, version, changes }) => [
+    `${SIGNS[action as keyof typeof SIGNS]} ${id}   version ${version} → ${version + 1}`,
+    ...changes.map(({ setting, from, to }) => `    ${setting}: ${shown(from)} → ${shown(to)}`),
+  ]);
+  const unnamed = plans.filter(({ action }) => action === 'unnamed').map(({ id }) => id);
+  if (unnamed.length > 0) {
+    const more = unnamed.length > MOST_UNNAMED ? `, … (${unnamed.length})` : '';
+    const stay = unnamed.length === 1 ? 'stays as it is' : 'stay as they are';
+    lines.push(`? ${unnamed.slice(0, MOST_UNNAMED).join(', ')}${more}   not in the file: ${stay}`);
+  }
+  const verb = changing.length === 1 ? 'changes' : 'change';
+  return [...lines, `${changing.length} of ${plans.length} sources ${verb}`].join('\n');
 }
 
 function shown(value: unknown): string {
