@@ -201,7 +201,7 @@ export function resolveSource(
     messageTimeoutSeconds: 20,
     conformance: { mode: 'off', rules: [] },
     maxFrameBytes: defaults.maxFrameBytes ?? 50 * MIB,
-    maxConnections: 1_024,
+    maxConnections: 8_192,
     idleSeconds: 3_600,
     ...listener,
     ...settings,
