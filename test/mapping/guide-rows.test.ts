@@ -195,7 +195,7 @@ const ROWS: readonly (readonly [row: string, kind: FactKind, bytes: Buffer, stat
     {
       participant: [
         {
-          type: [{ coding: [{ code: 'ATND' }, { system: V2('0443'), code: 'AT' }] }],
+          type: [{ coding: [{ code: 'ATND' }, { system: V2('0912'), code: 'AT' }] }],
           period: { start: '2026-03-01' },
           individual: { display: 'Kim Lee' },
         },

@@ -487,7 +487,7 @@ describe('DFT^P03 and BAR', () => {
     expect(only(mapped, 'COVERAGE')).toMatchObject({
       status: 'active',
       payor: [{ display: 'Acme Health' }],
-      relationship: { coding: [{ code: 'spouse' }, { code: 'SPO' }] },
+      relationship: { coding: [{ code: 'spouse' }, { code: 'SPS' }, { code: 'SPO' }] },
       period: { start: '2026-01-01' },
       class: [
         { value: 'G1', name: 'Group one' },

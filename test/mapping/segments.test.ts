@@ -428,7 +428,7 @@ describe('NTE', () => {
       [{ text: 'of the first' }],
       [{ text: 'of the second' }],
     ]);
-    expect(mapped.unmapped).toEqual([]);
+    expect(mapped.unmapped).toEqual(['PRT-1']);
   });
 
   it('behind an OBR is a note of the report', () => {

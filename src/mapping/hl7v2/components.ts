@@ -59,6 +59,17 @@ function unusedOfTelephone(text: (component: number) => string): readonly number
   return text(1) === '' ? NONE : [4];
 }
 
+/** XPN: since when and until when a name is valid goes before the range (withdrawn). */
+function validity(text: (component: number) => string): readonly number[] {
+  return text(12) !== '' || text(13) !== '' ? [10] : NONE;
+}
+
+/** PL: the building, the floor and the words stand for a place that has no other name. */
+function placeParts(text: (component: number) => string): readonly number[] {
+  if (text(1) !== '' || text(2) !== '' || text(3) !== '') return [7, 8, 9];
+  return text(9) === '' ? NONE : [7, 8];
+}
+
 /** By the names of HL7 v2.9 §2.A; CE, CNE and CF are read as CWE, withdrawn types as what replaced them. */
 const DATA_TYPES: Readonly<Record<string, DataType>> = {
   ANYWORDS: dataType('1 2 9', {}, firstOf(9, 2, 1), 1),
@@ -71,22 +82,17 @@ const DATA_TYPES: Readonly<Record<string, DataType>> = {
   DLD: dataType('1:2'),
   DLN: dataType('1-3'),
   DR: dataType('1 2'),
-  FAMILY: dataType('1'),
   EI: dataType('1-4'),
   EIP: dataType('1:4 2:4'),
   FC: dataType('1:3'),
-  NAME: dataType('1'),
   NAMEORID: dataType('1 10', {}, firstOf(1, 10)),
   NDL: dataType('1:11'),
   OG: dataType('1-4'),
   ORG: dataType('1-3 9', {}, firstOf(9, 2)),
-  PERSONNAME: dataType('1:5 2-7 11-14'),
-  VISIT: dataType('1:2 2'),
-  FIRST: dataType('1'),
+  PERSONNAME: dataType('1-6 14'),
+  PLACEWORDS: dataType('1-3 7-9', {}, placeParts),
   PLACE: dataType('1 4', {}, firstOf(4, 1)),
-  PL: dataType('1-4 7-9', {}, (text) =>
-    text(1) !== '' || text(2) !== '' || text(3) !== '' ? [7, 8, 9] : text(9) !== '' ? [7, 8] : [],
-  ),
+  PL: dataType('1-4 7-9', {}, placeParts),
   RPT: dataType('1-11'),
   SPS: dataType('1:14 2 3 4:14 6:14'),
   TQ: dataType('1-12'),
@@ -98,7 +104,8 @@ const DATA_TYPES: Readonly<Record<string, DataType>> = {
   ),
   XCN: dataType('1-7 9:3 11-13 21'),
   XON: dataType('1 3-5 6:3 7 10', {}, firstOf(10, 3)),
-  XPN: dataType('1:5 2-6 10:2 11-15', { 7: [NAME_USE] }, (text) => (text(12) !== '' || text(13) !== '' ? [10] : [])),
+  CALLED: dataType('1:5 2-6 10:2 11-14', { 7: [NAME_USE] }, validity),
+  XPN: dataType('1:5 2-6 10:2 11-15', { 7: [NAME_USE] }, validity),
   XTN: dataType('1 4-8 12-14 18', { 2: [TELECOM_USE, { NET: 'NET' }], 3: [TELECOM_SYSTEM] }, unusedOfTelephone),
 };
 
@@ -110,10 +117,10 @@ const FIELDS: Readonly<Record<string, string>> = {
   AIS: '- - CWE - - CWE - - CWE - CWE CWE',
   AL1: '- CWE CWE CWE WORDS -',
   DG1: '- - CWE - - CODED CWE CWE - - CWE - CP - - XCN CWE - - EI - EI CWE - CWE CWE',
-  FT1: '- - - DR - CODED CWE - - - CP CP ORG CWE CP PL CWE CWE CWE XCN XCN CP EI XCN CWE CWE CWE CWE CWE CX - XON XON CWE - CWE CWE CX CX ORG CWE - CQ',
+  FT1: '- - - DR - TWO CWE - - - CP CP ORG CWE CP PL CWE CWE CWE XCN XCN CP EI XCN CWE CWE CWE CWE CWE CX - XON XON CWE - CWE CWE CX CX ORG CWE - CQ',
   GT1: '- CX XPN XPN XAD XTN XTN - CWE CWE CWE - - - - XPN XAD XTN CX CWE XON - CWE - - CWE CP - CX CWE - - CWE CWE CWE CWE CWE CWE - CWE CWE XPN CWE CWE XPN XTN CWE CWE - JCC XON CWE CWE FC CWE - CWE',
-  IAM: '- CWE CWE CWE WORDS CWE EI - CWE CWE - - - PERSONNAME CWE CWE - XCN XON - XCN - XCN - XCN - CWE XON XON XON',
-  IN1: '- TWO CX XON XAD PERSONNAME XTN - NAME CX XON - - AUI CWE PERSONNAME CWE - XAD CWE CWE - - - - - CWE - - XCN CWE CWE - - ANYWORDS - CP CP - - - CWE CWE XAD - - CWE CWE CX CWE - - CWE CX -',
+  IAM: '- CWE CWE CWE WORDS CWE EI - CWE CWE - - - PERSONNAME CWE CWE - XCN XON - XCN - XCN - XCN - CODINGS XON XON XON',
+  IN1: '- TWO CX XON XAD CALLED XTN - - CX XON - - AUI CWE XPN CWE - XAD CWE CWE - - - - - CWE - - XCN CWE CWE - - ANYWORDS - CP CP - - - CWE CWE XAD - - CWE CWE CX CWE - - CWE CX -',
   IN2: 'CX - XCN CWE CWE - XPN - XPN - CWE - - CWE CWE CWE - - - - - XPN - CWE CX CX CWE RMC PTA DDI CWE CWE CWE CWE CWE CWE - CWE CWE XPN CWE CWE CWE - - - JCC CWE XPN XTN CWE XPN XTN CWE - - CWE XTN CWE CWE CX CWE XTN XTN CWE - - - XON XON CWE CWE',
   MRG: 'CX CX CX CX CX CX XPN',
   NK1: '- XPN CWE XAD XTN XTN CWE - - - JCC CX XON CWE CWE - CWE CWE CWE CWE CWE CWE - CWE CWE XPN CWE CWE CWE XPN XTN XAD CX CWE CWE CWE - - CWE XTN XTN',
@@ -122,8 +129,8 @@ const FIELDS: Readonly<Record<string, string>> = {
   OBX: '- - CWE OG * UNIT - CWE - - - - - - ORG XCN CWE EI - CWE EI CWE XON XAD XCN - CWE CWE - -',
   ORC: '- EI EI EIP - - TQ EIP - XCN XCN XCN PL XTN - CWE CWE CWE XCN CWE XON XAD XTN XAD CWE CWE - CODINGS CWE CWE CWE - CX CWE',
   PD1: 'CWE CWE XON XCN CWE CWE CWE CWE - CX CWE - - NAMEORID CWE CWE - - CWE CWE CWE -',
-  PDA: 'CWE PL - - XCN - DR XCN -',
-  PID: '- CX CX CX XPN FAMILY - CWE XPN CWE XAD - XTN XTN CWE CWE CWE CX - DLN CX CWE - - - CWE CWE CWE - - - CWE - HD CWE CWE - CWE CWE XTN',
+  PDA: 'CWE PLACEWORDS - - XCN - DR XCN -',
+  PID: '- CX CX CX XPN - - CWE XPN CWE XAD - XTN XTN CWE CWE CWE CX - DLN CX CWE - - - CWE CWE CWE - - - CWE - HD CWE CWE - CWE CWE XTN',
   PR1: '- - CWE - - CWE - XCN CWE - XCN XCN CWE - CWE - CWE CWE EI - CWE CWE PL - -',
   PRB: '- - CWE EI EI - - - - CWE CWE CWE - CODINGS - - - CWE CWE - CWE CWE CWE - CWE CWE CWE CWE',
   PRD: 'CWE PERSONNAME XAD PL XTN CWE PLN - - XON XAD PL XTN CWE',
@@ -133,7 +140,7 @@ const FIELDS: Readonly<Record<string, string>> = {
   RF1: '- - CWE CWE CWE EI - - - CWE EI CWE - - CQ CQ CQ MO XON XCN - - XTN - -',
   RGS: '- - CWE',
   ROL: 'EI - CWE XCN - - CWE CWE CWE CWE XAD XTN PL XON',
-  RXA: '- - - - CWE - UNIT CWE CODED XCN PLACE - UNIT CWE - - ORG CWE CWE - - - - CWE CWE - FIRST XAD EI',
+  RXA: '- - - - CWE - UNIT CWE CODED XCN PLACE - UNIT CWE - - ORG CWE CWE - - - - CWE CWE - - XAD EI',
   RXC: '- CWE - UNIT - UNIT CWE - CWE - CWE',
   RXD: '- CWE - - UNIT CWE - - - XCN - CQ LA2 - CWE - CWE - - CWE CWE - CWE - CWE CWE CWE - CWE CWE XAD - CWE XTN EI',
   RXE: 'TQ CWE - - UNIT CWE CWE LA1 - - UNIT - XCN XCN - - - - CQ - WORDS - - UNIT - UNIT CWE - CWE - CWE - - UNIT CWE - CWE CWE - ORG XAD PL XAD - XTN',

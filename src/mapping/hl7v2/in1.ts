@@ -4,7 +4,17 @@ import type { ValidTime } from '../../time/valid-time.js';
 import { conceptDisplay } from '../concepts.js';
 import type { JsonObject } from '../fhir-time.js';
 import { nameText } from '../summarise.js';
-import { codeableConcept, cx, identifier, mappedCode, number, reference, xon, xpn } from './datatypes.js';
+import {
+  codeableConcept,
+  cx,
+  identifier,
+  mappedCode,
+  mappedConcept,
+  number,
+  reference,
+  xon,
+  xpn,
+} from './datatypes.js';
 import {
   addresses,
   concept,
@@ -17,11 +27,12 @@ import {
   positive,
   present,
   time,
+  v2Table,
 } from './readers.js';
 import type { Reading } from './reading.js';
 import type { SegmentMap } from './segment-map.js';
 import type { SlotReader, Slots } from './slots.js';
-import { SUBSCRIBER_RELATIONSHIP } from './tables.js';
+import { RELATIONSHIP, SUBSCRIBER_RELATIONSHIP } from './tables.js';
 
 const CLASS = 'http://terminology.hl7.org/CodeSystem/coverage-class';
 const RELATION = 'http://terminology.hl7.org/CodeSystem/subscriber-relationship';
@@ -72,7 +83,7 @@ const subscriber: SlotReader = (segment, field) => {
 };
 
 const relationship: SlotReader = (segment, field) => {
-  const sent = codeableConcept(segment, field, 1, 'http://terminology.hl7.org/CodeSystem/v2-0063');
+  const sent = mappedConcept(segment, field, RELATIONSHIP, v2Table('0063'));
   const known = mappedCode(SUBSCRIBER_RELATIONSHIP, segment.text(field));
   if (known === undefined || sent === undefined) return sent;
   return {

@@ -26,7 +26,14 @@ import {
   RXO_BESIDE_RXE,
 } from './rx.js';
 import type { Slots } from './slots.js';
-import { ADMINISTRATION_METHOD, DELETES, IMMUNIZATION_STATUS, MEDICATION_STATUS, ROUTE } from './tables.js';
+import {
+  ADMINISTRATION_METHOD,
+  bodySiteSystem,
+  DELETES,
+  IMMUNIZATION_STATUS,
+  MEDICATION_STATUS,
+  ROUTE,
+} from './tables.js';
 import { readTiming } from './timing.js';
 
 /** @param shared several orders of the message have this number: what is ordered tells them apart */
@@ -70,7 +77,12 @@ export function readMedication(
   readRoutes(rxr, slots);
   if (tq1 !== undefined) readTq1(tq1, slots, reading);
   putDay(slots);
-  putIngredients(rxc, rxe === undefined ? rxo && strengthOf(rxo, RXO_STRENGTH) : strengthOf(rxe, RXE_STRENGTH), slots);
+  putIngredients(
+    rxc,
+    rxe === undefined ? rxo && strengthOf(rxo, RXO_STRENGTH) : strengthOf(rxe, RXE_STRENGTH),
+    slots,
+    reading,
+  );
   const status = orderStatus(orc);
   const known = isDiscontinued(orc)
     ? 'stopped'
@@ -85,10 +97,13 @@ export function readMedication(
   finish('MEDICATION_REQUEST', key, order, slots, context, reading);
 }
 
-function ingredientOf(rxc: Hl7Segment): JsonObject | undefined {
+function ingredientOf(rxc: Hl7Segment, reading: Reading): JsonObject | undefined {
   const item = codeableConcept(rxc, 2);
   if (item === undefined) return undefined;
-  const numerator = quantityOf(rxc, 5, 6) ?? quantityOf(rxc, 3, 4);
+  const strength = quantityOf(rxc, 5, 6);
+  if (strength === undefined) reading.unused(rxc, 5, 6);
+  const numerator = strength ?? quantityOf(rxc, 3, 4);
+  if (strength !== undefined || numerator === undefined) reading.unused(rxc, 3, 4);
   return {
     itemCodeableConcept: item,
     isActive: rxc.text(1).toUpperCase() !== 'B',
@@ -115,8 +130,13 @@ function strengthOf(segment: Hl7Segment, { item, value, volume }: StrengthFields
 }
 
 /** What it is made of (RXC), else how strong it is, as a contained Medication. */
-function putIngredients(rxc: readonly Hl7Segment[], strength: JsonObject | undefined, slots: Slots): void {
-  const ingredients = rxc.map(ingredientOf).filter((one) => one !== undefined);
+function putIngredients(
+  rxc: readonly Hl7Segment[],
+  strength: JsonObject | undefined,
+  slots: Slots,
+  reading: Reading,
+): void {
+  const ingredients = rxc.map((one) => ingredientOf(one, reading)).filter((one) => one !== undefined);
   if (ingredients.length === 0 && strength !== undefined) ingredients.push(strength);
   if (ingredients.length === 0) return;
   slots.assert['contained'] = [{ resourceType: 'Medication', id: 'compound', ingredient: ingredients }];
@@ -163,7 +183,7 @@ export function readDispense(
   putDay(slots);
   readRoutes(rxr, slots);
   if (tq1 !== undefined) readTiming(tq1, 'dosageInstruction[].timing', slots, reading);
-  putIngredients(rxc, undefined, slots);
+  putIngredients(rxc, undefined, slots, reading);
   putBehind(given, slots, reading);
   slots.assert['status'] = isCancel(order.orc) ? 'cancelled' : 'completed';
   if (context.encounter !== undefined) slots.assert['context'] = context.encounter;
@@ -226,7 +246,7 @@ export function readGiven(
   if (rate !== undefined) slots.assert['dosage.rateQuantity'] = { value: rate, ...unitOf(rxa, 13, 1) };
   if (rxr !== undefined) {
     const route = mappedConcept(rxr, 1, ROUTE, 'http://terminology.hl7.org/CodeSystem/v2-0162');
-    const site = codeableConcept(rxr, 2, 1, 'http://terminology.hl7.org/CodeSystem/v2-0163');
+    const site = codeableConcept(rxr, 2, 1, bodySiteSystem(rxr.text(2)));
     if (route !== undefined) slots.assert['dosage.route'] = route;
     if (site !== undefined) slots.assert['dosage.site'] = site;
     const method = mappedConcept(rxr, 4, ADMINISTRATION_METHOD, v2Table('0165'));
@@ -262,7 +282,7 @@ export function readGive(
   readTq(rxg, 3, slots, reading);
   readRoutes(rxr, slots);
   if (tq1 !== undefined) readTq1(tq1, slots, reading);
-  putIngredients(rxc, strengthOf(rxg, RXG_STRENGTH), slots);
+  putIngredients(rxc, strengthOf(rxg, RXG_STRENGTH), slots, reading);
   const noted = annotations(give.notes, reading);
   if (noted.length > 0) slots.assert['note:behind'] = noted;
   const parent = orc && orderReference('MedicationRequest', orc);

@@ -8,7 +8,9 @@ import type { Reading } from './reading.js';
 import type { SegmentMap } from './segment-map.js';
 
 /** Who it was: a matter of identity, and of the line of the timeline. */
-export const MRG_FIELDS: readonly number[] = [1, 2, 4, 5];
+export const MRG_FIELDS: readonly number[] = [1, 2, 4];
+/** Which visit is meant. */
+const MRG_VISIT: readonly number[] = [5];
 
 /** What the trigger events of HL7 v2.9 §3.3 that carry an MRG, or link two PIDs, are called on the timeline. */
 export const MERGE_TITLES: Readonly<Record<string, string>> = {
@@ -42,6 +44,7 @@ export function mergeNote(
   reading: Reading,
 ): void {
   reading.readAs(mrg, MRG_FIELDS);
+  if (trigger === 'A45') reading.readAs(mrg, MRG_VISIT);
   const title = MERGE_TITLES[trigger] ?? 'Identifiers changed';
   const prior = mrg === undefined ? '' : mrg.text(1, 1, 1) || mrg.text(4, 1, 1);
   const authority = mrg === undefined ? '' : mrg.text(1, 1, 4, 1);
@@ -89,6 +92,7 @@ export function readPrior(
   const visit = mrg.text(5, 1, 1);
   if (visit !== '' && ENDS_VISIT.has(trigger)) {
     const slots = reading.slots();
+    reading.readAs(mrg, MRG_VISIT);
     slots.assert['status'] = 'entered-in-error';
     const key = visitNumberKey(authorityKey(mrg, 5, 1, 4, defaultAuthority), visit);
     reading.add({ kind: 'ENCOUNTER', sourceRecordId, key, valid }, slots);

@@ -65,6 +65,7 @@ export function readObr(group: ReportGroup, reading: Reading): void {
   if (group.encounter !== undefined) resource['encounter'] = group.encounter;
   const start = reading.time(obr, 7);
   const end = reading.time(obr, 8);
+  if (start === undefined) reading.unused(obr, 8);
   if (start !== undefined && end !== undefined && end.instant > start.instant) {
     const period: JsonObject = {};
     putDateTime(period, 'start', start);

@@ -252,7 +252,9 @@ function readTimes(
       readTiming(tq1, 'occurrenceTiming', slots, reading);
       return;
     }
-    putOccurrence(reading.time(tq1, 7), reading.time(tq1, 8), slots);
+    const start = reading.time(tq1, 7);
+    if (start === undefined) reading.unused(tq1, 8);
+    putOccurrence(start, reading.time(tq1, 8), slots);
   }
   for (const [segment, field] of [
     [orc, 7],

@@ -176,8 +176,9 @@ export function finish(
   const valid = acted === undefined ? context.event : validTime(acted, 'ORC-9');
   const effective = reading.time(orc, 15);
   if (!isCancel(orc)) {
-    const began =
-      effective === undefined || orc?.text(1).toUpperCase() !== 'NW' ? valid : validTime(effective, 'ORC-15');
+    const isNew = orc?.text(1).toUpperCase() === 'NW';
+    if (orc !== undefined && !isNew) reading.unused(orc, 15);
+    const began = effective === undefined || !isNew ? valid : validTime(effective, 'ORC-15');
     reading.add({ ...thing, valid: began }, slots);
     return;
   }

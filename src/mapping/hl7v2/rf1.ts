@@ -109,6 +109,7 @@ function readProviders(providers: readonly Hl7Segment[], slots: Slots, reading: 
   for (const prd of providers) {
     reading.read.add(prd);
     const name = xpn(prd, 2);
+    if (name !== undefined) reading.unused(prd, 4);
     const who = reference(
       name === undefined
         ? (((pl(prd, 4)?.['location'] as JsonObject | undefined)?.['display'] as string | undefined) ?? '')

@@ -9,13 +9,18 @@ import { ei, list, mappedConcept, pl, xad, xcn, xon, xtn } from './datatypes.js'
 import { v2Table } from './readers.js';
 import type { Reading } from './reading.js';
 import type { Slots } from './slots.js';
-import { DELETES, PROVIDER_ROLE } from './tables.js';
+import { DELETES, PARTICIPATION_ROLE, PROVIDER_ROLE, type CodingTable } from './tables.js';
 
-export const ROL_FIELDS: readonly number[] = [1, 2, 3, 4, 5, 6, 11, 12, 13, 14];
-export const PRT_FIELDS: readonly number[] = [1, 2, 4, 5, 8, 9, 10, 11, 12, 14, 15];
+export const ROL_FIELDS: readonly number[] = [2, 3, 4, 5, 6, 11, 12, 13, 14];
+export const PRT_FIELDS: readonly number[] = [2, 4, 5, 8, 9, 11, 12, 14, 15];
+/** Of the PRT of a result, which may name a device too. */
+const PRT_DEVICE: readonly number[] = [...PRT_FIELDS, 10];
 
 interface RoleFields {
   readonly role: number;
+  readonly roles: CodingTable;
+  /** HL7's table of the roles. */
+  readonly roleTable: string;
   readonly person: number;
   readonly from: number;
   readonly to: number;
@@ -28,8 +33,31 @@ interface RoleFields {
 
 /** The numbers of the fields that mean the same. */
 const FIELDS: Readonly<Record<string, RoleFields>> = {
-  ROL: { role: 3, person: 4, from: 5, to: 6, telecom: 12, address: 11, place: 13, organization: 14 },
-  PRT: { role: 4, person: 5, from: 11, to: 12, telecom: 15, address: 14, place: 9, organization: 8, device: 10 },
+  ROL: {
+    role: 3,
+    roles: PROVIDER_ROLE,
+    roleTable: '0443',
+    person: 4,
+    from: 5,
+    to: 6,
+    telecom: 12,
+    address: 11,
+    place: 13,
+    organization: 14,
+  },
+  PRT: {
+    role: 4,
+    roles: PARTICIPATION_ROLE,
+    roleTable: '0912',
+    person: 5,
+    from: 11,
+    to: 12,
+    telecom: 15,
+    address: 14,
+    place: 9,
+    organization: 8,
+    device: 10,
+  },
 };
 
 /** HL7 table 0443: these are of the person, whatever the visit. */
@@ -93,6 +121,8 @@ const NOBODY: readonly Hl7Segment[] = [];
 
 interface Role {
   readonly code: string;
+  /** Of the code. */
+  readonly system: string;
   /** By concept map ProviderRole; undefined where none is stated. */
   readonly concept: JsonObject | undefined;
   /** Who it is: people, else the organization alone. Each with what they are there for, which makes a PractitionerRole of them (assemble.ts). */
@@ -115,7 +145,8 @@ function roleIn(segment: Hl7Segment, reading: Reading): Role | undefined {
       : { ...(from && { start: fhirDateTime(from) }), ...(to && { end: fhirDateTime(to) }) };
   return {
     code: segment.text(fields.role).toUpperCase(),
-    concept: mappedConcept(segment, fields.role, PROVIDER_ROLE, v2Table('0443')),
+    concept: mappedConcept(segment, fields.role, fields.roles, v2Table(fields.roleTable)),
+    system: v2Table(fields.roleTable),
     people: peopleIn(segment, fields),
     period,
     place: pl(segment, fields.place)?.['location'] as JsonObject | undefined,
@@ -171,13 +202,13 @@ export function readPerformers(segments: readonly Hl7Segment[], procedure: Slots
   if (performers.length > 0) procedure.assert['performer:role'] = performers;
 }
 
-/** Each with what they did (HL7 table 0443), as `performer` of a procedure or a vaccination has it. */
+/** Each with what they did (HL7 tables 0443 and 0912), as `performer` of a procedure or a vaccination has it. */
 export function performersIn(segments: readonly Hl7Segment[], reading: Reading): JsonObject[] {
   return segments.flatMap((segment) => {
     const role = roleIn(segment, reading);
     if (role === undefined) return [];
     return role.people.map((actor) => ({
-      ...(role.code !== '' && { function: { coding: [{ system: v2Table('0443'), code: role.code }] } }),
+      ...(role.code !== '' && { function: { coding: [{ system: role.system, code: role.code }] } }),
       actor,
     }));
   });
@@ -200,6 +231,7 @@ export function circumstancesIn(
   segments: readonly Hl7Segment[],
   reading: Reading,
 ): { readonly device?: JsonObject; readonly place?: JsonObject } {
+  for (const segment of segments) reading.readAs(segment, segment.name === 'PRT' ? PRT_DEVICE : ROL_FIELDS);
   const roles = segments.map((segment) => roleIn(segment, reading));
   const device = roles.find((role) => role?.device !== undefined)?.device;
   const place = roles.find((role) => role?.place !== undefined)?.place;

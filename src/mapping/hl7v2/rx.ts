@@ -27,7 +27,7 @@ import {
 import { besideOf, ORDERED_BY, securityOf } from './orc.js';
 import type { SegmentMap } from './segment-map.js';
 import type { SlotReader, SlotRule, Slots } from './slots.js';
-import { ADMINISTRATION_METHOD, REQUEST_PRIORITY, ROUTE } from './tables.js';
+import { ADMINISTRATION_METHOD, bodySiteSystem, REQUEST_PRIORITY, ROUTE } from './tables.js';
 import type { Reading } from './reading.js';
 import { patternOf, readTiming, TIMING_FIELDS } from './timing.js';
 
@@ -169,7 +169,12 @@ export const RXR_DOSE: SegmentMap = {
   kind: 'MEDICATION_REQUEST',
   rules: [
     [1, `${DOSE}.route`, byMap(ROUTE, v2Table('0162')), 'RouteOfAdministration'],
-    [2, `${DOSE}.site`, concept(v2Table('0163')), 'BodyParts'],
+    [
+      2,
+      `${DOSE}.site`,
+      (segment, field) => codeableConcept(segment, field, 1, bodySiteSystem(segment.text(field))),
+      'BodyParts',
+    ],
     [4, `${DOSE}.method`, byMap(ADMINISTRATION_METHOD, v2Table('0165')), 'AdministrationMethod'],
     [5, `${DOSE}.additionalInstruction:routing`, concepts(), 'RoutingInstruction'],
   ],
@@ -322,7 +327,7 @@ export function readRoutes([rxr, ...others]: readonly Hl7Segment[], slots: Slots
   slots.fields(rxr, RXR_DOSE.rules);
   const further = others.flatMap((other) => {
     const route = mappedConcept(other, 1, ROUTE, v2Table('0162'));
-    const site = codeableConcept(other, 2, 1, v2Table('0163'));
+    const site = codeableConcept(other, 2, 1, bodySiteSystem(other.text(2)));
     const method = mappedConcept(other, 4, ADMINISTRATION_METHOD, v2Table('0165'));
     const found = { ...(site && { site }), ...(route && { route }), ...(method && { method }) };
     return Object.keys(found).length === 0 ? [] : [found];

@@ -21,7 +21,7 @@ import { groupNumbers, securityOf } from './orc.js';
 import { objectsIn } from '../concepts.js';
 import type { Reading } from './reading.js';
 import { performersIn } from './rol.js';
-import { IMMUNIZATION_STATUS, ROUTE } from './tables.js';
+import { bodySiteSystem, IMMUNIZATION_STATUS, ROUTE } from './tables.js';
 
 export const RXA_FIELDS: readonly number[] = [1, 2, 3, 4, 5, 6, 7, 9, 10, 11, 15, 16, 17, 18, 19, 20, 21, 22, 27, 28];
 export const RXR_FIELDS: readonly number[] = [1, 2];
@@ -98,7 +98,7 @@ export function readRxa(group: ImmunizationGroup, reading: Reading): void {
   const expires = reading.time(rxa, 16);
   if (expires !== undefined) resource['expirationDate'] = fhirDate(expires);
   if (rxr !== undefined) {
-    const site = codeableConcept(rxr, 2, 1, 'http://terminology.hl7.org/CodeSystem/v2-0163');
+    const site = codeableConcept(rxr, 2, 1, bodySiteSystem(rxr.text(2)));
     if (site !== undefined) resource['site'] = site;
     const route = mappedConcept(rxr, 1, ROUTE, 'http://terminology.hl7.org/CodeSystem/v2-0162');
     if (route !== undefined) resource['route'] = route;

@@ -37,7 +37,7 @@ export const SCH: SegmentMap = {
   rules: [
     [1, 'identifier:placer', entityIds('PLAC')],
     [2, 'identifier:filler', entityIds('FILL')],
-    [6, 'cancelationReason', concept(), 'EventReason'],
+    [6, 'cancelationReason', concept()],
     [7, 'reasonCode', allByMap(APPOINTMENT_REASON, v2Table('0276')), 'AppointmentReasonCodes'],
     [8, 'appointmentType', concept(v2Table('0277')), 'AppointmentTypeCodes'],
     [12, 'participant:placer', participants('PLACER', 'placer contact')],

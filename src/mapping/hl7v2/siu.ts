@@ -4,8 +4,10 @@ import type { ParsedTime } from '../../time/parse.js';
 import type { ValidTime } from '../../time/valid-time.js';
 import { timeValue, type JsonObject } from '../fhir-time.js';
 import { readOtherSegments } from './about.js';
+import { codeableConcept, codingSystem } from './datatypes.js';
 import { personGroups } from './groups.js';
 import { readDemographics, readObservations, readVisitOf } from './oru.js';
+import { v2Table } from './readers.js';
 import type { Reading } from './reading.js';
 import { APPOINTMENT_RESOURCES, commentOf, endOf, inMinutes, minutesOf, participantOf, SCH, serviceOf } from './sch.js';
 import type { Slots } from './slots.js';
@@ -51,6 +53,11 @@ function readAppointment(sourceRecordId: string, trigger: string, event: ValidTi
   }
   const slots = reading.slots();
   slots.fields(sch, SCH.rules);
+  // Map SCH[Appointment], SCH-7: a code of HL70277 is what kind of appointment it is.
+  if (codingSystem(sch.text(7, 1, 3)) === v2Table('0277')) {
+    slots.assert['appointmentType'] ??= codeableConcept(sch, 7)!;
+    delete slots.assert['reasonCode'];
+  }
   // SCH-6 says why the event happened: the reason of a cancel, but nothing about an appointment that stands.
   if (!['S15', 'S16', 'S17', 'S26'].includes(trigger)) {
     delete slots.assert['cancelationReason'];

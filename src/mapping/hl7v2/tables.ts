@@ -465,6 +465,25 @@ export const PROVIDER_ROLE: CodingTable = {
   RP: ['REF', 'referrer', V3_PARTICIPATION],
 };
 
+/** Concept map Participation (HL70912 → practitioner-role), and what HL70912 has of ProviderRole's codes. Codes that it leaves open stay what they are. */
+export const PARTICIPATION_ROLE: CodingTable = {
+  ...PROVIDER_ROLE,
+  PH: ['pharmacist', 'Pharmacist', 'http://terminology.hl7.org/CodeSystem/practitioner-role'],
+};
+
+/** HL7 table 0163, which RXR-2 and SPM-8 are of before v2.6 (concept map BodySite), but for what is in HL70550 too (concept map BodyParts). */
+const BODY_SITES: ReadonlySet<string> = new Set(
+  (
+    'BE BN BU CT LA LAC LACF LD LE LEJ LF LG LH LIJ LLAQ LLFA LMFA LPC LSC LT LUA LUAQ LUFA LVG LVL NB OD OS OU PA RA RAC RACF RD RE REJ RF RG RH ' +
+    'RIJ RLAQ RLFA RMFA RN RPC RSC RT RUA RUAQ RUFA RVG RVL'
+  ).split(' '),
+);
+
+/** The table that a body site without a named system is of. */
+export function bodySiteSystem(code: string): string {
+  return `http://terminology.hl7.org/CodeSystem/v2-${BODY_SITES.has(code.toUpperCase()) ? '0163' : '0550'}`;
+}
+
 const V3_ROUTE = 'http://terminology.hl7.org/CodeSystem/v3-RouteOfAdministration';
 
 /** Concept map RouteOfAdministration (HL70162 → v3-RouteOfAdministration). Codes that stay what they are in HL70162 are not listed. */
