@@ -1,18 +1,15 @@
 /** The anonymized model at one basis as tables: what the rows of the graph show, no more. */
 import { COLORS, ETHNICITIES, RACES, SEXES } from '../../projections/anonymized/declaration.js';
 import { snapshotTables } from '../../projections/anonymized/tables.js';
-import { OLDEST_CODE, partOf, SHOWN } from './packing.js';
+import { OLDEST_CODE, partOf, SHOWN, zip3Of } from './packing.js';
 import { DATED, type DatedKind } from './snapshots.js';
 import { daysOf, sqlTable, type LakeTable, type SqlColumn } from '../lake/lake-table.js';
 
-function named(list: readonly string[], code: string): string {
-  return `(array[${list.map((value) => `'${value.replaceAll("'", "''")}'`).join(', ')}])[nullif(${code}, 0)]`;
-}
+const ZIP3S: readonly string[] = Array.from({ length: 1_000 }, (_, place) => zip3Of(place + 1) ?? '');
 
 export function anonymizedTablesOf(snapshot: number): LakeTable[] {
   const { rows, dated } = snapshotTables(snapshot);
   const age = partOf('shown', SHOWN.age);
-  const zip3 = partOf('shown', SHOWN.zip3);
   const subject: SqlColumn = { name: 'subject_id', type: 'string', sql: 'subject' };
   const datedTable = (name: string, kind: DatedKind, columns: readonly SqlColumn[]): LakeTable =>
     sqlTable({
@@ -35,11 +32,11 @@ export function anonymizedTablesOf(snapshot: number): LakeTable[] {
           sql: `case when ${age} between 1 and ${OLDEST_CODE - 1} then ${age} - 1 end`,
         },
         { name: 'age_90_plus', type: 'boolean', sql: `${age} = ${OLDEST_CODE}` },
-        { name: 'sex', type: 'string', sql: named(SEXES, partOf('shown', SHOWN.sex)) },
-        { name: 'zip3', type: 'string', sql: `case when ${zip3} <> 0 then lpad((${zip3} - 1)::text, 3, '0') end` },
-        { name: 'race', type: 'string', sql: named(RACES, partOf('shown', SHOWN.race)) },
-        { name: 'ethnicity', type: 'string', sql: named(ETHNICITIES, partOf('shown', SHOWN.ethnicity)) },
-        { name: 'favorite_color', type: 'string', sql: named(COLORS, 'color') },
+        { name: 'sex', type: 'string', sql: partOf('shown', SHOWN.sex), among: SEXES },
+        { name: 'zip3', type: 'string', sql: partOf('shown', SHOWN.zip3), among: ZIP3S },
+        { name: 'race', type: 'string', sql: partOf('shown', SHOWN.race), among: RACES },
+        { name: 'ethnicity', type: 'string', sql: partOf('shown', SHOWN.ethnicity), among: ETHNICITIES },
+        { name: 'favorite_color', type: 'string', sql: 'color', among: COLORS },
       ],
       from: (bucket) => `from ${rows} where ${bucket.holds('subject')}`,
       order: 'subject',

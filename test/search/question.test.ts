@@ -108,6 +108,14 @@ test('a phrase of the list stands for the others of its line, and a quoted one i
   expect(read('"heart failure" ada').atoms.map(({ text }) => text)).toEqual(['"heart failure"', 'ada']);
 });
 
+test('a name in Han characters without a space is read as one word, and as family and given name', () => {
+  const ways = (text: string): unknown[] =>
+    read(text).atoms[0]?.alternatives.map((one) => (one.as === 'words' ? one.words : one.as)) ?? [];
+  expect(ways('王小明')).toEqual(['word', ['王', '小明'], ['王小', '明']]);
+  expect(ways('王明')).toEqual(['word', ['王', '明']]);
+  expect(ways('王')).toEqual(['word']);
+});
+
 test('a day as precise as said lies within a period as precise as said', () => {
   expect(isWithin('2026-03-02', { from: '2026-03', to: '2026-03' })).toBe(true);
   expect(isWithin('2026-03', { from: '2026-03-15' })).toBe(true);

@@ -177,10 +177,9 @@ export function datesIn(text: string): string[] {
 const NAME_OF_MONTH =
   '(?:jan(?:uary|uar)?|feb(?:ruary|ruar)?|mar(?:ch)?|märz|mrz|apr(?:il)?|may|mai|june?|juni?|july?|juli?|aug(?:ust)?|sept?(?:ember)?|o[ck]t(?:ober)?|nov(?:ember)?|de[cz](?:ember)?)';
 /** Dates in words, over several words of the text; `June 1984-02-29` is a name and a day. */
-const DATE_IN_WORDS = new RegExp(
-  `\\b(?:\\d{1,2}(?:st|nd|rd|th)?\\.?[\\s-]+${NAME_OF_MONTH}\\.?,?[\\s-]+\\d{4}|${NAME_OF_MONTH}\\.?\\s+(?:\\d{1,2}(?:st|nd|rd|th)?,?\\s+)?\\d{4})\\b(?![-./]\\d)`,
-  'giu',
-);
+const WORDS_OF_DATE = `\\b(?:\\d{1,2}(?:st|nd|rd|th)?\\.?[\\s-]+${NAME_OF_MONTH}\\.?,?[\\s-]+\\d{4}|${NAME_OF_MONTH}\\.?\\s+(?:\\d{1,2}(?:st|nd|rd|th)?,?\\s+)?\\d{4})\\b(?![-./]\\d)`;
+const DATE_IN_WORDS = new RegExp(WORDS_OF_DATE, 'giu');
+const BORN_IN_WORDS = new RegExp(`(?:^|(?<=\\s))(?:born|dob)(?:\\s+on)?\\s+(${WORDS_OF_DATE})`, 'giu');
 /** A number with its country code or area code in brackets, or in three groups and more. */
 const PHONE_IN_GROUPS = /(?:\+\d[\d\s()./-]{6,}\d|\(\d{2,5}\)[\d\s./-]{4,}\d|\b\d{2,5}(?:[ ./-]\d{2,4}){2,4}\b)/g;
 const COMPARISON = /(>=|<=|>|<|=|≥|≤)\s*(-?\d{1,15}(?:[.,]\d{1,15})?)(?:\s*(%|[a-zµμ]{1,4}\/[a-z0-9^*]+))?/giu;
@@ -266,6 +265,7 @@ class Reading {
       [
         { as: 'word', word, exact },
         ...joined.map((one): Alternative => ({ as: 'word', word: one, exact: true })),
+        ...familyAndGiven(word).map((words): Alternative => ({ as: 'words', words, synonym: false })),
         ...others.map((words): Alternative => ({ as: 'words', words, synonym: true })),
       ],
       others.length === 0 ? ['WORD'] : ['WORD', 'SYNONYM'],
@@ -384,6 +384,15 @@ class Reading {
   }
 }
 
+/** A name in Han characters as it is written, without a space: family names are of one, seldom of two. */
+function familyAndGiven(word: string): string[][] {
+  if (!/^\p{Script=Han}{2,4}$/u.test(word)) return [];
+  const characters = [...word];
+  return [1, 2]
+    .filter((length) => length < characters.length)
+    .map((length) => [characters.slice(0, length).join(''), characters.slice(length).join('')]);
+}
+
 /** The day before the first of a day, month or year. */
 function dayBefore(date: string): string {
   const first = Date.parse(`${`${date}-01-01`.slice(0, 10)}T00:00:00Z`);
@@ -402,6 +411,8 @@ export function readQuestion(text: string, synonyms: Synonyms): Question {
   };
   take(KEYED, (whole, key, value) => reading.keyed(whole, key, value));
   take(/(?:^|(?<=\s))(?:born|dob|b\.|\*)\s?(\d\S*)/giu, (_, date) => reading.date(date, 'patient'));
+  take(BORN_IN_WORDS, (_, date) => reading.date(date, 'patient'));
+  take(/(?:^|(?<=\s))(mrn|ssn|phone|tel)\.?\s+(\S*\d\S*)/giu, (whole, key, value) => reading.keyed(whole, key, value));
   take(DATE_IN_WORDS, (date) => reading.dateInWords(date));
   take(WORDED, (whole, word, date) =>
     /^(since|after|from)$/i.test(word)
@@ -450,7 +461,8 @@ export function readQuestion(text: string, synonyms: Synonyms): Question {
 /** What is left: phrases that the list of synonyms knows, then one part after another. */
 function readWords(rest: string, reading: Reading, synonyms: Synonyms): void {
   for (const piece of rest.split('\u0001')) {
-    const tokens = piece.split(/[\s,;|]+|(?<=\p{L}):(?=[\p{L}\d])/u).filter((token) => token !== '');
+    // Every part must be met anyway.
+    const tokens = piece.split(/[\s,;|]+|(?<=\p{L}):(?=[\p{L}\d])/u).filter((token) => token !== '' && token !== 'AND');
     for (let index = 0; index < tokens.length;) {
       const phrase = synonyms.phraseAt(tokens.slice(index).map((token) => wordsOf(token).join(' ')));
       if (phrase !== undefined) {
