@@ -3,6 +3,7 @@
  * refused while there is still room, and taken again by themselves once there is more.
  */
 import { statfs } from 'node:fs/promises';
+import { EVENT_TYPES } from './envelope.js';
 import { LogFullError, type AppendResult, type EventLogWriter, type StreamAppend } from './event-log.js';
 
 export interface DiskGuardOptions {
@@ -33,13 +34,17 @@ export class DiskGuard {
     return this.low;
   }
 
-  /** The same log; its appends are refused while space is low. */
+  /**
+   * The same log; its appends are refused while space is low. Fences are not: they are what the reserve is for, since without them a hub that
+   * is started on a nearly full disk would serve nothing at all.
+   */
   guarding(log: EventLogWriter): EventLogWriter {
     let looking: Promise<boolean> = Promise.resolve(false);
     const append = async (round: readonly StreamAppend[]): Promise<AppendResult[]> => {
       // One after another: no append overtakes the one that was called before it.
       looking = looking.then(() => this.isLow());
-      if (await looking) throw new LogFullError('the disk is nearly full: nothing was stored');
+      if ((await looking) && !round.every(isFences))
+        throw new LogFullError('the disk is nearly full: nothing was stored');
       return log.append(round);
     };
     return new Proxy(log, {
@@ -52,7 +57,12 @@ export class DiskGuard {
   }
 }
 
-async function freeBytes(folder: string): Promise<number> {
+function isFences({ events }: StreamAppend): boolean {
+  return events.every(({ type }) => type === EVENT_TYPES.fence);
+}
+
+/** Free bytes for this process's user on the disk that the folder stands on. */
+export async function freeBytes(folder: string): Promise<number> {
   const { bavail, bsize } = await statfs(folder);
   return bavail * bsize;
 }

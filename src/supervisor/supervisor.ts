@@ -26,6 +26,7 @@ import { postgresLog, SERVE_SETTINGS } from './postgres-settings.js';
 import type { SentContext } from './protocol.js';
 import type { Address, RoleState, RunningRole } from './role.js';
 import { RoleProcess, type RoleFailure } from './role-process.js';
+import { giveUpReserve, keepReserve } from './reserve-file.js';
 import { removeRunFile, writeRunFile, type RunFile } from './run-file.js';
 
 export interface HubOptions {
@@ -117,6 +118,7 @@ class Supervisor implements RunningHub {
     const { signal } = this.options;
     signal?.addEventListener('abort', () => this.startFailed?.(stoppedEarly()));
     await makeDataDir(dataDir);
+    await this.makeRoom();
     this.lock = await lockDataDir(dataDir);
     await removeRunFile(dataDir);
     await checkFormat(dataDir, this.config.databaseUrl === undefined);
@@ -138,7 +140,8 @@ class Supervisor implements RunningHub {
     await ensureAuditorRole(databaseUrl, dataDir);
     this.run = { pid: process.pid, postgres: databaseUrl };
     if (signal?.aborted === true) throw stoppedEarly();
-    await this.startRoles();
+    const kept = given === undefined ? keepReserve(dataDir, this.config.limits.diskReserveBytes) : Promise.resolve();
+    await Promise.all([this.startRoles(), kept]);
     await this.publish();
     this.ready = true;
     return this;
@@ -166,7 +169,16 @@ class Supervisor implements RunningHub {
     return path.join(this.config.dataDir, 'postgres');
   }
 
+  /** On a full disk: for what is written to start with. Where PostgreSQL stands elsewhere nothing is kept here. */
+  private async makeRoom(): Promise<void> {
+    if (this.config.databaseUrl !== undefined || !(await giveUpReserve(this.config.dataDir))) return;
+    this.logger.error(
+      'the disk is full: its reserve is given up for a start; messages are refused until there is room',
+    );
+  }
+
   private async startPostgres(port = 0): Promise<RunningPostgres> {
+    await this.makeRoom();
     const leftover = await stopLeftoverPostgres(this.postgresFolder);
     if (leftover === 'stopped') this.logger.warn('stopped the PostgreSQL of an earlier hub');
     for (let attempt = 1; ; attempt += 1) {

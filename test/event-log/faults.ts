@@ -4,12 +4,13 @@
  * For any adapter, as the contract in contract.ts.
  */
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
-import { createHash, randomBytes, randomUUID } from 'node:crypto';
+import { createHash, randomBytes } from 'node:crypto';
 import type pg from 'pg';
 import { clinicalStream, EVENT_TYPES } from '../../src/log/envelope.js';
 import type { EventLogReader, EventLogWriter, RecordedEvent } from '../../src/log/event-log.js';
 import { LogWriter, type PendingEvent, type RecordedResult } from '../../src/log/writer.js';
 import { Random } from '../../src/simulator/random.js';
+import { pendingEvent } from './pending-event.js';
 import { FAULTS, startFaultProxy, type FaultProxy } from '../support/fault-proxy.js';
 
 export interface LogBehindProxy {
@@ -90,7 +91,7 @@ export function eventLogUnderFaults(
       const callers = Array.from({ length: CALLERS }, async (_, caller) => {
         while (!finishing) {
           const batch = Array.from({ length: random.between(1, 20) }, () =>
-            pending(clinicalStream(random.between(0, STREAMS - 1))),
+            pendingEvent({ stream: clinicalStream(random.between(0, STREAMS - 1)), data: randomBytes(300) }),
           );
           const results = await writer.submit(batch);
           for (const [index, result] of results.entries()) {
@@ -159,24 +160,6 @@ class Progress {
   async until(condition: () => boolean): Promise<void> {
     while (!condition()) await new Promise<void>((resolve) => this.waiting.push(resolve));
   }
-}
-
-function pending(stream: string): PendingEvent {
-  return {
-    stream,
-    id: randomUUID(),
-    type: EVENT_TYPES.clinicalEvent,
-    envelope: {
-      schema: 1,
-      tenant: 'main',
-      source: 'http',
-      sourceVersion: 1,
-      validation: { state: 'valid' },
-      decoder: 1,
-      bodyHash: 'x',
-    },
-    data: randomBytes(300),
-  };
 }
 
 const hashOf = (data: Buffer): string => createHash('sha256').update(data).digest('base64url');

@@ -16,6 +16,7 @@ import {
 import { openPostgresLogWriter } from '../../src/log/postgres/index.js';
 import { LogWriter, type LogWriterOptions, type PendingEvent } from '../../src/log/writer.js';
 import { addMicroseconds } from '../../src/time/clock.js';
+import { pendingEvent } from './pending-event.js';
 import { createTestDatabase, type TestDatabase } from '../support/database.js';
 
 /** Passes appends on to a real log, but for what the test says: before, after, or instead of the append. */
@@ -47,23 +48,7 @@ class UnreliableLog {
 }
 
 function pending(overrides: Partial<PendingEvent> = {}): PendingEvent {
-  return {
-    stream: 'clinical-7',
-    id: randomUUID(),
-    type: EVENT_TYPES.clinicalEvent,
-    envelope: {
-      schema: 1,
-      tenant: 'main',
-      source: 'http',
-      sourceVersion: 1,
-      facility: 'Krankenhaus Süd',
-      validation: { state: 'valid' },
-      decoder: 1,
-      bodyHash: 'x',
-    },
-    data: randomBytes(20),
-    ...overrides,
-  };
+  return pendingEvent({ stream: 'clinical-7', more: { facility: 'Krankenhaus Süd' }, ...overrides });
 }
 
 const envelopeOf = (event: RecordedEvent): Envelope => JSON.parse(event.metadata.toString('utf8')) as Envelope;

@@ -12,7 +12,7 @@ import { openEventStoreReader, openEventStoreWriter } from '../../../src/log/eve
 import { LogWriter } from '../../../src/log/writer.js';
 import { createTestDatabase, type TestDatabase } from '../../support/database.js';
 import { startEventStoreDouble, type RunningDouble } from '../../support/eventstore-double/double.js';
-import { pendingEvent } from './signed-log.js';
+import { pendingEvent } from '../pending-event.js';
 
 const { privateKey: key } = generateKeyPairSync('ed25519');
 let database: TestDatabase;

@@ -11,7 +11,7 @@ import { LogUnavailableError, type EventLogWriter, type StreamAppend } from '../
 import { openPostgresLogWriter } from '../../../src/log/postgres/index.js';
 import { LogWriter, type PendingEvent } from '../../../src/log/writer.js';
 import { createTestDatabase, type TestDatabase } from '../../support/database.js';
-import { pendingEvent } from './signed-log.js';
+import { pendingEvent } from '../pending-event.js';
 
 const { privateKey: key } = generateKeyPairSync('ed25519');
 

@@ -16,7 +16,7 @@ import type { EventLogWriter } from '../../../src/log/event-log.js';
 import { LogWriter } from '../../../src/log/writer.js';
 import { fileKeyProvider, type KeyProvider } from '../../../src/sealing/key-provider.js';
 import { createTestDatabase, type TestDatabase } from '../../support/database.js';
-import { pendingEvent } from './signed-log.js';
+import { pendingEvent } from '../pending-event.js';
 
 let database: TestDatabase;
 let log: EventLogWriter;

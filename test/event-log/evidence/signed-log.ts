@@ -1,5 +1,5 @@
 /** A signed log in a real PostgreSQL that tests tamper with: it can be put back as it was. */
-import { createPublicKey, generateKeyPairSync, randomBytes, randomUUID, type KeyObject } from 'node:crypto';
+import { createPublicKey, generateKeyPairSync, type KeyObject } from 'node:crypto';
 import { cp, mkdtemp, rm } from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
@@ -9,33 +9,11 @@ import { verifyLog, type VerifyOptions, type VerifyReport } from '../../../src/l
 import type { TreeHead } from '../../../src/log/evidence/tree-head.js';
 import { parseHead } from '../../../src/log/evidence/tree-head.js';
 import { openPostgresLogReader, openPostgresLogWriter } from '../../../src/log/postgres/index.js';
-import { LogWriter, type PendingEvent } from '../../../src/log/writer.js';
-import { bodyHash } from '../../../src/sealing/body.js';
+import { LogWriter } from '../../../src/log/writer.js';
 import { createTestDatabase, type TestDatabase } from '../../support/database.js';
+import { pendingEvent } from '../pending-event.js';
 
 const TABLES = ['log.event', 'log.stream', 'log.writer', 'log.identity', 'evidence.tile', 'evidence.head'];
-
-export function pendingEvent(overrides: Partial<PendingEvent> & { readonly more?: object } = {}): PendingEvent {
-  const { more, ...rest } = overrides;
-  const data = rest.data ?? randomBytes(60);
-  return {
-    stream: 'clinical-3',
-    id: randomUUID(),
-    type: 'inbound.event',
-    envelope: {
-      schema: 1,
-      tenant: 'main',
-      source: 'http',
-      sourceVersion: 1,
-      validation: { state: 'valid' },
-      decoder: 1,
-      bodyHash: bodyHash(data),
-      ...more,
-    },
-    data,
-    ...rest,
-  };
-}
 
 export class SignedLog {
   private constructor(

@@ -10,7 +10,8 @@ import { saveHead, saveTiles } from '../../../src/log/evidence/tile-store.js';
 import { TileTree } from '../../../src/log/evidence/tiles.js';
 import { openHead, signHead } from '../../../src/log/evidence/tree-head.js';
 import { openPostgresLogReader } from '../../../src/log/postgres/index.js';
-import { pendingEvent, SignedLog } from './signed-log.js';
+import { pendingEvent } from '../pending-event.js';
+import { SignedLog } from './signed-log.js';
 
 const ROUNDS = [30, 150, 40, 100, 90, 60];
 const LAST = 64 + ROUNDS.reduce((sum, round) => sum + round, 0);
