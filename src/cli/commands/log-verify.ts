@@ -249,7 +249,10 @@ async function proofOf(pool: pg.Pool, reader: EventLogReader, message: string): 
   const position = isId ? await positionOfEvent(pool, reader, message) : BigInt(message);
   if (position === undefined) throw new CliError(`there is no event ${message} in this log`);
   const proof = await proveInclusion({ pool, reader }, position);
-  if (proof === undefined) throw new CliError('there is no such event, or no signed head covers it yet');
+  if (proof === undefined)
+    throw new CliError(
+      'there is no such event, or no signed head covers it yet (behind a restore: before the first start)',
+    );
   return proof;
 }
 
