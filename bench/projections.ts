@@ -295,6 +295,11 @@ export async function run(args: readonly string[]): Promise<Figures> {
       eventsPerSecond: { values: perSecond(rebuilds.map(({ seconds }) => seconds)), unit: 'events/s', goal: '≥ 30000' },
       catchUpEventsPerSecond: { values: perSecond([catchUp.seconds]), unit: 'events/s', goal: '' },
       nodeCpuPerEvent: { values: rebuilds.map(({ cpuSeconds }) => (cpuSeconds * 1e6) / count), unit: 'µs', goal: '' },
+      mainThreadCpuPerEvent: {
+        values: rebuilds.map(({ mainSeconds }) => (mainSeconds * 1e6) / count),
+        unit: 'µs',
+        goal: '',
+      },
       postgresCpuPerEvent: { values: serverCpu, unit: 'µs', goal: '' },
       ratioToCopy: {
         values: rebuilds.map(({ seconds }, round) => seconds / (floors[round] as Floor).seconds),

@@ -39,15 +39,26 @@ export function verifyMaster(hashes: MasterHashes): ProjectionVerification {
 }
 
 /** Text as the store keeps it: U+0000 and lone surrogates cannot be kept. */
-const kept = (text: string): string => text.toWellFormed().replaceAll('\0', '\uFFFD');
-const keptJson = (value: Json): Json =>
+const isKeepable = (text: string): boolean => text.isWellFormed() && !text.includes('\0');
+const kept = (text: string): string => (isKeepable(text) ? text : text.toWellFormed().replaceAll('\0', '\uFFFD'));
+
+/** Hardly any has something that cannot be kept: the others stay the objects they are. */
+const isKeepableJson = (value: Json): boolean =>
   typeof value === 'string'
-    ? kept(value)
+    ? isKeepable(value)
     : value === null || typeof value !== 'object'
-      ? value
+      ? true
       : Array.isArray(value)
-        ? value.map(keptJson)
-        : Object.fromEntries(Object.entries(value).map(([name, item]) => [kept(name), keptJson(item)]));
+        ? value.every(isKeepableJson)
+        : Object.entries(value).every(([name, item]) => isKeepable(name) && isKeepableJson(item));
+
+function keptJson(value: Json): Json {
+  if (isKeepableJson(value)) return value;
+  if (typeof value === 'string') return kept(value);
+  if (value === null || typeof value !== 'object') return value;
+  if (Array.isArray(value)) return value.map(keptJson);
+  return Object.fromEntries(Object.entries(value).map(([name, item]) => [kept(name), keptJson(item)]));
+}
 
 class MasterVerification implements VerificationRun {
   private readonly tables: ReturnType<typeof masterTables>;
