@@ -361,7 +361,7 @@ class Keeping {
   private async putSteps({ position, steps, blocks, block_steps: size }: CensusState, upTo: bigint): Promise<void> {
     const { client } = this;
     const { state, delta, block, total } = this.tables;
-    // The blocks are found among the new steps: the table of all of them has no statistics in the transaction that fills it, and would be read whole.
+    // The blocks are found among the new steps, which are read already: of the table of all of them a third would be planned for, without statistics.
     const { rows: added } = await client.query<{ steps: bigint }>(
       `with changed as (
          select pos, value, valid_from, sum(d) as d from census_new where pos > ${position} and pos <= ${upTo} group by pos, value, valid_from having sum(d) <> 0
