@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import fc from 'fast-check';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import type pg from 'pg';
@@ -207,6 +207,16 @@ describe("the auditor's SQL", () => {
     await hub.project();
     expect(await positionAt(just)).toBe(last.position);
     expect(await positionAt(recordedAt)).toBe(position);
+  });
+
+  it('understands the statements of its page', async () => {
+    const page = readFileSync('docs/auditing.md', 'utf8');
+    const statements = [...page.matchAll(/```sql\n([\s\S]*?)```/g)].flatMap(([, block]) =>
+      (block as string).split(/;\n/),
+    );
+    const asked = statements.filter((statement) => /\bselect\b/.test(statement));
+    expect(asked.length).toBeGreaterThan(2);
+    for (const statement of asked) await expect(auditor.query(`explain ${statement}`)).resolves.toBeDefined();
   });
 
   it('is all that the role may do', async () => {
