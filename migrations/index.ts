@@ -27,6 +27,7 @@ import { AskedTables1763700069000 } from './069-asked-tables.js';
 import { Shapes1763700070000 } from './070-shapes.js';
 import { SearchBeginnings1763700074000 } from './074-search-beginnings.js';
 import { LetGo1763700076000 } from './076-let-go.js';
+import { CrowdedKeys1763700082000 } from './082-crowded-keys.js';
 
 /** Every migration, oldest first. Append only: a released migration never changes. */
 export const MIGRATIONS: (new () => MigrationInterface)[] = [
@@ -59,4 +60,5 @@ export const MIGRATIONS: (new () => MigrationInterface)[] = [
   Shapes1763700070000,
   SearchBeginnings1763700074000,
   LetGo1763700076000,
+  CrowdedKeys1763700082000,
 ];

@@ -112,6 +112,10 @@ const COLUMNS = [
   'entries',
   'erased',
 ];
+const MESSAGE = COLUMNS.join(', ');
+/** Messages of one key that are read without asking which. */
+const FEW = 8;
+const NO_EVENTS: ReadonlyMap<string, readonly string[]> = new Map();
 const TYPES: readonly CopyType[] = [
   'uuid',
   'uuid',
@@ -165,22 +169,43 @@ export class MessageRegister {
     this.recalled = true;
   }
 
-  /** Messages by duplicate key, earliest first. */
-  async lookup(keys: readonly string[]): Promise<Map<string, StoredMessage[]>> {
-    const found = new Map<string, StoredMessage[]>();
-    if (keys.length === 0) return found;
-    const rows = await this.found<Row>(
-      'register-messages',
-      `select event_id, duplicate_key, position, recorded_at, status, answer, patient_id, duplicate_of, problem, people, entries, erased
-       from inbound.message where duplicate_key = any ($1::uuid[])`,
-      keys,
+  /**
+   * Messages by duplicate key, earliest first.
+   * @param events ids of the events that are asked about, by key: of such a key that has very many messages, as where a sender gives all of them one control
+   *   id, these alone are read, and the first; everything where one was erased, which may be any of them. Of other keys everything is.
+   */
+  async lookup(
+    keys: readonly string[],
+    events: ReadonlyMap<string, readonly string[]> = NO_EVENTS,
+  ): Promise<Map<string, StoredMessage[]>> {
+    if (keys.length === 0) return new Map();
+    const few = keys.filter((key) => events.has(key));
+    const found = byKey(
+      await this.found<Row>(
+        'register-messages',
+        `select ${MESSAGE} from inbound.message where duplicate_key = any ($1::uuid[])
+         union all
+         select few.* from unnest($2::uuid[]) as asked (key) cross join lateral
+           (select ${MESSAGE} from inbound.message where duplicate_key = asked.key limit ${FEW + 1}) few`,
+        [keys.filter((key) => !events.has(key)), few],
+      ),
     );
-    for (const row of rows) {
-      const message = storedOf(row);
-      const known = found.get(row.duplicate_key);
-      if (known === undefined) found.set(row.duplicate_key, [message]);
-      else known.push(message);
-    }
+    const many = few.filter((key) => (found.get(key)?.length ?? 0) > FEW);
+    if (many.length === 0) return found;
+    const ofMany = byKey(
+      await this.found<Row>(
+        'register-messages-of-many',
+        `select ${MESSAGE} from inbound.message where event_id = any ($1::uuid[]) and duplicate_key = any ($2::uuid[])
+         union
+         select first.* from unnest($2::uuid[]) as asked (key) cross join lateral
+           (select ${MESSAGE} from inbound.message where duplicate_key = asked.key order by position limit 1) first
+         union
+         select ${MESSAGE} from inbound.message
+         where duplicate_key = any (array(select duplicate_key from inbound.message where erased and duplicate_key = any ($2::uuid[])))`,
+        [many.flatMap((key) => events.get(key) ?? []), many],
+      ),
+    );
+    for (const key of many) found.set(key, ofMany.get(key) ?? []);
     return found;
   }
 
@@ -243,11 +268,10 @@ export class MessageRegister {
     if (keys.length === 0) return found;
     const rows = await this.found<Row & { key: string; location: string; named: boolean }>(
       'register-resources',
-      `select r.key, r.location, r.named, event_id, duplicate_key, position, recorded_at, status, answer, patient_id, duplicate_of,
-              problem, people, entries, erased
+      `select r.key, r.location, r.named, ${MESSAGE}
        from inbound.fhir_resource r join inbound.message m using (event_id)
        where r.key = any ($1::uuid[]) and not erased`,
-      keys,
+      [keys],
     );
     for (const row of rows) {
       const resource = { location: row.location, named: row.named, message: storedOf(row) };
@@ -259,16 +283,20 @@ export class MessageRegister {
   }
 
   /**
-   * What a query by keys finds, earliest first.
+   * What a query finds, earliest first.
    * @param name of the statement, under which the server keeps it prepared
    * @throws RegisterTakenBackError where rows that this register wrote may be gone, so that "not found" would say nothing
    */
-  private async found<R extends Row>(name: string, query: string, keys: readonly string[]): Promise<R[]> {
+  private async found<R extends Row>(
+    name: string,
+    query: string,
+    values: readonly (readonly string[])[],
+  ): Promise<R[]> {
     const { mark } = this;
     const { rows } = await this.pool.query<R & { mark: bigint }>({
       name,
       text: `select progress.position as mark, found.* from inbound.progress left join (${query}) found on true order by found.position`,
-      values: [keys],
+      values: [...values],
     });
     if (mark !== undefined && (rows[0] === undefined || rows[0].mark < mark)) throw new RegisterTakenBackError();
     // A row of nulls: nothing was found.
@@ -281,6 +309,17 @@ export class MessageRegister {
     this.mark = rows[0]?.position ?? 0n;
     return this.mark;
   }
+}
+
+function byKey(rows: readonly Row[]): Map<string, StoredMessage[]> {
+  const found = new Map<string, StoredMessage[]>();
+  for (const row of rows) {
+    const message = storedOf(row);
+    const known = found.get(row.duplicate_key);
+    if (known === undefined) found.set(row.duplicate_key, [message]);
+    else known.push(message);
+  }
+  return found;
 }
 
 function insertResources(resources: readonly StoredResource[]): string {

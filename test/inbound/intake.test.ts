@@ -350,6 +350,46 @@ describe('a message sent again', () => {
     }
   });
 
+  it('is found under a control id that very many messages have, without reading them all, and again where one was erased', async () => {
+    let read = 0;
+    const running = await start((parts) => ({
+      ...parts,
+      register: {
+        lookupResources: (keys) => parts.register.lookupResources(keys),
+        record: (rows, at) => parts.register.record(rows, at),
+        lookup: async (keys, events) => {
+          const found = await parts.register.lookup(keys, events);
+          read += [...found.values()].flat().length;
+          return found;
+        },
+      },
+    }));
+    const families = Array.from({ length: 60 }, (_, index) => `F${index}`);
+    const first = await Promise.all(families.map((family) => running.intake.receive(adt('M1', '77', family))));
+    expect(first.map(({ status }) => status).sort()).toEqual(
+      ['accepted', ...families.slice(1).fill('conflict')].sort(),
+    );
+    await running.intake.remembered();
+    read = 0;
+    for (const [index, family] of families.entries()) {
+      expect(await running.intake.receive(adt('M1', '77', family))).toEqual({ ...first[index], status: 'duplicate' });
+    }
+    expect(read).toBeGreaterThanOrEqual(families.length);
+    expect(read).toBeLessThanOrEqual(2 * families.length);
+    // The one that is new now contradicts the first that is left.
+    await running.database.pool.query('update inbound.message set erased = true where event_id = any ($1)', [
+      [first[0]?.messageId, first[40]?.messageId],
+    ]);
+    const again = await running.intake.receive(adt('M1', '77', 'F40'));
+    expect(again.status).toBe('conflict');
+    expect(first.map(({ messageId }) => messageId)).not.toContain(again.messageId);
+    const left = first.slice(1).filter((_, index) => index !== 39);
+    const earliest = left.reduce((least, one) => (one.position < least.position ? one : least));
+    expect(byId(await running.events(), again.messageId).envelope.duplicateOf).toBe(earliest.messageId);
+    expect(await running.intake.receive(adt('M1', '77', 'F40'))).toEqual({ ...again, status: 'duplicate' });
+    expect(await running.intake.receive(adt('M1', '77', 'F7'))).toEqual({ ...first[7], status: 'duplicate' });
+  });
+
   it('is another message where its bytes differ, and says which one it contradicts', async () => {
     const { intake, events } = await start();
     const first = await intake.receive(adt('M1', '77'));

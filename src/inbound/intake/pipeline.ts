@@ -151,7 +151,8 @@ export class IntakePipeline implements Intake {
     this.answers = new Answers(parts.hashes);
     const { register } = parts;
     const told = {
-      lookup: (keys: readonly string[]) => this.staged('duplicates', () => register.lookup(keys)),
+      lookup: (keys: readonly string[], events?: ReadonlyMap<string, readonly string[]>) =>
+        this.staged('duplicates', () => register.lookup(keys, events)),
       lookupResources: (keys: readonly string[]) => this.staged('duplicates', () => register.lookupResources(keys)),
     };
     this.recogniser = new Recogniser(parts.hashes, told, this.answers, this.onTheWay, parts.unreadable);

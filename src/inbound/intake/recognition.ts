@@ -58,7 +58,7 @@ export class Recogniser {
       const underWay = new Map(readings.map(({ duplicateKey: key }) => [key, this.onTheWay.under(key)]));
       const asked = readings.flatMap(({ received, read }) => conditionKeys(this.hashes, received, read));
       const [stored, resources] = await Promise.all([
-        this.register.lookup(this.wanted(readings, underWay)),
+        this.lookup(readings, underWay),
         this.register.lookupResources(asked),
       ]);
       for (const reading of readings) {
@@ -73,15 +73,25 @@ export class Recogniser {
     }
   }
 
-  /** Keys that say something: one that waits for the same message on its way needs no look. */
-  private wanted(readings: readonly Reading[], underWay: ReadonlyMap<string, readonly InFlight[]>): string[] {
+  /** Keys that say something: one that waits for the same message on its way needs no look. What is judged by its bytes asks for its own event. */
+  private lookup(
+    readings: readonly Reading[],
+    underWay: ReadonlyMap<string, readonly InFlight[]>,
+  ): Promise<Map<string, StoredMessage[]>> {
     const wanted = new Set<string>();
-    for (const { eventId, duplicateKey: key, versioned, lookupKeys } of readings) {
+    const events = new Map<string, string[]>();
+    for (const reading of readings) {
+      const { eventId, duplicateKey: key, versioned, lookupKeys, read } = reading;
       const twin = underWay.get(key)?.some((other) => other.eventId === eventId) === true;
       if (twin && !versioned) continue;
       for (const one of lookupKeys) wanted.add(one);
+      if (read.fhir !== undefined) continue;
+      const asked = events.get(key);
+      const own = this.ownId(reading, (id) => this.unreadable.has(id));
+      if (asked === undefined) events.set(key, [own]);
+      else asked.push(own);
     }
-    return [...wanted];
+    return this.register.lookup([...wanted], events);
   }
 
   private readPending(pending: Pending): Reading {
@@ -137,6 +147,13 @@ export class Recogniser {
     );
   }
 
+  /** That of the message's event: those that were erased have taken theirs with them. */
+  private ownId({ received, read, eventId }: Reading, isErased: (eventId: string) => boolean): string {
+    let own = eventId;
+    for (let erased = 1; isErased(own); erased += 1) own = this.eventIdOf(received, read, erased);
+    return own;
+  }
+
   /** The same of the nth version of a resource, or of a delivery of it. */
   private versionIdOf(received: ReceivedMessage, read: ReadMessage, version: number | 'delivery'): string {
     let id = this.eventIdOf(received, read, `version ${version}`);
@@ -160,10 +177,7 @@ export class Recogniser {
       const judged = this.recogniseFhir(reading, { stored, waiting, resources });
       if (judged !== undefined) return judged === 'answered' ? undefined : this.takeOn(reading, lookedUp, judged);
     }
-    let { eventId } = reading;
-    for (let erased = 1; this.isErased(eventId, stored); erased += 1) {
-      eventId = this.eventIdOf(reading.received, reading.read, erased);
-    }
+    const eventId = this.ownId(reading, (id) => this.isErased(id, stored));
     const same = stored.find((one) => one.eventId === eventId);
     if (same !== undefined) {
       reading.resolve(this.answers.replayOf(same, reading.read, reading.received));
