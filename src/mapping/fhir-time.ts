@@ -70,6 +70,23 @@ export function putDateTime(target: JsonObject, name: string, parsed: ParsedTime
   if (value !== parsed.text) target[`_${name}`] = { extension: [{ url: ORIGINAL_TEXT_URL, valueString: parsed.text }] };
 }
 
+/** Writes `target[<name>Period]` where both ends are known, else the beginning as `target[<name>DateTime]`. */
+export function putDateTimeOrPeriod(
+  target: JsonObject,
+  name: string,
+  start: ParsedTime | undefined,
+  end: ParsedTime | undefined,
+): void {
+  if (start === undefined || end === undefined) {
+    putDateTime(target, `${name}DateTime`, start);
+    return;
+  }
+  const period: JsonObject = {};
+  putDateTime(period, 'start', start);
+  putDateTime(period, 'end', end);
+  target[`${name}Period`] = period;
+}
+
 /** FHIR `instant` where one is wanted (`issued`, `recorded`): filled up to seconds. */
 export function putInstant(target: JsonObject, name: string, parsed: ParsedTime | undefined): void {
   if (parsed === undefined) return;

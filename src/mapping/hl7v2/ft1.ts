@@ -2,7 +2,7 @@
 import type { Hl7Segment } from '../../inbound/hl7/message.js';
 import { validTime } from '../../time/parse.js';
 import type { ValidTime } from '../../time/valid-time.js';
-import { putDateTime, type JsonObject } from '../fhir-time.js';
+import { putDateTime, putDateTimeOrPeriod, type JsonObject } from '../fhir-time.js';
 import { accountReference } from './account.js';
 import { codeableConcept, coding, number, organizationOf, xcn } from './datatypes.js';
 import type { PersonGroup } from './groups.js';
@@ -109,13 +109,7 @@ function readFt1(
     if (unit !== undefined) slots.assert['priceOverride'] = unit;
   }
   const times: JsonObject = {};
-  const until = reading.time(ft1, 4, 1, 2);
-  if (occurred !== undefined && until !== undefined) {
-    const period: JsonObject = {};
-    putDateTime(period, 'start', occurred);
-    putDateTime(period, 'end', until);
-    times['occurrencePeriod'] = period;
-  } else putDateTime(times, 'occurrenceDateTime', occurred);
+  putDateTimeOrPeriod(times, 'occurrence', occurred, reading.time(ft1, 4, 1, 2));
   putDateTime(times, 'enteredDate', reading.time(ft1, 5));
   Object.assign(slots.assert, times);
   readPerformers(roles, slots, reading);

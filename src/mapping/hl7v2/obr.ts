@@ -1,7 +1,7 @@
 /** OBR with its ORC → DiagnosticReport (v2-to-FHIR maps OBR[DiagnosticReport], ORC[DiagnosticReport]). */
 import type { Hl7Segment } from '../../inbound/hl7/message.js';
 import type { ValidTime } from '../../time/valid-time.js';
-import { putDateTime, putInstant, type JsonObject } from '../fhir-time.js';
+import { putDateTimeOrPeriod, putInstant, type JsonObject } from '../fhir-time.js';
 import { objectsIn } from '../concepts.js';
 import { codeableConcept, ei, identifier, list, reference } from './datatypes.js';
 import { conceptKey, orderKey } from './keys.js';
@@ -66,12 +66,8 @@ export function readObr(group: ReportGroup, reading: Reading): void {
   const start = reading.time(obr, 7);
   const end = reading.time(obr, 8);
   if (start === undefined) reading.unused(obr, 8);
-  if (start !== undefined && end !== undefined && end.instant > start.instant) {
-    const period: JsonObject = {};
-    putDateTime(period, 'start', start);
-    putDateTime(period, 'end', end);
-    resource['effectivePeriod'] = period;
-  } else putDateTime(resource, 'effectiveDateTime', start);
+  const isPeriod = start !== undefined && end !== undefined && end.instant > start.instant;
+  putDateTimeOrPeriod(resource, 'effective', start, isPeriod ? end : undefined);
   putInstant(resource, 'issued', reading.time(obr, 22));
   const performer = [
     ...doneBy(obr, 34, 'SPRF'),

@@ -3,7 +3,7 @@ import type { Hl7Segment } from '../../inbound/hl7/message.js';
 import { validTime, type ParsedTime } from '../../time/parse.js';
 import type { ValidTime } from '../../time/valid-time.js';
 import type { Fact, Json } from '../fact.js';
-import { putDateTime, putInstant, type JsonObject } from '../fhir-time.js';
+import { putDateTime, putDateTimeOrPeriod, putInstant, type JsonObject } from '../fhir-time.js';
 import { objectsIn } from '../concepts.js';
 import { codeableConcept, ei, list, mappedCode, number, organizationOf, xad, xcn, xon } from './datatypes.js';
 import { conceptKey, orderKey } from './keys.js';
@@ -255,12 +255,8 @@ function putEffective(
   }
   const start = reading.time(group.obr, 7);
   const end = reading.time(group.obr, 8);
-  if (start !== undefined && end !== undefined && end.instant > start.instant) {
-    const period: JsonObject = {};
-    putDateTime(period, 'start', start);
-    putDateTime(period, 'end', end);
-    resource['effectivePeriod'] = period;
-  } else if (start !== undefined) putDateTime(resource, 'effectiveDateTime', start);
+  const isPeriod = start !== undefined && end !== undefined && end.instant > start.instant;
+  putDateTimeOrPeriod(resource, 'effective', start, isPeriod ? end : undefined);
 }
 
 /** OBR-24 (table 0074) as observation-category; OBX-29 tells results, social history and questions apart from v2.9 on. */

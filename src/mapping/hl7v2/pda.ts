@@ -2,7 +2,7 @@
 import type { Hl7Segment } from '../../inbound/hl7/message.js';
 import { validTime } from '../../time/parse.js';
 import type { ValidTime } from '../../time/valid-time.js';
-import { putDateTime, type JsonObject } from '../fhir-time.js';
+import { putDateTime, putDateTimeOrPeriod, type JsonObject } from '../fhir-time.js';
 import { codeableConcept, list, pl, xcn, yesNo } from './datatypes.js';
 import type { Reading } from './reading.js';
 
@@ -64,12 +64,7 @@ function readAutopsy(pda: Hl7Segment, sourceRecordId: string, event: ValidTime, 
     status: done === false ? 'not-done' : 'completed',
     code: AUTOPSY,
   };
-  if (start !== undefined && end !== undefined) {
-    const period: JsonObject = {};
-    putDateTime(period, 'start', start);
-    putDateTime(period, 'end', end);
-    resource['performedPeriod'] = period;
-  } else putDateTime(resource, 'performedDateTime', start);
+  putDateTimeOrPeriod(resource, 'performed', start, end);
   const by = xcn(pda, 8);
   if (by !== undefined) resource['performer'] = [{ actor: by }];
   reading.facts.push({
